@@ -1,0 +1,233 @@
+"""The field's standard sets: scikit-learn's digits, which need nothing, and torchvision's."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.data.dataset import Binarization, DataSet
+
+__all__ = ["MNIST", "Digits", "FashionMNIST", "KMNIST", "Omniglot"]
+
+
+class Digits(DataSet):
+    """Load scikit-learn's 1,797 handwritten digits, 8x8 in 17 grey levels: embedded, no network needed.
+
+    (Alpaydin & Kaynak, 1998, doi:10.24432/C50P49.)
+
+    Args:
+        binarization: see :class:`DataSet`.
+        dequantize: see :class:`DataSet`.
+        validation_size: images held out for validation, as a number or a fraction.
+        test_size: images held out for the test, likewise.
+        seed: of the split and of the noise that is drawn once.
+
+    Example:
+        >>> Digits()
+        Digits(train=1437, validation=180, test=180, data_shape=(1, 8, 8), kind='binary')
+    """
+
+    def __init__(
+        self,
+        binarization: Binarization = "dynamic",
+        dequantize: bool = False,
+        validation_size: float = 0.1,
+        test_size: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        super().__init__(
+            bunch.images.astype(np.uint8)[:, None],  # (1797, 1, 8, 8)
+            bunch.target,
+            binarization=binarization,
+            dequantize=dequantize,
+            levels=17,
+            validation_size=validation_size,
+            test_size=test_size,
+            seed=seed,
+        )
+
+
+class _IDX(DataSet):
+    """A set of 28x28 grey images that torchvision reads from IDX files."""
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = "data",
+        binarization: Binarization = "dynamic",
+        dequantize: bool = False,
+        validation_size: float = 10_000,
+        seed: int = 0,
+    ) -> None:
+        import torchvision.datasets
+
+        name = type(self).__name__
+        files = f"train-images-idx3-ubyte and its three companions (or their .gz) in {Path(root) / name / 'raw'}"
+        train, test = _load(getattr(torchvision.datasets, name), Path(root), files, "train", [True, False])
+        super().__init__(
+            train.data[:, None],  # (60000, 1, 28, 28)
+            train.targets,
+            test.data[:, None],
+            test.targets,
+            binarization=binarization,
+            dequantize=dequantize,
+            validation_size=validation_size,
+            seed=seed,
+        )
+
+
+class MNIST(_IDX):
+    """Load MNIST: 60,000 and 10,000 handwritten digits, 28x28 (LeCun et al., 1998, doi:10.1109/5.726791).
+
+    Args:
+        root: folder that holds ``MNIST/raw``; the files are downloaded into it where there is a network.
+        binarization: see :class:`DataSet`.
+        dequantize: see :class:`DataSet`.
+        validation_size: training images held out for validation, as a number or a fraction.
+        seed: of the split and of the noise that is drawn once.
+
+    Raises:
+        ValueError: if the files are missing and cannot be downloaded, or cannot be read.
+    """
+
+
+class FashionMNIST(_IDX):
+    """Load Fashion-MNIST: 60,000 and 10,000 articles of clothing, 28x28 (Xiao et al., 2017, arXiv:1708.07747).
+
+    Args:
+        root: folder that holds ``FashionMNIST/raw``; the files are downloaded into it where there is a network.
+        binarization: see :class:`DataSet`.
+        dequantize: see :class:`DataSet`.
+        validation_size: training images held out for validation, as a number or a fraction.
+        seed: of the split and of the noise that is drawn once.
+
+    Raises:
+        ValueError: if the files are missing and cannot be downloaded, or cannot be read.
+    """
+
+
+class KMNIST(_IDX):
+    """Load Kuzushiji-MNIST: 60,000 and 10,000 cursive characters, 28x28 (Clanuwat et al., 2018, arXiv:1812.01718).
+
+    Args:
+        root: folder that holds ``KMNIST/raw``; the files are downloaded into it where there is a network.
+        binarization: see :class:`DataSet`.
+        dequantize: see :class:`DataSet`.
+        validation_size: training images held out for validation, as a number or a fraction.
+        seed: of the split and of the noise that is drawn once.
+
+    Raises:
+        ValueError: if the files are missing and cannot be downloaded, or cannot be read.
+    """
+
+
+class Omniglot(DataSet):
+    """Load Omniglot: 19,280 and 13,180 characters of 50 alphabets (Lake et al., 2015, doi:10.1126/science.aab3050).
+
+    White strokes on black, reduced from 105x105 to 28x28 by averaging; labels are characters. The reduced
+    images are kept in ``omniglot-28.npz`` beside the originals.
+
+    Args:
+        root: folder that holds ``omniglot-py``; the files are downloaded into it where there is a network.
+        binarization: see :class:`DataSet`.
+        dequantize: see :class:`DataSet`.
+        validation_size: training images held out for validation, as a number or a fraction.
+        seed: of the split and of the noise that is drawn once.
+
+    Raises:
+        ValueError: if the files are missing and cannot be downloaded, or cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = "data",
+        binarization: Binarization = "dynamic",
+        dequantize: bool = False,
+        validation_size: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        reduced = Path(root) / "omniglot-28.npz"
+        if not reduced.exists():
+            _reduce_omniglot(Path(root), reduced)
+        try:
+            with np.load(reduced, allow_pickle=False) as arrays:
+                parts = {name: arrays[name] for name in ("train", "train_labels", "test", "test_labels")}
+        except Exception as error:
+            raise checks.InputError(f"{reduced} cannot be read ({error}); remove it to make it anew") from error
+        super().__init__(
+            parts["train"],
+            parts["train_labels"],
+            parts["test"],
+            parts["test_labels"],
+            binarization=binarization,
+            dequantize=dequantize,
+            validation_size=validation_size,
+            seed=seed,
+        )
+
+
+class _TorchvisionSet(Protocol):
+    data: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> tuple[Any, int]: ...
+
+
+def _load(
+    make: Callable[..., _TorchvisionSet], root: Path, files: str, option: str, values: list[bool]
+) -> list[_TorchvisionSet]:
+    """Make torchvision's sets, from disk or the network, or say in one sentence what is missing."""
+    name = getattr(make, "__name__", str(make))
+
+    def load(download: bool) -> list[_TorchvisionSet]:
+        return [make(root=str(root), download=download, **{option: value}) for value in values]
+
+    try:
+        return load(download=False)
+    except RuntimeError as missing:
+        if "not found" not in str(missing):
+            raise checks.InputError(f"{name} in {root} cannot be read: {_first_line(missing)}") from missing
+    except Exception as error:
+        raise checks.InputError(f"{name} in {root} cannot be read: {_first_line(error)}") from error
+    try:
+        return load(download=True)
+    except Exception as error:
+        raise checks.InputError(
+            f"{name} is not in {root} and cannot be downloaded ({_first_line(error)}); "
+            f"put {files}, or take the data set Digits, which needs no files"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _reduce_omniglot(root: Path, reduced: Path) -> None:
+    import torchvision.datasets
+    from PIL import Image
+    from tqdm.auto import tqdm
+
+    files = f"images_background.zip and images_evaluation.zip in {root / 'omniglot-py'}"
+    arrays: dict[str, np.ndarray] = {}
+    sets = _load(torchvision.datasets.Omniglot, root, files, "background", [True, False])
+    for name, part in zip(("train", "test"), sets, strict=True):
+        images = np.empty((len(part), 1, 28, 28), np.uint8)
+        labels = np.empty(len(part), np.int64)
+        for i in tqdm(range(len(part)), f"Omniglot, {name}"):
+            image, labels[i] = part[i]
+            images[i, 0] = 255 - np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BOX))
+        arrays |= {name: images, f"{name}_labels": labels}
+    with tempfile.NamedTemporaryFile(dir=root, suffix=".npz", delete=False) as beside:
+        np.savez_compressed(beside, **arrays)  # type: ignore[arg-type]
+    os.replace(beside.name, reduced)

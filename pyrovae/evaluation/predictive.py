@@ -1,0 +1,121 @@
+"""What a program predicts: codes of data, reconstructions, new data, decoded codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.evaluation.tracing import evaluating, latents_of, run
+from pyrovae.handlers import Program
+
+__all__ = ["decode", "encode", "generate", "reconstruct"]
+
+
+def encode(guide: Program, x: Tensor) -> dict[str, Tensor]:
+    """Return the mean of each latent site of the guide.
+
+    Args:
+        guide: program of q(z|x).
+        x: data, ``(B, *data_shape)``.
+
+    Returns:
+        by site name, ``(B, *event_shape)``.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> encode(vae.guide, torch.ones(3, 4))["z"].shape
+        torch.Size([3, 2])
+    """
+    with evaluating(guide):
+        trace = run(guide, x)
+        return {name: _mean(trace.nodes[name]["fn"]) for name in latents_of(trace)}
+
+
+def decode(model: Program, latents: dict[str, Tensor], data_shape: tuple[int, ...]) -> Tensor:
+    """Return the mean of p(x|z) at given codes.
+
+    Args:
+        model: program of p(x, z).
+        latents: by site name, ``(B, *event_shape)``.
+        data_shape: shape of one datum.
+
+    Returns:
+        ``(B, *data_shape)``.
+
+    Raises:
+        ValueError: if the model has no such site.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> decode(vae.model, {"z": torch.zeros(3, 2)}, (4,)).shape
+        torch.Size([3, 4])
+    """
+    z = next(iter(latents.values()))
+    with evaluating(model):
+        trace = run(poutine.condition(poutine.uncondition(model), latents), _unseen(z, len(z), data_shape))
+    unknown = latents.keys() - trace.nodes.keys()
+    if unknown:
+        raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
+    return _mean(_datum_site(trace)["fn"])
+
+
+def reconstruct(model: Program, guide: Program, x: Tensor) -> Tensor:
+    """Return the mean of p(x|z) at the mean of q(z|x), ``(B, *data_shape)``.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        x: data, ``(B, *data_shape)``.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> reconstruct(vae.model, vae.guide, torch.ones(3, 4)).shape
+        torch.Size([3, 4])
+    """
+    return decode(model, encode(guide, x), tuple(x.shape[1:]))
+
+
+def generate(model: Program, num_samples: int, like: Tensor, *, noise: bool = False) -> Tensor:
+    """Draw new data from the model: latents from the prior, and the mean of p(x|z) or a draw from it.
+
+    Args:
+        model: program of p(x, z).
+        num_samples: how many.
+        like: data whose shape, type and device the new ones have, ``(*, *data_shape)`` with one leading dimension.
+        noise: draw x from p(x|z) instead of taking its mean.
+
+    Returns:
+        ``(num_samples, *data_shape)``.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> generate(vae.model, 5, torch.zeros(1, 4)).shape
+        torch.Size([5, 4])
+    """
+    checks.integer("num_samples", num_samples)
+    with evaluating(model):
+        site = _datum_site(run(poutine.uncondition(model), _unseen(like, num_samples, tuple(like.shape[1:]))))
+    return site["value"] if noise else _mean(site["fn"])
+
+
+def _datum_site(trace: Any) -> dict[str, Any]:
+    """Return the site that is observed in training: the last one that was, before it was unconditioned."""
+    sites = [site for site in trace.nodes.values() if site["type"] == "sample" and site["infer"].get("was_observed")]
+    if not sites:
+        raise checks.InputError("model must observe x, but observes no site")
+    return sites[-1]
+
+
+def _unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(count, *data_shape, dtype=like.dtype, device=like.device)
+
+
+def _mean(fn: Any) -> Tensor:
+    try:
+        return fn.mean
+    except NotImplementedError:
+        return fn.sample(torch.Size((64,))).mean(0)

@@ -1,0 +1,65 @@
+"""Runs of a program without gradients, and what their traces hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer.util import site_is_subsample
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyrovae.handlers import InDataPlate, Program, mode, private_modules
+
+__all__ = ["evaluating", "is_latent", "latents_of", "log_prob_of", "observed_of", "run", "values_of"]
+
+
+@contextmanager
+def evaluating(*programs: Program) -> Iterator[None]:
+    """Run programs in evaluation mode, without gradients or validation, and leave Pyro's store as it was."""
+    with private_modules(), mode(*programs, training=False), pyro.validation_enabled(False), torch.no_grad():
+        yield
+
+
+def run(program: Program, x: Tensor) -> Trace:
+    """Trace one run of a program on ``x`` of shape ``(B, *data_shape)``, with the log-probability of each site."""
+    with InDataPlate(len(x)):
+        trace = poutine.trace(program).get_trace(x)
+    trace.compute_log_prob()
+    return trace
+
+
+def is_latent(site: dict[str, Any]) -> bool:
+    """Tell whether a node of a trace is a latent sample site."""
+    return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
+
+
+def latents_of(trace: Trace) -> list[str]:
+    """Name the latent sites, in the order in which they were sampled."""
+    return [name for name, site in trace.nodes.items() if is_latent(site)]
+
+
+def observed_of(trace: Trace, latents: Iterable[str] = ()) -> list[str]:
+    """Name the observed sites, but for those of ``latents``, which were conditioned on."""
+    return [
+        name
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and site["is_observed"] and not site_is_subsample(site) and name not in latents
+    ]
+
+
+def values_of(trace: Trace) -> dict[str, Tensor]:
+    """Return the values of the latent sites by name, each ``(*plates, *event_shape)``."""
+    return {name: trace.nodes[name]["value"] for name in latents_of(trace)}
+
+
+def log_prob_of(trace: Trace, sites: Iterable[str]) -> Tensor:
+    """Sum the log-probability of sites, masked but not scaled, in nats: the shape of their plates."""
+    nodes = (trace.nodes[name] for name in sites)
+    terms = (scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]) for site in nodes)
+    return sum(terms, torch.zeros(()))

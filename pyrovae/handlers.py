@@ -1,0 +1,138 @@
+"""Pyro effect handlers, one effect each, and what surrounds every run of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import pyro
+import torch
+from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER, StateDict
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+
+from pyrovae import checks
+
+__all__ = ["InDataPlate", "Program", "Temper", "in_data_plate", "mode", "modules_of", "private_modules"]
+
+Program: TypeAlias = Callable[[Tensor], Any]
+"""A model or a guide: called with ``x`` of shape ``(B, *data_shape)``, it makes Pyro sample sites."""
+
+
+class InDataPlate(Messenger):
+    """Refuse a sample site that is not in the one data plate, whose log-probability would not be per datum.
+
+    Args:
+        size: number B of data in the batch.
+
+    Raises:
+        ValueError: at the site, naming it.
+
+    Example:
+        >>> def model(x):
+        ...     return pyro.sample("z", pyro.distributions.Normal(0.0, 1.0))
+        >>> InDataPlate(3)(model)(torch.zeros(3, 2))
+        Traceback (most recent call last):
+        ...
+        pyrovae.checks.InputError: sample site 'z' must lie in pyro.plate("data", len(x), dim=-1) ...
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if site_is_subsample(msg):
+            return
+        frames = [frame for frame in msg["cond_indep_stack"] if frame.dim == -1 and frame.vectorized]
+        if not any(frame.size == self.size for frame in frames):
+            found = ", ".join(f"plate({f.name!r}, {f.size}, dim={f.dim})" for f in msg["cond_indep_stack"])
+            raise checks.InputError(
+                f'sample site {msg["name"]!r} must lie in pyro.plate("data", len(x), dim=-1) of size {self.size}, '
+                f"but lies in {found or 'no plate'}"
+            )
+
+
+class Temper(Messenger):
+    r"""Scale the log-probability of latent sites by :math:`\beta`, in model and guide alike.
+
+    Their difference is the KL term, so that the ELBO becomes
+    :math:`\mathrm{E}[\log p(x|z)] - \beta\,\mathrm{KL}` (Bowman et al., 2016, arXiv:1511.06349;
+    Higgins et al., 2017).
+
+    Args:
+        beta: scalar tensor; its value may be changed in place between steps.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> model = Temper(torch.tensor(0.5))(vae.model)
+    """
+
+    def __init__(self, beta: Tensor) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if not msg["is_observed"] and not site_is_subsample(msg):
+            msg["scale"] = msg["scale"] * self.beta
+
+
+def in_data_plate(program: Program) -> Program:
+    """Check every run of ``program`` with :class:`InDataPlate`."""
+
+    def checked(x: Tensor) -> Any:
+        with InDataPlate(len(x)):
+            return program(x)
+
+    return checked
+
+
+def modules_of(*programs: Program) -> list[nn.Module]:
+    """List the modules whose methods (or selves) the programs are, each once."""
+    owners = [program if isinstance(program, nn.Module) else getattr(program, "__self__", None) for program in programs]
+    return list(dict.fromkeys(owner for owner in owners if isinstance(owner, nn.Module)))
+
+
+@contextmanager
+def mode(*programs: Program, training: bool) -> Iterator[None]:
+    """Put the programs' modules in training or evaluation mode, and each back as it was."""
+    before = [(module, module.training) for owner in modules_of(*programs) for module in owner.modules()]
+    for owner in modules_of(*programs):
+        owner.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training
+
+
+@contextmanager
+def private_modules() -> Iterator[None]:
+    """Hide the modules that are registered in Pyro's parameter store, and forget those registered meanwhile.
+
+    ``pyro.module`` keeps the first module under a name, so that a second one of that name would silently
+    not train. What modules hold they hold themselves; a parameter made by ``pyro.param`` lives in the store
+    alone, is the program's state, and stays.
+    """
+    store = pyro.get_param_store()
+    before = store.get_state()
+    store.clear()
+    store.set_state(_part(before, registered=False))
+    try:
+        yield
+    finally:
+        after = store.get_state()
+        store.clear()
+        store.set_state(_part(after, registered=False))
+        store.set_state(_part(before, registered=True))
+
+
+def _part(state: StateDict, *, registered: bool) -> StateDict:
+    kept = [name for name in state["params"] if (_MODULE_NAMESPACE_DIVIDER in name) == registered]
+    return {
+        "params": {name: state["params"][name] for name in kept},
+        "constraints": {name: state["constraints"][name] for name in kept},
+    }

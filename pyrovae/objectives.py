@@ -1,0 +1,254 @@
+"""What a training step computes: a Pyro ELBO and its gradients, recorded once and replayed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.poutine import Trace
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+
+from pyrovae import checks
+from pyrovae.handlers import Program
+
+__all__ = ["Compile", "NonFiniteLoss", "ObjectiveFactory", "Step", "Trace_ELBO", "TraceMeanField_ELBO", "measure"]
+
+Compile: TypeAlias = Literal["off", "graph"]
+ObjectiveFactory: TypeAlias = Callable[[], ELBO]
+Traces: TypeAlias = list[tuple[Trace, Trace]]
+
+
+class NonFiniteLoss(FloatingPointError):
+    """Say which sample site made the loss NaN or infinite."""
+
+
+def measure(elbo: ELBO, model: Program, guide: Program, x: Tensor) -> Tensor:
+    r"""Estimate the bound and its two terms on a batch, without gradients.
+
+    Args:
+        elbo: any of Pyro's trace ELBOs.
+        model: the program of p(x, z).
+        guide: the program of q(z|x).
+        x: a batch, ``(B, *data_shape)``.
+
+    Returns:
+        ``(reconstruction, kl)``, shape ``(2,)``: :math:`\sum_i \mathrm{E}_q \log p(x_i|z)` and
+        :math:`\sum_i \mathrm{E}_q \log q(z|x_i)/p(z)`, in nats.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> measure(Trace_ELBO(), vae.model, vae.guide, torch.ones(3, 4)).shape
+        torch.Size([2])
+    """
+    with torch.no_grad(), _traces_of(elbo) as traces:
+        elbo.loss(model, guide, x)
+    return _terms(traces, elbo.num_particles)
+
+
+class Step:
+    """Compute loss and gradients for SVI, and add up reconstruction and KL on the way.
+
+    The first batch of each shape runs through Pyro with validation on. The second is recorded below
+    autograd as a graph of torch operations (noise included), which later steps replay without Pyro's
+    overhead. A recording is used only if it gives the very gradients that Pyro gives from the same
+    noise, and is compared with Pyro again by :meth:`recheck`; a program that cannot be recorded
+    runs through Pyro and says so once.
+
+    Args:
+        elbo: any of Pyro's ELBOs.
+        compile: ``graph`` to record, ``off`` to run Pyro at every step.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> step = Step(Trace_ELBO(), "off")
+        >>> loss = step.loss_and_grads(vae.model, vae.guide, torch.ones(3, 4))
+        >>> bool(abs(step.totals[0] - step.totals[1] + loss) < 1e-4)
+        True
+    """
+
+    def __init__(self, elbo: ELBO, compile: Compile = "graph") -> None:
+        self.elbo = elbo
+        self.compile = checks.choice("compile", compile, ("off", "graph"))
+        self.totals = torch.zeros(2)  # reconstruction and KL, nats
+        self._seen: set[tuple[Any, ...]] = set()
+        self._graphs: dict[tuple[Any, ...], tuple[GraphModule, list[str]]] = {}
+        self._unchecked: set[tuple[Any, ...]] = set()
+
+    def recheck(self) -> None:
+        """Compare each recording with Pyro once more, at its next step."""
+        self._unchecked = set(self._graphs)
+
+    def loss(self, model: Program, guide: Program, x: Tensor) -> float:
+        """Return the loss on ``x``, of shape ``(B, *data_shape)``, in nats."""
+        return float(self.elbo.loss(model, guide, x))
+
+    def loss_and_grads(self, model: Program, guide: Program, x: Tensor) -> float:
+        """Return the loss on ``x`` in nats and leave its gradients in the parameters.
+
+        Raises:
+            FloatingPointError: if the loss is not finite, before anything is updated.
+        """
+        key = (x.shape, x.dtype, x.device)
+        if key not in self._seen:
+            self._seen.add(key)
+            with pyro.validation_enabled(True):
+                return self._by_pyro(model, guide, x)
+        if self.compile == "graph" and key not in self._graphs:
+            self._record(key, model, guide, x)
+        if self.compile == "graph" and key in self._unchecked:
+            self._compare(key, model, guide, x)
+        return self._by_graph(key, model, guide, x) if self.compile == "graph" else self._by_pyro(model, guide, x)
+
+    def _by_pyro(self, model: Program, guide: Program, x: Tensor) -> float:
+        with _traces_of(self.elbo) as traces:
+            loss = float(self.elbo.loss_and_grads(model, guide, x))
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"{loss} at {_blame(traces)}")
+        self.totals = self.totals.to(x.device) + _terms(traces, self.elbo.num_particles)
+        return loss
+
+    def _by_graph(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> float:
+        graph, names = self._graphs[key]
+        noise = torch.get_rng_state()
+        with torch.no_grad():
+            loss, terms, *grads = graph(x)
+        value = loss.item()
+        if not math.isfinite(value):
+            torch.set_rng_state(noise)
+            with _traces_of(self.elbo) as traces, torch.no_grad():
+                self.elbo.loss(model, guide, x)
+            raise NonFiniteLoss(f"{value} at {_blame(traces)}")
+        for name, grad in zip(names, grads, strict=True):
+            pyro.param(name).unconstrained().grad = grad  # SVI learns from pyro.param what to update
+        self.totals = self.totals.to(x.device) + terms
+        return float(value)
+
+    def _record(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> None:
+        names: list[str] = []
+
+        def step(x: Tensor) -> tuple[Tensor, ...]:
+            loss = surrogate = torch.zeros((), device=x.device)
+            with poutine.trace(param_only=True) as capture, _traces_of(self.elbo) as traces:
+                for pair in self.elbo._get_traces(model, guide, (x,), {}):
+                    particle = self.elbo._differentiable_loss_particle(*pair)
+                    loss = loss + particle[0] / self.elbo.num_particles
+                    surrogate = surrogate + particle[1] / self.elbo.num_particles
+            params = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
+            grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
+            used = {name: grad for name, grad in zip(params, grads, strict=True) if grad is not None}
+            names[:] = used
+            return loss, _terms(traces, self.elbo.num_particles), *used.values()
+
+        try:
+            with _fork_rng(x.device), _ItemsStayTensors():
+                graph = make_fx(step)(x)
+            _simplify(graph)
+        except Exception as error:
+            self._give_up(f"the step cannot be recorded ({str(error).splitlines()[0] if str(error) else type(error)})")
+            return
+        self._graphs[key] = graph, names
+        self._unchecked.add(key)
+
+    def _compare(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> None:
+        self._unchecked.discard(key)
+        totals = self.totals
+        results = []
+        for run in (self._by_pyro, lambda *args: self._by_graph(key, *args)):
+            with _fork_rng(x.device), poutine.trace(param_only=True) as capture:
+                loss = run(model, guide, x)
+            grads = {}
+            for name, site in capture.trace.nodes.items():
+                param = site["value"].unconstrained()
+                if param.grad is not None:
+                    grads[name], param.grad = param.grad, None
+            results.append((loss, grads))
+        self.totals = totals
+        (loss, grads), (recorded_loss, recorded_grads) = results
+        # Pyro adds the sites' terms up as Python floats, the graph as tensors: only their rounding may differ.
+        same = math.isclose(loss, recorded_loss, rel_tol=1e-4) and grads.keys() == recorded_grads.keys()
+        if not same or any(not torch.equal(grad, recorded_grads[name]) for name, grad in grads.items()):
+            self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
+
+    def _give_up(self, reason: str) -> None:
+        self.compile = "off"
+        self._graphs.clear()
+        warnings.warn(f"{reason}; training goes on through Pyro, without recording", stacklevel=2)
+
+
+class _ItemsStayTensors(TorchFunctionMode):
+    """Let ``Tensor.item`` return the detached tensor: Pyro asks for losses as numbers, a graph has none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.item:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+def _simplify(graph: GraphModule) -> None:
+    """Drop the views that only autograd needed, and what nothing uses."""
+    for node in graph.graph.nodes:
+        if node.target in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
+            node.replace_all_uses_with(node.args[0])
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+
+
+@contextmanager
+def _traces_of(elbo: ELBO) -> Iterator[Traces]:
+    """Collect the pairs of model and guide traces that an ELBO makes."""
+    traces: Traces = []
+    make = elbo._get_trace
+
+    def _get_trace(*args: Any) -> tuple[Trace, Trace]:
+        traces.append(make(*args))
+        return traces[-1]
+
+    elbo._get_trace = _get_trace  # type: ignore[method-assign]
+    try:
+        yield traces
+    finally:
+        del elbo._get_trace
+
+
+def _terms(traces: Traces, num_particles: int) -> Tensor:
+    """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``."""
+    with torch.no_grad():
+        reconstruction = kl = torch.zeros(())
+        for model_trace, guide_trace in traces:
+            for name, site in model_trace.nodes.items():
+                if site["type"] == "sample":
+                    log_prob = site["unscaled_log_prob"].sum()
+                    if site["is_observed"]:
+                        reconstruction = reconstruction + log_prob
+                    else:
+                        kl = kl + guide_trace.nodes[name]["unscaled_log_prob"].sum() - log_prob
+        return torch.stack((reconstruction, kl)) / num_particles
+
+
+def _blame(traces: Traces) -> str:
+    """Name the first site, in the order in which they ran, whose value or log-probability is not finite."""
+    for model_trace, guide_trace in traces:
+        for program, trace in (("guide", guide_trace), ("model", model_trace)):
+            for name, site in trace.nodes.items():
+                if site["type"] != "sample":
+                    continue
+                for what, tensor in (("value", site["value"]), ("log-probability", site.get("log_prob"))):
+                    if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                        return f"site {name!r} of the {program} (its {what} is not finite)"
+    return "no single site: each is finite, their sum is not"
+
+
+@contextmanager
+def _fork_rng(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

@@ -1,0 +1,128 @@
+"""One ``PyroOptim`` that drives any torch optimizer and scheduler over all parameters at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import pyro
+import torch
+from pyro.optim import PyroOptim
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from pyrovae import checks
+
+__all__ = ["JointOptimizer", "OptimizerFactory", "SchedulerFactory"]
+
+OptimizerFactory: TypeAlias = Callable[[Iterable[Tensor]], Optimizer]
+SchedulerFactory: TypeAlias = Callable[[Optimizer], LRScheduler]
+
+
+class JointOptimizer(PyroOptim):
+    """Step all parameters with one torch optimizer, where Pyro's own keeps one for each.
+
+    The optimizer runs fused where it can, gradients are clipped by their global norm and then set to
+    None, and parameters that appear later join the others.
+
+    Args:
+        optimizer: makes the torch optimizer of a list of parameters; the class itself will do.
+        scheduler: makes the learning-rate scheduler of the optimizer; it steps once an epoch.
+        max_norm: largest norm of all gradients together, or None.
+
+    Raises:
+        ValueError: if torch refuses the options.
+
+    Example:
+        >>> from functools import partial
+        >>> optim = JointOptimizer(partial(torch.optim.AdamW, lr=1e-3), max_norm=5.0)
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        scheduler: SchedulerFactory | None = None,
+        max_norm: float | None = None,
+    ) -> None:
+        super().__init__(torch.optim.Adam, {})  # what Pyro makes of these is never used
+        self.max_norm = None if max_norm is None else checks.number("max_norm", max_norm, open_below=True)
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+        self._pending: dict[str, Any] | None = None
+        self._params: dict[Tensor, None] = {}
+        self.optimizer, self.scheduler = self._make([nn.Parameter(torch.zeros(()))])  # bad options are refused now
+
+    def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
+        """Make one step on ``params``, which hold their gradients, and clear these."""
+        new = [param for param in params if param not in self._params]
+        if new:
+            self._add(new)
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(self._params, self.max_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def learning_rate(self) -> float:
+        """The first parameter group's learning rate."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def end_epoch(self, loss: float) -> None:
+        """Step the scheduler; one that waits for a plateau looks at ``loss``."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(loss)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of optimizer and scheduler: tensors, numbers and strings only."""
+        if self._pending is not None:
+            return self._pending
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
+
+    def set_state(self, state_dict: dict[str, Any]) -> None:
+        """Take a state up; it waits for the first step, which tells the parameters."""
+        self._pending = state_dict
+
+    def _add(self, new: list[Tensor]) -> None:
+        # Pyro hands over a set; by name, the order is the same in every process.
+        store = pyro.get_param_store()
+        new = sorted(new, key=lambda param: store.param_name(param) or "")
+        if self._params:
+            self.optimizer.add_param_group({"params": new})
+            _fuse(self.optimizer)
+        else:
+            self.optimizer, self.scheduler = self._make(new)
+        self._params |= dict.fromkeys(new)
+        if self._pending is not None:
+            self.optimizer.load_state_dict(self._pending["optimizer"])
+            if self.scheduler is not None and self._pending["scheduler"] is not None:
+                self.scheduler.load_state_dict(self._pending["scheduler"])
+            self._pending = None
+
+    def _make(self, params: list[Tensor]) -> tuple[Optimizer, LRScheduler | None]:
+        try:
+            optimizer = self._make_optimizer(params)
+        except (TypeError, ValueError) as error:
+            raise checks.InputError(f"optimizer cannot be made: {error}") from error
+        if isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam):
+            raise checks.InputError(
+                "optimizer must take dense gradients and step without a closure, "
+                f"but {type(optimizer).__name__} was given"
+            )
+        _fuse(optimizer)
+        if self._make_scheduler is None:
+            return optimizer, None
+        try:
+            return optimizer, self._make_scheduler(optimizer)
+        except (TypeError, ValueError) as error:
+            raise checks.InputError(f"scheduler cannot be made: {error}") from error
+
+
+def _fuse(optimizer: Optimizer) -> None:
+    for group in optimizer.param_groups:
+        left_open = group.get("fused", False) is None and not group.get("foreach") and not group.get("differentiable")
+        if left_open and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in group["params"]):
+            group["fused"] = True

@@ -1,0 +1,71 @@
+"""What training leaves behind: one row an epoch, and the state that exact resuming needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+__all__ = ["Epoch", "History"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Keep an epoch's figures: bounds and their terms in nats per datum, untempered.
+
+    Attributes:
+        epoch: number of epochs done, from 1.
+        train_elbo: mean over the epoch's batches, each before its update.
+        train_reconstruction: E_q log p(x|z).
+        train_kl: E_q log q(z|x) / p(z).
+        validation_elbo: on the validation split after the epoch, in evaluation mode, with the same noise
+            every time.
+        validation_reconstruction: its first term.
+        validation_kl: its second term.
+        seconds: of the epoch, validation included.
+        learning_rate: of the epoch.
+    """
+
+    epoch: int
+    train_elbo: float
+    train_reconstruction: float
+    train_kl: float
+    validation_elbo: float
+    validation_reconstruction: float
+    validation_kl: float
+    seconds: float
+    learning_rate: float
+
+
+@dataclass
+class History:
+    """Collect the epochs of a training run.
+
+    Attributes:
+        epochs: one row an epoch.
+
+    Example:
+        >>> history = History([Epoch(1, -30.0, -28.0, 2.0, -31.0, -29.0, 2.0, 0.1, 1e-3)])
+        >>> history.best_epoch, history.best_value
+        (1, -31.0)
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the largest validation ELBO; 0 before the first."""
+        return max(self.epochs, key=lambda row: row.validation_elbo).epoch if self.epochs else 0
+
+    @property
+    def best_value(self) -> float:
+        """The largest validation ELBO, in nats per datum."""
+        return max((row.validation_elbo for row in self.epochs), default=-math.inf)
+
+    def columns(self) -> list[str]:
+        """Name the columns of :meth:`rows`."""
+        return [column.name for column in fields(Epoch)]
+
+    def rows(self) -> list[list[Any]]:
+        """Return the epochs as rows of numbers, for a table or a checkpoint."""
+        return [[getattr(row, name) for name in self.columns()] for row in self.epochs]

@@ -1,0 +1,65 @@
+"""Programs: a model and a guide made of conditionals."""
+
+from __future__ import annotations
+
+import pyro
+from torch import Tensor, nn
+
+from pyrovae import checks
+from pyrovae.likelihoods import Likelihood
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
+
+__all__ = ["VAE"]
+
+
+class VAE(nn.Module):
+    r"""Tie a prior, a likelihood and a posterior into Pyro's ``model`` and ``guide``.
+
+    The model is :math:`p(x, z) = p(z)\,p(x|z)`, the guide :math:`q(z|x)`; training maximises
+    :math:`\mathrm{E}_{q(z|x)}[\log p(x, z) - \log q(z|x)] \le \log p(x)`
+    (Kingma & Welling, 2014, arXiv:1312.6114; Rezende et al., 2014, arXiv:1401.4082).
+
+    Args:
+        prior: p(z).
+        likelihood: p(x|z).
+        posterior: q(z|x).
+
+    Raises:
+        ValueError: if the three disagree about the number of latents or the shape of the data.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((1, 8, 8), 2), DiagonalNormal((1, 8, 8), 2))
+        >>> vae.guide(torch.zeros(3, 1, 8, 8)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior) -> None:
+        super().__init__()
+        latent_dims = prior.latent_dim, likelihood.latent_dim, posterior.latent_dim
+        if len(set(latent_dims)) != 1:
+            raise checks.InputError(
+                "prior, likelihood and posterior must have one latent_dim, but have "
+                f"{latent_dims[0]}, {latent_dims[1]} and {latent_dims[2]}"
+            )
+        if likelihood.data_shape != posterior.data_shape:
+            raise checks.InputError(
+                "likelihood and posterior must have one data_shape, but have "
+                f"{likelihood.data_shape} and {posterior.data_shape}"
+            )
+        self.prior = prior
+        self.likelihood = likelihood
+        self.posterior = posterior
+
+    def model(self, x: Tensor) -> Tensor:
+        """Sample ``z`` from the prior and observe ``x``, of shape ``(B, *data_shape)``."""
+        pyro.module("vae", self)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior())  # (B, D)
+            return pyro.sample("x", self.likelihood(z), obs=x)  # (B, *data_shape)
+
+    def guide(self, x: Tensor) -> Tensor:
+        """Sample ``z`` of shape ``(B, D)`` from the posterior given ``x`` of shape ``(B, *data_shape)``."""
+        pyro.module("vae", self)
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", self.posterior(x))  # (B, D)

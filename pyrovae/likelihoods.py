@@ -31,6 +31,9 @@ class Likelihood(nn.Module, ABC):
     support: constraints.Constraint = constraints.real
     """Where each component of x must lie: a real number, unless a subclass says otherwise."""
 
+    discrete: bool = False
+    """Whether p(x|z) is a probability of discrete data, or a density."""
+
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         self.data_shape = checks.shape("data_shape", data_shape)
@@ -88,6 +91,7 @@ class Bernoulli(Likelihood):
     """
 
     support = constraints.unit_interval
+    discrete = True
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int, network: NetworkFactory = MLP) -> None:
         super().__init__(data_shape, latent_dim)

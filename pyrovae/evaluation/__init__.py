@@ -3,7 +3,7 @@
 from pyrovae.evaluation.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
 from pyrovae.evaluation.importance import log_weights
 from pyrovae.evaluation.marginal import LogMarginal, log_marginal
-from pyrovae.evaluation.predictive import decode, encode, generate, reconstruct
+from pyrovae.evaluation.predictive import decode, encode, generate, prior_grid, reconstruct
 
 __all__ = [
     "LogMarginal",
@@ -16,5 +16,6 @@ __all__ = [
     "monte_carlo_error",
     "pareto_k",
     "pareto_threshold",
+    "prior_grid",
     "reconstruct",
 ]

@@ -95,6 +95,35 @@ class LogMarginal:
             f"by at least {self.bias:.2g} nats."
         )
 
+    def summary(self) -> dict[str, Any]:
+        """Return the set's figures, in nats per datum, as plain numbers; None where there is none (K = 1)."""
+
+        def spread(values: Tensor, quantiles: tuple[float, ...]) -> dict[str, float | None]:
+            known = values[~values.isnan()]
+            names = [f"{q:.0%}" for q in quantiles]
+            if len(known) == 0:
+                return dict.fromkeys(names)
+            return {name: known.quantile(q).item() for name, q in zip(names, quantiles, strict=True)}
+
+        threshold = pareto_threshold(self.num_samples)
+        return {
+            "nll": self.nll,
+            "standard_error": _known(self.sampling_error),
+            "mc_error": _known(self.monte_carlo_error),
+            "bias": self.bias,
+            "elbo": self.elbo.mean().item(),
+            "num_samples": self.num_samples,
+            "num_images": len(self.log_prob),
+            "method": self.method,
+            "pareto_k": {
+                **spread(self.pareto_k, (0.05, 0.5, 0.95, 1.0)),
+                "threshold": threshold,
+                "share_above": (self.pareto_k > threshold).double().mean().item(),
+            },
+            "ess": spread(self.ess, (0.0, 0.05, 0.5, 0.95)),
+            "verdict": self.verdict,
+        }
+
     def to_arviz(self) -> arviz.InferenceData:
         """Return ArviZ's InferenceData.
 
@@ -125,6 +154,10 @@ class LogMarginal:
         )
         data.add_groups({"sample_stats": xarray.Dataset(per_datum, coords={"datum": range(len(self.x))})})
         return data
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def log_marginal(

@@ -12,7 +12,7 @@ from pyrovae import checks
 from pyrovae.evaluation.tracing import evaluating, latents_of, run
 from pyrovae.handlers import Program
 
-__all__ = ["decode", "encode", "generate", "reconstruct"]
+__all__ = ["decode", "encode", "generate", "prior_grid", "reconstruct"]
 
 
 def encode(guide: Program, x: Tensor) -> dict[str, Tensor]:
@@ -104,10 +104,14 @@ def generate(model: Program, num_samples: int, like: Tensor, *, noise: bool = Fa
 
 def _datum_site(trace: Any) -> dict[str, Any]:
     """Return the site that is observed in training: the last one that was, before it was unconditioned."""
-    sites = [site for site in trace.nodes.values() if site["type"] == "sample" and site["infer"].get("was_observed")]
+    sites = [site for site in trace.nodes.values() if _was_observed(site)]
     if not sites:
         raise checks.InputError("model must observe x, but observes no site")
     return sites[-1]
+
+
+def _was_observed(site: dict[str, Any]) -> bool:
+    return site["type"] == "sample" and bool(site["infer"].get("was_observed"))
 
 
 def _unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
@@ -119,3 +123,36 @@ def _mean(fn: Any) -> Tensor:
         return fn.mean
     except NotImplementedError:
         return fn.sample(torch.Size((64,))).mean(0)
+
+
+def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
+    """Return the decoder's means on a grid of codes, evenly spaced in the percentiles of each latent's prior.
+
+    Args:
+        model: program of p(x, z) with one latent site of two dimensions.
+        like: data whose shape, type and device the means have, ``(*, *data_shape)`` with one leading dimension.
+        columns: codes in a row and in a column, at percentiles (i + 1/2) / columns.
+
+    Returns:
+        ``(columns * columns, *data_shape)``; the first coordinate varies fastest.
+
+    Raises:
+        ValueError: if the latents are not one site of two dimensions.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> prior_grid(vae.model, torch.zeros(1, 4), columns=3).shape
+        torch.Size([9, 4])
+    """
+    checks.integer("columns", columns)
+    with evaluating(model):
+        trace = run(poutine.uncondition(model), _unseen(like, 20_000, tuple(like.shape[1:])))
+    sites = {name: trace.nodes[name]["value"] for name in latents_of(trace) if not _was_observed(trace.nodes[name])}
+    if len(sites) != 1 or next(iter(sites.values())).shape[1:] != (2,):
+        shapes = ", ".join(f"{name} of shape {tuple(z.shape[1:])}" for name, z in sites.items())
+        raise checks.InputError(f"model must have one latent site of shape (2,), but has {shapes}")
+    ((name, z),) = sites.items()
+    percentiles = ((torch.arange(columns, device=z.device) + 0.5) / columns).to(z.dtype)
+    first, second = z.quantile(percentiles, dim=0).unbind(1)  # (columns,) each
+    codes = torch.stack((first.repeat(columns), second.repeat_interleave(columns)), 1)  # (columns ** 2, 2)
+    return decode(model, {name: codes}, tuple(like.shape[1:]))

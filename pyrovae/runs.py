@@ -1,0 +1,265 @@
+"""A run's folder on disk: configuration, weights, checkpoint, metrics, evaluations; atomic and versioned.
+
+Loading a folder unpickles nothing and runs no code but the classes that its configuration names, each of which
+must be a subclass of the base class of its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import safetensors
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from pyrovae import checks
+from pyrovae.data import DataSet, Digits
+from pyrovae.evaluation import LogMarginal
+from pyrovae.likelihoods import Bernoulli, Likelihood
+from pyrovae.posteriors import DiagonalNormal, Posterior
+from pyrovae.priors import Prior, StandardNormal
+from pyrovae.training import Epoch, History, State
+from pyrovae.vae import VAE
+
+__all__ = [
+    "FORMAT",
+    "DataFactory",
+    "LikelihoodFactory",
+    "PosteriorFactory",
+    "PriorFactory",
+    "Run",
+    "assemble",
+    "writing",
+]
+
+FORMAT = 1
+"""Version of the folder's layout; a folder of another version is refused."""
+
+DataFactory: TypeAlias = Callable[[], DataSet]
+PriorFactory: TypeAlias = Callable[[int], Prior]
+LikelihoodFactory: TypeAlias = Callable[[tuple[int, ...], int], Likelihood]
+PosteriorFactory: TypeAlias = Callable[[tuple[int, ...], int], Posterior]
+
+
+def assemble(
+    data: DataFactory = Digits,
+    prior: PriorFactory = StandardNormal,
+    likelihood: LikelihoodFactory = Bernoulli,
+    posterior: PosteriorFactory = DiagonalNormal,
+    latent_dim: int = 20,
+) -> tuple[DataSet, VAE]:
+    """Make the data set and a fresh program for it.
+
+    Args:
+        data: makes the data set.
+        prior: makes p(z) of the number of latents.
+        likelihood: makes p(x|z) of the data's shape and the number of latents.
+        posterior: makes q(z|x) likewise.
+        latent_dim: number of latents.
+
+    Raises:
+        ValueError: if the likelihood cannot explain the data.
+
+    Example:
+        >>> data, vae = assemble(latent_dim=2)
+        >>> vae.prior
+        StandardNormal(latent_dim=2)
+    """
+    checks.integer("latent_dim", latent_dim)
+    for name, factory in (("data", data), ("prior", prior), ("likelihood", likelihood), ("posterior", posterior)):
+        if not isinstance(factory, partial | type):
+            raise checks.InputError(f"{name} must be a class, but {factory!r} was given")
+    dataset = data()
+    explained = likelihood(dataset.data_shape, latent_dim)
+    explained.check(dataset.train[:1024])
+    return dataset, VAE(prior(latent_dim), explained, posterior(dataset.data_shape, latent_dim))
+
+
+class Run:
+    """Read and write one run's folder.
+
+    Args:
+        folder: where it is.
+
+    Raises:
+        ValueError: if what is read is missing, cut short, tampered with, or of another version.
+
+    Example:
+        >>> Run("runs/none-such").load()
+        Traceback (most recent call last):
+        ...
+        pyrovae.checks.InputError: run must be a folder that pyrovae train made, but runs/none-such has no config.yaml
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.folder / "config.yaml").exists()
+
+    def create(self, config: str) -> None:
+        """Begin a run with its configuration as YAML; a folder that holds one already is refused."""
+        if self.exists:
+            raise checks.InputError(
+                f"run must be a new folder, or go on with --resume true, but {self.folder} holds a run already"
+            )
+        self.rewrite_config(config)
+
+    def rewrite_config(self, config: str) -> None:
+        """Replace the configuration, which a resumed run may change in what does not touch its weights."""
+        with writing(self.folder / "config.yaml") as file:
+            file.write(config.encode())
+
+    def config(self) -> dict[str, Any]:
+        """Read the configuration."""
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            raise checks.InputError(
+                f"run must be a folder that pyrovae train made, but {self.folder} has no config.yaml"
+            )
+        with _reading(path):
+            config = yaml.safe_load(path.read_text())
+            if not isinstance(config, dict):
+                raise ValueError("it is not a mapping")
+        return config
+
+    def load(self, weights: Literal["best", "last"] = "best") -> tuple[DataSet, VAE]:
+        """Make the data set and the trained program.
+
+        Args:
+            weights: those of the best validation ELBO, or of the last epoch.
+        """
+        config = self.config()
+        parser = ArgumentParser(exit_on_error=False)
+        names = parser.add_function_arguments(assemble)
+        try:
+            chosen = parser.parse_object({name: config[name] for name in names if name in config})
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {reason}") from error
+        data, vae = assemble(**parser.instantiate(chosen))
+        self._load_weights(vae, self.folder / ("weights.safetensors" if weights == "best" else "checkpoint/weights.safetensors"))
+        return data, vae
+
+    def save_epoch(self, program: nn.Module, history: History, state: State) -> None:
+        """Write what an epoch changes: weights (the best ones apart), metrics, and the state to resume from."""
+        weights = save(
+            {name: tensor.detach().contiguous() for name, tensor in program.state_dict().items()},
+            metadata={"format": f"pyrovae {FORMAT}"},
+        )
+        if history.best_epoch == len(history.epochs):
+            with writing(self.folder / "weights.safetensors") as file:
+                file.write(weights)
+        with writing(self.folder / "checkpoint" / "weights.safetensors") as file:
+            file.write(weights)
+        self.save_metrics(history)
+        with writing(self.folder / "checkpoint" / "state.pt") as file:
+            torch.save({"format": FORMAT, **state}, file)
+
+    def save_metrics(self, history: History) -> None:
+        """Write ``metrics.csv``, a line an epoch."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(history.columns())
+        table.writerows(history.rows())
+        with writing(self.folder / "metrics.csv") as file:
+            file.write(text.getvalue().encode())
+
+    def state(self) -> State | None:
+        """Read the state to resume from, or None if no epoch was finished."""
+        path = self.folder / "checkpoint" / "state.pt"
+        if not path.exists():
+            return None
+        with _reading(path):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            version = state.pop("format")
+            if version != FORMAT:
+                raise ValueError(f"it has format {version}, and this pyrovae reads {FORMAT}")
+        return state
+
+    def history(self) -> History:
+        """Read ``metrics.csv``."""
+        path = self.folder / "metrics.csv"
+        with _reading(path), path.open(newline="") as file:
+            table = csv.reader(file)
+            if next(table, None) != History().columns():
+                raise ValueError("its first line does not name the columns")
+            return History([Epoch(int(row[0]), *map(float, row[1:])) for row in table])
+
+    def save_evaluation(self, name: str, summary: dict[str, Any], result: LogMarginal) -> Path:
+        """Write an evaluation as JSON, and its per-datum values as netCDF beside it; return the JSON's path."""
+        folder = self.folder / "evaluation"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            result.to_arviz().to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
+            os.replace(f"{beside}/values.nc", folder / f"{name}.nc")
+        path = folder / f"{name}.json"
+        with writing(path) as file:
+            file.write(json.dumps({"format": FORMAT, **summary}, indent=2, allow_nan=False).encode())
+        return path
+
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """Read all evaluations, by name."""
+        found = {}
+        for path in sorted((self.folder / "evaluation").glob("*.json")):
+            with _reading(path):
+                found[path.stem] = json.loads(path.read_text())
+                if not isinstance(found[path.stem], dict) or found[path.stem].get("format") != FORMAT:
+                    raise ValueError(f"it is not an evaluation of format {FORMAT}")
+        return found
+
+    def _load_weights(self, program: nn.Module, path: Path) -> None:
+        if not path.exists():
+            raise checks.InputError(f"{path} does not exist: no epoch of the run was finished")
+        with _reading(path):
+            with safetensors.safe_open(path, framework="pt") as file:
+                version = (file.metadata() or {}).get("format")
+            if version != f"pyrovae {FORMAT}":
+                raise ValueError(f"it has format {version!r}, and this pyrovae reads 'pyrovae {FORMAT}'")
+            tensors: dict[str, Tensor] = load_file(path)
+            if any(not bool(tensor.isfinite().all()) for tensor in tensors.values()):
+                raise ValueError("it holds weights that are not finite")
+            program.load_state_dict(tensors)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Any]:
+    """Open a file beside ``path`` for writing bytes, and move it there once it is whole and on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(beside)
+        raise
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise checks.InputError(f"{path} is missing from the run") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise checks.InputError(f"{path} cannot be read: {reason}") from error

@@ -28,7 +28,9 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
     return value
 
 
-def number(name: str, value: Any, minimum: float = 0.0, maximum: float = math.inf, *, open_below: bool = False) -> float:
+def number(
+    name: str, value: Any, minimum: float = 0.0, maximum: float = math.inf, *, open_below: bool = False
+) -> float:
     """Return ``value`` as a float if it is finite and within ``[minimum, maximum]``.
 
     Args:
@@ -69,7 +71,9 @@ def shape(name: str, value: Any, *, dims: int | None = None) -> tuple[int, ...]:
     sizes: Sequence[Any] = (value,) if isinstance(value, int) else value
     valid = isinstance(sizes, Sequence) and not isinstance(sizes, str) and len(sizes) > 0
     if not valid or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
-        raise InputError(f"{name} must be a shape of positive integers, such as (1, 28, 28) or (64,), but {value!r} was given")
+        raise InputError(
+            f"{name} must be a shape of positive integers, such as (1, 28, 28) or (64,), but {value!r} was given"
+        )
     if dims is not None and len(sizes) != dims:
         raise InputError(f"{name} must have {dims} dimensions, but {tuple(sizes)} was given")
     return tuple(sizes)

@@ -18,7 +18,18 @@ from pyrovae.training import History
 __all__ = ["image_grid", "latent_map", "manifold", "reconstructions", "samples", "training_curves"]
 
 # Okabe & Ito's colours, which the colour-blind can tell apart; ten classes need ten, so each darkens once.
-_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#882255", "#444444", "#88CCEE"]
+_COLOURS = [
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#999933",
+    "#882255",
+    "#444444",
+    "#88CCEE",
+]
 
 
 def training_curves(history: History) -> Figure:
@@ -38,7 +49,9 @@ def training_curves(history: History) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if name == "elbo" and len(epochs) > 3:
-            _skip_the_first(axes, [row.train_elbo for row in history.epochs] + [row.validation_elbo for row in history.epochs])
+            _skip_the_first(
+                axes, [row.train_elbo for row in history.epochs] + [row.validation_elbo for row in history.epochs]
+            )
     figure.axes[0].legend(frameon=False)
     return figure
 
@@ -104,15 +117,20 @@ def latent_map(codes: Tensor, labels: Tensor | None) -> Figure:
         points, shares = pca.transform(points), pca.explained_variance_ratio_
     size = float(np.clip(4000 / len(points), 2, 20))
     if labels is None:
-        axes.scatter(*points.T, s=size, color=_COLOURS[0], linewidths=0)
+        axes.scatter(points[:, 0], points[:, 1], s=size, color=_COLOURS[0], linewidths=0)
     else:
         classes = labels.cpu().numpy()
         names = np.unique(classes)
-        colours = _COLOURS if len(names) <= len(_COLOURS) else matplotlib.colormaps["viridis"](np.linspace(0, 1, len(names)))
+        colours = (
+            _COLOURS if len(names) <= len(_COLOURS) else matplotlib.colormaps["viridis"](np.linspace(0, 1, len(names)))
+        )
         for name, colour in zip(names, colours, strict=False):
-            axes.scatter(*points[classes == name].T, s=size, color=colour, linewidths=0, label=str(name))
+            members = points[classes == name]
+            axes.scatter(members[:, 0], members[:, 1], s=size, color=colour, linewidths=0, label=str(name))
         if len(names) <= 20:
-            axes.legend(title="class", frameon=False, markerscale=(30 / size) ** 0.5, loc="center left", bbox_to_anchor=(1, 0.5))
+            axes.legend(
+                title="class", frameon=False, markerscale=(30 / size) ** 0.5, loc="center left", bbox_to_anchor=(1, 0.5)
+            )
     axes.set_title("means of q(z|x)")
     if shares is None:
         axes.set(xlabel="$z_1$", ylabel="$z_2$")
@@ -138,7 +156,7 @@ def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
         images = (images - low) / (high - low).clamp(min=1e-12)
     grid = make_grid(images, columns, padding, pad_value=0.5).permute(1, 2, 0).numpy()  # (H, W, 3)
     height, width = grid.shape[:2]
-    inches = min(10.0, max(4.0, width / 40))
+    inches = min(10.0, max(6.0, width / 40))
     figure = Figure(figsize=(inches, max(1.0, inches * height / width) + 0.4), layout="constrained")
     axes = figure.subplots()
     axes.imshow(grid, interpolation="nearest", vmin=0, vmax=1)

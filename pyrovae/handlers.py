@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import pyro
-import torch
 from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER, StateDict
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message

@@ -57,6 +57,7 @@ class Likelihood(nn.Module, ABC):
             )
 
     def extra_repr(self) -> str:
+        """Show the shapes and options."""
         return f"data_shape={self.data_shape}, latent_dim={self.latent_dim}"
 
 
@@ -157,4 +158,5 @@ class Gaussian(Likelihood):
         return dist.Normal(loc, self.positive(raw_scale)).to_event(len(self.data_shape))
 
     def extra_repr(self) -> str:
+        """Show the shapes and options."""
         return f"{super().extra_repr()}, scale={self.scale!r}"

@@ -7,6 +7,7 @@ What comes in ``(*, *in_shape)``; what goes out ``(*, *out_shape)``. To add one,
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 from typing import Literal, TypeAlias
 
@@ -135,7 +136,9 @@ class ConvolutionalDecoder(nn.Module):
     ) -> None:
         super().__init__()
         (self.in_features,) = checks.shape("in_features", in_features, dims=1)
-        self.out_shape = checks.shape("out_features of a convolutional decoder (the data's shape)", out_features, dims=3)
+        self.out_shape = checks.shape(
+            "out_features of a convolutional decoder (the data's shape)", out_features, dims=3
+        )
         padding = _padding(kernel_size)
         heights, widths = [self.out_shape[1]], [self.out_shape[2]]  # from the image inwards
         for _ in channels:
@@ -143,7 +146,7 @@ class ConvolutionalDecoder(nn.Module):
             widths.append((widths[-1] + 1) // 2)
         outputs = (*(checks.integer("channels", width) for width in channels), self.out_shape[0])
         layers: list[nn.Module] = [nn.ConvTranspose2d(self.in_features, outputs[0], (heights[-1], widths[-1]))]
-        for i, (previous, width) in enumerate(zip(outputs, outputs[1:], strict=False)):
+        for i, (previous, width) in enumerate(pairwise(outputs)):
             size = heights[-2 - i], widths[-2 - i]
             odd = (size[0] + 1) % 2, (size[1] + 1) % 2
             layers += [activation(), nn.ConvTranspose2d(previous, width, kernel_size, 2, padding, odd)]
@@ -182,6 +185,7 @@ class Positive(nn.Module):
         return s.log() if self.link == "exp" else s + torch.log(-torch.expm1(-s))
 
     def extra_repr(self) -> str:
+        """Show the options."""
         return f"link={self.link!r}, minimum={self.minimum:g}"
 
 

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from pyrovae import checks
 from pyrovae.handlers import Program
 
-__all__ = ["Compile", "NonFiniteLoss", "ObjectiveFactory", "Step", "Trace_ELBO", "TraceMeanField_ELBO", "measure"]
+__all__ = ["Compile", "NonFiniteLoss", "ObjectiveFactory", "Step", "TraceMeanField_ELBO", "Trace_ELBO", "measure"]
 
 Compile: TypeAlias = Literal["off", "graph"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
@@ -213,7 +213,7 @@ def _traces_of(elbo: ELBO) -> Iterator[Traces]:
         traces.append(make(*args))
         return traces[-1]
 
-    elbo._get_trace = _get_trace  # type: ignore[method-assign]
+    elbo._get_trace = _get_trace
     try:
         yield traces
     finally:

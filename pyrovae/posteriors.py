@@ -39,11 +39,14 @@ class Posterior(nn.Module, ABC):
         """Return q(z|x) for ``x`` of shape ``(*, *data_shape)``: batch shape ``(*)``, event shape ``(D,)``."""
 
     def extra_repr(self) -> str:
+        """Show the shapes and options."""
         return f"data_shape={self.data_shape}, latent_dim={self.latent_dim}"
 
 
 class DiagonalNormal(Posterior):
-    r"""Amortize :math:`q(z|x) = \mathcal{N}(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)` (Kingma & Welling, 2014, arXiv:1312.6114).
+    r"""Amortize :math:`q(z|x) = \mathcal{N}(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)`.
+
+    (Kingma & Welling, 2014, arXiv:1312.6114.)
 
     Args:
         data_shape: shape of one datum.

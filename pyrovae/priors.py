@@ -33,6 +33,7 @@ class Prior(nn.Module, ABC):
         """Return p(z), of batch shape ``()`` and event shape ``(D,)``."""
 
     def extra_repr(self) -> str:
+        """Show the shapes and options."""
         return f"latent_dim={self.latent_dim}"
 
 

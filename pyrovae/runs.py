@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 import safetensors
 import torch
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -41,6 +41,7 @@ __all__ = [
     "PriorFactory",
     "Run",
     "assemble",
+    "complete",
     "writing",
 ]
 
@@ -85,6 +86,30 @@ def assemble(
     explained = likelihood(dataset.data_shape, latent_dim)
     explained.check(dataset.train[:1024])
     return dataset, VAE(prior(latent_dim), explained, posterior(dataset.data_shape, latent_dim))
+
+
+def complete(
+    function: Callable[..., Any], given: Namespace, skip: set[str] | None = None
+) -> tuple[ArgumentParser, Namespace]:
+    """Fill in a function's options with their defaults, those of a component being its chosen class's own.
+
+    jsonargparse by itself carries the options of the default class over to another class that has
+    options of the same names, so that MNIST would get the default data set's ``validation_size``.
+
+    Args:
+        function: whose options they are.
+        given: what was given, without defaults.
+        skip: parameters that are no options.
+
+    Returns:
+        the parser, to dump and instantiate with, and all options.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_function_arguments(function, skip=skip or set())
+    parser.set_defaults(
+        {name: value.as_dict() if isinstance(value, Namespace) else value for name, value in vars(given).items()}
+    )
+    return parser, parser.parse_object({})
 
 
 class Run:
@@ -144,15 +169,19 @@ class Run:
             weights: those of the best validation ELBO, or of the last epoch.
         """
         config = self.config()
-        parser = ArgumentParser(exit_on_error=False)
-        names = parser.add_function_arguments(assemble)
+        reader = ArgumentParser(exit_on_error=False)
+        names = reader.add_function_arguments(assemble)
         try:
-            chosen = parser.parse_object({name: config[name] for name in names if name in config})
+            given = reader.parse_object({name: config[name] for name in names if name in config}, defaults=False)
+            parser, options = complete(assemble, given)
+            chosen = parser.instantiate(options)
         except Exception as error:
             reason = " ".join(str(error).split())
             raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {reason}") from error
-        data, vae = assemble(**parser.instantiate(chosen))
-        self._load_weights(vae, self.folder / ("weights.safetensors" if weights == "best" else "checkpoint/weights.safetensors"))
+        data, vae = assemble(**chosen)
+        self._load_weights(
+            vae, self.folder / ("weights.safetensors" if weights == "best" else "checkpoint/weights.safetensors")
+        )
         return data, vae
 
     def save_epoch(self, program: nn.Module, history: History, state: State) -> None:

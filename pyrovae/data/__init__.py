@@ -2,9 +2,10 @@
 
 from pyrovae.data.arrays import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.dataset import Binarization, DataSet, Split
-from pyrovae.data.standard import MNIST, Digits, FashionMNIST, KMNIST, Omniglot
+from pyrovae.data.standard import KMNIST, MNIST, Digits, FashionMNIST, Omniglot
 
 __all__ = [
+    "KMNIST",
     "MNIST",
     "ArrayFile",
     "Binarization",
@@ -13,7 +14,6 @@ __all__ = [
     "FashionMNIST",
     "FreyFaces",
     "ImageFolder",
-    "KMNIST",
     "Omniglot",
     "Split",
 ]

@@ -61,7 +61,9 @@ class ArrayFile(DataSet):
 
 
 class FreyFaces(DataSet):
-    """Load the Frey faces: 1,965 frames of one face, 28x20, grey (Roweis & Saul, 2000, doi:10.1126/science.290.5500.2323).
+    """Load the Frey faces: 1,965 frames of one face, 28x20, in 256 grey levels.
+
+    (Roweis & Saul, 2000, doi:10.1126/science.290.5500.2323.)
 
     Args:
         path: ``frey_rawface.mat`` (array ``ff``, 560 x 1965), or an ``.npz`` or ``.npy`` of shape (N, 28, 20).
@@ -153,7 +155,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise checks.InputError(f"{path} cannot be read as {path.suffix}: {error}") from error
     if "images" not in arrays:
         if len(arrays) != 1:
-            raise checks.InputError(f"{path} must hold an array named images, but holds {', '.join(arrays) or 'nothing'}")
+            raise checks.InputError(
+                f"{path} must hold an array named images, but holds {', '.join(arrays) or 'nothing'}"
+            )
         arrays = {"images": next(iter(arrays.values()))}
     return arrays
 
@@ -168,7 +172,9 @@ def _read_frey_mat(path: Path) -> np.ndarray:
     except Exception as error:
         raise checks.InputError(f"{path} cannot be read as MATLAB's Frey faces (array ff): {error}") from error
     if columns.shape[:1] != (560,) or columns.dtype != np.uint8:
-        raise checks.InputError(f"{path} must hold ff of shape (560, N), uint8, but it is {columns.shape}, {columns.dtype}")
+        raise checks.InputError(
+            f"{path} must hold ff of shape (560, N), uint8, but it is {columns.shape}, {columns.dtype}"
+        )
     return np.ascontiguousarray(columns.T).reshape(-1, 28, 20)
 
 

@@ -256,7 +256,7 @@ class DataSet:
     @property
     def kind(self) -> Literal["binary", "dequantized", "scaled", "real"]:
         """What a batch holds: 0 and 1, dequantised levels in [0, 1), grey values in [0, 1], or values as stored."""
-        if self.binarization != "none" or self.levels == 2 and not self.dequantize:
+        if self.binarization != "none" or (self.levels == 2 and not self.dequantize):
             return "binary"
         if self.dequantize:
             return "dequantized"
@@ -296,7 +296,8 @@ def _stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor 
     if levels is not None and (checks.integer("levels", levels, minimum=2) > 256 or kind.startswith("float")):
         raise checks.InputError(f"levels must be at most 256 and given for integers only, but is {levels} for {kind}")
     if kind == "bool":
-        images, levels = images.view(torch.uint8 if isinstance(images, Tensor) else np.uint8), 2
+        levels = 2
+        images = images.view(torch.uint8) if isinstance(images, Tensor) else images.view(np.uint8)
     if kind == "uint8":
         levels = levels or 256
     if isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
@@ -330,7 +331,9 @@ def _labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tensor
         return None
     y = torch.as_tensor(labels)
     if y.shape != (count,) or y.is_floating_point():
-        raise checks.InputError(f"{name} must be {count} integers, one an image, but have shape {tuple(y.shape)} and type {y.dtype}")
+        raise checks.InputError(
+            f"{name} must be {count} integers, one an image, but have shape {tuple(y.shape)} and type {y.dtype}"
+        )
     return y.to(torch.int64)
 
 
@@ -338,5 +341,7 @@ def _count(name: str, size: float, total: int) -> int:
     size = checks.number(name, size, open_below=True)
     count = round(size * total) if size < 1 else int(size)
     if size >= 1 and size != count:
-        raise checks.InputError(f"{name} must be a fraction below 1 or a whole number of images, but {size:g} was given")
+        raise checks.InputError(
+            f"{name} must be a fraction below 1 or a whole number of images, but {size:g} was given"
+        )
     return max(count, 1)

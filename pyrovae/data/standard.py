@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.data.dataset import Binarization, DataSet
 
-__all__ = ["MNIST", "Digits", "FashionMNIST", "KMNIST", "Omniglot"]
+__all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "Omniglot"]
 
 
 class Digits(DataSet):

@@ -149,7 +149,9 @@ class _Sampler:
         in_model = {name for name, site in trace.nodes.items() if site["type"] == "sample"}
         for name in sorted(latent):
             if name not in self.sites:
-                raise checks.InputError(f"guide must sample every latent site of the model, but does not sample {name!r}")
+                raise checks.InputError(
+                    f"guide must sample every latent site of the model, but does not sample {name!r}"
+                )
             if name not in in_model:
                 raise checks.InputError(f"guide must sample latent sites of the model only, but samples {name!r} too")
         if not self.sites:
@@ -158,7 +160,9 @@ class _Sampler:
             raise checks.InputError("model must observe x, but observes no site")
         for part in (guide_trace, trace):
             for name, site in part.nodes.items():
-                others = [frame.name for frame in site.get("cond_indep_stack", ()) if frame.vectorized and frame.dim != -1]
+                others = [
+                    frame.name for frame in site.get("cond_indep_stack", ()) if frame.vectorized and frame.dim != -1
+                ]
                 if others and site["type"] == "sample":
                     raise checks.InputError(
                         f"sample site {name!r} must lie in the data plate alone, but lies in plate {others[0]!r} too"

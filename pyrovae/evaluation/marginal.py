@@ -143,7 +143,9 @@ class LogMarginal:
         per_datum = {name: ("datum", array(getattr(self, name))) for name in statistics}
         draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
         x = self.x.to(torch.uint8) if bool(((self.x == 0) | (self.x == 1)).all()) else self.x
-        latent_dims = {name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()}
+        latent_dims = {
+            name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
+        }
         data = arviz.from_dict(
             posterior=draws,
             log_likelihood={"x": array(self.log_likelihood.T[None])},  # (1, S, B)
@@ -281,5 +283,7 @@ class _Resampler:
             self.draws, self.log_likelihood = offers, log_likelihood
             return
         for name, z in offers.items():
-            self.draws[name] = torch.where(replace.reshape(*replace.shape, *(1 for _ in z.shape[2:])), z, self.draws[name])
+            self.draws[name] = torch.where(
+                replace.reshape(*replace.shape, *(1 for _ in z.shape[2:])), z, self.draws[name]
+            )
         self.log_likelihood = torch.where(replace, log_likelihood, self.log_likelihood)

@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -170,7 +171,7 @@ def fit(
                 if restore_best and history.best_epoch == epoch:
                     best = {name: tensor.clone() for name, tensor in _weights(model, guide).items()}
                 if callback is not None:
-                    callback(history, lambda: _state(optim, history, model, guide, best))
+                    callback(history, partial(_state, optim, history, model, guide, best))
                 if patience is not None and epoch - history.best_epoch >= patience:
                     break
         if best is not None:
@@ -225,7 +226,7 @@ def _load_weights(weights: dict[str, Tensor], model: Program, guide: Program) ->
 
 
 def _state(optim: JointOptimizer, history: History, model: Program, guide: Program, best: Any) -> State:
-    kind, keys, *position = np.random.get_state(legacy=True)
+    kind, keys, *position = np.random.get_state(legacy=True)  # noqa: NPY002 - the state that programs may draw from
     return {
         "weights": _weights(model, guide),
         "best": best,
@@ -250,7 +251,7 @@ def _restore(state: State, optim: JointOptimizer, history: History, model: Progr
         if rng["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([tensor.cpu() for tensor in rng["cuda"]])
         kind, keys, *position = rng["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002
         random.setstate(rng["python"])
     except (KeyError, TypeError, IndexError) as error:
         raise checks.InputError(f"state must be what a callback of fit received, but lacks {error}") from error

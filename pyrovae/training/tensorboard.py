@@ -24,7 +24,9 @@ def tensorboard_writer(folder: str | Path) -> Callable[[History, Callable[[], di
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise checks.InputError("tensorboard must be installed for its log: pip install pyrovae[tensorboard]") from error
+        raise checks.InputError(
+            "tensorboard must be installed for its log: pip install pyrovae[tensorboard]"
+        ) from error
     writer = SummaryWriter(folder)
 
     def write(history: History, state: Callable[[], dict[str, Any]]) -> None:

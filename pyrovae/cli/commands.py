@@ -1,28 +1,24 @@
-"""The command line: one function a command. ``pyrovae COMMAND --help`` explains each."""
+"""The commands: one function each, whose signature and docstring are its options and their help."""
 
 from __future__ import annotations
 
-import re
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import pyro
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
 from tqdm.auto import tqdm
 
 from pyrovae import checks, figures
 from pyrovae.data import DataSet, Digits, Split
 from pyrovae.evaluation import generate, log_marginal
 from pyrovae.likelihoods import Bernoulli
-from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Trace_ELBO
+from pyrovae.objectives import Compile, ObjectiveFactory, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import StandardNormal
@@ -30,7 +26,7 @@ from pyrovae.report import write_report
 from pyrovae.runs import DataFactory, LikelihoodFactory, PosteriorFactory, PriorFactory, Run, assemble, writing
 from pyrovae.training import History, State, fit, tensorboard_writer
 
-__all__ = ["data", "evaluate", "main", "report", "sample", "train"]
+__all__ = ["data", "evaluate", "report", "sample", "train"]
 
 # What a resumed run may change, because the weights after a given epoch do not depend on it.
 _FREE_ON_RESUME = {"epochs", "resume", "run", "device", "patience", "tensorboard"}
@@ -258,94 +254,6 @@ def data(data: DataFactory = Digits, out: str | None = None) -> None:
         print(f"picture written to {path}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, 1 if training diverged, 2 for bad input.
-
-    Args:
-        arguments: the words after ``pyrovae``; those of the process if not given.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        with _flushed_denormals():
-            _dispatch(arguments)
-    except NonFiniteLoss as error:
-        print(f"pyrovae: {error}; the run keeps its last good checkpoint", file=sys.stderr)
-        return 1
-    except (checks.InputError, OSError) as error:
-        print(f"pyrovae: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("pyrovae: interrupted; --resume true goes on from the last epoch", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _dispatch(arguments: list[str]) -> None:
-    commands: dict[str, Callable[..., None]] = {
-        "train": train,
-        "evaluate": evaluate,
-        "sample": sample,
-        "report": report,
-        "data": data,
-    }
-    parser, parsers = _parser(commands)
-    chosen = parser.parse_args(arguments)
-    command = chosen.subcommand
-    if command == "train" and chosen.train.resume and Run(chosen.train.run).exists:
-        # What the run was begun with stands where the command line does not say otherwise.
-        rest = arguments[arguments.index("train") + 1 :]
-        stored = str(Run(chosen.train.run).folder / "config.yaml")
-        chosen = parser.parse_args(["train", "--config", stored, *rest])
-    options: Namespace = chosen[command]
-    given = options.clone()
-    given.pop("config", None)
-    made = parsers[command].instantiate(given)
-    if command == "train":
-        made["config"] = parsers[command].dump(given, skip_none=False)
-    commands[command](**made.as_dict() if isinstance(made, Namespace) else made)
-
-
-class _Parser(ArgumentParser):
-    """A parser that says what is wrong in one sentence."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise checks.InputError(_one_sentence(message))
-
-
-def _parser(commands: dict[str, Callable[..., None]]) -> tuple[_Parser, dict[str, _Parser]]:
-    parser = _Parser(
-        prog="pyrovae",
-        description="Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"pyrovae {version('pyrovae')}")
-    subcommands = parser.add_subcommands(metavar="COMMAND")
-    parsers = {}
-    for name, command in commands.items():
-        summary, _, details = (command.__doc__ or "").partition("\n\n")
-        parsers[name] = _Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
-        parsers[name].add_function_arguments(command, as_positional=True, skip={"config"} if command is train else None)
-        if command is train:
-            parsers[name].add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
-        subcommands.add_subcommand(name, parsers[name], help=summary)
-    return parser, parsers
-
-
-def _one_sentence(message: str) -> str:
-    """Rewrite jsonargparse's nested message as one sentence that begins with the option."""
-    keys = re.findall(r'[Pp]arser key "([^"]+)":', message)
-    text = re.sub(r'[Pp]arser key "[^"]+":', " ", message)
-    text = re.sub(r"Type \S.*? expects a function or a callable class:", " ", text)
-    text = " ".join(text.split())
-    text, _, given = text.partition("Got value:")
-    text = text.strip().rstrip(".").replace("typing.Literal", "one of ")
-    text = re.sub(r"<class '([^']+)'>", r"\1", text)
-    text = re.sub(r"Expected a dot import path string: (\S+)", r"there is no class \1 known here; give a known name or an import path such as my_package.\1", text)
-    value = re.split(r"\. Got value:|$", given.strip())[0].strip()
-    option = "--" + ".".join(keys) + ": " if keys else ""
-    return f"{option}{text[:1].lower() if keys else text[:1]}{text[1:]}" + (f", but {value} was given" if value else "")
-
-
 def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     for key in sorted((before.keys() | now.keys()) - _FREE_ON_RESUME):
         if before.get(key) != now.get(key):
@@ -367,18 +275,12 @@ def _device(name: str) -> torch.device:
 
 def _caveats(discrete: bool, dataset: DataSet) -> list[str]:
     if discrete and dataset.kind != "binary":
-        return ["The data are grey, so that this is a cross-entropy and no log-likelihood: binarise them to publish it."]
+        return [
+            "The data are grey, so that this is a cross-entropy and no log-likelihood: binarise them to publish it."
+        ]
     if not discrete and dataset.kind in ("binary", "scaled"):
         return [
-            "The data are discrete and the likelihood is a density, which has no bound there: dequantise them to publish it."
+            "The data are discrete and the likelihood is a density, which has no bound there: "
+            "dequantise them to publish it."
         ]
     return []
-
-
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    torch.set_flush_denormal(True)  # optimizer moments that decay into denormals slow every step by a third
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)

@@ -1,0 +1,125 @@
+"""The command line's entry: parsing, errors as one sentence, exit status."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import NoReturn
+
+import torch
+from jsonargparse import ArgumentParser
+
+from pyrovae import checks
+from pyrovae.cli.commands import data, evaluate, report, sample, train
+from pyrovae.objectives import NonFiniteLoss
+from pyrovae.runs import Run, complete
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return 0, 1 if training diverged, 2 for bad input.
+
+    Args:
+        arguments: the words after ``pyrovae``; those of the process if not given.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        with _flushed_denormals():
+            _dispatch(arguments)
+    except NonFiniteLoss as error:
+        print(f"pyrovae: {error}; the run keeps its last good checkpoint", file=sys.stderr)
+        return 1
+    except (checks.InputError, OSError) as error:
+        print(f"pyrovae: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pyrovae: interrupted; --resume true goes on from the last epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    commands: dict[str, Callable[..., None]] = {
+        "train": train,
+        "evaluate": evaluate,
+        "sample": sample,
+        "report": report,
+        "data": data,
+    }
+    parser = _parser(commands)
+    prints = "--print_config" in arguments
+    arguments = [word for word in arguments if word != "--print_config"]
+    chosen = parser.parse_args(arguments, defaults=False)
+    command = chosen.subcommand
+    given = chosen[command]
+    resumed = Run(given.get("run", "runs/vae")) if command == "train" and given.get("resume") else None
+    if resumed is not None and resumed.exists:
+        # What the run was begun with stands where the command line does not say otherwise.
+        rest = arguments[arguments.index("train") + 1 :]
+        stored = str(resumed.folder / "config.yaml")
+        given = parser.parse_args(["train", "--config", stored, *rest], defaults=False)[command]
+    given.pop("config", None)
+    completed, options = complete(commands[command], given, skip={"config"})
+    text = completed.dump(options)
+    if prints:
+        print(text, end="")
+        return
+    made = completed.instantiate(options).as_dict()
+    commands[command](**made, **({"config": text} if command == "train" else {}))
+
+
+class _Parser(ArgumentParser):
+    """A parser that says what is wrong in one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise checks.InputError(_one_sentence(message))
+
+
+def _parser(commands: dict[str, Callable[..., None]]) -> _Parser:
+    parser = _Parser(
+        prog="pyrovae",
+        description="Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pyrovae {version('pyrovae')}")
+    subcommands = parser.add_subcommands(metavar="COMMAND")
+    for name, command in commands.items():
+        summary, _, details = (command.__doc__ or "").partition("\n\n")
+        subparser = _Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
+        subparser.add_function_arguments(command, as_positional=True, skip={"config"})
+        subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
+        subcommands.add_subcommand(name, subparser, help=summary)
+    return parser
+
+
+def _one_sentence(message: str) -> str:
+    """Rewrite jsonargparse's nested message as one sentence that begins with the option."""
+    keys = re.findall(r'[Pp]arser key "([^"]+)":', message)
+    text = re.sub(r'[Pp]arser key "[^"]+":', " ", message)
+    text = re.sub(r"Type \S.*? expects a function or a callable class:", " ", text)
+    text = " ".join(text.split())
+    text, _, given = text.partition("Got value:")
+    text = text.strip().rstrip(".").replace("a typing.Literal", "one of ")
+    text = re.sub(r": --(\w)", r".\1", text)  # the same option, deeper and deeper
+    text = re.sub(r"<class '([^']+)'>", r"\1", text)
+    text = re.sub(
+        r"Expected a dot import path string: (\S+)",
+        r"there is no class \1 known here; give a known name or an import path such as my_package.\1",
+        text,
+    )
+    value = re.split(r"\. Got value:|$", given.strip())[0].strip()
+    option = "--" + ".".join(keys) + ": " if keys else ""
+    return f"{option}{text[:1].lower() if keys else text[:1]}{text[1:]}" + (f", but {value} was given" if value else "")
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    torch.set_flush_denormal(True)  # optimizer moments that decay into denormals slow every step by a third
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -89,7 +89,7 @@ def assemble(
 
 
 def complete(
-    function: Callable[..., Any], given: Namespace, skip: set[str] | None = None
+    function: Callable[..., Any], given: Namespace, skip: set[str | int] | None = None
 ) -> tuple[ArgumentParser, Namespace]:
     """Fill in a function's options with their defaults, those of a component being its chosen class's own.
 

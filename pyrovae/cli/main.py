@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae import checks
 from pyrovae.cli.commands import data, evaluate, report, sample, train
@@ -64,7 +64,7 @@ def _dispatch(arguments: list[str]) -> None:
         given = parser.parse_args(["train", "--config", stored, *rest], defaults=False)[command]
     given.pop("config", None)
     completed, options = complete(commands[command], given, skip={"config"})
-    text = completed.dump(options)
+    text = completed.dump(Namespace({**vars(options), "resume": False}) if command == "train" else options)
     if prints:
         print(text, end="")
         return
@@ -104,7 +104,6 @@ def _one_sentence(message: str) -> str:
     text = " ".join(text.split())
     text, _, given = text.partition("Got value:")
     text = text.strip().rstrip(".").replace("a typing.Literal", "one of ")
-    text = re.sub(r": --(\w)", r".\1", text)  # the same option, deeper and deeper
     text = re.sub(r"<class '([^']+)'>", r"\1", text)
     text = re.sub(
         r"Expected a dot import path string: (\S+)",
@@ -113,7 +112,8 @@ def _one_sentence(message: str) -> str:
     )
     value = re.split(r"\. Got value:|$", given.strip())[0].strip()
     option = "--" + ".".join(keys) + ": " if keys else ""
-    return f"{option}{text[:1].lower() if keys else text[:1]}{text[1:]}" + (f", but {value} was given" if value else "")
+    text = f"{option}{text[:1].lower() if keys else text[:1]}{text[1:]}" + (f", but {value} was given" if value else "")
+    return re.sub(r": --(\w)", r".\1", text)  # an option of an option
 
 
 @contextmanager

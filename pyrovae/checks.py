@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-__all__ = ["InputError", "choice", "integer", "number", "shape"]
+__all__ = ["InputError", "choice", "class_of", "integer", "number", "reason", "seed", "shape"]
 
 
 class InputError(ValueError):
@@ -77,3 +79,43 @@ def shape(name: str, value: Any, *, dims: int | None = None) -> tuple[int, ...]:
     if dims is not None and len(sizes) != dims:
         raise InputError(f"{name} must have {dims} dimensions, but {tuple(sizes)} was given")
     return tuple(sizes)
+
+
+def seed(value: Any, name: str = "seed") -> int:
+    """Return ``value`` if every generator in use, NumPy's being the narrowest, takes it as its seed.
+
+    Raises:
+        InputError: otherwise.
+    """
+    if isinstance(value, int) and value >= 2**32:
+        raise InputError(f"{name} must be an integer from 0 to {2**32 - 1}, but {value!r} was given")
+    return integer(name, value, minimum=0)
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's message as the end of a sentence: one line, its first sentence, without a full stop.
+
+    Example:
+        >>> reason(OSError("cannot be read. Try again."))
+        'cannot be read'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        return f"it lacks {text}"
+    return re.split(r"\.\s+(?=[A-Z])", text)[0].rstrip(".: ")[:300]
+
+
+def class_of(factory: Any) -> type | None:
+    """Return the class that a factory makes: itself, or what a ``functools.partial`` of any depth is made of.
+
+    Example:
+        >>> from functools import partial
+        >>> class_of(partial(dict, a=1)).__name__
+        'dict'
+    """
+    if isinstance(factory, type):
+        return factory
+    if not isinstance(factory, partial):
+        return None
+    # jsonargparse's partials have the class as their first argument.
+    return class_of(factory.func) or next((part for part in factory.args if isinstance(part, type)), None)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae import checks
-from pyrovae.networks import MLP, NetworkFactory, Positive
+from pyrovae.networks import MLP, NetworkFactory, Positive, make_network
 
 __all__ = ["Bernoulli", "Gaussian", "Likelihood"]
 
@@ -51,6 +51,8 @@ class Likelihood(nn.Module, ABC):
         """
         if not bool(self.support.check(x).all()):
             accepted = str(self.support).removesuffix("()")
+            if isinstance(self.support, constraints.interval):
+                accepted = f"[{self.support.lower_bound:g}, {self.support.upper_bound:g}]"
             raise checks.InputError(
                 f"{type(self).__name__} takes data in {accepted}, "
                 f"but these go from {x.min().item():g} to {x.max().item():g}"
@@ -96,7 +98,7 @@ class Bernoulli(Likelihood):
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int, network: NetworkFactory = MLP) -> None:
         super().__init__(data_shape, latent_dim)
-        self.network = network(self.latent_dim, self.data_shape)
+        self.network = make_network(network, self.latent_dim, self.data_shape)
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
@@ -142,7 +144,7 @@ class Gaussian(Likelihood):
         self.positive = Positive(link, checks.number("min_scale", min_scale))
         initial = torch.tensor(checks.number("initial_scale", initial_scale, self.positive.minimum, open_below=True))
         outputs = 2 if scale == "network" else 1
-        self.network = network(self.latent_dim, (outputs * self.data_shape[0], *self.data_shape[1:]))
+        self.network = make_network(network, self.latent_dim, (outputs * self.data_shape[0], *self.data_shape[1:]))
         offset = self.positive.inverse(initial).expand(self.data_shape if scale == "pixel" else ()).clone()
         if scale in ("shared", "pixel"):
             self.raw_scale = nn.Parameter(offset)

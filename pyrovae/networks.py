@@ -6,6 +6,7 @@ What comes in ``(*, *in_shape)``; what goes out ``(*, *out_shape)``. To add one,
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from itertools import pairwise
 from math import prod
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["MLP", "ConvolutionalDecoder", "ConvolutionalEncoder", "NetworkFactory", "Positive", "Shape"]
+__all__ = ["MLP", "ConvolutionalDecoder", "ConvolutionalEncoder", "NetworkFactory", "Positive", "Shape", "make_network"]
 
 Shape: TypeAlias = int | tuple[int, ...]
 """A number of features, or a shape such as ``(1, 28, 28)``."""
@@ -187,6 +188,30 @@ class Positive(nn.Module):
     def extra_repr(self) -> str:
         """Show the options."""
         return f"link={self.link!r}, minimum={self.minimum:g}"
+
+
+def make_network(network: NetworkFactory, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    """Make a conditional's network, or say which class does not take the two shapes.
+
+    Raises:
+        ValueError: if the class's constructor does not accept two shapes.
+    """
+    kind = checks.class_of(network)
+    refusal = checks.InputError(
+        f"network must be a class that takes the shapes of its input and output, such as MLP, "
+        f"but {getattr(kind, '__name__', network)} was given"
+    )
+    if kind is not None:
+        try:
+            inspect.signature(kind).bind(in_shape, out_shape, **getattr(network, "keywords", {}))
+        except TypeError as error:
+            raise refusal from error
+    try:
+        return network(in_shape, out_shape)
+    except TypeError as error:
+        if kind is not None and kind.__module__.startswith("torch.nn."):  # such as Linear, of numbers and not shapes
+            raise refusal from error
+        raise
 
 
 def _padding(kernel_size: int) -> int:

@@ -45,6 +45,9 @@ def measure(elbo: ELBO, model: Program, guide: Program, x: Tensor) -> Tensor:
         ``(reconstruction, kl)``, shape ``(2,)``: :math:`\sum_i \mathrm{E}_q \log p(x_i|z)` and
         :math:`\sum_i \mathrm{E}_q \log q(z|x_i)/p(z)`, in nats.
 
+    Raises:
+        FloatingPointError: if they are not finite, naming the site.
+
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
         >>> measure(Trace_ELBO(), vae.model, vae.guide, torch.ones(3, 4)).shape
@@ -52,7 +55,11 @@ def measure(elbo: ELBO, model: Program, guide: Program, x: Tensor) -> Tensor:
     """
     with torch.no_grad(), _traces_of(elbo) as traces:
         elbo.loss(model, guide, x)
-    return _terms(traces, elbo.num_particles)
+        terms = _terms(traces, elbo.num_particles)
+    if not bool(terms.isfinite().all()):
+        reconstruction, kl = terms.tolist()
+        raise NonFiniteLoss(f"{kl - reconstruction} at {_blame(traces)}")
+    return terms
 
 
 class Step:
@@ -129,7 +136,8 @@ class Step:
                 self.elbo.loss(model, guide, x)
             raise NonFiniteLoss(f"{value} at {_blame(traces)}")
         for name, grad in zip(names, grads, strict=True):
-            pyro.param(name).unconstrained().grad = grad  # SVI learns from pyro.param what to update
+            param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
+            param.grad = grad if param.grad is None else param.grad + grad
         self.totals = self.totals.to(x.device) + terms
         return float(value)
 
@@ -137,20 +145,25 @@ class Step:
         names: list[str] = []
 
         def step(x: Tensor) -> tuple[Tensor, ...]:
-            loss = surrogate = torch.zeros((), device=x.device)
+            loss = torch.zeros((), device=x.device)
+            total: dict[str, Tensor] = {}
             with poutine.trace(param_only=True) as capture, _traces_of(self.elbo) as traces:
                 for pair in self.elbo._get_traces(model, guide, (x,), {}):
                     particle = self.elbo._differentiable_loss_particle(*pair)
                     loss = loss + particle[0] / self.elbo.num_particles
-                    surrogate = surrogate + particle[1] / self.elbo.num_particles
-            params = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
-            grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
-            used = {name: grad for name, grad in zip(params, grads, strict=True) if grad is not None}
-            names[:] = used
-            return loss, _terms(traces, self.elbo.num_particles), *used.values()
+                    params = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
+                    # Particle by particle, as Pyro does, so that the sums round alike.
+                    surrogate = particle[1] / self.elbo.num_particles
+                    grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
+                    for name, grad in zip(params, grads, strict=True):
+                        if grad is not None:
+                            total[name] = total[name] + grad if name in total else grad
+            names[:] = total
+            return loss, _terms(traces, self.elbo.num_particles), *total.values()
 
         try:
-            with _fork_rng(x.device), _ItemsStayTensors():
+            # Validation asks for the truth of tensors, which a recording does not have.
+            with _fork_rng(x.device), pyro.validation_enabled(False), _ItemsStayTensors():
                 graph = make_fx(step)(x)
             _simplify(graph)
         except Exception as error:
@@ -162,21 +175,24 @@ class Step:
     def _compare(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> None:
         self._unchecked.discard(key)
         totals = self.totals
+        params = {name: pyro.param(name).unconstrained() for name in self._graphs[key][1]}
+        held = {name: param.grad for name, param in params.items()}
         results = []
         for run in (self._by_pyro, lambda *args: self._by_graph(key, *args)):
-            with _fork_rng(x.device), poutine.trace(param_only=True) as capture:
+            for param in params.values():
+                param.grad = None
+            with _fork_rng(x.device):
                 loss = run(model, guide, x)
-            grads = {}
-            for name, site in capture.trace.nodes.items():
-                param = site["value"].unconstrained()
-                if param.grad is not None:
-                    grads[name], param.grad = param.grad, None
-            results.append((loss, grads))
+            results.append((loss, {name: param.grad for name, param in params.items()}))
         self.totals = totals
+        for name, param in params.items():
+            param.grad = held[name]
         (loss, grads), (recorded_loss, recorded_grads) = results
         # Pyro adds the sites' terms up as Python floats, the graph as tensors: only their rounding may differ.
-        same = math.isclose(loss, recorded_loss, rel_tol=1e-4) and grads.keys() == recorded_grads.keys()
-        if not same or any(not torch.equal(grad, recorded_grads[name]) for name, grad in grads.items()):
+        same = math.isclose(loss, recorded_loss, rel_tol=1e-4)
+        if not same or not all(
+            grad is not None and torch.equal(grad, recorded_grads[name]) for name, grad in grads.items()
+        ):
             self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
 
     def _give_up(self, reason: str) -> None:

@@ -51,7 +51,7 @@ class JointOptimizer(PyroOptim):
         self._make_scheduler = scheduler
         self._pending: dict[str, Any] | None = None
         self._params: dict[Tensor, None] = {}
-        self.optimizer, self.scheduler = self._make([nn.Parameter(torch.zeros(()))])  # bad options are refused now
+        self._rehearse()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Make one step on ``params``, which hold their gradients, and clear these."""
@@ -70,10 +70,13 @@ class JointOptimizer(PyroOptim):
 
     def end_epoch(self, loss: float) -> None:
         """Step the scheduler; one that waits for a plateau looks at ``loss``."""
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(loss)
-        elif self.scheduler is not None:
-            self.scheduler.step()
+        try:
+            if isinstance(self.scheduler, ReduceLROnPlateau):
+                self.scheduler.step(loss)
+            elif self.scheduler is not None:
+                self.scheduler.step()
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise checks.InputError(f"scheduler cannot step with these options: {checks.reason(error)}") from error
 
     def get_state(self) -> dict[str, Any]:
         """Return the state of optimizer and scheduler: tensors, numbers and strings only."""
@@ -86,6 +89,15 @@ class JointOptimizer(PyroOptim):
         """Take a state up; it waits for the first step, which tells the parameters."""
         self._pending = state_dict
 
+    def _rehearse(self) -> None:
+        """Make optimizer and scheduler of a stand-in and let them step, so that bad options are refused now."""
+        stand_in: list[Tensor] = [nn.Parameter(torch.zeros(()))]
+        self.optimizer, self.scheduler = self._make(stand_in)
+        if self.scheduler is not None:
+            self.optimizer.step()
+            self.end_epoch(0.0)
+            self.optimizer, self.scheduler = self._make(stand_in)
+
     def _add(self, new: list[Tensor]) -> None:
         # Pyro hands over a set; by name, the order is the same in every process.
         store = pyro.get_param_store()
@@ -97,28 +109,35 @@ class JointOptimizer(PyroOptim):
             self.optimizer, self.scheduler = self._make(new)
         self._params |= dict.fromkeys(new)
         if self._pending is not None:
-            self.optimizer.load_state_dict(self._pending["optimizer"])
-            if self.scheduler is not None and self._pending["scheduler"] is not None:
-                self.scheduler.load_state_dict(self._pending["scheduler"])
+            try:
+                self.optimizer.load_state_dict(self._pending["optimizer"])
+                if self.scheduler is not None and self._pending["scheduler"] is not None:
+                    self.scheduler.load_state_dict(self._pending["scheduler"])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise checks.InputError(
+                    f"state must come from the same optimizer, but cannot be loaded: {checks.reason(error)}"
+                ) from error
             self._pending = None
 
     def _make(self, params: list[Tensor]) -> tuple[Optimizer, LRScheduler | None]:
         try:
             optimizer = self._make_optimizer(params)
         except (TypeError, ValueError) as error:
-            raise checks.InputError(f"optimizer cannot be made: {error}") from error
+            raise checks.InputError(f"optimizer cannot be made: {checks.reason(error)}") from error
         if isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam):
             raise checks.InputError(
                 "optimizer must take dense gradients and step without a closure, "
                 f"but {type(optimizer).__name__} was given"
             )
+        for group in optimizer.param_groups:
+            checks.number("optimizer's lr", float(group["lr"]))
         _fuse(optimizer)
         if self._make_scheduler is None:
             return optimizer, None
         try:
             return optimizer, self._make_scheduler(optimizer)
         except (TypeError, ValueError) as error:
-            raise checks.InputError(f"scheduler cannot be made: {error}") from error
+            raise checks.InputError(f"scheduler cannot be made: {checks.reason(error)}") from error
 
 
 def _fuse(optimizer: Optimizer) -> None:

@@ -13,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.networks import MLP, NetworkFactory, Positive
+from pyrovae.networks import MLP, NetworkFactory, Positive, make_network
 
 __all__ = ["DiagonalNormal", "Posterior"]
 
@@ -70,7 +70,7 @@ class DiagonalNormal(Posterior):
         min_scale: float = 1e-4,
     ) -> None:
         super().__init__(data_shape, latent_dim)
-        self.network = network(self.data_shape, 2 * self.latent_dim)
+        self.network = make_network(network, self.data_shape, 2 * self.latent_dim)
         self.positive = Positive(link, checks.number("min_scale", min_scale))
 
     def forward(self, x: Tensor) -> TorchDistributionMixin:

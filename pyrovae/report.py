@@ -13,7 +13,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
-from pyrovae import figures
+from pyrovae import checks, figures
 from pyrovae.data import DataSet
 from pyrovae.evaluation import encode, generate, prior_grid, reconstruct
 from pyrovae.runs import Run, writing
@@ -39,7 +39,7 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
     run = Run(folder)
     data, vae = run.load()
     history = run.history()
-    evaluations = [_evaluation_rows(name, entry) for name, entry in run.evaluations().items()]
+    evaluations = [_evaluation_rows(run, name, entry) for name, entry in run.evaluations().items()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         drawn = _draw(data, vae, history)
@@ -109,23 +109,30 @@ def _summary(data: DataSet, vae: VAE, history: History) -> str:
     )
 
 
-def _evaluation_rows(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+def _evaluation_rows(run: Run, name: str, entry: dict[str, Any]) -> dict[str, Any]:
     def nats(key: str, digits: int) -> str:
         return "unknown" if entry[key] is None else f"{entry[key]:.{digits}f} nats"
 
-    rows = [
-        ("negative log-likelihood, per image", nats("nll", 2)),
-        ("its standard error over test images", nats("standard_error", 2)),
-        ("its Monte Carlo error", nats("mc_error", 4)),
-        ("ELBO, per image", nats("elbo", 2)),
-        ("images", str(entry["num_images"])),
-        ("Pareto k̂: share above threshold", f"{entry['pareto_k']['share_above']:.1%}"),
-        ("effective samples, median", "unknown" if entry["ess"]["50%"] is None else f"{entry['ess']['50%']:.0f}"),
-        ("seed", str(entry["seed"])),
-    ]
-    if entry["bits_per_dim"] is not None:
-        rows.insert(1, ("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
-    return {**entry, "name": name, "rows": rows}
+    try:
+        rows = [
+            ("negative log-likelihood, per image", nats("nll", 2)),
+            ("its standard error over test images", nats("standard_error", 2)),
+            ("its Monte Carlo error", nats("mc_error", 4)),
+            ("ELBO, per image", nats("elbo", 2)),
+            ("images", str(entry["num_images"])),
+            ("Pareto k̂: share above threshold", f"{entry['pareto_k']['share_above']:.1%}"),
+            ("effective samples, median", "unknown" if entry["ess"]["50%"] is None else f"{entry['ess']['50%']:.0f}"),
+            ("seed", str(entry["seed"])),
+        ]
+        if entry["bits_per_dim"] is not None:
+            rows.insert(1, ("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
+        shown = {key: entry[key] for key in ("verdict", "caveats")}
+    except (KeyError, TypeError, ValueError) as error:
+        path = run.folder / "evaluation" / f"{name}.json"
+        raise checks.InputError(
+            f"{path} must hold an evaluation's figures, but one is missing or no number: {checks.reason(error)}"
+        ) from error
+    return {**entry, **shown, "name": name, "rows": rows}
 
 
 def _png(figure: Figure) -> bytes:

@@ -12,15 +12,17 @@ import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import isabstract
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import safetensors
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -28,6 +30,7 @@ from pyrovae import checks
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.likelihoods import Bernoulli, Likelihood
+from pyrovae.parsing import Parser
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.training import Epoch, History, State
@@ -82,15 +85,21 @@ def assemble(
     for name, factory in (("data", data), ("prior", prior), ("likelihood", likelihood), ("posterior", posterior)):
         if not isinstance(factory, partial | type):
             raise checks.InputError(f"{name} must be a class, but {factory!r} was given")
+        kind = checks.class_of(factory)
+        if kind is not None and isabstract(kind):
+            raise checks.InputError(f"{name} must be a class with a forward, but {kind.__name__} is abstract")
     dataset = data()
     explained = likelihood(dataset.data_shape, latent_dim)
-    explained.check(dataset.train[:1024])
+    for part in (dataset.train, dataset.validation, dataset.test):
+        # Values as stored can be anything; all others lie in [0, 1] by construction, and a look at some will do.
+        for x in part.batches(4096) if dataset.kind == "real" else [part[:1024]]:
+            explained.check(x)
     return dataset, VAE(prior(latent_dim), explained, posterior(dataset.data_shape, latent_dim))
 
 
 def complete(
     function: Callable[..., Any], given: Namespace, skip: set[str | int] | None = None
-) -> tuple[ArgumentParser, Namespace]:
+) -> tuple[Parser, Namespace]:
     """Fill in a function's options with their defaults, those of a component being its chosen class's own.
 
     jsonargparse by itself carries the options of the default class over to another class that has
@@ -104,7 +113,7 @@ def complete(
     Returns:
         the parser, to dump and instantiate with, and all options.
     """
-    parser = ArgumentParser(exit_on_error=False)
+    parser = Parser()
     parser.add_function_arguments(function, skip=skip or set())
     parser.set_defaults(
         {name: value.as_dict() if isinstance(value, Namespace) else value for name, value in vars(given).items()}
@@ -144,10 +153,21 @@ class Run:
             )
         self.rewrite_config(config)
 
+    def discard(self) -> None:
+        """Forget a run that was created but refused before its first epoch, so that its folder is free again."""
+        if not (self.folder / "checkpoint").exists():
+            (self.folder / "config.yaml").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it holds something else
+                self.folder.rmdir()
+
     def rewrite_config(self, config: str) -> None:
         """Replace the configuration, which a resumed run may change in what does not touch its weights."""
         with writing(self.folder / "config.yaml") as file:
             file.write(config.encode())
+
+    def config_text(self) -> str:
+        """Read the configuration as it stands in the file."""
+        return (self.folder / "config.yaml").read_text()
 
     def config(self) -> dict[str, Any]:
         """Read the configuration."""
@@ -169,15 +189,14 @@ class Run:
             weights: those of the best validation ELBO, or of the last epoch.
         """
         config = self.config()
-        reader = ArgumentParser(exit_on_error=False)
+        reader = Parser()
         names = reader.add_function_arguments(assemble)
         try:
             given = reader.parse_object({name: config[name] for name in names if name in config}, defaults=False)
             parser, options = complete(assemble, given)
             chosen = parser.instantiate(options)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {reason}") from error
+        except checks.InputError as error:
+            raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {error}") from error
         data, vae = assemble(**chosen)
         self._load_weights(
             vae, self.folder / ("weights.safetensors" if weights == "best" else "checkpoint/weights.safetensors")
@@ -212,10 +231,14 @@ class Run:
         """Read the state to resume from, or None if no epoch was finished."""
         path = self.folder / "checkpoint" / "state.pt"
         if not path.exists():
+            if (self.folder / "metrics.csv").exists() and len(self.history().epochs) > 1:
+                raise checks.InputError(f"{path} is missing from the run, which cannot be resumed without it")
             return None
         with _reading(path):
+            if not zipfile.is_zipfile(path):
+                raise ValueError("it is no checkpoint, or cut short")
             state = torch.load(path, map_location="cpu", weights_only=True)
-            version = state.pop("format")
+            version = state.pop("format", None) if isinstance(state, dict) else None
             if version != FORMAT:
                 raise ValueError(f"it has format {version}, and this pyrovae reads {FORMAT}")
         return state
@@ -227,7 +250,10 @@ class Run:
             table = csv.reader(file)
             if next(table, None) != History().columns():
                 raise ValueError("its first line does not name the columns")
-            return History([Epoch(int(row[0]), *map(float, row[1:])) for row in table])
+            rows = list(table)
+            if not rows or any(len(row) != len(History().columns()) for row in rows):
+                raise ValueError("it must have a row of as many numbers as there are columns for each epoch")
+            return History([Epoch(int(row[0]), *map(float, row[1:])) for row in rows])
 
     def save_evaluation(self, name: str, summary: dict[str, Any], result: LogMarginal) -> Path:
         """Write an evaluation as JSON, and its per-datum values as netCDF beside it; return the JSON's path."""
@@ -262,14 +288,31 @@ class Run:
             tensors: dict[str, Tensor] = load_file(path)
             if any(not bool(tensor.isfinite().all()) for tensor in tensors.values()):
                 raise ValueError("it holds weights that are not finite")
+            _compare(tensors, program.state_dict())
             program.load_state_dict(tensors)
+
+
+def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name in sorted(tensors.keys() | expected.keys()):
+        if name not in tensors or name not in expected:
+            verb = "lacks" if name in expected else "holds"
+            raise ValueError(f"it {verb} {name}, unlike the program that config.yaml describes")
+        held, due = tensors[name], expected[name]
+        if held.shape != due.shape or held.is_floating_point() != due.is_floating_point():
+            raise ValueError(
+                f"{name} must have shape {tuple(due.shape)} and type {due.dtype}, by config.yaml, "
+                f"but has {tuple(held.shape)} and {held.dtype}"
+            )
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Any]:
     """Open a file beside ``path`` for writing bytes, and move it there once it is whole and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise checks.InputError(f"{path} cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -290,5 +333,4 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise checks.InputError(f"{path} is missing from the run") from error
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise checks.InputError(f"{path} cannot be read: {reason}") from error
+        raise checks.InputError(f"{path} cannot be read: {checks.reason(error)}") from error

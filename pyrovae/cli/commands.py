@@ -82,19 +82,20 @@ def train(
         tensorboard: also write TensorBoard's log into the folder.
     """
     folder = Run(run)
-    torch.manual_seed(checks.integer("seed", seed, minimum=0))
+    torch.manual_seed(checks.seed(seed))
     pyro.set_rng_seed(seed)
     dataset, vae = assemble(data, prior, likelihood, posterior, latent_dim)
     where = _device(device)
     dataset.to(where)
     vae.to(where)
-    log = tensorboard_writer(folder.folder / "tensorboard") if tensorboard else None
-    state = folder.state() if resume and folder.exists else None
-    if resume and folder.exists:
+    before = folder.config_text() if resume and folder.exists else None
+    state = None if before is None else folder.state()
+    if before is not None:
         _refuse_changes(folder.config(), yaml.safe_load(config))
         folder.rewrite_config(config)
     else:
         folder.create(config)
+    log = tensorboard_writer(folder.folder / "tensorboard") if tensorboard else None
 
     def save(history: History, state: Callable[[], State]) -> None:
         folder.save_epoch(vae, history, state())
@@ -102,22 +103,29 @@ def train(
             log(history, state)
 
     print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
-    history = fit(
-        vae.model,
-        vae.guide,
-        dataset,
-        epochs=epochs,
-        batch_size=batch_size,
-        objective=objective,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        kl_warmup=kl_warmup,
-        max_norm=max_norm,
-        patience=patience,
-        compile=compile,
-        callback=save,
-        state=state,
-    )
+    try:
+        history = fit(
+            vae.model,
+            vae.guide,
+            dataset,
+            epochs=epochs,
+            batch_size=batch_size,
+            objective=objective,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            kl_warmup=kl_warmup,
+            max_norm=max_norm,
+            patience=patience,
+            compile=compile,
+            callback=save,
+            state=state,
+        )
+    except checks.InputError:
+        if before is None:
+            folder.discard()
+        else:
+            folder.rewrite_config(before)
+        raise
     folder.save_metrics(history)
     print(
         f"{len(history.epochs)} epochs done; best validation ELBO {history.best_value:.2f} nats per image "
@@ -153,7 +161,7 @@ def evaluate(
     """
     folder = Run(run)
     checks.integer("num_samples", num_samples)
-    checks.integer("seed", seed, minimum=0)
+    checks.seed(seed)
     dataset, vae = folder.load(weights)
     where = _device(device)
     part: Split = getattr(dataset.to(where), split)
@@ -208,7 +216,7 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
     checks.choice("out's ending", path.suffix, (".png", ".npy"))
     checks.integer("num_samples", num_samples)
     dataset, vae = Run(run).load()
-    torch.manual_seed(checks.integer("seed", seed, minimum=0))
+    torch.manual_seed(checks.seed(seed))
     x = generate(vae.model, num_samples, dataset.test[:1], noise=noise)
     with writing(path) as file:
         if path.suffix == ".npy":

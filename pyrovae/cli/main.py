@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import NoReturn
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from pyrovae import checks
 from pyrovae.cli.commands import data, evaluate, report, sample, train
 from pyrovae.objectives import NonFiniteLoss
+from pyrovae.parsing import Parser
 from pyrovae.runs import Run, complete
 
 __all__ = ["main"]
@@ -33,8 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     except NonFiniteLoss as error:
         print(f"pyrovae: {error}; the run keeps its last good checkpoint", file=sys.stderr)
         return 1
-    except (checks.InputError, OSError) as error:
+    except checks.InputError as error:
         print(f"pyrovae: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = error.filename2 or error.filename
+        print(f"pyrovae: error: {error if where is None else f'{where}: {error.strerror}'}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("pyrovae: interrupted; --resume true goes on from the last epoch", file=sys.stderr)
@@ -60,8 +63,12 @@ def _dispatch(arguments: list[str]) -> None:
     if resumed is not None and resumed.exists:
         # What the run was begun with stands where the command line does not say otherwise.
         rest = arguments[arguments.index("train") + 1 :]
-        stored = str(resumed.folder / "config.yaml")
-        given = parser.parse_args(["train", "--config", stored, *rest], defaults=False)[command]
+        resumed.config()  # says what is wrong with the file, if it is no configuration at all
+        stored = resumed.folder / "config.yaml"
+        try:
+            given = parser.parse_args(["train", "--config", str(stored), *rest], defaults=False)[command]
+        except checks.InputError as error:  # the words given were accepted before
+            raise checks.InputError(f"{stored} cannot be used: {error}") from error
     given.pop("config", None)
     completed, options = complete(commands[command], given, skip={"config"})
     text = completed.dump(Namespace({**vars(options), "resume": False}) if command == "train" else options)
@@ -72,15 +79,8 @@ def _dispatch(arguments: list[str]) -> None:
     commands[command](**made, **({"config": text} if command == "train" else {}))
 
 
-class _Parser(ArgumentParser):
-    """A parser that says what is wrong in one sentence."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise checks.InputError(_one_sentence(message))
-
-
-def _parser(commands: dict[str, Callable[..., None]]) -> _Parser:
-    parser = _Parser(
+def _parser(commands: dict[str, Callable[..., None]]) -> Parser:
+    parser = Parser(
         prog="pyrovae",
         description="Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error.",
         allow_abbrev=False,
@@ -89,31 +89,11 @@ def _parser(commands: dict[str, Callable[..., None]]) -> _Parser:
     subcommands = parser.add_subcommands(metavar="COMMAND")
     for name, command in commands.items():
         summary, _, details = (command.__doc__ or "").partition("\n\n")
-        subparser = _Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
+        subparser = Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
         subparser.add_function_arguments(command, as_positional=True, skip={"config"})
         subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
         subcommands.add_subcommand(name, subparser, help=summary)
     return parser
-
-
-def _one_sentence(message: str) -> str:
-    """Rewrite jsonargparse's nested message as one sentence that begins with the option."""
-    keys = re.findall(r'[Pp]arser key "([^"]+)":', message)
-    text = re.sub(r'[Pp]arser key "[^"]+":', " ", message)
-    text = re.sub(r"Type \S.*? expects a function or a callable class:", " ", text)
-    text = " ".join(text.split())
-    text, _, given = text.partition("Got value:")
-    text = text.strip().rstrip(".").replace("a typing.Literal", "one of ")
-    text = re.sub(r"<class '([^']+)'>", r"\1", text)
-    text = re.sub(
-        r"Expected a dot import path string: (\S+)",
-        r"there is no class \1 known here; give a known name or an import path such as my_package.\1",
-        text,
-    )
-    value = re.split(r"\. Got value:|$", given.strip())[0].strip()
-    option = "--" + ".".join(keys) + ": " if keys else ""
-    text = f"{option}{text[:1].lower() if keys else text[:1]}{text[1:]}" + (f", but {value} was given" if value else "")
-    return re.sub(r": --(\w)", r".\1", text)  # an option of an option
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class ArrayFile(DataSet):
     ) -> None:
         arrays = _read(Path(path))
         if labels is not None:
-            arrays["labels"] = _read(Path(labels))["images"]
+            arrays["labels"] = _read(Path(labels), "labels")["images"]
         super().__init__(
             arrays["images"],
             arrays.get("labels"),
@@ -141,18 +141,18 @@ class ImageFolder(DataSet):
         )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, name: str = "path") -> dict[str, np.ndarray]:
     if path.suffix not in (".npy", ".npz"):
-        raise checks.InputError(f"path must be a .npy or .npz file, but {path} was given")
+        raise checks.InputError(f"{name} must be a .npy or .npz file, but {path} was given")
     try:
         if path.suffix == ".npy":
-            return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as archive:
+            return {"images": np.lib.format.open_memmap(path, mode="r")}  # unpickles nothing
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
-        raise checks.InputError(f"path must be an existing file, but there is no {path}") from error
+        raise checks.InputError(f"{name} must be an existing file, but there is no {path}") from error
     except Exception as error:
-        raise checks.InputError(f"{path} cannot be read as {path.suffix}: {error}") from error
+        raise checks.InputError(f"{path} cannot be read as {path.suffix}: {checks.reason(error)}") from error
     if "images" not in arrays:
         if len(arrays) != 1:
             raise checks.InputError(
@@ -165,12 +165,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _read_frey_mat(path: Path) -> np.ndarray:
     from scipy.io import loadmat
 
+    if not path.exists():
+        raise checks.InputError(f"path must be an existing file, but there is no {path}")
     try:
         columns = loadmat(path)["ff"]
-    except FileNotFoundError as error:
-        raise checks.InputError(f"path must be an existing file, but there is no {path}") from error
     except Exception as error:
-        raise checks.InputError(f"{path} cannot be read as MATLAB's Frey faces (array ff): {error}") from error
+        raise checks.InputError(
+            f"{path} cannot be read as MATLAB's Frey faces (array ff): {checks.reason(error)}"
+        ) from error
     if columns.shape[:1] != (560,) or columns.dtype != np.uint8:
         raise checks.InputError(
             f"{path} must hold ff of shape (560, N), uint8, but it is {columns.shape}, {columns.dtype}"
@@ -194,7 +196,7 @@ def _read_folder(root: Path, size: tuple[int, ...] | None, grey: bool) -> tuple[
             with Image.open(path) as image:
                 picture = image.convert("L" if grey else "RGB")
         except Exception as error:
-            raise checks.InputError(f"{path} cannot be read as an image: {error}") from error
+            raise checks.InputError(f"{path} cannot be read as an image: {checks.reason(error)}") from error
         if size is not None:
             picture = ImageOps.fit(picture, (size[1], size[0]))
         pixels = np.asarray(picture)

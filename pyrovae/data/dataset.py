@@ -202,10 +202,12 @@ class DataSet:
         seed: int = 0,
     ) -> None:
         checks.choice("binarization", binarization, ("none", "static", "dynamic", "threshold"))
-        checks.integer("seed", seed, minimum=0)
+        checks.seed(seed)
         if dequantize and binarization != "none":
             raise checks.InputError(f"dequantize must be false when binarization is {binarization}, but true was given")
         source, levels = _stored_as(images, levels)
+        if test_labels is not None and test_images is None:
+            raise checks.InputError("test_labels must come with test_images, but these were not given")
         tests = None if test_images is None else _stored_as(test_images, levels)[0]
         if tests is not None and tests.shape[1:] != source.shape[1:]:
             raise checks.InputError(
@@ -287,7 +289,7 @@ class DataSet:
 
 def _stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor | np.ndarray, int | None]:
     kind = str(images.dtype).removeprefix("torch.")
-    if not kind.startswith(("bool", "uint8", "int", "float")):
+    if kind not in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"):
         raise checks.InputError(f"images must be of type bool, uint8, signed integer or float, but are {kind}")
     if images.ndim < 2 or len(images) == 0 or math.prod(images.shape) == 0:
         raise checks.InputError(
@@ -329,12 +331,12 @@ def _check_values(source: Tensor | np.ndarray, levels: int | None, binarization:
 def _labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tensor | None:
     if labels is None:
         return None
-    y = torch.as_tensor(labels)
-    if y.shape != (count,) or y.is_floating_point():
+    kind = str(labels.dtype).removeprefix("torch.")
+    if tuple(labels.shape) != (count,) or not kind.startswith(("bool", "int", "uint")):
         raise checks.InputError(
-            f"{name} must be {count} integers, one an image, but have shape {tuple(y.shape)} and type {y.dtype}"
+            f"{name} must be {count} integers, one an image, but have shape {tuple(labels.shape)} and type {kind}"
         )
-    return y.to(torch.int64)
+    return labels.to(torch.int64) if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels, np.int64))
 
 
 def _count(name: str, size: float, total: int) -> int:

@@ -162,7 +162,9 @@ class Omniglot(DataSet):
             with np.load(reduced, allow_pickle=False) as arrays:
                 parts = {name: arrays[name] for name in ("train", "train_labels", "test", "test_labels")}
         except Exception as error:
-            raise checks.InputError(f"{reduced} cannot be read ({error}); remove it to make it anew") from error
+            raise checks.InputError(
+                f"{reduced} cannot be read ({checks.reason(error)}); remove it to make it anew"
+            ) from error
         super().__init__(
             parts["train"],
             parts["train_labels"],
@@ -196,9 +198,9 @@ def _load(
         return load(download=False)
     except RuntimeError as missing:
         if "not found" not in str(missing):
-            raise checks.InputError(f"{name} in {root} cannot be read: {_first_line(missing)}") from missing
+            raise checks.InputError(f"{name} in {root} cannot be read: {checks.reason(missing)}") from missing
     except Exception as error:
-        raise checks.InputError(f"{name} in {root} cannot be read: {_first_line(error)}") from error
+        raise checks.InputError(f"{name} in {root} cannot be read: {checks.reason(error)}") from error
     try:
         return load(download=True)
     except Exception as error:
@@ -209,8 +211,7 @@ def _load(
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return str(error).strip().partition("\n")[0].rstrip(":.") or type(error).__name__
 
 
 def _reduce_omniglot(root: Path, reduced: Path) -> None:

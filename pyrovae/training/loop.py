@@ -148,7 +148,12 @@ def fit(
                         ) from None
                     bar.update()
                 train = (step.totals / len(data.train)).tolist()
-                validation = _validate(elbo, model, guide, data.validation, batch_size)
+                try:
+                    validation = _validate(elbo, model, guide, data.validation, batch_size)
+                except NonFiniteLoss as error:
+                    raise NonFiniteLoss(
+                        f"training stopped after epoch {epoch}: the loss on the validation images is {error}"
+                    ) from None
                 history.epochs.append(
                     Epoch(
                         epoch=epoch,
@@ -189,10 +194,9 @@ def _rehearse(elbo: Any, model: Program, guide: Program, split: Split, batch_siz
                 loss = elbo.loss(model, guide, x)
         except checks.InputError:
             raise
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+        except (ValueError, RuntimeError, IndexError) as error:
             raise checks.InputError(
-                f"the program cannot be run on data of shape {split.data_shape}: {reason}"
+                f"the program cannot be run on data of shape {split.data_shape}: {checks.reason(error)}"
             ) from error
     del loss
 
@@ -253,5 +257,9 @@ def _restore(state: State, optim: JointOptimizer, history: History, model: Progr
         kind, keys, *position = rng["numpy"]
         np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002
         random.setstate(rng["python"])
-    except (KeyError, TypeError, IndexError) as error:
-        raise checks.InputError(f"state must be what a callback of fit received, but lacks {error}") from error
+    except checks.InputError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError) as error:
+        raise checks.InputError(
+            f"state must be what a callback of fit received, but is not: {checks.reason(error)}"
+        ) from error

@@ -1,0 +1,39 @@
+"""Every test leaves global state as it found it: parameter store, validation, default dtype, grad mode."""
+
+import pyro
+import pytest
+import torch
+from pyro.infer.util import is_validation_enabled
+
+
+@pytest.fixture(autouse=True)
+def _no_global_state_leaks():
+    torch.manual_seed(0)
+    pyro.clear_param_store()
+    before = torch.get_default_dtype(), is_validation_enabled(), torch.is_grad_enabled()
+    yield
+    assert (torch.get_default_dtype(), is_validation_enabled(), torch.is_grad_enabled()) == before
+    assert list(pyro.get_param_store().keys()) == [] or pytest.fail("the test left parameters in Pyro's store")
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace):
+    import pyrovae
+    from pyrovae import checks, evaluation, handlers, networks, objectives, optimizers, priors, runs, training
+    from pyrovae.data import dataset, noise
+
+    for module in (
+        checks,
+        evaluation,
+        handlers,
+        networks,
+        objectives,
+        optimizers,
+        priors,
+        runs,
+        training,
+        dataset,
+        noise,
+    ):
+        doctest_namespace.update({name: getattr(module, name) for name in module.__all__})
+    doctest_namespace.update({name: getattr(pyrovae, name) for name in pyrovae.__all__}, torch=torch)

@@ -1,0 +1,173 @@
+"""Parsing with jsonargparse, whose nested messages become one clear sentence that begins with the option."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from pyrovae.checks import InputError
+
+__all__ = ["Parser"]
+
+set_parsing_settings(import_path_denylist=[])  # as jsonargparse 5 will: os.system is refused before it is imported
+
+_TYPES = {"int": "an integer", "float": "a number", "bool": "true or false", "tuple": "a list", "str": "a text"}
+
+
+class Parser(ArgumentParser):
+    """Say what is wrong in one sentence: the option, what was given, what would be accepted.
+
+    jsonargparse makes the parsers of components' own options of this class too, so that each level of nesting
+    words its own part, and puts the names of the options in front.
+
+    Raises:
+        ValueError: instead of exiting, for arguments that cannot be parsed.
+
+    Example:
+        >>> parser = Parser()
+        >>> action = parser.add_argument("--epochs", type=int)
+        >>> parser.parse_args(["--epochs", "many"])
+        Traceback (most recent call last):
+        ...
+        pyrovae.checks.InputError: --epochs: expected an integer, but many was given
+    """
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the sentence, where jsonargparse would print its message and exit."""
+        key, text = _split_key(message)
+        raise InputError(_under(key, _sentence(self, key, text))) from ex
+
+
+def _split_key(message: str) -> tuple[str, str]:
+    found = re.match(r'\s*Parser key "([^"]+)"[^:]*:(.*)', message, re.DOTALL)
+    return (found[1], found[2]) if found else ("", message)
+
+
+def _under(key: str, sentence: str) -> str:
+    """Put an option's name in front, or before the name of the option's own option."""
+    if not key:
+        return sentence
+    return f"--{key}.{sentence[2:]}" if sentence.startswith("--") else f"--{key}: {sentence}"
+
+
+def _sentence(parser: ArgumentParser, key: str, text: str) -> str:
+    text = " ".join(text.split())
+    if text.startswith("--"):
+        return text  # worded by the parser of the component's own options
+    alternatives = re.search(r"Union subtypes .*? Errors: - (.*) Given value type: .*? Given value: (.*)$", text)
+    if alternatives:
+        errors = [error for error in alternatives[1].split(" - ") if "NoneType" not in error]
+        nested = next((_split_key(error) for error in errors if "--" in error or 'Parser key "' in error), None)
+        if nested is not None:
+            return _under(nested[0], _sentence(parser, "", nested[1]))
+        text = next((error for error in errors if "float" in error or "int" in error), errors[0])
+        text = re.split(r"\.? Got value: ", text)[0] + f". Got value: {alternatives[2]}"
+    text = re.sub(r"^Type \S.*? expects a function or a callable class: ", "", text)
+    if text.startswith("--"):
+        return re.sub(r"\.* Got value: .*$", "", text)
+    return _command(parser, text) or _class(parser, key, text) or _value(text)
+
+
+def _command(parser: ArgumentParser, text: str) -> str | None:
+    """Word what concerns options as such: unknown, missing, or in a file that holds none."""
+    names = ", ".join(_options(parser))
+    if found := re.match(r"argument COMMAND: invalid choice: (\S+) \(choose from (.*)\)", text):
+        return f"COMMAND must be one of {found[2]}, but {found[1]} was given".replace("'", "")
+    if found := re.match(r'[Ee]xpected "subcommand" to be one of \{(.*)\}', text):
+        return f"COMMAND must be one of {found[1].replace(',', ', ')}, but none was given"
+    if found := re.match(r"[Uu]nrecognized arguments: (.*)", text):
+        return f"there is no option {found[1]} here: pyrovae COMMAND --help lists them"
+    if found := re.match(r"(?:Subcommand '\w+' does not accept o|O)ption '([^']+)'(?: is not accepted)?$", text):
+        accepted = f"; accepted are {names}" if names else ", and the class takes none"
+        return f"--{found[1]}: there is no such option" + (accepted if not parser._subcommands_action else "")
+    if found := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", text):
+        return f"--{found[1]}: must be given" if not parser._subcommands_action else f"{found[1]} must be given"
+    if found := re.match(r"argument (--\S+): expected one argument", text):
+        return f"{found[1]}: a value must be given, but none was given"
+    if found := re.match(r"Unexpected config: (.*)", text):
+        return f"--config: the file must hold a mapping of options, but it holds {found[1]}"
+    if found := re.match(r"Problems parsing config: (.*)", text):
+        return f"--config: the file must be YAML, but cannot be parsed: {found[1]}"
+    return None
+
+
+def _class(parser: ArgumentParser, key: str, text: str) -> str | None:
+    """Word what concerns the choice of a class, with the names that are known."""
+    action = next((action for action in _actions(parser) if action.dest == key), None)
+    base, known = _known(getattr(action, "_typehint", None))
+    accepted = "; " + (f"known are {', '.join(known)}, or give" if known else "give")
+    accepted += " an import path such as my_package.MyClass"
+    text, _, given = text.partition(" Got value: ")
+    text = text.rstrip(".")
+    if found := re.match(r"Expected a dot import path string: (.*)", text):
+        return f"there is no {base} named {found[1]}{accepted}"
+    if found := re.match(r"Expected '(.*)' to be a (?:subclass of|function that|class that)", text):
+        return f"must be a subclass of {base}, but {found[1]} was given{accepted}"
+    if found := re.match(r"Importing '(.*?)' is not allowed", text):
+        return f"must be a subclass of {base}, but {found[1]} was given, which may not be imported{accepted}"
+    if re.match(
+        r"No module named |module '.*' has no attribute |Unexpected import path|Unexpected import object", text
+    ):
+        return f"the class cannot be imported ({text[0].lower()}{text[1:]}){accepted}"
+    if text.startswith("Expected an import path"):
+        return f"must be a subclass of {base}, but {given} was given{accepted}"
+    return None
+
+
+def _value(text: str) -> str:
+    """Word what concerns a value."""
+    text, _, given = text.partition("Got value: ")
+    text = text.strip().rstrip(".")
+    text = re.sub(r"a typing\.Literal\[(.*)\]", lambda found: "one of " + found[1].replace("'", ""), text)
+    text = re.sub(r"an? <class '([^']+)'>", lambda found: _TYPES.get(found[1], f"a {found[1]}"), text)
+    text = re.sub(r"<class '([^']+)'>", r"\1", text).replace("a tuple with", "a list of")
+    return text[:1].lower() + text[1:] + (f", but {given.rstrip('.')} was given" if given else "")
+
+
+def _actions(parser: ArgumentParser) -> Iterator[Any]:
+    yield from parser._actions
+    if parser._subcommands_action:
+        for subparser in parser._subcommands_action.choices.values():
+            yield from subparser._actions
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    names = [action.dest for action in parser._actions if action.dest not in ("help", "config", "subcommand")]
+    return [name for name in names if "." not in name and not name.startswith(("_", "print_"))]
+
+
+def _known(hint: Any) -> tuple[str, list[str]]:
+    """Return the name of the class that a type asks for, and of those that are known to be one."""
+    arguments = [part for part in typing.get_args(hint) if part is not type(None)]
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _known(arguments[0])
+    if origin is type:
+        return arguments[0].__name__, []  # an activation: torch.nn has too many to name
+    if not arguments or not isinstance(arguments[-1], type):
+        return getattr(hint, "__name__", "class"), []
+    base, count = arguments[-1], len(arguments[0]) if isinstance(arguments[0], list) else len(arguments) - 1
+    concrete = (kind for kind in _subclasses(base) if not inspect.isabstract(kind))
+    found = [kind for kind in concrete if not kind.__name__.startswith("_")]
+    if base.__module__.startswith("torch.nn"):  # of all modules, pyrovae's that take what networks are given
+        found = [kind for kind in found if base in kind.__bases__ and _required(kind) == count]
+        found = [kind for kind in found if kind.__module__.startswith("pyrovae.")]
+    return base.__name__, sorted({kind.__name__ for kind in found})
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    children: list[type] = type.__subclasses__(base)
+    for kind in children:
+        yield kind
+        yield from _subclasses(kind)
+
+
+def _required(kind: type) -> int:
+    parameters = inspect.signature(kind).parameters.values()
+    return sum(parameter.default is parameter.empty for parameter in parameters)

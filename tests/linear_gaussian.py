@@ -1,0 +1,51 @@
+"""The oracle: a linear-Gaussian VAE (probabilistic PCA), whose marginal and posterior are known exactly."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+
+class LinearGaussian(nn.Module):
+    """p(z) = N(0, I), p(x|z) = N(W z + b, s^2 I), float64; the guide is exact, or the best mean-field one.
+
+    ``shift`` moves the guide's mean by so many of its standard deviations.
+    """
+
+    def __init__(self, latent_dim, data_dim, scale=1.0, guide="exact", shift=0.0, coupling=0.35, seed=0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer(
+            "W", coupling * torch.randn(data_dim, latent_dim, generator=generator, dtype=torch.float64)
+        )
+        self.register_buffer("b", torch.randn(data_dim, generator=generator, dtype=torch.float64))
+        self.scale = scale
+        precision = torch.eye(latent_dim, dtype=torch.float64) + self.W.T @ self.W / scale**2
+        self.register_buffer("covariance", torch.linalg.inv(precision))
+        self.register_buffer("mean_field", precision.diagonal().rsqrt())
+        self.kind = guide
+        self.shift = shift
+
+    def model(self, x):
+        pyro.module("linear_gaussian", self)
+        zero = torch.zeros(self.W.shape[1], dtype=torch.float64)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(zero, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ self.W.T + self.b, self.scale).to_event(1), obs=x)
+
+    def guide(self, x):
+        mean = (x - self.b) @ self.W @ self.covariance / self.scale**2
+        with pyro.plate("data", len(x)):
+            if self.kind == "exact":
+                return pyro.sample("z", dist.MultivariateNormal(mean, self.covariance))
+            return pyro.sample("z", dist.Normal(mean + self.shift * self.mean_field, self.mean_field).to_event(1))
+
+    def log_prob(self, x):
+        covariance = self.W @ self.W.T + self.scale**2 * torch.eye(len(self.b), dtype=torch.float64)
+        return dist.MultivariateNormal(self.b, covariance).log_prob(x)
+
+    def simulate(self, count, seed=1):
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, self.W.shape[1], generator=generator, dtype=torch.float64)
+        noise = torch.randn(count, len(self.b), generator=generator, dtype=torch.float64)
+        return z @ self.W.T + self.b + self.scale * noise

@@ -1,0 +1,151 @@
+"""What the documentation says runs: its Python, its commands, its lists of names and options."""
+
+import importlib
+import inspect
+import linecache
+import pkgutil
+import re
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+import pyrovae
+from pyrovae.cli import commands, main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What a page's commands and examples leave behind, relative to the folder in which they run.
+LEFT_BEHIND = {
+    "README.md": ["digits.png", "runs/digits/report.html", "runs/digits/evaluation/test-importance-200.json"],
+    "command_line.md": ["runs/nested/weights.safetensors", "runs/second/metrics.csv"],
+    "data.md": ["images.png"],
+    "runs.md": ["runs/small/evaluation/test-importance-100-first50.json", "runs/straight/checkpoint/state.pt"],
+    "extending.md": ["runs/mixture/evaluation/test-importance-50-first20.json"],
+}
+BLOCK = re.compile(r"^```(python|bash|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    """Run in an empty folder whose modules can be imported, on one thread, and forget those modules."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before, threads = set(sys.modules), torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_example_of_the_page_runs(page, in_folder):
+    text = page.read_text()
+    namespace = {"__name__": f"examples_of_{page.stem}"}
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start()) + 1
+        if block[1] == "python":
+            run_python(block[2], namespace, page, line)
+        else:
+            run_commands(block[2], page, line)
+    for path in LEFT_BEHIND.get(page.name, []):
+        assert (in_folder / path).stat().st_size > 0, f"{page.name} leaves no {path}"
+
+
+def run_python(code, namespace, page, line):
+    named = re.match(r"# (\w+\.py)\n", code)
+    if named:  # the page says that the block is saved under this name
+        Path(named[1]).write_text(code)
+    source = "\n" * line + code
+    linecache.cache[str(page)] = (len(source), None, page.read_text().splitlines(keepends=True), str(page))
+    exec(compile(source, str(page), "exec"), namespace)
+
+
+def run_commands(lines, page, line):
+    ours = commands_of(lines)
+    assert ours, f"{page.name}:{line} has no pyrovae command"
+    for arguments in ours:
+        try:
+            status = main(arguments)
+        except SystemExit as stop:  # of --help
+            status = stop.code
+        assert status == 0, f"{page.name}:{line}: pyrovae {shlex.join(arguments)} ended with {status}"
+
+
+def commands_of(lines):
+    """Split a shell block into the arguments of each of its calls of pyrovae."""
+    found = []
+    for line in lines.replace("\\\n", " ").splitlines():
+        call = re.match(r"\s*(?:\$ )?(?:python -m )?pyrovae (.*)", line)
+        if call:
+            found.append(shlex.split(call[1], comments=True))
+    return found
+
+
+def test_a_failing_example_fails(in_folder):
+    page = PAGES[0]
+    with pytest.raises(AssertionError):
+        run_python("assert 1 + 1 == 3", {}, page, 1)
+    with pytest.raises(AssertionError, match="ended with 2"):
+        run_commands("$ pyrovae evaluate runs/none-such\n", page, 1)
+    with pytest.raises(UserWarning):
+        run_python("import warnings\nwarnings.warn('an example must be clean')", {}, page, 1)
+
+
+def test_shell_blocks_are_read_as_a_shell_reads_them():
+    lines = 'cd x\n$ pyrovae train --a "[1, 2]" \\\n    --b c  # why\npython -m pyrovae report r\n'
+    assert commands_of(lines) == [["train", "--a", "[1, 2]", "--b", "c"], ["report", "r"]]
+
+
+def test_the_start_page_shows_commands_that_the_readme_runs():
+    run = commands_of("".join(block[2] for block in BLOCK.finditer(PAGES[0].read_text()) if block[1] == "bash"))
+    shown = commands_of((ROOT / "docs" / "index.md").read_text())
+    assert [arguments[0] for arguments in shown] == ["train", "evaluate", "report"]
+    assert [arguments for arguments in shown if arguments not in run] == []
+
+
+def test_the_command_line_page_names_every_option():
+    page = (ROOT / "docs" / "command_line.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL))
+    for name in commands.__all__:
+        documented = set(re.findall(r"^\| `(?:--)?(\w+)", sections[name], re.MULTILINE))
+        options = set(inspect.signature(getattr(commands, name)).parameters)
+        positional = {"RUN" if option == "run" and name != "train" else option for option in options}
+        assert documented - {"print_config"} == positional | documented & {"config"}, name
+
+
+def test_the_api_page_has_every_module_and_every_name_of_the_package():
+    page = (ROOT / "docs" / "api.md").read_text()
+    documented = set(re.findall(r"^\.\. automodule:: (\S+)$", page, re.MULTILINE))
+    shown = {}  # object: whether the page shows it
+    for module in pkgutil.walk_packages(pyrovae.__path__, "pyrovae."):
+        if module.name.startswith(("pyrovae.__main__", "pyrovae.cli.")):
+            continue
+        loaded = importlib.import_module(module.name)
+        for name in loaded.__all__:
+            key = id(getattr(loaded, name))
+            shown[key] = (shown.get(key, ("", False))[1] or module.name in documented, f"{module.name}.{name}")[::-1]
+    assert [name for name, there in shown.values() if not there] == []
+    assert [name for name in pyrovae.__all__ if f"`{name}`" not in page] == []
+
+
+def test_links_between_the_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", page.read_text()):
+            if not target.startswith("http") and not target.endswith(".png"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
+    pytest.importorskip("myst_parser")
+    build = pytest.importorskip("sphinx.cmd.build")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Sphinx's own parts; its warnings about the pages are not Python's
+        status = build.main(["-q", "-W", "-b", "dummy", "-d", str(tmp_path), str(ROOT / "docs"), str(tmp_path / "out")])
+    assert status == 0

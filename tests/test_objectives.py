@@ -1,0 +1,212 @@
+"""The step: what it computes, that a recording repeats it bit for bit, and when it is not believed."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+import torch.nn.functional as F
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch import nn
+
+from pyrovae import MLP, VAE, Bernoulli, DiagonalNormal, Gaussian, NonFiniteLoss, StandardNormal
+from pyrovae.handlers import Temper, private_modules
+from pyrovae.objectives import Step, measure
+
+SHAPE, D, B = (1, 4, 4), 3, 8
+small = partial(MLP, hidden_features=(16,))
+
+
+def make_vae(likelihood=Bernoulli, **options):
+    return VAE(StandardNormal(D), likelihood(SHAPE, D, small, **options), DiagonalNormal(SHAPE, D, small))
+
+
+@pytest.fixture
+def x():
+    return (torch.rand(B, *SHAPE) < 0.5).float()
+
+
+@pytest.fixture(autouse=True)
+def _own_store():
+    with private_modules():
+        yield
+
+
+def loss_with_noise(program, x, elbo=Trace_ELBO):
+    torch.manual_seed(5)
+    loss = elbo().loss(program.model, program.guide, x)
+    torch.manual_seed(5)
+    q = program.posterior(x)
+    z = q.rsample()
+    return loss, q.base_dist.loc, q.base_dist.scale, z
+
+
+@pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
+def test_bernoulli_loss_is_cross_entropy_plus_kl(x, elbo):
+    vae = make_vae()
+    loss, loc, scale, z = loss_with_noise(vae, x, elbo)
+    cross_entropy = F.binary_cross_entropy_with_logits(vae.likelihood.network(z), x, reduction="sum")
+    if elbo is TraceMeanField_ELBO:
+        kl = 0.5 * (loc**2 + scale**2 - 1 - 2 * scale.log()).sum()
+    else:  # log q(z|x) - log p(z) at the same noise, whose mean is the closed form
+        kl = (0.5 * z**2 - 0.5 * ((z - loc) / scale) ** 2 - scale.log()).sum()
+    assert loss == pytest.approx((cross_entropy + kl).item(), rel=1e-4)
+
+
+def test_the_sampled_kl_has_the_closed_form_as_its_mean(x):
+    vae = make_vae()
+    q = vae.posterior(x).base_dist
+    closed = 0.5 * (q.loc**2 + q.scale**2 - 1 - 2 * q.scale.log()).sum().item()
+    kls = torch.stack([measure(Trace_ELBO(), vae.model, vae.guide, x)[1] for _ in range(400)])
+    assert kls.mean().item() == pytest.approx(closed, abs=4 * kls.std().item() / 20)
+
+
+@pytest.mark.parametrize("scale", ["fixed", "shared", "pixel", "network"])
+def test_gaussian_loss_is_squared_error_with_all_constants(x, scale):
+    vae = make_vae(Gaussian, scale=scale, initial_scale=0.3)
+    loss, loc, deviation, z = loss_with_noise(vae, x, TraceMeanField_ELBO)
+    p = vae.likelihood(z).base_dist
+    squared = ((x - p.loc) ** 2 / (2 * p.scale**2) + p.scale.log() + 0.5 * math.log(2 * math.pi)).sum()
+    kl = 0.5 * (loc**2 + deviation**2 - 1 - 2 * deviation.log()).sum()
+    assert loss == pytest.approx((squared + kl).item(), rel=1e-4)
+
+
+def gradients(step, program, x, steps, batches=None):
+    """Run steps without updates and return every gradient and loss."""
+    found = []
+    for i in range(steps):
+        torch.manual_seed(100 + i)
+        loss = step.loss_and_grads(program.model, program.guide, x if batches is None else batches[i])
+        found.append((loss, [p.grad.clone() for p in program.parameters() if p.grad is not None]))
+        for p in program.parameters():
+            p.grad = None
+    return found
+
+
+@pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO, partial(Trace_ELBO, num_particles=3)])
+@pytest.mark.parametrize("kind", [Bernoulli, Gaussian])
+def test_a_recorded_step_is_bit_identical(x, elbo, kind):
+    vae = make_vae(kind)
+    vae.posterior.network.layers.insert(0, nn.Dropout(0.3))
+    batches = [x, x, x[:5], x, x[:5], x[:5], x]  # a last, smaller batch gets a recording of its own
+    plain, graph = Step(elbo(), "off"), Step(elbo(), "graph")
+    expected = gradients(plain, vae, x, len(batches), batches)
+    found = gradients(graph, vae, x, len(batches), batches)
+    assert graph.compile == "graph"
+    assert len(graph._graphs) == 2
+    for (loss, grads), (recorded_loss, recorded_grads) in zip(expected, found, strict=True):
+        assert recorded_loss == pytest.approx(loss, rel=1e-5)
+        assert len(grads) == len(recorded_grads) == len(list(vae.parameters()))
+        assert all(torch.equal(a, b) for a, b in zip(grads, recorded_grads, strict=True))
+    torch.testing.assert_close(plain.totals, graph.totals)
+
+
+def test_beta_changes_between_replays(x):
+    vae = make_vae()
+    beta = torch.ones(())
+    step = Step(Trace_ELBO(), "graph")
+    model, guide = Temper(beta)(vae.model), Temper(beta)(vae.guide)
+    losses = {}
+    for value in (1.0, 1.0, 1.0, 0.25, 0.0, 1.0):
+        beta.fill_(value)
+        torch.manual_seed(3)
+        losses.setdefault(value, []).append(step.loss_and_grads(model, guide, x))
+    torch.manual_seed(3)
+    reconstruction, kl = measure(Trace_ELBO(), vae.model, vae.guide, x).tolist()
+    assert step.compile == "graph"
+    for value, found in losses.items():
+        assert found == pytest.approx([value * kl - reconstruction] * len(found), rel=1e-4)
+
+
+def test_reconstruction_and_kl_are_untempered(x):
+    vae = make_vae()
+    beta = torch.tensor(0.1)
+    step = Step(Trace_ELBO(), "off")
+    torch.manual_seed(3)
+    step.loss_and_grads(Temper(beta)(vae.model), Temper(beta)(vae.guide), x)
+    torch.manual_seed(3)
+    torch.testing.assert_close(step.totals, measure(Trace_ELBO(), vae.model, vae.guide, x))
+
+
+def test_a_program_with_state_in_python_is_not_recorded(x):
+    vae = make_vae()
+    weights = iter(np.linspace(1, 2, 100))
+
+    def model(x):
+        with pyro.poutine.scale(scale=float(next(weights))):
+            return vae.model(x)
+
+    step = Step(Trace_ELBO(), "graph")
+    step.loss_and_grads(model, vae.guide, x)
+    with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
+        step.loss_and_grads(model, vae.guide, x)
+    step.loss_and_grads(model, vae.guide, x)  # and says so once
+
+
+def test_a_program_that_branches_on_values_is_not_recorded(x):
+    vae = make_vae()
+
+    def guide(x):
+        if x.sum() > -1:
+            return vae.guide(x)
+        return None
+
+    step = Step(Trace_ELBO(), "graph")
+    step.loss_and_grads(vae.model, guide, x)
+    with pytest.warns(UserWarning, match="cannot be recorded"):
+        loss = step.loss_and_grads(vae.model, guide, x)
+    assert math.isfinite(loss)
+
+
+def test_a_guide_that_is_not_reparameterised_is_recorded_or_falls_back_but_is_right(x):
+    logits = nn.Parameter(torch.zeros(()))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            b = pyro.sample("b", dist.Bernoulli(torch.tensor(0.5)))
+            pyro.sample("x", dist.Normal(b, 1.0), obs=x.flatten(1)[:, 0])
+
+    def guide(x):
+        pyro.module("guide", module)
+        with pyro.plate("data", len(x)):
+            pyro.sample("b", dist.Bernoulli(logits=module.logits))
+
+    module = nn.Module()
+    module.logits = logits
+    found = {}
+    for compile in ("off", "graph"):
+        step = Step(Trace_ELBO(), compile)
+        found[compile] = []
+        for i in range(4):
+            torch.manual_seed(i)
+            step.loss_and_grads(model, guide, x)
+            found[compile].append(logits.grad.item())
+            logits.grad = None
+    assert found["graph"] == found["off"]
+
+
+@pytest.mark.filterwarnings("ignore:Encountered")
+def test_a_loss_that_is_not_finite_names_its_site(x):
+    vae = make_vae()
+    for compile in ("off", "graph"):
+        step = Step(Trace_ELBO(), compile)
+        for _ in range(3):
+            step.loss_and_grads(vae.model, vae.guide, x)
+        with torch.no_grad():
+            bias = vae.likelihood.network.layers[-1].bias
+            kept = bias.clone()
+            bias[0] = math.inf
+        with pytest.raises(NonFiniteLoss, match=r"site 'x' of the model \(its log-probability"):
+            step.loss_and_grads(vae.model, vae.guide, x)
+        with torch.no_grad():
+            bias.copy_(kept)
+            weight = vae.posterior.network.layers[-1].bias
+            kept = weight.clone()
+            weight[0] = math.nan
+        with pytest.raises(NonFiniteLoss, match=r"site 'z' of the guide \(its value"):
+            step.loss_and_grads(vae.model, vae.guide, x)
+        with torch.no_grad():
+            weight.copy_(kept)

@@ -108,8 +108,14 @@ class Step:
         key = (x.shape, x.dtype, x.device)
         if key not in self._seen:
             self._seen.add(key)
-            with pyro.validation_enabled(True):
-                return self._by_pyro(model, guide, x)
+            noise = torch.get_rng_state()
+            try:
+                with pyro.validation_enabled(True):
+                    return self._by_pyro(model, guide, x)
+            except ValueError:
+                torch.set_rng_state(noise)
+                self._by_pyro(model, guide, x)  # if it is the weights that are not finite, this names the site
+                raise
         if self.compile == "graph" and key not in self._graphs:
             self._record(key, model, guide, x)
         if self.compile == "graph" and key in self._unchecked:
@@ -190,9 +196,8 @@ class Step:
         (loss, grads), (recorded_loss, recorded_grads) = results
         # Pyro adds the sites' terms up as Python floats, the graph as tensors: only their rounding may differ.
         same = math.isclose(loss, recorded_loss, rel_tol=1e-4)
-        if not same or not all(
-            grad is not None and torch.equal(grad, recorded_grads[name]) for name, grad in grads.items()
-        ):
+        same &= all(grad is not None and torch.equal(grad, recorded_grads[name]) for name, grad in grads.items())
+        if not same:
             self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
 
     def _give_up(self, reason: str) -> None:

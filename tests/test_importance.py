@@ -59,15 +59,8 @@ def test_monte_carlo_error_is_the_spread_over_repetitions():
 @pytest.mark.parametrize("K", [1, 5, 23])
 def test_exactly_K_samples_whatever_the_chunks(chunk_size, K):
     oracle = LinearGaussian(2, 4, guide="mean-field")
-    drawn = []
-
-    def counting_guide(x):
-        z = oracle.guide(x)
-        return z
-
-    lw = log_weights(oracle.model, counting_guide, oracle.simulate(3), num_samples=K, chunk_size=chunk_size)
-    drawn.append(lw.shape)
-    assert drawn == [(K, 3)]
+    lw = log_weights(oracle.model, oracle.guide, oracle.simulate(3), num_samples=K, chunk_size=chunk_size)
+    assert lw.shape == (K, 3)
     assert lw.unique().numel() == 3 * K  # all drawn anew, none repeated or left empty
 
 

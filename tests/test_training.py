@@ -145,8 +145,7 @@ def test_nothing_is_updated_from_a_loss_that_is_not_finite():
     def guide(x):
         nonlocal before
         before = weights(vae).clone()
-        z = vae.guide(x)
-        return z
+        return vae.guide(x)
 
     calls = 0
 
@@ -156,7 +155,7 @@ def test_nothing_is_updated_from_a_loss_that_is_not_finite():
         with pyro.poutine.scale(scale=math.inf if calls == 3 else 1.0):
             return vae.model(x)
 
-    with pytest.raises(NonFiniteLoss, match="no single site|log-probability is not finite"):
+    with pytest.raises(NonFiniteLoss, match=r"no single site|log-probability is not finite"):
         fit(model, guide, data, epochs=3, compile="off", progress=False)
     assert torch.equal(before, weights(vae))
 

@@ -159,7 +159,7 @@ class Omniglot(DataSet):
         if not reduced.exists():
             _reduce_omniglot(Path(root), reduced)
         try:
-            with np.load(reduced, allow_pickle=False) as arrays:
+            with reduced.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 parts = {name: arrays[name] for name in ("train", "train_labels", "test", "test_labels")}
         except Exception as error:
             raise checks.InputError(

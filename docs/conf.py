@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as version_of
 
+from sphinx.application import Sphinx
+
 project = "pyrovae"
 author = "the pyrovae authors"
 project_copyright = "the pyrovae authors"
@@ -28,3 +30,19 @@ html_theme = "furo"
 html_title = f"pyrovae {version}"
 html_copy_source = False
 html_show_sphinx = False
+
+
+def setup(app: Sphinx) -> None:
+    """Keep napoleon from taking what stands before a colon in a property's docstring for its type."""
+    kept: dict[str, list[str]] = {}
+
+    def keep(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+        if what in ("property", "attribute", "data"):
+            kept[name] = list(lines)
+
+    def restore(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+        if name in kept:
+            lines[:] = kept.pop(name)
+
+    app.connect("autodoc-process-docstring", keep, priority=400)  # napoleon's is 500
+    app.connect("autodoc-process-docstring", restore, priority=600)

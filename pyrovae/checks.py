@@ -99,6 +99,9 @@ def reason(error: BaseException) -> str:
         >>> reason(OSError("cannot be read. Try again."))
         'cannot be read'
     """
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem and mark:  # YAML's, whose message quotes the file over several lines
+        return f"{problem} (line {mark.line + 1})"
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
         return f"it lacks {text}"

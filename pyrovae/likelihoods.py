@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae import checks
-from pyrovae.networks import MLP, NetworkFactory, Positive, make_network
+from pyrovae.networks import MLP, NetworkFactory, Positive, make_network, start_output
 
 __all__ = ["Bernoulli", "Gaussian", "Likelihood"]
 
@@ -57,6 +57,13 @@ class Likelihood(nn.Module, ABC):
                 f"{type(self).__name__} takes data in {accepted}, "
                 f"but these go from {x.min().item():g} to {x.max().item():g}"
             )
+
+    def initialize(self, x: Tensor) -> None:
+        """Start from the data, before training; by default, nothing does.
+
+        Args:
+            x: training data, ``(N, *data_shape)``.
+        """
 
     def extra_repr(self) -> str:
         """Show the shapes and options."""
@@ -103,6 +110,11 @@ class Bernoulli(Likelihood):
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
         return _UnitBernoulli(logits=self.network(z)).to_event(len(self.data_shape))
+
+    def initialize(self, x: Tensor) -> None:
+        """Start at the logits of the data's mean (Burda et al., 2015, arXiv:1509.00519)."""
+        # As if one more datum, grey all over, had been seen: a pixel that is always off gets a finite logit.
+        start_output(self.network, torch.logit((x.sum(0) + 0.5) / (len(x) + 1)))
 
 
 class Gaussian(Likelihood):
@@ -158,6 +170,11 @@ class Gaussian(Likelihood):
             loc, deviation = loc.chunk(2, -len(self.data_shape))  # (*, *data_shape) each
             raw_scale = raw_scale + deviation
         return dist.Normal(loc, self.positive(raw_scale)).to_event(len(self.data_shape))
+
+    def initialize(self, x: Tensor) -> None:
+        """Start at the data's mean."""
+        mean = x.mean(0)
+        start_output(self.network, torch.cat((mean, torch.zeros_like(mean))) if self.scale == "network" else mean)
 
     def extra_repr(self) -> str:
         """Show the shapes and options."""

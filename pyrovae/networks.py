@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["MLP", "ConvolutionalDecoder", "ConvolutionalEncoder", "NetworkFactory", "Positive", "Shape", "make_network"]
+__all__ = [
+    "MLP",
+    "ConvolutionalDecoder",
+    "ConvolutionalEncoder",
+    "NetworkFactory",
+    "Positive",
+    "Shape",
+    "make_network",
+    "start_output",
+]
 
 Shape: TypeAlias = int | tuple[int, ...]
 """A number of features, or a shape such as ``(1, 28, 28)``."""
@@ -212,6 +221,24 @@ def make_network(network: NetworkFactory, in_shape: Shape, out_shape: Shape) -> 
         if kind is not None and kind.__module__.startswith("torch.nn."):  # such as Linear, of numbers and not shapes
             raise refusal from error
         raise
+
+
+def start_output(network: nn.Module, value: Tensor) -> None:
+    """Move a network's output to where it should start, by the bias of its last layer, if that has one.
+
+    Args:
+        network: any; one that does not end in a linear or convolutional layer with a bias is left as it is.
+        value: the wanted output for a typical input, ``out_shape``.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    bias = layers[-1].bias if layers else None
+    if bias is None:
+        return
+    with torch.no_grad():
+        if bias.numel() == value.numel():
+            bias.copy_(value.flatten())
+        elif len(bias) == len(value):  # one bias a channel
+            bias.copy_(value.flatten(1).mean(1))
 
 
 def _padding(kernel_size: int) -> int:

@@ -93,7 +93,9 @@ def _command(parser: ArgumentParser, text: str) -> str | None:
     if found := re.match(r"Unexpected config: (.*)", text):
         return f"--config: the file must hold a mapping of options, but it holds {found[1]}"
     if found := re.match(r"Problems parsing config: (.*)", text):
-        return f"--config: the file must be YAML, but cannot be parsed: {found[1]}"
+        return f"--config: the file must be YAML, but cannot be parsed: {found[1]}".replace(
+            ' in "<unicode string>",', " in"
+        )
     return None
 
 

@@ -51,6 +51,14 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.posterior = posterior
 
+    def initialize(self, x: Tensor) -> None:
+        """Let the likelihood start from the data, which saves the first epochs of training.
+
+        Args:
+            x: training data, ``(N, *data_shape)``.
+        """
+        self.likelihood.initialize(x)
+
     def model(self, x: Tensor) -> Tensor:
         """Sample ``z`` from the prior and observe ``x``, of shape ``(B, *data_shape)``."""
         pyro.module("vae", self)

@@ -412,7 +412,7 @@ ROWS = {
     "a run is there already": ("train --run {run}", ["run", "--resume"]),
     "run is a file": (f"train --run {{d}}/f {SMALL}", ["/f"], raw("f", b"x")),
     "configuration missing": (EVALUATE, ["config.yaml"], gone("config.yaml")),
-    "configuration no YAML": (EVALUATE, ["config.yaml", "flow sequence"], raw("config.yaml", b"a: [1")),
+    "configuration no YAML": (EVALUATE, ["config.yaml", "line 1"], raw("config.yaml", b"a: [1")),
     "configuration a list": (EVALUATE, ["config.yaml", "mapping"], raw("config.yaml", b"- 1")),
     "configuration no text": (EVALUATE, ["config.yaml", "cannot be read"], raw("config.yaml", b"\xff\xfe\x00")),
     "configuration runs code": (
@@ -539,7 +539,9 @@ def no_network(monkeypatch):
 
 
 def contents(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+    found = {path: path.read_bytes() if path.is_file() else "folder" for path in folder.rglob("*")}
+    # torchvision makes these two before it looks for a network
+    return {path: content for path, content in found.items() if path.name not in ("MNIST", "raw")}
 
 
 def assert_one_sentence(text, says):
@@ -568,9 +570,7 @@ def test_bad_input_is_one_sentence(row, trained, tmp_path, monkeypatch, capsys, 
     capsys.readouterr()
     assert main(shlex.split(command.format(d=tmp_path, run=run))) == 2
     assert_one_sentence(capsys.readouterr().err, says)
-    after = {path: content for path, content in contents(tmp_path).items() if path.name not in ("MNIST", "raw")}
-    assert after == {path: before.get(path) for path in after}, "something was written"
-    assert before.keys() <= after.keys() | {tmp_path / "MNIST", tmp_path / "MNIST" / "raw"}, "something was lost"
+    assert contents(tmp_path) == before, "something was written or lost"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

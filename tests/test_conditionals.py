@@ -148,3 +148,15 @@ def test_bernoulli_is_the_cross_entropy_far_out_too():
         torch.testing.assert_close(
             _UnitBernoulli(logits=logits).log_prob(torch.tensor(x)), expected, rtol=1e-6, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("network", [partial(MLP, hidden_features=(16,)), ConvolutionalDecoder])
+def test_likelihoods_start_at_the_mean_of_the_data(network):
+    x = (torch.rand(500, 1, 8, 8) < 0.2).float()
+    x[..., 0, 0] = 0
+    for cls in subclasses(Likelihood):
+        likelihood = cls((1, 8, 8), D, network)
+        likelihood.initialize(x)
+        mean = likelihood(torch.randn(100, D)).mean.mean(0)
+        assert mean.isfinite().all()
+        assert mean.mean().item() == pytest.approx(x.mean().item(), abs=0.08)

@@ -88,6 +88,7 @@ def train(
     where = _device(device)
     dataset.to(where)
     vae.to(where)
+    vae.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
     before = folder.config_text() if resume and folder.exists else None
     state = None if before is None else folder.state()
     if before is not None:

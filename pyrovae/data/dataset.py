@@ -104,7 +104,7 @@ class Split:
             return self._fixed[position].to(dtype)
         v = self._stored(position)  # (B, *data_shape)
         if self.binarization == "threshold":
-            return (v * 2 >= self._maximum).to(dtype)
+            return (v >= self._maximum / 2).to(dtype)
         if self._noise == "none":
             return v.to(dtype) if self.levels is None else v.to(dtype) / self._maximum
         if self._noise == "fresh" and self.binarization != "none":
@@ -288,7 +288,7 @@ class DataSet:
 
 
 def _stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor | np.ndarray, int | None]:
-    kind = str(images.dtype).removeprefix("torch.")
+    kind = images.dtype.name if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
     if kind not in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"):
         raise checks.InputError(f"images must be of type bool, uint8, signed integer or float, but are {kind}")
     if images.ndim < 2 or len(images) == 0 or math.prod(images.shape) == 0:

@@ -79,7 +79,7 @@ class LogMarginal:
         threshold = pareto_threshold(self.num_samples)
         fitted = self.pareto_k[~self.pareto_k.isnan()]
         if len(fitted) == 0:
-            if self.ess.min() > 0.999 * self.num_samples:
+            if self.num_samples >= 25 and self.ess.min() > 0.999 * self.num_samples:
                 return "The weights are equal: the guide is the exact posterior, and the number is exact."
             return f"K = {self.num_samples} is too few samples to tell whether the number can be trusted."
         bad = (fitted > threshold).double().mean().item()

@@ -1,0 +1,244 @@
+"""Data sets: splits, binarisation, dequantisation, files; and the real ones where they are at hand."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyrovae import MNIST, ArrayFile, DataSet, Digits, FreyFaces, ImageFolder, InputError, Omniglot
+from pyrovae.data.noise import fixed_uniform
+
+REAL = os.environ.get("PYROVAE_DATA")
+needs_real_data = pytest.mark.skipif(REAL is None, reason="PYROVAE_DATA does not name a folder with MNIST")
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (200, 1, 4, 5), dtype=torch.uint8)
+
+
+def test_splits_are_disjoint_whole_and_repeatable():
+    x = np.arange(100)[:, None]
+    for seed in (0, 1):
+        a, b = (
+            DataSet(x, validation_size=20, test_size=0.3, seed=seed),
+            DataSet(x, validation_size=20, test_size=0.3, seed=seed),
+        )
+        parts = [split.images[:, 0].tolist() for split in (a.train, a.validation, a.test)]
+        assert [len(part) for part in parts] == [50, 20, 30]
+        assert sorted(sum(parts, [])) == list(range(100))
+        assert parts == [split.images[:, 0].tolist() for split in (b.train, b.validation, b.test)]
+    assert DataSet(x, seed=0).test.images.tolist() != DataSet(x, seed=1).test.images.tolist()
+
+
+def test_labels_follow_their_images():
+    y = np.arange(100)
+    data = DataSet(y[:, None], y)
+    for split in (data.train, data.validation, data.test):
+        assert split.labels.tolist() == split.images[:, 0].tolist()
+
+
+def test_a_test_set_given_apart_is_kept_apart(images):
+    data = DataSet(images, test_images=images[:30])
+    assert len(data.train) + len(data.validation) == 200
+    assert torch.equal(data.test.images, images[:30])
+
+
+@pytest.mark.parametrize("binarization", ["static", "dynamic", "threshold"])
+def test_binarised_images_are_zero_or_one_and_fixed_outside_training(images, binarization):
+    torch.manual_seed(1)
+    a = DataSet(images, binarization=binarization)
+    torch.manual_seed(2)
+    b = DataSet(images, binarization=binarization)
+    for data in (a, b):
+        assert data.kind == "binary"
+        assert set(data.train[:].unique().tolist()) == {0.0, 1.0}
+    order = torch.randperm(len(a.test))
+    for name in ("validation", "test"):
+        assert torch.equal(getattr(a, name)[:], getattr(b, name)[:])
+    assert torch.equal(a.test[order], a.test[:][order])
+    assert torch.equal(torch.cat(list(a.test.batches(7))), a.test[:])
+    assert torch.equal(a.train[:], a.train[:]) == (binarization != "dynamic")
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_binarisation_has_the_grey_value_as_its_mean(fresh):
+    """Exactly: v = 0 never, v = 255 always, and every level in proportion."""
+    x = torch.arange(256, dtype=torch.uint8).repeat(4000, 1)
+    data = DataSet(x, binarization="dynamic", validation_size=1, test_size=2000)
+    split = data.train if fresh else data.test
+    mean = split[:].mean(0)
+    p = torch.arange(256) / 255
+    assert mean[0] == 0
+    assert mean[255] == 1
+    z = (mean - p)[1:-1] / (p * (1 - p) / len(split))[1:-1].sqrt()
+    assert z.abs().max() < 4.5
+    assert z.std().item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_grey_floats_are_binarised_in_proportion():
+    data = DataSet(torch.full((4000, 50), 0.3), binarization="dynamic")
+    for split in (data.train, data.test):
+        assert split[:].mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_threshold(images):
+    data = DataSet(images, binarization="threshold")
+    assert torch.equal(data.test[:], (data.test.images >= 128).float())
+
+
+def test_scaling(images):
+    data = DataSet(images)
+    assert data.kind == "scaled"
+    torch.testing.assert_close(data.test[:], data.test.images / 255)
+    real = DataSet(torch.randn(50, 3))
+    assert real.kind == "real"
+    assert torch.equal(real.test[:], real.test.images)
+    counts = DataSet(torch.randint(0, 1000, (50, 3)))
+    assert torch.equal(counts.test[:], counts.test.images.float())
+
+
+def test_dequantised_levels_fill_the_unit_interval():
+    x = torch.arange(256, dtype=torch.uint8).repeat(500, 1)
+    data = DataSet(x, dequantize=True)
+    for split in (data.train, data.test):
+        y = split[:]
+        assert torch.equal((y * 256).floor(), split.images.float())
+        assert (y * 256 % 1).mean().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(data.test[:], data.test[:])
+    assert not torch.equal(data.train[:], data.train[:])
+    # A uniform density on [0, 1) is the uniform distribution over 256 levels: 8 bits a dimension.
+    assert data.kind == "dequantized"
+    assert data.bits_per_dim(0.0) == 8.0
+    assert data.bits_per_dim(256 * math.log(2)) == pytest.approx(9.0)
+
+
+def test_bits_per_dim_of_other_kinds(images):
+    assert DataSet(images, binarization="static").bits_per_dim(20 * math.log(2)) == pytest.approx(1.0)
+    assert DataSet(images).bits_per_dim(1.0) is None
+    assert Digits(binarization="none", dequantize=True).bits_per_dim(0.0) == pytest.approx(math.log2(17))
+
+
+def test_shuffled_batches_hold_every_image_once():
+    data = DataSet(torch.arange(500)[:, None])
+    batches = list(data.train.batches(64, shuffle=True))
+    assert [len(batch) for batch in batches] == [64] * 6 + [16]
+    assert sorted(torch.cat(batches)[:, 0].tolist()) == data.train.images[:, 0].tolist()
+    assert torch.cat(batches).tolist() != data.train[:].tolist()
+
+
+def test_fixed_noise_is_uniform_and_a_function_of_seed_image_and_pixel():
+    u = fixed_uniform(7, torch.arange(500), (10, 10))
+    assert u.min() >= 0
+    assert u.max() < 1
+    assert u.mean().item() == pytest.approx(0.5, abs=0.005)
+    assert u.var().item() == pytest.approx(1 / 12, abs=0.002)
+    assert torch.corrcoef(u.flatten(1).T).fill_diagonal_(0).abs().max() < 0.25
+    assert torch.corrcoef(u.flatten(1)[:100]).fill_diagonal_(0).abs().max() < 0.5
+    torch.testing.assert_close(fixed_uniform(7, torch.tensor([499, 3]), (10, 10)), u[[499, 3]], rtol=0, atol=0)
+    assert (fixed_uniform(8, torch.arange(500), (10, 10)) == u).float().mean() < 0.001
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64, bool, ">f4"])
+def test_npy_stays_on_disk_and_reads_as_in_memory(tmp_path, dtype):
+    x = np.random.default_rng(0).integers(0, 2, (60, 2, 3)).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    on_disk, in_memory = ArrayFile(tmp_path / "x.npy", binarization="static"), DataSet(x, binarization="static")
+    assert isinstance(on_disk.train._source, np.memmap)
+    for name in ("train", "validation", "test"):
+        a, b = getattr(on_disk, name), getattr(in_memory, name)
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a[torch.tensor([4, 0, 3])], b[torch.tensor([4, 0, 3])])
+
+
+def test_npz_with_labels_and_a_test_set(tmp_path):
+    np.savez(
+        tmp_path / "x.npz",
+        images=np.eye(30),
+        labels=np.arange(30),
+        test_images=np.eye(30)[:4],
+        test_labels=np.arange(4),
+    )
+    data = ArrayFile(tmp_path / "x.npz")
+    assert data.test.labels.tolist() == [0, 1, 2, 3]
+    np.savez(tmp_path / "only.npz", anything=np.eye(30))
+    np.save(tmp_path / "labels.npy", np.arange(30))
+    data = ArrayFile(tmp_path / "only.npz", labels=tmp_path / "labels.npy")
+    assert torch.equal(data.train.images.argmax(1), data.train.labels)
+
+
+def test_frey_faces_in_both_formats(tmp_path):
+    from scipy.io import savemat
+
+    faces = np.random.default_rng(0).integers(0, 256, (50, 28, 20), dtype=np.uint8)
+    np.savez(tmp_path / "frey.npz", images=faces)
+    savemat(tmp_path / "frey_rawface.mat", {"ff": faces.reshape(50, 560).T})
+    a, b = FreyFaces(tmp_path / "frey.npz"), FreyFaces(tmp_path / "frey_rawface.mat")
+    assert a.data_shape == (1, 28, 20)
+    assert torch.equal(a.train.images, b.train.images)
+    assert a.kind == "dequantized"
+
+
+def test_image_folder(tmp_path):
+    for i, name in enumerate(("b", "a")):
+        (tmp_path / name).mkdir()
+        for j in range(6):
+            pixels = np.full((10, 8, 3), [50 * i, 20 * j, 7], np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{j}.png")
+    data = ImageFolder(tmp_path)
+    assert data.data_shape == (3, 10, 8)
+    images = torch.cat([data.train.images, data.validation.images, data.test.images])
+    labels = torch.cat([data.train.labels, data.validation.labels, data.test.labels])
+    assert torch.equal(labels, (images[:, 0, 0, 0] == 0).long())  # a before b
+    small = ImageFolder(tmp_path, size=(4, 4), grey=True)
+    assert small.data_shape == (1, 4, 4)
+    flat = ImageFolder(tmp_path / "a")
+    assert flat.train.labels is None
+
+
+def test_omniglot_is_reduced_once(tmp_path):
+    for part, count in (("images_background", 3), ("images_evaluation", 2)):
+        for character in range(count):
+            folder = tmp_path / "omniglot-py" / part / "Alphabet" / f"character{character:02}"
+            folder.mkdir(parents=True)
+            for i in range(4):
+                pixels = np.full((105, 105), 255, np.uint8)
+                pixels[10 * character : 10 * character + 9] = 0
+                Image.fromarray(pixels).convert("1").save(folder / f"{i}.png")
+        (tmp_path / "omniglot-py" / f"{part}.zip").write_bytes(b"")
+    import torchvision.datasets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torchvision.datasets.Omniglot, "_check_integrity", lambda self: True)
+        data = Omniglot(tmp_path, validation_size=2)
+    assert data.data_shape == (1, 28, 28)
+    assert (len(data.train) + len(data.validation), len(data.test)) == (12, 8)
+    assert data.test.images.float().mean() < 128  # white strokes on black
+    again = Omniglot(tmp_path, validation_size=2)  # from the reduced file, without the originals
+    assert torch.equal(data.test.images, again.test.images)
+
+
+def test_data_sets_that_are_not_there_say_what_to_put_where(tmp_path):
+    with pytest.raises(InputError, match=r"MNIST is not in .*; put train-images-idx3-ubyte .*MNIST/raw.*Digits"):
+        MNIST(tmp_path)
+
+
+@needs_real_data
+def test_real_mnist():
+    data = MNIST(REAL)
+    assert (len(data.train), len(data.validation), len(data.test)) == (50_000, 10_000, 10_000)
+    assert data.data_shape == (1, 28, 28)
+    assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert data.test[:].mean().item() == pytest.approx(data.test.images.float().mean().item() / 255, abs=1e-3)
+
+
+@needs_real_data
+def test_real_frey_faces():
+    path = Path(REAL) / "frey_faces.npz"
+    if not path.exists():
+        pytest.skip("PYROVAE_DATA has no Frey faces")
+    assert FreyFaces(path).data_shape == (1, 28, 20)

@@ -1,0 +1,165 @@
+"""The result: errors, diagnostics, the plain sentence, ArviZ."""
+
+import json
+import math
+import resource
+import sys
+
+import numpy as np
+import pytest
+import torch
+from linear_gaussian import LinearGaussian
+
+from pyrovae import InputError, log_marginal, log_weights
+from pyrovae.evaluation import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return LinearGaussian(2, 4, guide="mean-field", coupling=0.8)
+
+
+@pytest.fixture(scope="module")
+def result(oracle):
+    torch.manual_seed(0)
+    return log_marginal(oracle.model, oracle.guide, oracle.simulate(30), num_samples=400, num_draws=40)
+
+
+def test_every_figure_is_per_datum(result):
+    for name in ("log_prob", "standard_error", "pareto_k", "ess", "elbo"):
+        value = getattr(result, name)
+        assert value.shape == (30,)
+        assert value.dtype == torch.float64
+        assert value.isfinite().all()
+    assert ((result.ess >= 1) & (result.ess <= 400)).all()
+    assert (result.elbo <= result.log_prob).all()
+
+
+def test_figures_of_the_set(result):
+    assert result.nll == pytest.approx(-result.log_prob.mean().item())
+    assert result.sampling_error == pytest.approx(result.log_prob.numpy().std(ddof=1) / 30**0.5)
+    assert result.monte_carlo_error == pytest.approx(np.sqrt((result.standard_error.numpy() ** 2).sum()) / 30)
+    summary = result.summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["num_images"] == 30
+    assert summary["pareto_k"]["threshold"] == pytest.approx(1 - 1 / math.log10(400))
+
+
+def test_the_chunks_of_data_and_samples_do_not_change_what_is_estimated(oracle):
+    x = oracle.simulate(60)
+    for chunk_size in (1, 50, 4000):
+        ml = log_marginal(oracle.model, oracle.guide, x, num_samples=300, chunk_size=chunk_size)
+        assert ml.nll == pytest.approx(-oracle.log_prob(x).mean().item(), abs=5 * ml.monte_carlo_error + 1e-3)
+
+
+def test_batches_of_data_can_be_given(oracle):
+    x = oracle.simulate(7)
+    ml = log_marginal(oracle.model, oracle.guide, iter(x.split(3)), num_samples=10)
+    assert torch.equal(ml.x, x)
+    assert ml.log_prob.shape == (7,)
+
+
+def test_pareto_k_is_arvizs(oracle):
+    lw = log_weights(oracle.model, oracle.guide, oracle.simulate(5), num_samples=1000)
+    import arviz
+
+    expected = [float(arviz.psislw(column.numpy())[1]) for column in lw.T]
+    torch.testing.assert_close(pareto_k(lw), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_pareto_k_knows_a_heavy_tail():
+    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(20_000, 1, generator=generator, dtype=torch.float64)
+    for shape in (0.3, 0.9):
+        assert pareto_k(-shape * uniform.log()).item() == pytest.approx(shape, abs=0.15)
+
+
+def test_ess_and_error_of_known_weights():
+    lw = torch.tensor([[0.0, -1000.0], [0.0, 0.0], [0.0, -1000.0], [0.0, -1000.0]])
+    torch.testing.assert_close(effective_sample_size(lw), torch.tensor([4.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(monte_carlo_error(lw), torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert monte_carlo_error(lw[:1]).isnan().all()
+
+
+def test_verdict_says_when_the_number_cannot_be_trusted():
+    x = LinearGaussian(10, 20).simulate(20)
+    said = {}
+    for name, options in {
+        "exact": {"guide": "exact"},
+        "good": {"guide": "mean-field", "coupling": 0.05},
+        "bad": {"guide": "mean-field", "shift": 2.5},
+    }.items():
+        program = LinearGaussian(10, 20, **options)
+        said[name] = log_marginal(program.model, program.guide, x, num_samples=500).verdict
+    assert "exact" in said["exact"]
+    assert "can be trusted" in said["good"]
+    assert "cannot be trusted" in said["bad"]
+    one = LinearGaussian(2, 4, guide="mean-field")
+    assert "too few" in log_marginal(one.model, one.guide, one.simulate(3), num_samples=1).verdict
+    assert all(sentence.endswith(".") for sentence in said.values())
+
+
+def test_one_sample_has_no_error_to_tell(oracle):
+    summary = log_marginal(oracle.model, oracle.guide, oracle.simulate(1), num_samples=1).summary()
+    assert summary["mc_error"] is None
+    assert summary["standard_error"] is None
+    assert summary["pareto_k"]["50%"] is None
+
+
+def test_threshold():
+    assert pareto_threshold(10**6) == 0.7
+    assert pareto_threshold(100) == pytest.approx(0.5)
+
+
+def test_draws_are_from_the_posterior():
+    """Resampled draws have the exact posterior's mean and variance, though the guide's are others."""
+    program = LinearGaussian(1, 1, guide="mean-field", coupling=1.0, shift=1.0, seed=3)
+    x = program.simulate(1)
+    ml = log_marginal(program.model, program.guide, x.expand(50, -1), num_samples=2000, num_draws=40, chunk_size=5000)
+    mean = (x - program.b) @ program.W @ program.covariance
+    draws = ml.draws["z"].flatten()
+    sd = program.covariance.item() ** 0.5
+    assert draws.mean().item() == pytest.approx(mean.item(), abs=5 * sd / 2000**0.5)
+    assert draws.std().item() == pytest.approx(sd, rel=0.1)
+
+
+def test_arviz(result, tmp_path):
+    import arviz
+
+    data = result.to_arviz()
+    assert set(data.groups()) == {"posterior", "log_likelihood", "sample_stats", "observed_data"}
+    assert dict(data.posterior["z"].sizes) == {"chain": 1, "draw": 40, "datum": 30, "z_dim_0": 2}
+    assert data.log_likelihood["x"].shape == (1, 40, 30)
+    np.testing.assert_allclose(data.sample_stats["log_prob"], result.log_prob)
+    np.testing.assert_allclose(data.observed_data["x"], result.x)
+    data.to_netcdf(str(tmp_path / "values.nc"))
+    again = arviz.from_netcdf(str(tmp_path / "values.nc"))
+    np.testing.assert_allclose(again.sample_stats["pareto_k"], result.pareto_k)
+    assert again.attrs["num_samples"] == 400
+
+
+def test_log_likelihood_belongs_to_the_draws(oracle, result):
+    import pyro.distributions as dist
+
+    mean = result.draws["z"] @ oracle.W.T + oracle.b  # (B, S, data_dim)
+    expected = dist.Normal(mean, oracle.scale).log_prob(result.x[:, None]).sum(-1)
+    torch.testing.assert_close(result.log_likelihood, expected)
+
+
+def test_nan_data_are_refused(oracle):
+    x = oracle.simulate(3)
+    x[1, 0] = math.nan
+    with pytest.raises((InputError, ValueError)):
+        log_marginal(oracle.model, oracle.guide, x, num_samples=5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+def test_memory_is_bounded_whatever_K():
+    """A million samples of 784 pixels would take 3 GB if they were held at once."""
+    program = LinearGaussian(2, 784, guide="mean-field")
+    x = program.simulate(4)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ml = log_marginal(program.model, program.guide, x, num_samples=100_000, num_draws=2)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert ml.log_prob.shape == (4,)
+    assert grown < 300  # MiB

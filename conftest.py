@@ -3,15 +3,18 @@
 import pyro
 import pytest
 import torch
+from _pytest.doctest import DoctestItem
 from pyro.infer.util import is_validation_enabled
 
 
 @pytest.fixture(autouse=True)
-def _no_global_state_leaks():
+def _no_global_state_leaks(request):
     torch.manual_seed(0)
     pyro.clear_param_store()
     before = torch.get_default_dtype(), is_validation_enabled(), torch.is_grad_enabled()
     yield
+    if isinstance(request.node, DoctestItem):
+        pyro.clear_param_store()  # examples of single steps register their modules
     assert (torch.get_default_dtype(), is_validation_enabled(), torch.is_grad_enabled()) == before
     assert list(pyro.get_param_store().keys()) == [] or pytest.fail("the test left parameters in Pyro's store")
 

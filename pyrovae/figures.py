@@ -66,9 +66,9 @@ def reconstructions(x: Tensor, means: Tensor) -> Figure:
     if x.shape != means.shape:
         raise checks.InputError(f"x and means must have one shape, but have {tuple(x.shape)} and {tuple(means.shape)}")
     per_row = min(10, len(x))
-    rows = []
-    for start in range(0, len(x), per_row):
-        rows += [x[start : start + per_row], means[start : start + per_row]]
+    blank = torch.full_like(x[:1], 0.5).expand(-len(x) % per_row, *x.shape[1:])  # fills the last row
+    x, means = torch.cat((x, blank)), torch.cat((means, blank))
+    rows = [part for pair in zip(x.split(per_row), means.split(per_row), strict=True) for part in pair]
     figure = image_grid(torch.cat(rows), columns=per_row)
     figure.axes[0].set_title("data (upper rows) and reconstructions (lower rows)", fontsize=10)
     return figure

@@ -37,10 +37,10 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
         ValueError: if the folder does not hold a trained run.
     """
     run = Run(folder)
-    data, vae = run.load()
     history = run.history()
     evaluations = [_evaluation_rows(run, name, entry) for name, entry in run.evaluations().items()]
     with torch.random.fork_rng(devices=[]):
+        data, vae = run.load()
         torch.manual_seed(seed)
         drawn = _draw(data, vae, history)
     pictures = []

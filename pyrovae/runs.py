@@ -1,7 +1,7 @@
 """A run's folder on disk: configuration, weights, checkpoint, metrics, evaluations; atomic and versioned.
 
-Loading a folder unpickles nothing and runs no code but the classes that its configuration names, each of which
-must be a subclass of the base class of its place.
+Loading a folder unpickles nothing, imports nothing but the modules of the classes that its configuration names, and
+calls nothing but these classes, each of which must be a subclass of the base class of its place.
 """
 
 from __future__ import annotations

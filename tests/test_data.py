@@ -30,7 +30,7 @@ def test_splits_are_disjoint_whole_and_repeatable():
         )
         parts = [split.images[:, 0].tolist() for split in (a.train, a.validation, a.test)]
         assert [len(part) for part in parts] == [50, 20, 30]
-        assert sorted(sum(parts, [])) == list(range(100))
+        assert sorted(parts[0] + parts[1] + parts[2]) == list(range(100))
         assert parts == [split.images[:, 0].tolist() for split in (b.train, b.validation, b.test)]
     assert DataSet(x, seed=0).test.images.tolist() != DataSet(x, seed=1).test.images.tolist()
 

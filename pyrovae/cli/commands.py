@@ -129,7 +129,7 @@ def train(
         raise
     folder.save_metrics(history)
     print(
-        f"{len(history.epochs)} epochs done; best validation ELBO {history.best_value:.2f} nats per image "
+        f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
     )
 

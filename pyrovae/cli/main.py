@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        with _flushed_denormals():
+        with _flushed_denormals(), _importable_here():
             _dispatch(arguments)
     except NonFiniteLoss as error:
-        print(f"pyrovae: {error}; the run keeps its last good checkpoint", file=sys.stderr)
+        print(f"pyrovae: {error}; nothing was updated from it, and the epochs done before are kept", file=sys.stderr)
         return 1
     except checks.InputError as error:
         print(f"pyrovae: error: {error}", file=sys.stderr)
@@ -103,3 +104,17 @@ def _flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+@contextmanager
+def _importable_here() -> Iterator[None]:
+    """Find classes by import path in the current folder too, as ``python -m pyrovae`` does."""
+    here = os.getcwd()
+    missing = here not in sys.path and "" not in sys.path
+    if missing:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if missing:
+            sys.path.remove(here)

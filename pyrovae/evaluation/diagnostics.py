@@ -22,7 +22,7 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
         between 1 and K, float64 of shape ``(B,)``.
 
     Example:
-        >>> effective_sample_size(torch.zeros(10, 2))
+        >>> effective_sample_size(torch.zeros(10, 2)).round()
         tensor([10., 10.], dtype=torch.float64)
     """
     log_weights = log_weights.double()

@@ -1,0 +1,43 @@
+# Each target makes .venv and installs what it needs when that is missing or older than pyproject.toml.
+PYTHON ?= python3
+RUN := runs/demo
+BIN := .venv/bin
+
+.PHONY: demo test lint docs bench format clean
+
+demo: .venv/.installed
+	$(BIN)/python -m pyrovae train --latent_dim 2 --epochs 200 --optimizer.lr 2e-3 --run $(RUN) --resume true
+	$(BIN)/python -m pyrovae evaluate $(RUN)
+	$(BIN)/python -m pyrovae report $(RUN)
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest -q
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: .venv/.installed-dev
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo "the pages begin at docs/_build/html/index.html"
+
+bench: .venv/.installed
+	$(BIN)/python scripts/benchmark_training.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv docs/_build .mypy_cache .ruff_cache build *.egg-info
+
+.venv/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --no-compile -e .
+	touch $@
+
+.venv/.installed-dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --no-compile -e '.[dev,docs]'
+	touch .venv/.installed $@

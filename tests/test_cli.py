@@ -1,0 +1,129 @@
+"""The command line as a person uses it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pyrovae.cli import main
+
+SMALL = ["--latent_dim=2", "--posterior.network.hidden_features=[8]", "--likelihood.network.hidden_features=[8]"]
+
+
+@pytest.fixture
+def frey(tmp_path):
+    faces = np.random.default_rng(0).integers(0, 256, (300, 28, 20), dtype=np.uint8)
+    np.savez(tmp_path / "frey.npz", images=faces)
+    return tmp_path / "frey.npz"
+
+
+def test_a_chosen_class_gets_its_own_defaults(capsys, frey):
+    assert main(["train", "--data=FreyFaces", f"--data.path={frey}", "--print_config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["data"]["init_args"]["binarization"] == "none"  # and not that of Digits, the default class
+    assert config["data"]["init_args"]["dequantize"] is True
+    assert main(["train", "--optimizer=SGD", "--optimizer.lr=0.5", "--print_config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["optimizer"]["init_args"]["lr"] == 0.5
+    assert "betas" not in config["optimizer"]["init_args"]
+
+
+def test_every_component_can_be_swapped_at_once(tmp_path, frey, capsys):
+    run = tmp_path / "run"
+    words = [
+        "train",
+        "--data=FreyFaces",
+        f"--data.path={frey}",
+        "--likelihood=Gaussian",
+        "--likelihood.scale=pixel",
+        "--likelihood.network=ConvolutionalDecoder",
+        "--posterior.network=ConvolutionalEncoder",
+        "--posterior.network.activation=torch.nn.ELU",
+        "--posterior.link=exp",
+        "--latent_dim=3",
+        "--objective=TraceMeanField_ELBO",
+        "--optimizer=AdamW",
+        "--optimizer.weight_decay=0.1",
+        "--scheduler=CosineAnnealingLR",
+        "--scheduler.T_max=2",
+        "--epochs=2",
+        "--kl_warmup=1",
+        "--max_norm=100",
+        "--patience=5",
+        f"--run={run}",
+    ]
+    assert main(words) == 0
+    assert main(["evaluate", str(run), "--num_samples=20", "--num_images=5"]) == 0
+    assert "bits/dim" in capsys.readouterr().out
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").exists()
+
+
+def test_sample_and_data(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", *SMALL, "--epochs=1", f"--run={run}"]) == 0
+    assert main(["sample", str(run), "--num_samples=7", f"--out={tmp_path / 'x.npy'}"]) == 0
+    x = np.load(tmp_path / "x.npy", allow_pickle=False)
+    assert x.shape == (7, 1, 8, 8)
+    assert ((x > 0) & (x < 1)).all()
+    assert main(["sample", str(run), "--num_samples=7", "--noise=true", f"--out={tmp_path / 'n.npy'}"]) == 0
+    assert set(np.unique(np.load(tmp_path / "n.npy"))) == {0.0, 1.0}
+    assert main(["sample", str(run), f"--out={tmp_path / 'x.png'}"]) == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["data", f"--out={tmp_path / 'd.png'}"]) == 0
+    assert "1437 images, 10 classes" in capsys.readouterr().out
+    assert (tmp_path / "d.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        (["--data.binarization=none"], "Bernoulli", "cross-entropy and no log-likelihood"),
+        (["--data.binarization=none"], "Gaussian", "density, which has no bound"),
+        (["--data.binarization=none", "--data.dequantize=true"], "Gaussian", None),
+        ([], "Bernoulli", None),
+    ],
+)
+def test_a_number_that_is_no_likelihood_says_so(tmp_path, capsys, options, kind, words):
+    run = tmp_path / "run"
+    assert main(["train", "--data=Digits", *options, f"--likelihood={kind}", *SMALL, "--epochs=1", f"--run={run}"]) == 0
+    assert main(["evaluate", str(run), "--num_samples=10", "--num_images=10"]) == 0
+    shown = capsys.readouterr().out
+    assert (words in shown) if words else ("publish" not in shown)
+
+
+def test_the_users_own_class_is_found_in_the_current_folder(tmp_path):
+    (tmp_path / "my_priors.py").write_text(
+        "import pyro.distributions as dist, torch\n"
+        "from pyrovae import Prior\n"
+        "class Wide(Prior):\n"
+        "    def __init__(self, latent_dim: int, width: float = 2.0):\n"
+        "        super().__init__(latent_dim)\n"
+        "        self.register_buffer('width', torch.full((latent_dim,), width))\n"
+        "    def forward(self):\n"
+        "        return dist.Normal(0 * self.width, self.width).to_event(1)\n"
+    )
+    console_script = Path(sys.executable).with_name("pyrovae")
+    for words in (
+        ["train", "--prior=my_priors.Wide", "--prior.width=3.0", *SMALL, "--epochs=1", "--run=run"],
+        ["evaluate", "run", "--num_samples=5"],
+    ):
+        result = subprocess.run([console_script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["prior"] == {"class_path": "my_priors.Wide", "init_args": {"width": 3.0}}
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["train", "--data.help=MNIST"]]
+)
+def test_help_explains_itself(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "usage:" in shown
+    assert "%(" not in shown

@@ -37,6 +37,7 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
         ValueError: if the folder does not hold a trained run.
     """
     run = Run(folder)
+    config = run.config()
     history = run.history()
     evaluations = [_evaluation_rows(run, name, entry) for name, entry in run.evaluations().items()]
     with torch.random.fork_rng(devices=[]):
@@ -58,7 +59,7 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
         summary=_summary(data, vae, history),
         evaluations=evaluations,
         pictures=pictures,
-        config=yaml.safe_dump(run.config(), sort_keys=False),
+        config=yaml.safe_dump(config, sort_keys=False),
         version=version("pyrovae"),
     )
     with writing(run.folder / "report.html") as file:

@@ -191,9 +191,14 @@ def test_a_diverging_run_ends_with_status_1_and_keeps_its_checkpoint(tmp_path, c
 def test_writing_leaves_the_old_file_if_it_fails(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError), writing(path) as file:
-        file.write(b"half")
-        raise RuntimeError
+
+    def write_half():
+        with writing(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -290,7 +290,7 @@ class DataSet:
 def _stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor | np.ndarray, int | None]:
     kind = images.dtype.name if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
     if kind not in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"):
-        raise checks.InputError(f"images must be of type bool, uint8, signed integer or float, but are {kind}")
+        raise checks.InputError(f"images must be of type bool, uint8, signed integer or float, but are {images.dtype}")
     if images.ndim < 2 or len(images) == 0 or math.prod(images.shape) == 0:
         raise checks.InputError(
             f"images must have the shape (N, ...) with at least one image, but have {tuple(images.shape)}"

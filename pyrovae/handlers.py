@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import CellType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
 import pyro
+import torch
 from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER, StateDict
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["InDataPlate", "Program", "Temper", "in_data_plate", "mode", "modules_of", "private_modules"]
+__all__ = ["InDataPlate", "Program", "Temper", "forked_rng", "in_data_plate", "mode", "modules_of", "private_modules"]
 
 Program: TypeAlias = Callable[[Tensor], Any]
 """A model or a guide: called with ``x`` of shape ``(B, *data_shape)``, it makes Pyro sample sites."""
@@ -90,9 +93,39 @@ def in_data_plate(program: Program) -> Program:
 
 
 def modules_of(*programs: Program) -> list[nn.Module]:
-    """List the modules whose methods (or selves) the programs are, each once."""
-    owners = [program if isinstance(program, nn.Module) else getattr(program, "__self__", None) for program in programs]
-    return list(dict.fromkeys(owner for owner in owners if isinstance(owner, nn.Module)))
+    """List the modules that the programs reach, each once, the outermost of each only.
+
+    Those whose methods they are, or that they hold as attributes, close over, or name among their globals.
+    """
+    found: dict[nn.Module, None] = {}
+    seen: set[int] = set()
+    waiting: list[Any] = list(reversed(programs))
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, nn.Module):
+            found[thing] = None
+        elif isinstance(thing, MethodType):
+            waiting += [thing.__func__, thing.__self__]
+        elif isinstance(thing, partial):
+            waiting += [*thing.args, thing.func]  # among these, what a Pyro handler is wrapped around
+        elif isinstance(thing, FunctionType):
+            names = (thing.__globals__.get(name) for name in thing.__code__.co_names)
+            waiting += [value for value in names if isinstance(value, nn.Module)]
+            waiting += [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
+        elif id(thing) in map(id, programs) or (not isinstance(thing, type) and hasattr(thing, "model")):
+            waiting += list(getattr(thing, "__dict__", {}).values())
+    inner = {id(below) for module in found for below in module.modules() if below is not module}
+    return [module for module in found if id(module) not in inner]
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -106,6 +139,13 @@ def mode(*programs: Program, training: bool) -> Iterator[None]:
     finally:
         for module, was_training in before:
             module.training = was_training
+
+
+@contextmanager
+def forked_rng(device: torch.device) -> Iterator[None]:
+    """Give torch's generators back as they were, the CPU's and that of ``device``."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
 
 
 @contextmanager
@@ -130,7 +170,12 @@ def private_modules() -> Iterator[None]:
 
 
 def _part(state: StateDict, *, registered: bool) -> StateDict:
-    kept = [name for name in state["params"] if (_MODULE_NAMESPACE_DIVIDER in name) == registered]
+    # A PyroModule registers its parameters without the divider, but as what they are.
+    kept = [
+        name
+        for name, param in state["params"].items()
+        if (_MODULE_NAMESPACE_DIVIDER in name or isinstance(param, nn.Parameter)) == registered
+    ]
     return {
         "params": {name: state["params"][name] for name in kept},
         "constraints": {name: state["constraints"][name] for name in kept},

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.poutine import Trace
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
-from pyrovae.handlers import Program
+from pyrovae.handlers import Program, forked_rng
 
 __all__ = ["Compile", "NonFiniteLoss", "ObjectiveFactory", "Step", "TraceMeanField_ELBO", "Trace_ELBO", "measure"]
 
@@ -67,13 +68,15 @@ class Step:
 
     The first batch of each shape runs through Pyro with validation on. The second is recorded below
     autograd as a graph of torch operations (noise included), which later steps replay without Pyro's
-    overhead. A recording is used only if it gives the very gradients that Pyro gives from the same
-    noise, and is compared with Pyro again by :meth:`recheck`; a program that cannot be recorded
+    overhead. A recording is used only if, on the third batch, it gives the very gradients that Pyro gives from
+    the same noise, and is compared with Pyro again by :meth:`recheck`; a program that cannot be recorded
     runs through Pyro and says so once.
 
     Args:
         elbo: any of Pyro's ELBOs.
         compile: ``graph`` to record, ``off`` to run Pyro at every step.
+        modules: the programs' modules; if a step changes their buffers (as batch normalisation does), which a
+            recording would not, it is not recorded.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -83,8 +86,9 @@ class Step:
         True
     """
 
-    def __init__(self, elbo: ELBO, compile: Compile = "graph") -> None:
+    def __init__(self, elbo: ELBO, compile: Compile = "graph", modules: Sequence[nn.Module] = ()) -> None:
         self.elbo = elbo
+        self.modules = modules
         self.compile = checks.choice("compile", compile, ("off", "graph"))
         self.totals = torch.zeros(2)  # reconstruction and KL, nats
         self._seen: set[tuple[Any, ...]] = set()
@@ -108,19 +112,30 @@ class Step:
         key = (x.shape, x.dtype, x.device)
         if key not in self._seen:
             self._seen.add(key)
+            before = [(buffer, buffer.clone()) for buffer in self._buffers()]
             noise = torch.get_rng_state()
             try:
                 with pyro.validation_enabled(True):
-                    return self._by_pyro(model, guide, x)
+                    loss = self._by_pyro(model, guide, x)
             except ValueError:
                 torch.set_rng_state(noise)
                 self._by_pyro(model, guide, x)  # if it is the weights that are not finite, this names the site
                 raise
+            after = self._buffers()
+            same = [a is b and torch.equal(b, held) for a, (b, held) in zip(after, before, strict=False)]
+            if self.compile == "graph" and (len(after) != len(before) or not all(same)):
+                self._give_up("the step changes buffers of the program, as batch normalisation does")
+            return loss
         if self.compile == "graph" and key not in self._graphs:
+            # It is tried on the next batch: one that holds this batch's values instead of reading them is found out.
             self._record(key, model, guide, x)
+            return self._by_pyro(model, guide, x)
         if self.compile == "graph" and key in self._unchecked:
             self._compare(key, model, guide, x)
         return self._by_graph(key, model, guide, x) if self.compile == "graph" else self._by_pyro(model, guide, x)
+
+    def _buffers(self) -> list[Tensor]:
+        return [buffer for module in self.modules for buffer in module.buffers()]
 
     def _by_pyro(self, model: Program, guide: Program, x: Tensor) -> float:
         with _traces_of(self.elbo) as traces:
@@ -169,7 +184,7 @@ class Step:
 
         try:
             # Validation asks for the truth of tensors, which a recording does not have.
-            with _fork_rng(x.device), pyro.validation_enabled(False), _ItemsStayTensors():
+            with forked_rng(x.device), pyro.validation_enabled(False), _ItemsStayTensors():
                 graph = make_fx(step)(x)
             _simplify(graph)
         except Exception as error:
@@ -187,7 +202,7 @@ class Step:
         for run in (self._by_pyro, lambda *args: self._by_graph(key, *args)):
             for param in params.values():
                 param.grad = None
-            with _fork_rng(x.device):
+            with forked_rng(x.device):
                 loss = run(model, guide, x)
             results.append((loss, {name: param.grad for name, param in params.items()}))
         self.totals = totals
@@ -247,13 +262,21 @@ def _terms(traces: Traces, num_particles: int) -> Tensor:
         reconstruction = kl = torch.zeros(())
         for model_trace, guide_trace in traces:
             for name, site in model_trace.nodes.items():
-                if site["type"] == "sample":
-                    log_prob = site["unscaled_log_prob"].sum()
-                    if site["is_observed"]:
-                        reconstruction = reconstruction + log_prob
-                    else:
-                        kl = kl + guide_trace.nodes[name]["unscaled_log_prob"].sum() - log_prob
+                if site["type"] != "sample":
+                    continue
+                if site["is_observed"]:
+                    reconstruction = reconstruction + _log_prob(site)
+                elif name in guide_trace.nodes:
+                    kl = kl + _log_prob(guide_trace.nodes[name]) - _log_prob(site)
+                else:
+                    raise checks.InputError(
+                        f"guide must sample every latent site of the model, but does not sample {name!r}"
+                    )
         return torch.stack((reconstruction, kl)) / num_particles
+
+
+def _log_prob(site: dict[str, Any]) -> Tensor:
+    return scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]).sum()
 
 
 def _blame(traces: Traces) -> str:
@@ -267,9 +290,3 @@ def _blame(traces: Traces) -> str:
                     if tensor is not None and not bool(torch.isfinite(tensor).all()):
                         return f"site {name!r} of the {program} (its {what} is not finite)"
     return "no single site: each is finite, their sum is not"
-
-
-@contextmanager
-def _fork_rng(device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield

@@ -59,7 +59,9 @@ class JointOptimizer(PyroOptim):
         if new:
             self._add(new)
         if self.max_norm is not None:
-            nn.utils.clip_grad_norm_(self._params, self.max_norm)
+            norm = nn.utils.clip_grad_norm_(self._params, self.max_norm)
+            if not bool(norm.isfinite()):
+                raise FloatingPointError(f"finite, but the norm of its gradients is {norm.item()}")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

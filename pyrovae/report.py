@@ -117,8 +117,8 @@ def _evaluation_rows(run: Run, name: str, entry: dict[str, Any]) -> dict[str, An
     try:
         rows = [
             ("negative log-likelihood, per image", nats("nll", 2)),
-            ("its standard error over test images", nats("standard_error", 2)),
-            ("its Monte Carlo error", nats("mc_error", 4)),
+            ("standard error over test images", nats("standard_error", 2)),
+            ("Monte Carlo error", nats("mc_error", 4)),
             ("ELBO, per image", nats("elbo", 2)),
             ("images", str(entry["num_images"])),
             ("Pareto k̂: share above threshold", f"{entry['pareto_k']['share_above']:.1%}"),
@@ -126,7 +126,7 @@ def _evaluation_rows(run: Run, name: str, entry: dict[str, Any]) -> dict[str, An
             ("seed", str(entry["seed"])),
         ]
         if entry["bits_per_dim"] is not None:
-            rows.insert(1, ("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
+            rows.insert(3, ("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
         shown = {key: entry[key] for key in ("verdict", "caveats")}
     except (KeyError, TypeError, ValueError) as error:
         path = run.folder / "evaluation" / f"{name}.json"

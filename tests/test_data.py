@@ -117,6 +117,20 @@ def test_dequantised_levels_fill_the_unit_interval():
     assert data.bits_per_dim(256 * math.log(2)) == pytest.approx(9.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64, torch.float32])
+def test_zeros_and_ones_are_binary_however_stored(dtype):
+    x = torch.randint(0, 2, (50, 4)).to(dtype)
+    data = DataSet(x)
+    assert data.kind == "binary"
+    assert torch.equal(data.test[:], data.test.images.float())
+    assert data.bits_per_dim(4 * math.log(2)) == pytest.approx(1.0)
+
+
+def test_test_images_on_another_scale_are_refused(images):
+    with pytest.raises(InputError, match="test_images must be stored as images are"):
+        DataSet(images / 255, test_images=images)
+
+
 def test_bits_per_dim_of_other_kinds(images):
     assert DataSet(images, binarization="static").bits_per_dim(20 * math.log(2)) == pytest.approx(1.0)
     assert DataSet(images).bits_per_dim(1.0) is None

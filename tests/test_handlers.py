@@ -1,3 +1,5 @@
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -26,6 +28,28 @@ def test_the_data_plate_is_recognised_by_its_place_and_size():
     in_data_plate(model)(torch.zeros(4))
     with pytest.raises(InputError, match=r"site 'z' must lie in .* of size 5, but lies in plate\('data', 4, dim=-1\)"):
         InDataPlate(5)(model)(torch.zeros(4))
+
+
+def test_modules_are_found_through_functions_partials_and_handlers():
+    inner, held, named = nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)
+    outer = nn.Sequential(inner)
+
+    def closing(x):
+        return inner(held(x))
+
+    class Plain:
+        def __init__(self):
+            self.encoder = named
+
+        def model(self, x):
+            return self.encoder(x)
+
+    assert set(modules_of(closing)) == {inner, held}
+    assert set(modules_of(partial(closing, x=1))) == {inner, held}
+    assert set(modules_of(pyro.poutine.scale(closing, 0.5))) == {inner, held}
+    assert set(modules_of(in_data_plate(Temper(torch.ones(()))(closing)))) == {inner, held}
+    assert modules_of(Plain().model) == [named]
+    assert set(modules_of(closing, outer)) == {outer, held}  # the outermost only
 
 
 class Pair(nn.Module):

@@ -1,5 +1,6 @@
 """The result: errors, diagnostics, the plain sentence, ArviZ."""
 
+import dataclasses
 import json
 import math
 import resource
@@ -97,6 +98,19 @@ def test_verdict_says_when_the_number_cannot_be_trusted():
     one = LinearGaussian(2, 4, guide="mean-field")
     assert "too few" in log_marginal(one.model, one.guide, one.simulate(3), num_samples=1).verdict
     assert all(sentence.endswith(".") for sentence in said.values())
+
+
+def test_one_weight_that_is_everything_is_the_worst_case(result):
+    lw = torch.full((1000, 2), -1e5, dtype=torch.float64)
+    lw[0] = 0.0
+    assert (pareto_k(lw) == math.inf).all()
+    hopeless = dataclasses.replace(result, pareto_k=torch.where(torch.arange(30) < 12, math.inf, 0.1).double())
+    assert "exceeds 0.62 for 40% of the data" in hopeless.verdict
+    assert "cannot be trusted" in hopeless.verdict
+    summary = hopeless.summary()
+    assert summary["pareto_k"]["share_above"] == 0.4
+    assert summary["pareto_k"]["100%"] is None
+    json.dumps(summary, allow_nan=False)
 
 
 def test_one_sample_has_no_error_to_tell(oracle):

@@ -91,7 +91,7 @@ def gradients(step, program, x, steps, batches=None):
 def test_a_recorded_step_is_bit_identical(x, elbo, kind):
     vae = make_vae(kind)
     vae.posterior.network.layers.insert(0, nn.Dropout(0.3))
-    batches = [x, x, x[:5], x, x[:5], x[:5], x]  # a last, smaller batch gets a recording of its own
+    batches = [x, x, x[:5], x, x[:5], x[:5], x, x]  # a last, smaller batch gets a recording of its own
     plain, graph = Step(elbo(), "off"), Step(elbo(), "graph")
     expected = gradients(plain, vae, x, len(batches), batches)
     found = gradients(graph, vae, x, len(batches), batches)
@@ -141,9 +141,52 @@ def test_a_program_with_state_in_python_is_not_recorded(x):
 
     step = Step(Trace_ELBO(), "graph")
     step.loss_and_grads(model, vae.guide, x)
+    step.loss_and_grads(model, vae.guide, x)
     with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
         step.loss_and_grads(model, vae.guide, x)
     step.loss_and_grads(model, vae.guide, x)  # and says so once
+
+
+def test_a_program_that_holds_values_of_its_batch_is_found_out(x):
+    vae = make_vae()
+
+    def guide(x):
+        mean = torch.tensor(x.mean(0).tolist())
+        return vae.guide(x - mean)
+
+    step = Step(Trace_ELBO(), "graph")
+    step.loss_and_grads(vae.model, guide, x)
+    step.loss_and_grads(vae.model, guide, x)
+    with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
+        step.loss_and_grads(vae.model, guide, 1 - x)
+
+
+@pytest.mark.parametrize("reassigned", [True, False])
+def test_a_program_whose_buffers_change_is_not_recorded(x, reassigned):
+    vae = make_vae()
+    if reassigned:
+        vae.register_buffer("count", torch.zeros(()))
+
+        def guide(x):
+            vae.count = vae.count + 1
+            return vae.guide(x)
+    else:
+        vae.posterior.network.layers.insert(1, nn.BatchNorm1d(16))
+        guide = vae.guide
+    step = Step(Trace_ELBO(), "graph", [vae])
+    with pytest.warns(UserWarning, match="changes buffers"):
+        step.loss_and_grads(vae.model, guide, x)
+    assert step.compile == "off"
+
+
+def test_a_mask_counts_in_the_figures_too(x):
+    vae = make_vae()
+    mask = torch.arange(B) < 3
+    model, guide = pyro.poutine.mask(vae.model, mask), pyro.poutine.mask(vae.guide, mask)
+    torch.manual_seed(3)
+    reconstruction, kl = measure(Trace_ELBO(), model, guide, x).tolist()
+    torch.manual_seed(3)
+    assert reconstruction - kl == pytest.approx(-Trace_ELBO().loss(model, guide, x), rel=1e-5)
 
 
 def test_a_program_that_branches_on_values_is_not_recorded(x):

@@ -1,6 +1,5 @@
 """``fit``: it learns, repeats itself, resumes exactly, stops where it should and leaves the world as it was."""
 
-import copy
 import math
 from functools import partial
 
@@ -75,7 +74,7 @@ def test_resuming_from_any_epoch_ends_in_the_same_weights(digits):
         vae.guide,
         digits,
         epochs=5,
-        callback=lambda _, state: states.append(copy.deepcopy(state())),
+        callback=lambda _, state: states.append(state()),
         **options,
     )
     for epoch, state in enumerate(states, 1):
@@ -111,6 +110,63 @@ def test_early_stopping_and_the_best_weights(digits):
     assert len(history.epochs) == history.best_epoch + 2
     assert torch.equal(weights(vae), best[0])
     assert history.best_value == max(row.validation_elbo for row in history.epochs)
+
+
+def test_an_early_stopped_training_stays_stopped(digits):
+    states = []
+    options = {"epochs": 60, "optimizer": partial(torch.optim.SGD, lr=3e-4), "patience": 2, "progress": False}
+    vae = make_vae()
+    history = fit(vae.model, vae.guide, digits, callback=lambda _, state: states.append(state()), **options)
+    ended = weights(vae)
+    again = make_vae(seed=5)
+    resumed = fit(again.model, again.guide, digits, state=states[-1], **options)
+    assert len(resumed.epochs) == len(history.epochs) < 60
+    assert torch.equal(weights(again), ended)
+
+
+def test_gradients_that_are_not_finite_stop_it_before_the_update():
+    scale = torch.nn.Parameter(torch.zeros(()))
+    vae = make_vae()
+    vae.register_parameter("unused", scale)
+
+    def model(x):
+        pyro.module("vae", vae)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", vae.prior())
+            # Finite at 0, with a gradient that is not.
+            return pyro.sample("x", vae.likelihood(z + scale.square().sqrt()), obs=x)
+
+    before = weights(vae)
+    with pytest.raises(NonFiniteLoss, match=r"norm of its gradients is (nan|inf)"):
+        fit(model, vae.guide, Digits(), epochs=1, max_norm=10.0, progress=False)
+    assert torch.equal(weights(vae), before)
+
+
+def test_a_second_pyro_module_of_the_same_names_trains(digits):
+    from pyro.nn import PyroModule
+
+    class Program(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.encoder = PyroModule[torch.nn.Linear](64, 4)
+            self.decoder = PyroModule[torch.nn.Linear](2, 64)
+
+        def model(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", pyro.distributions.Normal(torch.zeros(2), 1.0).to_event(1))
+                logits = self.decoder(z)
+                pyro.sample("x", pyro.distributions.Bernoulli(logits=logits).to_event(1), obs=x.flatten(1))
+
+        def guide(self, x):
+            with pyro.plate("data", len(x)):
+                loc, raw = self.encoder(x.flatten(1)).chunk(2, -1)
+                return pyro.sample("z", pyro.distributions.Normal(loc, raw.exp()).to_event(1))
+
+    for _ in range(2):
+        program = Program()
+        before = weights(program)
+        fit(program.model, program.guide, digits, epochs=1, compile="off", progress=False)
+        assert (weights(program) != before).float().mean() > 0.9
 
 
 def test_kl_warmup_begins_without_the_kl(digits):

@@ -96,15 +96,15 @@ def train(
         folder.rewrite_config(config)
     else:
         folder.create(config)
-    log = tensorboard_writer(folder.folder / "tensorboard") if tensorboard else None
 
     def save(history: History, state: Callable[[], State]) -> None:
         folder.save_epoch(vae, history, state())
-        if log is not None:
-            log(history, state)
+        for write in logs:
+            write(history, state)
 
     print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
     try:
+        logs = [tensorboard_writer(folder.folder / "tensorboard")] if tensorboard else []
         history = fit(
             vae.model,
             vae.guide,
@@ -234,7 +234,7 @@ def report(run: str, seed: int = 0) -> None:
         run: the run's folder.
         seed: of the samples that are drawn.
     """
-    print(f"the page is {write_report(run, seed=checks.integer('seed', seed, minimum=0))}")
+    print(f"the page is {write_report(run, seed=checks.seed(seed))}")
 
 
 def data(data: DataFactory = Digits, out: str | None = None) -> None:

@@ -1,7 +1,8 @@
 """Data sets as arrays in memory or on disk, their splits, binarisation, dequantisation and batches."""
 
 from pyrovae.data.arrays import ArrayFile, FreyFaces, ImageFolder
-from pyrovae.data.dataset import Binarization, DataSet, Split
+from pyrovae.data.dataset import DataSet
+from pyrovae.data.split import Binarization, Split
 from pyrovae.data.standard import KMNIST, MNIST, Digits, FashionMNIST, Omniglot
 
 __all__ = [

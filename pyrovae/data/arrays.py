@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.data.dataset import Binarization, DataSet
+from pyrovae.data.dataset import DataSet
+from pyrovae.data.split import Binarization
 
 __all__ = ["ArrayFile", "FreyFaces", "ImageFolder"]
 
@@ -23,7 +24,8 @@ class ArrayFile(DataSet):
         labels: an ``.npy`` file of integers, one an image.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        levels: number of grey levels of integers; 256 for uint8 if not given.
+        levels: number of grey levels of integers; if it is not given, 2 where all values are 0 or 1, else 256 for
+            uint8.
         validation_size: images held out for validation, as a number or a fraction.
         test_size: images held out for the test, likewise.
         seed: of the split and of the noise that is drawn once.

@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.data.dataset import Binarization, DataSet
+from pyrovae.data.dataset import DataSet
+from pyrovae.data.split import Binarization
 
 __all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "Omniglot"]
 

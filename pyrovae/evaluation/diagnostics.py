@@ -62,7 +62,8 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         log_weights: nats, ``(K, B)``.
 
     Returns:
-        float64 of shape ``(B,)``; NaN where there is no tail to fit: fewer than 25 weights, or equal ones.
+        float64 of shape ``(B,)``; infinity where a handful of weights is everything; NaN where there is no
+        tail to speak of: fewer than 25 weights, or equal ones.
 
     Example:
         >>> pareto_k(torch.randn(1000, 1))[0] < pareto_threshold(1000)
@@ -79,7 +80,7 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         shapes = torch.from_numpy(np.atleast_1d(psislw(weights.T.contiguous().numpy())[1]))
     # Weights that differ by rounding only have no tail, whatever shape is fitted to it.
     flat = weights.amax(0) - weights.amin(0) < 1e-6
-    return torch.where(flat | ~shapes.isfinite(), math.nan, shapes).to(log_weights.device)
+    return torch.where(flat, math.nan, shapes.nan_to_num(math.inf, math.inf, -math.inf)).to(log_weights.device)
 
 
 def pareto_threshold(num_samples: int) -> float:

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.tracing import evaluating, is_latent, latents_of, log_prob_of, observed_of, run, values_of
-from pyrovae.handlers import Program
+from pyrovae.handlers import Program, forked_rng
 
 __all__ = ["Chunk", "log_weights", "weigh"]
 
@@ -104,9 +105,9 @@ class _Sampler:
             return self._repeated(k)
         if len(self.sites) == 1:
             (name,) = self.sites
-            fn = self.encoded.nodes[name]["fn"]
-            z = fn.expand(torch.Size((k, len(self.x)))).sample()  # (k, B, *event_shape)
-            return self._weigh({name: z}, fn.log_prob(z))
+            site = self.encoded.nodes[name]
+            z = site["fn"].expand(torch.Size((k, len(self.x)))).sample()  # (k, B, *event_shape)
+            return self._weigh({name: z}, scale_and_mask(site["fn"].log_prob(z), mask=site["mask"]))
         with _samples(k):
             trace = run(self.guide, self.x)
         return self._weigh(values_of(trace), log_prob_of(trace, self.sites))
@@ -134,15 +135,27 @@ class _Sampler:
         return Chunk(log_weight.expand(shape), log_likelihood.expand(shape), latents)
 
     def _does_broadcast(self) -> bool:
-        with torch.random.fork_rng(devices=[self.x.device] if self.x.device.type == "cuda" else []):
-            repeated = self._repeated(2)
-            try:
-                with _samples(2):
-                    guide_trace = run(poutine.condition(self.guide, repeated.latents), self.x)
-                chunk = self._weigh(repeated.latents, log_prob_of(guide_trace, self.sites))
-            except (RuntimeError, ValueError, IndexError):
-                return False
-        return torch.allclose(chunk.log_weight, repeated.log_weight, rtol=1e-4, atol=1e-4)
+        """Compare two samples that are run one by one with the same two run in one plate."""
+        with forked_rng(self.x.device):
+            guides = [self.encoded, run(self.guide, self.x)]
+        apart = [
+            self._chunk(
+                run(poutine.condition(self.model, values_of(trace)), self.x),
+                log_prob_of(trace, self.sites),
+                values_of(trace),
+                1,
+            )
+            for trace in guides
+        ]
+        latents = {name: torch.stack([chunk.latents[name] for chunk in apart]) for name in self.sites}
+        try:
+            with _samples(2):
+                trace = run(poutine.condition(self.guide, latents), self.x)
+            together = self._weigh(latents, log_prob_of(trace, self.sites))
+        except Exception:  # whatever a program that does not broadcast stumbles over
+            return False
+        log_weight = torch.cat([chunk.log_weight for chunk in apart])
+        return torch.allclose(together.log_weight, log_weight, rtol=1e-4, atol=1e-4)
 
     def _check(self, guide_trace: Trace, trace: Trace) -> None:
         latent = {name for name, site in trace.nodes.items() if is_latent(site)} | set(self.sites)

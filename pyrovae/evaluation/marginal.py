@@ -91,19 +91,20 @@ class LogMarginal:
         if bad <= 0.1:
             return f"{largest}: the NLL of these is estimated too large, and that of the set slightly."
         return (
-            f"{largest}: importance sampling with this guide cannot be trusted, and the NLL is too large, "
-            f"by at least {self.bias:.2g} nats."
+            f"{largest}: importance sampling with this guide cannot be trusted for them, and the NLL is too large, "
+            f"by more than the {self.bias:.2g} nats that the weights themselves tell of."
         )
 
     def summary(self) -> dict[str, Any]:
-        """Return the set's figures, in nats per datum, as plain numbers; None where there is none (K = 1)."""
+        """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown or infinite."""
 
         def spread(values: Tensor, quantiles: tuple[float, ...]) -> dict[str, float | None]:
             known = values[~values.isnan()]
             names = [f"{q:.0%}" for q in quantiles]
             if len(known) == 0:
                 return dict.fromkeys(names)
-            return {name: known.quantile(q).item() for name, q in zip(names, quantiles, strict=True)}
+            levels = (known.quantile(q, interpolation="nearest").item() for q in quantiles)
+            return {name: _known(level) for name, level in zip(names, levels, strict=True)}
 
         threshold = pareto_threshold(self.num_samples)
         return {
@@ -159,7 +160,7 @@ class LogMarginal:
 
 
 def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return value if math.isfinite(value) else None
 
 
 def log_marginal(

@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import evaluating, latents_of, run
+from pyrovae.evaluation.tracing import evaluating, is_latent, latents_of, run
 from pyrovae.handlers import Program
 
 __all__ = ["decode", "encode", "generate", "prior_grid", "reconstruct"]
@@ -146,12 +146,13 @@ def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
     """
     checks.integer("columns", columns)
     with evaluating(model):
-        trace = run(poutine.uncondition(model), _unseen(like, 20_000, tuple(like.shape[1:])))
-    sites = {name: trace.nodes[name]["value"] for name in latents_of(trace) if not _was_observed(trace.nodes[name])}
-    if len(sites) != 1 or next(iter(sites.values())).shape[1:] != (2,):
-        shapes = ", ".join(f"{name} of shape {tuple(z.shape[1:])}" for name, z in sites.items())
-        raise checks.InputError(f"model must have one latent site of shape (2,), but has {shapes}")
-    ((name, z),) = sites.items()
+        nodes = run(poutine.uncondition(model), _unseen(like, 2, tuple(like.shape[1:]))).nodes
+        sites = {name: site for name, site in nodes.items() if is_latent(site) and not _was_observed(site)}
+        if len(sites) != 1 or next(iter(sites.values()))["value"].shape[1:] != (2,):
+            shapes = ", ".join(f"{name} of shape {tuple(site['value'].shape[1:])}" for name, site in sites.items())
+            raise checks.InputError(f"model must have one latent site of shape (2,), but has {shapes}")
+        ((name, site),) = sites.items()
+        z = site["fn"].sample(torch.Size((20_000,))).reshape(-1, 2)
     percentiles = ((torch.arange(columns, device=z.device) + 0.5) / columns).to(z.dtype)
     first, second = z.quantile(percentiles, dim=0).unbind(1)  # (columns,) each
     codes = torch.stack((first.repeat(columns), second.repeat_interleave(columns)), 1)  # (columns ** 2, 2)

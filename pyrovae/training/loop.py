@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 import time
@@ -14,12 +15,12 @@ import numpy as np
 import pyro
 import torch
 from pyro.infer import SVI
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split
-from pyrovae.handlers import Program, Temper, in_data_plate, mode, modules_of, private_modules
+from pyrovae.handlers import Program, Temper, forked_rng, in_data_plate, mode, modules_of, private_modules
 from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO, measure
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
 from pyrovae.training.history import Epoch, History
@@ -79,12 +80,12 @@ def fit(
         state: where a callback's earlier state left off, to go on from there.
 
     Returns:
-        the figures of each epoch.
+        the figures of each epoch; reconstruction and KL are estimated from samples, whatever the objective.
 
     Raises:
         ValueError: if an option is bad, or the programs do not fit the data or the data plate.
-        FloatingPointError: if the loss becomes NaN or infinite, naming epoch, batch and site; nothing is
-            updated from such a loss.
+        FloatingPointError: if the loss becomes NaN or infinite, naming epoch, batch and site, or with ``max_norm``
+            the gradients; nothing is updated from such a loss.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((1, 8, 8), 2), DiagonalNormal((1, 8, 8), 2))
@@ -99,7 +100,8 @@ def fit(
         checks.integer("patience", patience)
     elbo = objective()
     optim = JointOptimizer(optimizer, scheduler, max_norm)
-    step = Step(elbo, compile)
+    modules = modules_of(model, guide)
+    step = Step(elbo, compile, modules)
     history = History()
     best: dict[str, Tensor] | None = None
 
@@ -111,10 +113,12 @@ def fit(
     ):
         warnings.filterwarnings("ignore", "Encountered NaN")  # training stops with a better sentence
         checked_model, checked_guide = in_data_plate(model), in_data_plate(guide)
-        _rehearse(elbo, checked_model, checked_guide, data.train, batch_size)
+        _rehearse(elbo, checked_model, checked_guide, modules, data.train, batch_size)
         if state is not None:
             _restore(state, optim, history, model, guide)
-            best = state["best"]
+            best = state["best"] if restore_best else None
+            if restore_best and best is None:
+                raise checks.InputError("state must come from a training with restore_best, to go on with it")
         beta = torch.ones((), device=data.train.device)
         svi = SVI(
             Temper(beta)(checked_model),
@@ -134,6 +138,8 @@ def fit(
         )
         with bar:
             for epoch in range(len(history.epochs) + 1, epochs + 1):
+                if patience is not None and history.epochs and epoch - 1 - history.best_epoch >= patience:
+                    break
                 start = time.perf_counter()
                 step.totals = torch.zeros(2, device=data.train.device)
                 step.recheck()
@@ -142,11 +148,14 @@ def fit(
                         beta.fill_(min(1.0, ((epoch - 1) * num_batches + i) / (kl_warmup * num_batches)))
                     try:
                         svi.step(x)
-                    except NonFiniteLoss as error:
+                    except FloatingPointError as error:
                         raise NonFiniteLoss(
                             f"training stopped in epoch {epoch}, batch {i + 1} of {num_batches}: the loss is {error}"
                         ) from None
                     bar.update()
+                    if i % 100 == 99:
+                        seen = (step.totals / ((i + 1) * batch_size)).tolist()
+                        bar.set_postfix_str(_figures("training", *seen), refresh=False)
                 train = (step.totals / len(data.train)).tolist()
                 try:
                     validation = _validate(elbo, model, guide, data.validation, batch_size)
@@ -168,43 +177,43 @@ def fit(
                     )
                 )
                 optim.end_epoch(validation[1] - validation[0])
-                bar.set_postfix_str(
-                    f"validation ELBO {validation[0] - validation[1]:.2f}, "
-                    f"reconstruction {validation[0]:.2f}, KL {validation[1]:.2f} nats",
-                    refresh=False,
-                )
+                bar.set_postfix_str(_figures("validation", *validation), refresh=False)
                 if restore_best and history.best_epoch == epoch:
                     best = {name: tensor.clone() for name, tensor in _weights(model, guide).items()}
                 if callback is not None:
                     callback(history, partial(_state, optim, history, model, guide, best))
-                if patience is not None and epoch - history.best_epoch >= patience:
-                    break
         if best is not None:
             _load_weights(best, model, guide)
     return history
 
 
-def _rehearse(elbo: Any, model: Program, guide: Program, split: Split, batch_size: int) -> None:
+def _figures(part: str, reconstruction: float, kl: float) -> str:
+    return f"{part} ELBO {reconstruction - kl:.2f}, reconstruction {reconstruction:.2f}, KL {kl:.2f} nats"
+
+
+def _rehearse(
+    elbo: Any, model: Program, guide: Program, modules: list[nn.Module], split: Split, batch_size: int
+) -> None:
     """Run the programs once, so that their faults show and their parameters are known, and forget the noise."""
-    devices = [split.device] if split.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), pyro.validation_enabled(True):
+    buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    with forked_rng(split.device), pyro.validation_enabled(True), torch.no_grad():
         x = split[:batch_size]
         try:
-            with torch.no_grad():
-                loss = elbo.loss(model, guide, x)
+            elbo.loss(model, guide, x)
         except checks.InputError:
             raise
         except (ValueError, RuntimeError, IndexError) as error:
             raise checks.InputError(
                 f"the program cannot be run on data of shape {split.data_shape}: {checks.reason(error)}"
             ) from error
-    del loss
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 def _validate(elbo: Any, model: Program, guide: Program, split: Split, batch_size: int) -> list[float]:
     """Return reconstruction and KL in nats per datum, with the same noise at every call."""
-    devices = [split.device] if split.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), mode(model, guide, training=False):
+    with forked_rng(split.device), mode(model, guide, training=False):
         torch.manual_seed(0)
         totals = torch.zeros(2, device=split.device)
         for x in split.batches(batch_size):
@@ -232,9 +241,9 @@ def _load_weights(weights: dict[str, Tensor], model: Program, guide: Program) ->
 def _state(optim: JointOptimizer, history: History, model: Program, guide: Program, best: Any) -> State:
     kind, keys, *position = np.random.get_state(legacy=True)  # noqa: NPY002 - the state that programs may draw from
     return {
-        "weights": _weights(model, guide),
+        "weights": {name: tensor.clone() for name, tensor in _weights(model, guide).items()},
         "best": best,
-        "optimizer": optim.get_state(),
+        "optimizer": copy.deepcopy(optim.get_state()),
         "history": history.rows(),
         "rng": {
             "torch": torch.get_rng_state(),

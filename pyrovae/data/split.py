@@ -1,0 +1,154 @@
+"""One part of a data set: images as stored, and the batches made of them as a program sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.data.noise import fixed_uniform
+
+__all__ = ["Binarization", "Split"]
+
+Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
+
+_CHUNK = 4096  # images binarised at a time
+
+
+class Split:
+    """One part of a data set: images as stored, and batches as a program sees them.
+
+    Args:
+        source: the stored images, ``(M, *data_shape)``: a tensor, or a memory-mapped array that stays on disk.
+        labels: class of each image of the split, int64 of shape ``(N,)``, or None.
+        index: which images of the source belong to the split, int64 of shape ``(N,)``.
+        binarization: see :class:`DataSet`; ``dynamic`` draws anew at every reading, ``static`` never.
+        dequantize: see :class:`DataSet`.
+        levels: number of grey levels of the stored images, or None if they are not quantised.
+        seed: of the noise that is drawn once and for all.
+        fresh: draw new noise at every reading (training) or always the same (validation and test).
+    """
+
+    def __init__(
+        self,
+        source: Tensor | np.ndarray,
+        labels: Tensor | None,
+        index: Tensor,
+        *,
+        binarization: Binarization,
+        dequantize: bool,
+        levels: int | None,
+        seed: int,
+        fresh: bool,
+    ) -> None:
+        self._source = source[index] if isinstance(source, Tensor) else source
+        self._index = index
+        self._device = torch.device("cpu")
+        self.labels = labels
+        self.data_shape = tuple(source.shape[1:])
+        self.binarization = binarization
+        self.dequantize = dequantize
+        self.levels = levels
+        self.seed = seed
+        self.fresh = fresh
+        self._fixed: Tensor | None = None
+        if self._noise == "fixed" and binarization != "none" and isinstance(self._source, Tensor):
+            # Held as it is observed: the noise need not be hashed at every reading.
+            parts = [self[part].to(torch.uint8) for part in torch.arange(len(self)).split(_CHUNK)]
+            self._fixed = torch.cat(parts)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def images(self) -> Tensor:
+        """The images as stored, ``(N, *data_shape)``; a memory map is read whole."""
+        return self._stored(torch.arange(len(self)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self._device
+
+    def to(self, device: torch.device | str) -> Split:
+        """Move what is held in memory, and all batches from now on, to ``device``; return self."""
+        self._device = torch.device(device)
+        if isinstance(self._source, Tensor):
+            self._source = self._source.to(device)
+            self._index = self._index.to(device)
+        if self._fixed is not None:
+            self._fixed = self._fixed.to(device)
+        if self.labels is not None:
+            self.labels = self.labels.to(device)
+        return self
+
+    def __getitem__(self, position: Tensor | slice) -> Tensor:
+        """Gather images by position and observe them: binarised, dequantised or scaled.
+
+        Args:
+            position: positions in the split, int64 of shape ``(B,)``, or a slice.
+
+        Returns:
+            floats of shape ``(B, *data_shape)``, on the split's device.
+        """
+        if isinstance(position, slice):
+            position = torch.arange(len(self))[position]
+        position = position.to(self._index.device)
+        dtype = torch.get_default_dtype()
+        if self._fixed is not None:
+            return self._fixed[position].to(dtype)
+        v = self._stored(position)  # (B, *data_shape)
+        if self.binarization == "threshold":
+            return (v >= self._maximum / 2).to(dtype)
+        if self._noise == "none":
+            return v.to(dtype) if self.levels is None else v.to(dtype) / self._maximum
+        if self._noise == "fresh" and self.binarization != "none":
+            if v.dtype == torch.uint8:
+                return (torch.randint(0, self._maximum, v.shape, dtype=torch.uint8, device=v.device) < v).to(dtype)
+            return (torch.rand(v.shape, device=v.device) * self._maximum < v).to(dtype)
+        u = (
+            torch.rand(v.shape, device=v.device)
+            if self._noise == "fresh"
+            else fixed_uniform(self.seed, self._index[position].to(v.device), self.data_shape)
+        )
+        if self.binarization != "none":
+            return (u * self._maximum < v).to(dtype)
+        assert self.levels is not None
+        return ((v + u) / self.levels).clamp(max=1 - 2**-24).to(dtype)  # 255 + u may round to 256
+
+    def batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[Tensor]:
+        """Yield the split once, in batches of ``batch_size`` observed images, the last one smaller if need be.
+
+        Args:
+            batch_size: images in a batch.
+            shuffle: in an order drawn from torch's generator, or as they are.
+        """
+        checks.integer("batch_size", batch_size)
+        order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
+        for position in order.to(self._index.device).split(batch_size):
+            yield self[position]
+
+    @property
+    def _maximum(self) -> int:
+        return 1 if self.levels is None else self.levels - 1
+
+    @property
+    def _noise(self) -> Literal["none", "fixed", "fresh"]:
+        if self.binarization == "none" and not self.dequantize:
+            return "none"
+        if self.binarization == "threshold":
+            return "fixed"
+        return "fresh" if self.fresh and self.binarization != "static" else "fixed"
+
+    def _stored(self, position: Tensor) -> Tensor:
+        if isinstance(self._source, Tensor):
+            return self._source[position]
+        rows = self._index[position].numpy()
+        order = np.argsort(rows, kind="stable")  # the disk is read forwards
+        gathered = np.empty((len(rows), *self.data_shape), self._source.dtype.newbyteorder("="))
+        gathered[order] = self._source[rows[order]]
+        return torch.from_numpy(gathered).to(self._device)

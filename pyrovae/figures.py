@@ -17,7 +17,7 @@ from pyrovae.training import History
 
 __all__ = ["image_grid", "latent_map", "manifold", "reconstructions", "samples", "training_curves"]
 
-# Okabe & Ito's colours, which the colour-blind can tell apart; ten classes need ten, so each darkens once.
+# Okabe & Ito's colours, which the colour-blind can tell apart, and three that keep clear of them.
 _COLOURS = [
     "#0072B2",
     "#E69F00",
@@ -27,8 +27,8 @@ _COLOURS = [
     "#D55E00",
     "#999933",
     "#882255",
-    "#444444",
-    "#88CCEE",
+    "#000000",
+    "#999999",
 ]
 
 

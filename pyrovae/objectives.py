@@ -12,7 +12,15 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    Trace_ELBO,
+    TraceMeanField_ELBO,
+)
 from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.fx import GraphModule
@@ -87,6 +95,11 @@ class Step:
     """
 
     def __init__(self, elbo: ELBO, compile: Compile = "graph", modules: Sequence[nn.Module] = ()) -> None:
+        if isinstance(elbo, JitTrace_ELBO | JitTraceEnum_ELBO | JitTraceGraph_ELBO | JitTraceMeanField_ELBO):
+            raise checks.InputError(
+                "objective must not fix the size of a batch, as Pyro's Jit ELBOs do, "
+                f"but {type(elbo).__name__} was given; compile=graph records the step of the others"
+            )
         self.elbo = elbo
         self.modules = modules
         self.compile = checks.choice("compile", compile, ("off", "graph"))

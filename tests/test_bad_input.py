@@ -265,6 +265,8 @@ ROWS = {
     "learning rate not a number": (f"{TRAIN} --optimizer.lr nan", ["--optimizer.lr", "nan"]),
     "betas": (f"{TRAIN} --optimizer.betas '[0.9, 1.5]'", ["optimizer", "beta", "1.5"]),
     "one beta": (f"{TRAIN} --optimizer.betas '[0.9]'", ["--optimizer.betas", "list of 2", "0.9"]),
+    "Jit": (f"{TRAIN} --objective JitTrace_ELBO", ["objective", "JitTrace_ELBO", "compile=graph"]),
+    "two losses": (f"{TRAIN} --objective ReweightedWakeSleep", ["objective", "one loss", "ReweightedWakeSleep"]),
     "LBFGS": (f"{TRAIN} --optimizer LBFGS", ["optimizer", "LBFGS"]),
     "scheduler's typo": (f"{TRAIN} --scheduler StepLR --scheduler.step 3", ["--scheduler.step:", "step_size"]),
     "scheduler lacks": (f"{TRAIN} --scheduler StepLR", ["--scheduler.step_size", "must be given"]),

@@ -199,7 +199,7 @@ def _rehearse(
     with forked_rng(split.device), pyro.validation_enabled(True), torch.no_grad():
         x = split[:batch_size]
         try:
-            elbo.loss(model, guide, x)
+            loss = elbo.loss(model, guide, x)
         except checks.InputError:
             raise
         except (ValueError, RuntimeError, IndexError) as error:
@@ -209,6 +209,8 @@ def _rehearse(
         finally:
             for buffer, before in buffers:
                 buffer.copy_(before)
+    if isinstance(loss, tuple):
+        raise checks.InputError(f"objective must have one loss, but {type(elbo).__name__} has {len(loss)}")
 
 
 def _validate(elbo: Any, model: Program, guide: Program, split: Split, batch_size: int) -> list[float]:

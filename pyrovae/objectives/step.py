@@ -1,27 +1,16 @@
-"""What a training step computes: a Pyro ELBO and its gradients, recorded once and replayed."""
+"""A training step: a Pyro ELBO and its gradients, recorded once and replayed."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
-from pyro.infer import (
-    ELBO,
-    JitTrace_ELBO,
-    JitTraceEnum_ELBO,
-    JitTraceGraph_ELBO,
-    JitTraceMeanField_ELBO,
-    Trace_ELBO,
-    TraceMeanField_ELBO,
-)
-from pyro.poutine import Trace
+from pyro.infer import ELBO, JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -29,46 +18,12 @@ from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
 from pyrovae.handlers import Program, forked_rng
+from pyrovae.objectives.terms import NonFiniteLoss, blame, terms_of, traces_of
 
-__all__ = ["Compile", "NonFiniteLoss", "ObjectiveFactory", "Step", "TraceMeanField_ELBO", "Trace_ELBO", "measure"]
+__all__ = ["Compile", "ObjectiveFactory", "Step"]
 
 Compile: TypeAlias = Literal["off", "graph"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
-Traces: TypeAlias = list[tuple[Trace, Trace]]
-
-
-class NonFiniteLoss(FloatingPointError):
-    """Say which sample site made the loss NaN or infinite."""
-
-
-def measure(elbo: ELBO, model: Program, guide: Program, x: Tensor) -> Tensor:
-    r"""Estimate the bound and its two terms on a batch, without gradients.
-
-    Args:
-        elbo: any of Pyro's trace ELBOs.
-        model: the program of p(x, z).
-        guide: the program of q(z|x).
-        x: a batch, ``(B, *data_shape)``.
-
-    Returns:
-        ``(reconstruction, kl)``, shape ``(2,)``: :math:`\sum_i \mathrm{E}_q \log p(x_i|z)` and
-        :math:`\sum_i \mathrm{E}_q \log q(z|x_i)/p(z)`, in nats.
-
-    Raises:
-        FloatingPointError: if they are not finite, naming the site.
-
-    Example:
-        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> measure(Trace_ELBO(), vae.model, vae.guide, torch.ones(3, 4)).shape
-        torch.Size([2])
-    """
-    with torch.no_grad(), _traces_of(elbo) as traces:
-        elbo.loss(model, guide, x)
-        terms = _terms(traces, elbo.num_particles)
-    if not bool(terms.isfinite().all()):
-        reconstruction, kl = terms.tolist()
-        raise NonFiniteLoss(f"{kl - reconstruction} at {_blame(traces)}")
-    return terms
 
 
 class Step:
@@ -151,11 +106,11 @@ class Step:
         return [buffer for module in self.modules for buffer in module.buffers()]
 
     def _by_pyro(self, model: Program, guide: Program, x: Tensor) -> float:
-        with _traces_of(self.elbo) as traces:
+        with traces_of(self.elbo) as traces:
             loss = float(self.elbo.loss_and_grads(model, guide, x))
         if not math.isfinite(loss):
-            raise NonFiniteLoss(f"{loss} at {_blame(traces)}")
-        self.totals = self.totals.to(x.device) + _terms(traces, self.elbo.num_particles)
+            raise NonFiniteLoss(f"{loss} at {blame(traces)}")
+        self.totals = self.totals.to(x.device) + terms_of(traces, self.elbo.num_particles)
         return loss
 
     def _by_graph(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> float:
@@ -166,9 +121,9 @@ class Step:
         value = loss.item()
         if not math.isfinite(value):
             torch.set_rng_state(noise)
-            with _traces_of(self.elbo) as traces, torch.no_grad():
+            with traces_of(self.elbo) as traces, torch.no_grad():
                 self.elbo.loss(model, guide, x)
-            raise NonFiniteLoss(f"{value} at {_blame(traces)}")
+            raise NonFiniteLoss(f"{value} at {blame(traces)}")
         for name, grad in zip(names, grads, strict=True):
             param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
             param.grad = grad if param.grad is None else param.grad + grad
@@ -181,7 +136,7 @@ class Step:
         def step(x: Tensor) -> tuple[Tensor, ...]:
             loss = torch.zeros((), device=x.device)
             total: dict[str, Tensor] = {}
-            with poutine.trace(param_only=True) as capture, _traces_of(self.elbo) as traces:
+            with poutine.trace(param_only=True) as capture, traces_of(self.elbo) as traces:
                 for pair in self.elbo._get_traces(model, guide, (x,), {}):
                     particle = self.elbo._differentiable_loss_particle(*pair)
                     loss = loss + particle[0] / self.elbo.num_particles
@@ -193,7 +148,7 @@ class Step:
                         if grad is not None:
                             total[name] = total[name] + grad if name in total else grad
             names[:] = total
-            return loss, _terms(traces, self.elbo.num_particles), *total.values()
+            return loss, terms_of(traces, self.elbo.num_particles), *total.values()
 
         try:
             # Validation asks for the truth of tensors, which a recording does not have.
@@ -250,56 +205,3 @@ def _simplify(graph: GraphModule) -> None:
             node.replace_all_uses_with(node.args[0])
     graph.graph.eliminate_dead_code()
     graph.recompile()
-
-
-@contextmanager
-def _traces_of(elbo: ELBO) -> Iterator[Traces]:
-    """Collect the pairs of model and guide traces that an ELBO makes."""
-    traces: Traces = []
-    make = elbo._get_trace
-
-    def _get_trace(*args: Any) -> tuple[Trace, Trace]:
-        traces.append(make(*args))
-        return traces[-1]
-
-    elbo._get_trace = _get_trace
-    try:
-        yield traces
-    finally:
-        del elbo._get_trace
-
-
-def _terms(traces: Traces, num_particles: int) -> Tensor:
-    """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``."""
-    with torch.no_grad():
-        reconstruction = kl = torch.zeros(())
-        for model_trace, guide_trace in traces:
-            for name, site in model_trace.nodes.items():
-                if site["type"] != "sample":
-                    continue
-                if site["is_observed"]:
-                    reconstruction = reconstruction + _log_prob(site)
-                elif name in guide_trace.nodes:
-                    kl = kl + _log_prob(guide_trace.nodes[name]) - _log_prob(site)
-                else:
-                    raise checks.InputError(
-                        f"guide must sample every latent site of the model, but does not sample {name!r}"
-                    )
-        return torch.stack((reconstruction, kl)) / num_particles
-
-
-def _log_prob(site: dict[str, Any]) -> Tensor:
-    return scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]).sum()
-
-
-def _blame(traces: Traces) -> str:
-    """Name the first site, in the order in which they ran, whose value or log-probability is not finite."""
-    for model_trace, guide_trace in traces:
-        for program, trace in (("guide", guide_trace), ("model", model_trace)):
-            for name, site in trace.nodes.items():
-                if site["type"] != "sample":
-                    continue
-                for what, tensor in (("value", site["value"]), ("log-probability", site.get("log_prob"))):
-                    if tensor is not None and not bool(torch.isfinite(tensor).all()):
-                        return f"site {name!r} of the {program} (its {what} is not finite)"
-    return "no single site: each is finite, their sum is not"

@@ -1,0 +1,108 @@
+"""The terms of a bound, read off the traces that a Pyro ELBO makes, and whom to blame where they are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import ELBO
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.handlers import Program
+
+__all__ = ["NonFiniteLoss", "Traces", "blame", "measure", "terms_of", "traces_of"]
+
+Traces: TypeAlias = list[tuple[Trace, Trace]]
+"""Pairs of a model's and a guide's trace, one a particle."""
+
+
+class NonFiniteLoss(FloatingPointError):
+    """Say which sample site made the loss NaN or infinite."""
+
+
+def measure(elbo: ELBO, model: Program, guide: Program, x: Tensor) -> Tensor:
+    r"""Estimate the bound and its two terms on a batch, without gradients.
+
+    Args:
+        elbo: any of Pyro's trace ELBOs.
+        model: the program of p(x, z).
+        guide: the program of q(z|x).
+        x: a batch, ``(B, *data_shape)``.
+
+    Returns:
+        ``(reconstruction, kl)``, shape ``(2,)``: :math:`\sum_i \mathrm{E}_q \log p(x_i|z)` and
+        :math:`\sum_i \mathrm{E}_q \log q(z|x_i)/p(z)`, in nats.
+
+    Raises:
+        FloatingPointError: if they are not finite, naming the site.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> measure(Trace_ELBO(), vae.model, vae.guide, torch.ones(3, 4)).shape
+        torch.Size([2])
+    """
+    with torch.no_grad(), traces_of(elbo) as traces:
+        elbo.loss(model, guide, x)
+        terms = terms_of(traces, elbo.num_particles)
+    if not bool(terms.isfinite().all()):
+        reconstruction, kl = terms.tolist()
+        raise NonFiniteLoss(f"{kl - reconstruction} at {blame(traces)}")
+    return terms
+
+
+@contextmanager
+def traces_of(elbo: ELBO) -> Iterator[Traces]:
+    """Collect the pairs of model and guide traces that an ELBO makes."""
+    traces: Traces = []
+    make = elbo._get_trace
+
+    def _get_trace(*args: Any) -> tuple[Trace, Trace]:
+        traces.append(make(*args))
+        return traces[-1]
+
+    elbo._get_trace = _get_trace
+    try:
+        yield traces
+    finally:
+        del elbo._get_trace
+
+
+def terms_of(traces: Traces, num_particles: int) -> Tensor:
+    """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``."""
+    with torch.no_grad():
+        reconstruction = kl = torch.zeros(())
+        for model_trace, guide_trace in traces:
+            for name, site in model_trace.nodes.items():
+                if site["type"] != "sample":
+                    continue
+                if site["is_observed"]:
+                    reconstruction = reconstruction + _log_prob(site)
+                elif name in guide_trace.nodes:
+                    kl = kl + _log_prob(guide_trace.nodes[name]) - _log_prob(site)
+                else:
+                    raise checks.InputError(
+                        f"guide must sample every latent site of the model, but does not sample {name!r}"
+                    )
+        return torch.stack((reconstruction, kl)) / num_particles
+
+
+def _log_prob(site: dict[str, Any]) -> Tensor:
+    return scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]).sum()
+
+
+def blame(traces: Traces) -> str:
+    """Name the first site, in the order in which they ran, whose value or log-probability is not finite."""
+    for model_trace, guide_trace in traces:
+        for program, trace in (("guide", guide_trace), ("model", model_trace)):
+            for name, site in trace.nodes.items():
+                if site["type"] != "sample":
+                    continue
+                for what, tensor in (("value", site["value"]), ("log-probability", site.get("log_prob"))):
+                    if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                        return f"site {name!r} of the {program} (its {what} is not finite)"
+    return "no single site: each is finite, their sum is not"

@@ -1,0 +1,23 @@
+"""Runs: what their configuration says, and their folder on disk."""
+
+from pyrovae.runs.configuration import (
+    DataFactory,
+    LikelihoodFactory,
+    PosteriorFactory,
+    PriorFactory,
+    assemble,
+    complete,
+)
+from pyrovae.runs.folder import FORMAT, Run, writing
+
+__all__ = [
+    "FORMAT",
+    "DataFactory",
+    "LikelihoodFactory",
+    "PosteriorFactory",
+    "PriorFactory",
+    "Run",
+    "assemble",
+    "complete",
+    "writing",
+]

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from pyrovae import checks, figures
 from pyrovae.data import DataSet
 from pyrovae.evaluation import encode, generate, prior_grid, reconstruct
-from pyrovae.runs import Run, writing
+from pyrovae.files import writing
+from pyrovae.runs import Run
 from pyrovae.training import History
 from pyrovae.vae import VAE
 

@@ -12,6 +12,7 @@ PACKAGE = Path(pyrovae.__file__).parent
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
     [{"checks"}],
+    [{"files"}],
     [{"networks"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}],
     [{"vae"}, {"objectives", "training"}, {"evaluation"}],

@@ -93,6 +93,7 @@ def test_a_number_that_is_no_likelihood_says_so(tmp_path, capsys, options, kind,
     assert main(["evaluate", str(run), "--num_samples=10", "--num_images=10"]) == 0
     shown = capsys.readouterr().out
     assert (words in shown) if words else ("publish" not in shown)
+    assert ("bits/dim" in shown) == (words is None)  # what is no likelihood has no bits
 
 
 def test_the_users_own_class_is_found_in_the_current_folder(tmp_path):

@@ -1,5 +1,7 @@
 """Programs that are not ours train and evaluate unchanged: Pyro's tutorial VAE, bare functions, two latent sites."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -100,7 +102,7 @@ def bare_guide(x):
 def test_a_bare_pair_of_functions_finds_the_exact_answer():
     """x = slope z + offset + noise: the marginal is N(1, 4.25), and the guide's family holds the posterior."""
     data = linear_data()
-    optimizer = lambda params: torch.optim.Adam(params, lr=0.02)  # noqa: E731
+    optimizer = partial(torch.optim.Adam, lr=0.02)
     fit(bare_model, bare_guide, data, epochs=40, batch_size=200, optimizer=optimizer, progress=False)
     assert abs(pyro.param("slope").item()) == pytest.approx(2.0, abs=0.15)
     assert pyro.param("offset").item() == pytest.approx(1.0, abs=0.3)
@@ -140,7 +142,7 @@ class TwoSites(nn.Module):
 def test_a_model_with_two_latent_sites():
     data = linear_data()
     program = TwoSites()
-    optimizer = lambda params: torch.optim.Adam(params, lr=0.02)  # noqa: E731
+    optimizer = partial(torch.optim.Adam, lr=0.02)
     fit(program.model, program.guide, data, epochs=60, batch_size=200, optimizer=optimizer, progress=False)
     x = data.test[:50]
     assert abs(program.w.item()) == pytest.approx(1.8, abs=0.4)  # E x^2 = w^2 + 2 = 5.25

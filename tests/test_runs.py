@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from pyrovae import InputError
 from pyrovae.cli import main
-from pyrovae.runs import Run, writing
+from pyrovae.files import writing
+from pyrovae.runs import Run
 
 SMALL = [
     "--latent_dim=2",
@@ -186,6 +187,13 @@ def test_a_diverging_run_ends_with_status_1_and_keeps_its_checkpoint(tmp_path, c
     assert "site '" in shown
     assert (folder / "checkpoint/weights.safetensors").read_bytes() == before
     Run(folder).load()
+
+
+def test_a_run_that_diverges_at_once_frees_its_folder(tmp_path):
+    folder = tmp_path / "run"
+    assert train(folder, 2, "--optimizer=SGD", "--optimizer.lr=1e9") == 1
+    assert not folder.exists()
+    assert train(folder, 1) == 0
 
 
 def test_writing_leaves_the_old_file_if_it_fails(tmp_path):

@@ -17,13 +17,14 @@ from tqdm.auto import tqdm
 from pyrovae import checks, figures
 from pyrovae.data import DataSet, Digits, Split
 from pyrovae.evaluation import generate, log_marginal
+from pyrovae.files import writing
 from pyrovae.likelihoods import Bernoulli
-from pyrovae.objectives import Compile, ObjectiveFactory, Trace_ELBO
+from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import StandardNormal
 from pyrovae.report import write_report
-from pyrovae.runs import DataFactory, LikelihoodFactory, PosteriorFactory, PriorFactory, Run, assemble, writing
+from pyrovae.runs import DataFactory, LikelihoodFactory, PosteriorFactory, PriorFactory, Run, assemble
 from pyrovae.training import History, State, fit, tensorboard_writer
 
 __all__ = ["data", "evaluate", "report", "sample", "train"]
@@ -121,6 +122,9 @@ def train(
             callback=save,
             state=state,
         )
+    except NonFiniteLoss:
+        folder.discard()  # if it diverged before its first checkpoint, there is nothing to keep
+        raise
     except checks.InputError:
         if before is None:
             folder.discard()
@@ -183,11 +187,12 @@ def evaluate(
     result = log_marginal(
         vae.model, vae.guide, batches(), num_samples, method, num_draws=num_draws, chunk_size=chunk_size
     )
+    caveats = _caveats(vae.likelihood.discrete, dataset)
     summary = {
         "split": split,
         **result.summary(),
-        "bits_per_dim": dataset.bits_per_dim(result.nll),
-        "caveats": _caveats(vae.likelihood.discrete, dataset),
+        "bits_per_dim": None if caveats else dataset.bits_per_dim(result.nll),
+        "caveats": caveats,
         "weights": weights,
         "seed": seed,
         "seconds": time.perf_counter() - start,
@@ -197,8 +202,8 @@ def evaluate(
     bits = "" if summary["bits_per_dim"] is None else f", {summary['bits_per_dim']:.4f} bits/dim"
     print(f"{split} NLL {result.nll:.2f} nats per image{bits} ({count} images, K = {num_samples})")
     print(f"  standard error {result.sampling_error:.2f} over test images, {result.monte_carlo_error:.4f} Monte Carlo")
-    print(f"  ELBO {-summary['elbo']:.2f} as a negative bound")
-    for sentence in (result.verdict, *summary["caveats"]):
+    print(f"  ELBO {summary['elbo']:.2f} nats per image")
+    for sentence in (result.verdict, *caveats):
         print(f"  {sentence}")
     print(f"written to {path} and {path.with_suffix('.nc')}")
 

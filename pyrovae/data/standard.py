@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Binarization
+from pyrovae.files import writing
 
 __all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "Omniglot"]
 
@@ -230,6 +230,11 @@ def _reduce_omniglot(root: Path, reduced: Path) -> None:
             image, labels[i] = part[i]
             images[i, 0] = 255 - np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BOX))
         arrays |= {name: images, f"{name}_labels": labels}
-    with tempfile.NamedTemporaryFile(dir=root, suffix=".npz", delete=False) as beside:
-        np.savez_compressed(beside, **arrays)  # type: ignore[arg-type]
-    os.replace(beside.name, reduced)
+    with writing(reduced) as file:
+        np.savez_compressed(
+            file,
+            train=arrays["train"],
+            train_labels=arrays["train_labels"],
+            test=arrays["test"],
+            test_labels=arrays["test_labels"],
+        )

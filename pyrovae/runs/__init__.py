@@ -8,7 +8,7 @@ from pyrovae.runs.configuration import (
     assemble,
     complete,
 )
-from pyrovae.runs.folder import FORMAT, Run, writing
+from pyrovae.runs.folder import FORMAT, Run
 
 __all__ = [
     "FORMAT",
@@ -19,5 +19,4 @@ __all__ = [
     "Run",
     "assemble",
     "complete",
-    "writing",
 ]

@@ -26,12 +26,13 @@ from torch import Tensor, nn
 from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.evaluation import LogMarginal
+from pyrovae.files import writing
 from pyrovae.parsing import Parser
 from pyrovae.runs.configuration import assemble, complete
 from pyrovae.training import Epoch, History, State
 from pyrovae.vae import VAE
 
-__all__ = ["FORMAT", "Run", "writing"]
+__all__ = ["FORMAT", "Run"]
 
 FORMAT = 1
 """Version of the folder's layout; a folder of another version is refused."""
@@ -219,27 +220,6 @@ def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
                 f"{name} must have shape {tuple(due.shape)} and type {due.dtype}, by config.yaml, "
                 f"but has {tuple(held.shape)} and {held.dtype}"
             )
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[Any]:
-    """Open a file beside ``path`` for writing bytes, and move it there once it is whole and on the disk."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise checks.InputError(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(beside)
-        raise
 
 
 @contextlib.contextmanager

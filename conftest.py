@@ -22,16 +22,32 @@ def _no_global_state_leaks(request):
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace):
     import pyrovae
-    from pyrovae import checks, evaluation, handlers, networks, objectives, optimizers, priors, runs, training
+    from pyrovae import (
+        checks,
+        distributions,
+        evaluation,
+        handlers,
+        likelihoods,
+        networks,
+        objectives,
+        optimizers,
+        posteriors,
+        priors,
+        runs,
+        training,
+    )
     from pyrovae.data import dataset, noise
 
     for module in (
         checks,
+        distributions,
         evaluation,
         handlers,
         networks,
+        likelihoods,
         objectives,
         optimizers,
+        posteriors,
         priors,
         runs,
         training,

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-__all__ = ["InputError", "choice", "class_of", "integer", "number", "reason", "seed", "shape"]
+from torch.distributions import constraints
+
+__all__ = ["InputError", "choice", "class_of", "integer", "number", "reason", "seed", "set_name", "shape"]
 
 
 class InputError(ValueError):
@@ -106,6 +108,21 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"it lacks {text}"
     return re.split(r"\.\s+(?=[A-Z])", text)[0].rstrip(".: ")[:300]
+
+
+def set_name(constraint: constraints.Constraint) -> str:
+    """Name the set that a constraint describes, for a sentence.
+
+    Example:
+        >>> from torch.distributions import constraints
+        >>> set_name(constraints.unit_interval), set_name(constraints.real_vector)
+        ('[0, 1]', 'Real vectors')
+    """
+    if isinstance(constraint, constraints.independent):
+        return f"{set_name(constraint.base_constraint)} vectors"
+    if isinstance(constraint, constraints.interval):
+        return f"[{constraint.lower_bound:g}, {constraint.upper_bound:g}]"
+    return str(constraint).removesuffix("()")
 
 
 def class_of(factory: Any) -> type | None:

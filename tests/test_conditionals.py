@@ -3,15 +3,27 @@
 import inspect
 import io
 from functools import partial
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
 from torch import nn
 
-from pyrovae import MLP, ConvolutionalDecoder, ConvolutionalEncoder, Gaussian, Likelihood, Posterior, Prior
+from pyrovae import (
+    MLP,
+    ConvolutionalDecoder,
+    ConvolutionalEncoder,
+    DiagonalNormal,
+    Gaussian,
+    Likelihood,
+    Posterior,
+    Prior,
+)
+from pyrovae.distributions import UnitBernoulli
 from pyrovae.networks import Positive
 
 D = 3
+small = partial(MLP, hidden_features=(16,))
 
 
 def subclasses(base):
@@ -19,27 +31,38 @@ def subclasses(base):
     return found + [below for cls in found for below in subclasses(cls)]
 
 
+def variants(cls):
+    """Yield no options, and each value of each option that has a few by name."""
+    yield {}
+    for name, hint in get_type_hints(cls.__init__).items():
+        if get_origin(hint) is Literal:
+            default = inspect.signature(cls).parameters[name].default
+            yield from ({name: value} for value in get_args(hint) if value != default)
+
+
+def made(cls, *arguments, **options):
+    conditional = cls(*arguments, **options)
+    if isinstance(conditional, Prior):
+        # Kept where nn.Module does not register it, as the VAE keeps it in its own place.
+        conditional.connect(DiagonalNormal((5,), D, small))
+    return conditional
+
+
 def cases():
-    small = partial(MLP, hidden_features=(16,))
+    def case(cls, shape, *arguments, **options):
+        name = "-".join([cls.__name__, *map(str, options.values()), *([] if shape is None else [str(shape)])])
+        return pytest.param(partial(made, cls, *arguments, **options), shape, id=name)
+
     for cls in subclasses(Prior):
-        yield pytest.param(lambda cls=cls: cls(D), None, id=cls.__name__)
+        yield from (case(cls, None, D, **options) for options in variants(cls))
     for cls in subclasses(Posterior):
-        for shape in ((5,), (1, 8, 8)):
-            yield pytest.param(lambda cls=cls, shape=shape: cls(shape, D, small), shape, id=f"{cls.__name__}-{shape}")
-        yield pytest.param(
-            lambda cls=cls: cls((1, 9, 6), D, ConvolutionalEncoder), (1, 9, 6), id=f"{cls.__name__}-conv"
-        )
+        for options in variants(cls):
+            yield from (case(cls, shape, shape, D, small, **options) for shape in ((5,), (1, 8, 8)))
+            yield case(cls, (1, 9, 6), (1, 9, 6), D, ConvolutionalEncoder, **options)
     for cls in subclasses(Likelihood):
-        options = inspect.signature(cls).parameters
-        scales = ("fixed", "shared", "pixel", "network") if "scale" in options else (None,)
-        for scale in scales:
-            extra = {} if scale is None else {"scale": scale}
-            for network, shape in ((small, (5,)), (small, (3, 4, 4)), (ConvolutionalDecoder, (1, 9, 6))):
-                yield pytest.param(
-                    lambda cls=cls, shape=shape, network=network, extra=extra: cls(shape, D, network, **extra),
-                    shape,
-                    id=f"{cls.__name__}-{scale}-{shape}",
-                )
+        for options in variants(cls):
+            yield from (case(cls, shape, shape, D, small, **options) for shape in ((5,), (3, 4, 4)))
+            yield case(cls, (1, 9, 6), (1, 9, 6), D, ConvolutionalDecoder, **options)
 
 
 def distribution(conditional, shape, batch, dtype=torch.float32):
@@ -69,7 +92,10 @@ class TestContract:
         if isinstance(conditional, Prior):
             pytest.skip("a prior has no input")
         x = torch.rand(2, 4, *(shape if isinstance(conditional, Posterior) else (D,)))
-        torch.testing.assert_close(conditional(x).mean[1, 2:3], conditional(x[1, 2:3]).mean)
+        one = conditional(x[1, 2:3])
+        value = one.sample()
+        every = value.expand(2, 4, *value.shape[1:])
+        torch.testing.assert_close(conditional(x).log_prob(every)[1, 2:3], one.log_prob(value), rtol=1e-4, atol=1e-4)
 
     def test_gradients_reach_every_parameter(self, make, shape):
         conditional = make()
@@ -88,10 +114,14 @@ class TestContract:
         torch.save(first.state_dict(), file)
         file.seek(0)
         second.load_state_dict(torch.load(file, weights_only=True))
+        if isinstance(first, Prior):
+            posterior = DiagonalNormal((5,), D, small)
+            first.connect(posterior)
+            second.connect(posterior)
         torch.manual_seed(1)
-        mean = distribution(first, shape, (4,))[0].mean
+        x = distribution(first, shape, (4,))[0].sample()
         torch.manual_seed(1)
-        assert torch.equal(mean, distribution(second, shape, (4,))[0].mean)
+        assert torch.equal(x, distribution(second, shape, (4,))[0].sample())
 
     def test_dtype_follows(self, make, shape):
         fn, _, _ = distribution(make().double(), shape, (4,), torch.float64)
@@ -132,21 +162,17 @@ def test_gaussian_scale_comes_from_where_it_says(scale):
 
 
 def test_gradient_of_the_bernoulli_is_right_at_zero_logits():
-    from pyrovae.likelihoods import _UnitBernoulli
-
     logits = torch.zeros(1, requires_grad=True)
-    _UnitBernoulli(logits=logits).log_prob(torch.ones(1)).backward()
+    UnitBernoulli(logits=logits).log_prob(torch.ones(1)).backward()
     assert logits.grad.item() == pytest.approx(0.5)
 
 
 def test_bernoulli_is_the_cross_entropy_far_out_too():
-    from pyrovae.likelihoods import _UnitBernoulli
-
     logits = torch.tensor([-1e4, -100.0, -20.0, -1.0, 0.0, 1.0, 20.0, 100.0, 1e4])
     for x in (0.0, 0.3, 1.0):
         expected = -nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, x), reduction="none")
         torch.testing.assert_close(
-            _UnitBernoulli(logits=logits).log_prob(torch.tensor(x)), expected, rtol=1e-6, atol=1e-6
+            UnitBernoulli(logits=logits).log_prob(torch.tensor(x)), expected, rtol=1e-6, atol=1e-6
         )
 
 

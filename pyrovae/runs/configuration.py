@@ -11,18 +11,15 @@ from jsonargparse import Namespace
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Digits
-from pyrovae.likelihoods import Bernoulli, Likelihood
+from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
 from pyrovae.parsing import Parser
-from pyrovae.posteriors import DiagonalNormal, Posterior
-from pyrovae.priors import Prior, StandardNormal
+from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
+from pyrovae.priors import PriorFactory, StandardNormal
 from pyrovae.vae import VAE
 
 __all__ = ["DataFactory", "LikelihoodFactory", "PosteriorFactory", "PriorFactory", "assemble", "complete"]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
-PriorFactory: TypeAlias = Callable[[int], Prior]
-LikelihoodFactory: TypeAlias = Callable[[tuple[int, ...], int], Likelihood]
-PosteriorFactory: TypeAlias = Callable[[tuple[int, ...], int], Posterior]
 
 
 def assemble(

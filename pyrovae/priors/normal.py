@@ -1,40 +1,15 @@
-"""Priors p(z): nothing in, a distribution over ``(D,)`` out. Subclass :class:`Prior` to add one."""
+"""Normal priors."""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyrovae import checks
+from pyrovae.priors.base import Prior
 
-__all__ = ["Prior", "StandardNormal"]
-
-
-class Prior(nn.Module, ABC):
-    """Hold what every prior p(z) shares; a subclass defines ``forward()``.
-
-    Args:
-        latent_dim: number D of latent dimensions.
-
-    Raises:
-        ValueError: if ``latent_dim`` is not a positive integer.
-    """
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.latent_dim = checks.integer("latent_dim", latent_dim)
-
-    @abstractmethod
-    def forward(self) -> TorchDistributionMixin:
-        """Return p(z), of batch shape ``()`` and event shape ``(D,)``."""
-
-    def extra_repr(self) -> str:
-        """Show the shapes and options."""
-        return f"latent_dim={self.latent_dim}"
+__all__ = ["StandardNormal"]
 
 
 class StandardNormal(Prior):

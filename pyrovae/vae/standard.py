@@ -1,4 +1,4 @@
-"""Programs: a model and a guide made of conditionals."""
+"""The variational autoencoder: one prior, one likelihood, one posterior."""
 
 from __future__ import annotations
 
@@ -47,16 +47,24 @@ class VAE(nn.Module):
                 "likelihood and posterior must have one data_shape, but have "
                 f"{likelihood.data_shape} and {posterior.data_shape}"
             )
+        if prior.support is not posterior.support:
+            raise checks.InputError(
+                "prior and posterior must have one support, but that of "
+                f"{type(prior).__name__} is {checks.set_name(prior.support)} "
+                f"and that of {type(posterior).__name__} is {checks.set_name(posterior.support)}"
+            )
+        prior.connect(posterior)
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
 
     def initialize(self, x: Tensor) -> None:
-        """Let the likelihood start from the data, which saves the first epochs of training.
+        """Let prior and likelihood start from the data, which saves the first epochs of training.
 
         Args:
             x: training data, ``(N, *data_shape)``.
         """
+        self.prior.initialize(x)
         self.likelihood.initialize(x)
 
     def model(self, x: Tensor) -> Tensor:

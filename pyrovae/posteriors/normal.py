@@ -1,46 +1,18 @@
-"""Posteriors q(z|x), the guide's conditionals: an image in, a distribution over ``(D,)`` out.
-
-Subclass :class:`Posterior` to add one.
-"""
+"""Normal posteriors."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Literal
 
 import pyro.distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.networks import MLP, NetworkFactory, Positive, make_network
+from pyrovae.posteriors.base import Posterior
 
-__all__ = ["DiagonalNormal", "Posterior"]
-
-
-class Posterior(nn.Module, ABC):
-    """Hold what every posterior q(z|x) shares; a subclass defines ``forward(x)``.
-
-    Args:
-        data_shape: shape of one datum, such as ``(1, 28, 28)`` or ``(64,)``.
-        latent_dim: number D of latent dimensions.
-
-    Raises:
-        ValueError: if either is not positive.
-    """
-
-    def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
-        super().__init__()
-        self.data_shape = checks.shape("data_shape", data_shape)
-        self.latent_dim = checks.integer("latent_dim", latent_dim)
-
-    @abstractmethod
-    def forward(self, x: Tensor) -> TorchDistributionMixin:
-        """Return q(z|x) for ``x`` of shape ``(*, *data_shape)``: batch shape ``(*)``, event shape ``(D,)``."""
-
-    def extra_repr(self) -> str:
-        """Show the shapes and options."""
-        return f"data_shape={self.data_shape}, latent_dim={self.latent_dim}"
+__all__ = ["DiagonalNormal"]
 
 
 class DiagonalNormal(Posterior):

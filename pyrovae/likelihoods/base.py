@@ -1,0 +1,85 @@
+"""What every likelihood p(x|z) shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae import checks
+
+__all__ = ["Likelihood", "LikelihoodFactory"]
+
+
+class Likelihood(nn.Module, ABC):
+    """Hold what every likelihood p(x|z) shares; a subclass defines ``forward(z)``.
+
+    Args:
+        data_shape: shape of one datum, such as ``(1, 28, 28)`` or ``(64,)``.
+        latent_dim: number D of latent dimensions.
+
+    Raises:
+        ValueError: if either is not positive.
+    """
+
+    support: constraints.Constraint = constraints.real
+    """Where each component of x must lie: a real number, unless a subclass says otherwise."""
+
+    discrete: bool = False
+    """Whether p(x|z) is a probability of discrete data, or a density."""
+
+    def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        self.data_shape = checks.shape("data_shape", data_shape)
+        self.latent_dim = checks.integer("latent_dim", latent_dim)
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> TorchDistributionMixin:
+        """Return p(x|z) for ``z`` of shape ``(*, D)``: batch shape ``(*)``, event shape ``data_shape``."""
+
+    def check(self, x: Tensor) -> None:
+        """Raise unless every component of ``x``, of shape ``(*, *data_shape)``, lies in the support.
+
+        Raises:
+            ValueError: naming the likelihood, its support and the range of ``x``.
+        """
+        if not bool(self.support.check(x).all()):
+            raise checks.InputError(
+                f"{type(self).__name__} takes data in {checks.set_name(self.support)}, "
+                f"but these go from {x.min().item():g} to {x.max().item():g}"
+            )
+
+    def initialize(self, x: Tensor) -> None:
+        """Start from the data, before training; by default, nothing does.
+
+        Args:
+            x: training data, ``(N, *data_shape)``.
+        """
+
+    def caveat(self, kind: str) -> str | None:
+        """Say why the number that p(x|z) gives is no likelihood to publish, if so, else return None.
+
+        Args:
+            kind: what the data are, as their :class:`DataSet` says: ``binary``, ``dequantized``, ``scaled``,
+                ``counts`` or ``real``.
+        """
+        quantised = kind in ("binary", "scaled", "counts")
+        if self.discrete and not quantised:
+            return "The likelihood is a probability of discrete data, and the data are continuous: it has no meaning."
+        if not self.discrete and quantised:
+            return (
+                "The data are discrete and the likelihood is a density, which has no bound there: "
+                "dequantise them to publish it."
+            )
+        return None
+
+    def extra_repr(self) -> str:
+        """Show the shapes and options."""
+        return f"data_shape={self.data_shape}, latent_dim={self.latent_dim}"
+
+
+LikelihoodFactory: TypeAlias = Callable[[tuple[int, ...], int], Likelihood]

@@ -1,0 +1,53 @@
+"""Coins, one a pixel."""
+
+from __future__ import annotations
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovae.distributions import UnitBernoulli
+from pyrovae.likelihoods.base import Likelihood
+from pyrovae.networks import MLP, NetworkFactory, make_network, start_output
+
+__all__ = ["Bernoulli"]
+
+
+class Bernoulli(Likelihood):
+    r"""Take pixels as independent coins: :math:`\log p(x|z) = \sum_i x_i \log p_i(z) + (1 - x_i) \log(1 - p_i(z))`.
+
+    On binary data this is a probability. On grey values in [0, 1] it is the negative cross-entropy that
+    many tutorials train with, which is not normalised: binarise the data before publishing a likelihood.
+
+    Args:
+        data_shape: shape of one datum.
+        latent_dim: number D of latent dimensions.
+        network: decoder, from D features to the logits of ``data_shape``.
+
+    Example:
+        >>> Bernoulli((1, 28, 28), 20)(torch.zeros(3, 20)).log_prob(torch.ones(3, 1, 28, 28)).shape
+        torch.Size([3])
+    """
+
+    support = constraints.unit_interval
+    discrete = True
+
+    def __init__(self, data_shape: tuple[int, ...], latent_dim: int, network: NetworkFactory = MLP) -> None:
+        super().__init__(data_shape, latent_dim)
+        self.network = make_network(network, self.latent_dim, self.data_shape)
+
+    def forward(self, z: Tensor) -> TorchDistributionMixin:
+        """Return p(x|z) for ``z`` of shape ``(*, D)``."""
+        return UnitBernoulli(logits=self.network(z)).to_event(len(self.data_shape))
+
+    def initialize(self, x: Tensor) -> None:
+        """Start at the logits of the data's mean (Burda et al., 2015, arXiv:1509.00519)."""
+        # As if one more datum, grey all over, had been seen: a pixel that is always off gets a finite logit.
+        start_output(self.network, torch.logit((x.sum(0) + 0.5) / (len(x) + 1)))
+
+    def caveat(self, kind: str) -> str | None:
+        """Say that grey values have a cross-entropy and no likelihood."""
+        if kind == "binary":
+            return None
+        return "The data are grey, so that this is a cross-entropy and no log-likelihood: binarise them to publish it."

@@ -1,0 +1,46 @@
+"""What every posterior q(z|x) shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae import checks
+
+__all__ = ["Posterior", "PosteriorFactory"]
+
+
+class Posterior(nn.Module, ABC):
+    """Hold what every posterior q(z|x) shares; a subclass defines ``forward(x)``.
+
+    Args:
+        data_shape: shape of one datum, such as ``(1, 28, 28)`` or ``(64,)``.
+        latent_dim: number D of latent dimensions.
+
+    Raises:
+        ValueError: if either is not positive.
+    """
+
+    support: constraints.Constraint = constraints.real_vector
+    """Where z lies; a prior that is used with the posterior must have the same."""
+
+    def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        self.data_shape = checks.shape("data_shape", data_shape)
+        self.latent_dim = checks.integer("latent_dim", latent_dim)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> TorchDistributionMixin:
+        """Return q(z|x) for ``x`` of shape ``(*, *data_shape)``: batch shape ``(*)``, event shape ``(D,)``."""
+
+    def extra_repr(self) -> str:
+        """Show the shapes and options."""
+        return f"data_shape={self.data_shape}, latent_dim={self.latent_dim}"
+
+
+PosteriorFactory: TypeAlias = Callable[[tuple[int, ...], int], Posterior]

@@ -1,0 +1,65 @@
+"""What every prior p(z) shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae import checks
+
+__all__ = ["Prior", "PriorFactory"]
+
+
+class Prior(nn.Module, ABC):
+    """Hold what every prior p(z) shares; a subclass defines ``forward()``.
+
+    Args:
+        latent_dim: number D of latent dimensions.
+
+    Raises:
+        ValueError: if ``latent_dim`` is not a positive integer.
+    """
+
+    support: constraints.Constraint = constraints.real_vector
+    """Where z lies; a posterior that is used with the prior must have the same."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = checks.integer("latent_dim", latent_dim)
+
+    @abstractmethod
+    def forward(self) -> TorchDistributionMixin:
+        """Return p(z), of batch shape ``()`` and event shape ``(D,)``."""
+
+    def connect(self, posterior: nn.Module) -> None:
+        """Learn which posterior the prior is used with; by default, nothing depends on it.
+
+        Args:
+            posterior: q(z|x), which knows its ``data_shape``; it must not be registered as a part of the prior.
+        """
+
+    def initialize(self, x: Tensor) -> None:
+        """Start from the data, before training; by default, nothing does.
+
+        Args:
+            x: training data, ``(N, *data_shape)``.
+        """
+
+    def start_at(self, z: Tensor) -> None:
+        """Start from codes, before the prior is fitted to them; by default, nothing does.
+
+        Args:
+            z: codes of training data, ``(N, D)``.
+        """
+
+    def extra_repr(self) -> str:
+        """Show the shapes and options."""
+        return f"latent_dim={self.latent_dim}"
+
+
+PriorFactory: TypeAlias = Callable[[int], Prior]

@@ -1,0 +1,29 @@
+"""Networks: tensor to tensor, over any leading batch dimensions.
+
+What comes in ``(*, *in_shape)``; what goes out ``(*, *out_shape)``. To add one, write an
+``nn.Module`` whose constructor takes the two shapes first and its own options after them.
+"""
+
+from pyrovae.networks.base import NetworkFactory, Positive, Shape, make_network, start_output
+from pyrovae.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
+from pyrovae.networks.mlp import MLP, GatedMLP
+from pyrovae.networks.residual import ResidualBlock, ResNetDecoder, ResNetEncoder
+
+__all__ = [
+    "MLP",
+    "ConvolutionalDecoder",
+    "ConvolutionalEncoder",
+    "GatedMLP",
+    "NetworkFactory",
+    "NormalizationFactory",
+    "Positive",
+    "ResNetDecoder",
+    "ResNetEncoder",
+    "ResidualBlock",
+    "Shape",
+    "follow",
+    "make_network",
+    "map_leading",
+    "start_output",
+]

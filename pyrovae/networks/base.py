@@ -1,0 +1,108 @@
+"""What conditionals need of networks: how one is made, where its output starts, how numbers are kept positive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyrovae import checks
+
+__all__ = ["NetworkFactory", "Positive", "Shape", "make_network", "start_output"]
+
+Shape: TypeAlias = int | tuple[int, ...]
+"""A number of features, or a shape such as ``(1, 28, 28)``."""
+
+NetworkFactory: TypeAlias = Callable[[Shape, Shape], nn.Module]
+"""What a conditional is given: ``network(in_shape, out_shape)``."""
+
+
+class Positive(nn.Module):
+    r"""Map to positive numbers: :math:`s = \epsilon + \mathrm{softplus}(r)` or :math:`s = \epsilon + e^r`.
+
+    Args:
+        link: ``softplus`` (grows linearly, the safer one) or ``exp``.
+        minimum: the bound :math:`\epsilon` below, which keeps a density from growing without limit.
+
+    Example:
+        >>> Positive("exp", minimum=0.5)(torch.zeros(2))
+        tensor([1.5000, 1.5000])
+    """
+
+    def __init__(self, link: Literal["softplus", "exp"] = "softplus", minimum: float = 1e-4) -> None:
+        super().__init__()
+        self.link = checks.choice("link", link, ("softplus", "exp"))
+        self.minimum = checks.number("minimum", minimum)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Map any real ``r`` of shape ``(*)`` to positive numbers of the same shape."""
+        return (r.exp() if self.link == "exp" else F.softplus(r)) + self.minimum
+
+    def inverse(self, s: Tensor) -> Tensor:
+        """Map ``s`` above the minimum, of shape ``(*)``, back to ``r``."""
+        s = s - self.minimum
+        return s.log() if self.link == "exp" else s + torch.log(-torch.expm1(-s))
+
+    def extra_repr(self) -> str:
+        """Show the options."""
+        return f"link={self.link!r}, minimum={self.minimum:g}"
+
+
+def make_network(network: NetworkFactory, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    """Make a conditional's network and try it, or say which class does not map the one shape to the other.
+
+    Raises:
+        ValueError: if the class's constructor does not accept two shapes, or what it makes does not map them.
+    """
+    kind = checks.class_of(network)
+    known = kind is not None and kind.__module__.startswith(("torch.nn.", "pyrovae."))  # and not made for shapes
+    refusal = (
+        "network must be a class that takes the shapes of its input and output, such as MLP, "
+        f"but {type(network).__name__ if kind is None else kind.__name__} was given"
+    )
+    shape, due = ((2, *checks.shape("network's shapes", part)) for part in (in_shape, out_shape))
+    try:
+        made = checks.make("network", network, nn.Module, in_shape, out_shape, like="MLP")
+        found = _tried(made, shape)
+    except checks.InputError:
+        raise
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        if isinstance(error, TypeError) and not known:
+            raise
+        raise checks.InputError(f"{refusal} ({checks.reason(error)})") from error
+    if found != due:
+        raise checks.InputError(f"{refusal}, which maps {shape} to {found}")
+    return made
+
+
+def _tried(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | str:
+    """Return the shape of the network's output for zeros of a shape, or say that it is no tensor."""
+    modes = [(module, module.training) for module in network.modules()]
+    like = next(network.parameters(), torch.empty(0))
+    network.eval()  # statistics of batches stay as they are
+    with torch.no_grad():
+        y = network(torch.zeros(shape, dtype=like.dtype, device=like.device))
+    for module, training in modes:
+        module.training = training
+    return tuple(y.shape) if isinstance(y, Tensor) else f"no tensor ({type(y).__name__})"
+
+
+def start_output(network: nn.Module, value: Tensor) -> None:
+    """Move a network's output to where it should start, by the bias of its last layer, if that has one.
+
+    Args:
+        network: any; one that does not end in a linear or convolutional layer with a bias is left as it is.
+        value: the wanted output for a typical input, ``out_shape``.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    bias = layers[-1].bias if layers else None
+    if bias is None:
+        return
+    with torch.no_grad():
+        if bias.numel() == value.numel():
+            bias.copy_(value.flatten())
+        elif len(bias) == len(value):  # one bias a channel
+            bias.copy_(value.flatten(1).mean(1))

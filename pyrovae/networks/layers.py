@@ -1,0 +1,106 @@
+"""What networks are built of: what follows a linear map, and how layers meet any leading dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from pyrovae import checks
+
+__all__ = ["NormalizationFactory", "follow", "map_leading"]
+
+NormalizationFactory: TypeAlias = Callable[[int], nn.Module]
+"""What a network is given: ``normalization(width)``, made of so many features or channels.
+
+A class such as ``torch.nn.LayerNorm``, or any function, such as ``functools.partial(torch.nn.GroupNorm, 8)``.
+"""
+
+
+def follow(
+    width: int,
+    activation: Callable[[], nn.Module],
+    normalization: NormalizationFactory | None = None,
+    dropout: float = 0.0,
+    *,
+    image: bool = False,
+    out_width: int | None = None,
+) -> list[nn.Module]:
+    """Make what follows a linear map: normalization, activation, dropout.
+
+    Args:
+        width: number of features, or of channels, that come in.
+        activation: class of the nonlinearity.
+        normalization: what makes a normalization of ``width``, if any.
+        dropout: probability that a feature, or a channel of an image, is set to zero in training.
+        image: whether ``(N, width, H, W)`` comes in, or ``(N, width)``.
+        out_width: number of features that the nonlinearity makes of them, ``width`` unless told.
+
+    Raises:
+        ValueError: if a part cannot be made so or does not take that shape, or if ``dropout`` is not in [0, 1).
+
+    Example:
+        >>> follow(8, torch.nn.ReLU, torch.nn.LayerNorm, dropout=0.5)
+        [LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True), ReLU(), Dropout(p=0.5, inplace=False)]
+    """
+    if checks.number("dropout", dropout, maximum=1.0) == 1.0:
+        raise checks.InputError(f"dropout must be a number of at least 0 and below 1, but {dropout!r} was given")
+    # The image is not as wide as it has channels: LayerNorm would take its columns for channels.
+    shape = (2, width, 1, width + 1) if image else (2, width)
+    layers: list[nn.Module] = []
+    if normalization is not None:
+        kind = "BatchNorm2d, made of the number of channels" if image else "LayerNorm, made of the number of features"
+        layers.append(_made("normalization", f"torch.nn.{kind} alone", normalization, (width,), shape, shape))
+    out_shape = (2, out_width or width, *shape[2:])
+    layers.append(_made("activation", "torch.nn.ReLU, made without arguments", activation, (), shape, out_shape))
+    if dropout > 0:
+        layers.append(nn.Dropout2d(dropout) if image else nn.Dropout(dropout))
+    return layers
+
+
+def map_leading(
+    layers: nn.Module,
+    x: Tensor,
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    flat_shape: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Map ``x`` of shape ``(*, *in_shape)`` to ``(*, *out_shape)`` by layers that take one leading dimension.
+
+    Args:
+        layers: from ``(N, *flat_shape)`` to as many numbers as ``(N, *out_shape)`` has.
+        x: the input.
+        in_shape: shape of one input.
+        out_shape: shape of one output.
+        flat_shape: the shape in which the layers take one input, ``in_shape`` unless told.
+
+    Example:
+        >>> map_leading(torch.nn.Linear(6, 4), torch.zeros(5, 3, 2, 3), (2, 3), (4,), (6,)).shape
+        torch.Size([5, 3, 4])
+    """
+    y = layers(x.reshape(-1, *(flat_shape or in_shape)))  # (N, ...)
+    return y.reshape(*x.shape[: -len(in_shape)], *out_shape)
+
+
+def _made(
+    name: str,
+    like: str,
+    factory: Callable[..., nn.Module],
+    arguments: tuple[int, ...],
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+) -> nn.Module:
+    """Make a layer and try it, so that the one which does not fit is named here, and not inside torch at some batch."""
+    given = getattr(checks.class_of(factory) or factory, "__name__", repr(factory))
+    refusal = f"{name} must be a class such as {like}, but {given} was given"
+    try:
+        layer = factory(*arguments).eval()  # statistics of batches stay as they are
+        with torch.no_grad():
+            found = tuple(layer(torch.zeros(in_shape)).shape)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise checks.InputError(f"{refusal} ({checks.reason(error)})") from error
+    if found != out_shape:
+        raise checks.InputError(f"{refusal}, which maps {in_shape} to {found}")
+    return layer.train()

@@ -1,0 +1,122 @@
+"""Fully connected networks."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor, nn
+
+from pyrovae import checks
+from pyrovae.networks.base import Shape
+from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
+
+__all__ = ["MLP", "GatedMLP"]
+
+
+class MLP(nn.Module):
+    r"""Map through fully connected layers: :math:`h_{i+1} = \phi(W_i h_i + b_i)`, the last one linear.
+
+    A hidden layer is, in this order: the linear map, normalization, :math:`\phi`, dropout.
+
+    Args:
+        in_features: number of features or shape of the input; a shape is flattened.
+        out_features: number of features or shape of the output.
+        hidden_features: width of each hidden layer; empty for a linear map.
+        activation: class of the nonlinearity :math:`\phi`.
+        normalization: made of the width of each hidden layer, such as ``torch.nn.LayerNorm`` or
+            ``torch.nn.BatchNorm1d``.
+        dropout: probability that a hidden feature is set to zero in training.
+        weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
+            loss of each datum, in nats.
+
+    Raises:
+        ValueError: if an option is out of range, or a normalization or activation does not fit.
+
+    Example:
+        >>> MLP((1, 28, 28), 40, hidden_features=(200, 200))(torch.zeros(5, 3, 1, 28, 28)).shape
+        torch.Size([5, 3, 40])
+    """
+
+    def __init__(
+        self,
+        in_features: Shape,
+        out_features: Shape,
+        hidden_features: tuple[int, ...] = (400, 400),
+        activation: type[nn.Module] = nn.ReLU,
+        normalization: NormalizationFactory | None = None,
+        dropout: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.in_shape = checks.shape("in_features", in_features)
+        self.out_shape = checks.shape("out_features", out_features)
+        self.weight_decay = checks.number("weight_decay", weight_decay)
+        self.layers = _layers(self.in_shape, self.out_shape, hidden_features, activation, normalization, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``x`` of shape ``(*, *in_shape)`` to ``(*, *out_shape)``."""
+        return map_leading(self.layers, x, self.in_shape, self.out_shape, (prod(self.in_shape),))
+
+
+class GatedMLP(nn.Module):
+    r"""Map through gated layers: :math:`h_{i+1} = (W_i h_i + b_i) \odot \sigma(V_i h_i + c_i)`, the last one linear.
+
+    (Dauphin et al., 2017, arXiv:1612.08083; in a VAE: Tomczak & Welling, 2018, arXiv:1705.07120.) W and V are
+    one linear map to twice the width, whose second half is the gate. A hidden layer is, in this order: that map,
+    normalization of both halves together, the gate, dropout.
+
+    Args:
+        in_features: number of features or shape of the input; a shape is flattened.
+        out_features: number of features or shape of the output.
+        hidden_features: width of each hidden layer; empty for a linear map.
+        normalization: made of twice the width of each hidden layer, such as ``torch.nn.LayerNorm`` or
+            ``torch.nn.BatchNorm1d``.
+        dropout: probability that a hidden feature is set to zero in training.
+        weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
+            loss of each datum, in nats.
+
+    Raises:
+        ValueError: if an option is out of range, or a normalization does not fit.
+
+    Example:
+        >>> GatedMLP((1, 28, 28), 80)(torch.zeros(5, 3, 1, 28, 28)).shape
+        torch.Size([5, 3, 80])
+    """
+
+    def __init__(
+        self,
+        in_features: Shape,
+        out_features: Shape,
+        hidden_features: tuple[int, ...] = (300, 300),
+        normalization: NormalizationFactory | None = None,
+        dropout: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.in_shape = checks.shape("in_features", in_features)
+        self.out_shape = checks.shape("out_features", out_features)
+        self.weight_decay = checks.number("weight_decay", weight_decay)
+        self.layers = _layers(self.in_shape, self.out_shape, hidden_features, nn.GLU, normalization, dropout, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``x`` of shape ``(*, *in_shape)`` to ``(*, *out_shape)``."""
+        return map_leading(self.layers, x, self.in_shape, self.out_shape, (prod(self.in_shape),))
+
+
+def _layers(
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    hidden_features: tuple[int, ...],
+    activation: type[nn.Module],
+    normalization: NormalizationFactory | None,
+    dropout: float,
+    rows: int = 1,
+) -> nn.Sequential:
+    """Make the layers, each linear map ``rows`` times as wide as what the activation makes of it."""
+    layers: list[nn.Module] = []
+    features = prod(in_shape)
+    for width in checks.integers("hidden_features", hidden_features):
+        layers.append(nn.Linear(features, rows * width))
+        layers += follow(rows * width, activation, normalization, dropout, out_width=width)
+        features = width
+    return nn.Sequential(*layers, nn.Linear(features, prod(out_shape)))

@@ -1,5 +1,30 @@
-"""Distributions that Pyro lacks, or has otherwise than a likelihood needs."""
+"""Distributions that Pyro lacks, or has otherwise than a conditional needs."""
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
+from pyrovae.distributions.given_total import GivenTotal
+from pyrovae.distributions.low_rank import LowRankMultivariateNormal
+from pyrovae.distributions.mixture import NormalMixture
+from pyrovae.distributions.optimal_normal import OptimalNormal
+from pyrovae.distributions.pushforward import Pushforward
+from pyrovae.distributions.quantized import QuantizedCategorical, QuantizedLogistic
+from pyrovae.distributions.quantized_mixture import QuantizedLogisticMixture
+from pyrovae.distributions.supports import Counts, Levels
+from pyrovae.distributions.unit_exponential import UnitExponential
+from pyrovae.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 
-__all__ = ["UnitBernoulli"]
+__all__ = [
+    "Counts",
+    "GivenTotal",
+    "Levels",
+    "LowRankMultivariateNormal",
+    "NormalMixture",
+    "OptimalNormal",
+    "Pushforward",
+    "QuantizedCategorical",
+    "QuantizedLogistic",
+    "QuantizedLogisticMixture",
+    "UniformSphere",
+    "UnitBernoulli",
+    "UnitExponential",
+    "VonMisesFisher",
+]

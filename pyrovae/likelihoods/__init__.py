@@ -1,7 +1,29 @@
 """Likelihoods p(x|z): a code in, a distribution over ``data_shape`` out. Subclass :class:`Likelihood` to add one."""
 
-from pyrovae.likelihoods.base import Likelihood, LikelihoodFactory
+from pyrovae.likelihoods.base import Likelihood, LikelihoodFactory, caveat_of
 from pyrovae.likelihoods.bernoulli import Bernoulli
+from pyrovae.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from pyrovae.likelihoods.counts import CountLikelihood, NegativeBinomial, Poisson
+from pyrovae.likelihoods.discretized import Categorical, DiscretizedLogistic
+from pyrovae.likelihoods.discretized_mixture import DiscretizedLogisticMixture
 from pyrovae.likelihoods.gaussian import Gaussian
+from pyrovae.likelihoods.heavy_tailed import Laplace, StudentT
+from pyrovae.likelihoods.location_scale import LocationScale
 
-__all__ = ["Bernoulli", "Gaussian", "Likelihood", "LikelihoodFactory"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "CountLikelihood",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "Gaussian",
+    "Laplace",
+    "Likelihood",
+    "LikelihoodFactory",
+    "LocationScale",
+    "NegativeBinomial",
+    "Poisson",
+    "StudentT",
+    "caveat_of",
+]

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from pyrovae import checks
 
-__all__ = ["Likelihood", "LikelihoodFactory"]
+__all__ = ["Likelihood", "LikelihoodFactory", "caveat_of"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -45,12 +45,15 @@ class Likelihood(nn.Module, ABC):
         """Raise unless every component of ``x``, of shape ``(*, *data_shape)``, lies in the support.
 
         Raises:
-            ValueError: naming the likelihood, its support and the range of ``x``.
+            ValueError: naming the likelihood, its support and the range of ``x``, or a number outside a discrete one.
         """
-        if not bool(self.support.check(x).all()):
+        inside = self.support.check(x)
+        if not bool(inside.all()):
+            found = f"go from {x.min().item():g} to {x.max().item():g}"
+            if self.support.is_discrete:
+                found = f"hold {x[~inside][0].item():g}"
             raise checks.InputError(
-                f"{type(self).__name__} takes data in {checks.set_name(self.support)}, "
-                f"but these go from {x.min().item():g} to {x.max().item():g}"
+                f"{type(self).__name__} takes data in {checks.set_name(self.support)}, but these {found}"
             )
 
     def initialize(self, x: Tensor) -> None:
@@ -67,19 +70,24 @@ class Likelihood(nn.Module, ABC):
             kind: what the data are, as their :class:`DataSet` says: ``binary``, ``dequantized``, ``scaled``,
                 ``counts`` or ``real``.
         """
-        quantised = kind in ("binary", "scaled", "counts")
-        if self.discrete and not quantised:
-            return "The likelihood is a probability of discrete data, and the data are continuous: it has no meaning."
-        if not self.discrete and quantised:
-            return (
-                "The data are discrete and the likelihood is a density, which has no bound there: "
-                "dequantise them to publish it."
-            )
-        return None
+        return caveat_of(self.discrete, kind)
 
     def extra_repr(self) -> str:
         """Show the shapes and options."""
         return f"data_shape={self.data_shape}, latent_dim={self.latent_dim}"
+
+
+def caveat_of(discrete: bool, kind: str) -> str | None:
+    """Say why a probability of discrete data, or a density, is no likelihood of data of a kind, or return None."""
+    quantised = kind in ("binary", "scaled", "counts")
+    if discrete and not quantised:
+        return "The likelihood is a probability of discrete data, and the data are continuous: it has no meaning."
+    if not discrete and quantised:
+        return (
+            "The data are discrete and the likelihood is a density, which has no bound there: "
+            "dequantise them to publish it."
+        )
+    return None
 
 
 LikelihoodFactory: TypeAlias = Callable[[tuple[int, ...], int], Likelihood]

@@ -1,0 +1,116 @@
+"""Probabilities of grey levels: bits/dim without dequantisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.distributions import Levels, QuantizedCategorical, QuantizedLogistic
+from pyrovae.likelihoods.base import Likelihood
+from pyrovae.likelihoods.location_scale import LocationScale
+from pyrovae.networks import MLP, NetworkFactory, make_network, start_output
+
+__all__ = ["Categorical", "DiscretizedLogistic"]
+
+
+class DiscretizedLogistic(LocationScale):
+    r"""Round logistic noise around an image to the nearest level.
+
+    :math:`P(x_i|z) = \mathrm{sigm}\frac{x_i + h - \mu_i(z)}{s} - \mathrm{sigm}\frac{x_i - h - \mu_i(z)}{s}` with
+    h half a step, open at the first and the last level: a probability, which sums to 1 over the levels, so
+    that bits/dim is exact (Kingma et al., 2016, arXiv:1606.04934; Salimans et al., 2017, arXiv:1701.05517).
+    Its mean is the exact mean of the levels.
+
+    Args:
+        data_shape: shape of one datum.
+        latent_dim: number D of latent dimensions.
+        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension where
+            the scale comes from the network).
+        scale: where s comes from: ``fixed``; one learned number ``shared`` by all pixels; one learned number
+            for each ``pixel``; or from the ``network``, for each pixel and code.
+        initial_scale: its value at the start (always, if fixed), in units of x, which goes from 0 to 1.
+        link: how it is kept positive: ``softplus`` or ``exp``.
+        min_scale: smallest scale, in units of x.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1.
+
+    Example:
+        >>> DiscretizedLogistic((3, 8, 8), 2)(torch.zeros(5, 2)).log_prob(torch.ones(5, 3, 8, 8)).shape
+        torch.Size([5])
+    """
+
+    discrete = True
+
+    def __init__(
+        self,
+        data_shape: tuple[int, ...],
+        latent_dim: int,
+        network: NetworkFactory = MLP,
+        scale: Literal["fixed", "shared", "pixel", "network"] = "shared",
+        initial_scale: float = 0.1,
+        link: Literal["softplus", "exp"] = "softplus",
+        min_scale: float = 1e-4,
+        levels: int = 256,
+    ) -> None:
+        super().__init__(data_shape, latent_dim, network, scale, initial_scale, link, min_scale)
+        self.levels = checks.integer("levels", levels, minimum=2)
+        self.support = Levels(self.levels)
+
+    def noise(self, loc: Tensor, scale: Tensor) -> TorchDistributionMixin:
+        """Return quantised logistic distributions."""
+        return QuantizedLogistic(loc, scale, self.levels)
+
+    def extra_repr(self) -> str:
+        """Show the shapes and options."""
+        return f"{super().extra_repr()}, levels={self.levels}"
+
+
+class Categorical(Likelihood):
+    r"""Learn a probability for each level of each pixel: :math:`P(x_i = v/(L-1)|z) = \mathrm{softmax}_v\,l_{iv}(z)`.
+
+    It knows nothing of the order of the levels, and can learn any distribution over them
+    (van den Oord et al., 2016, arXiv:1601.06759).
+
+    Args:
+        data_shape: shape of one datum.
+        latent_dim: number D of latent dimensions.
+        network: decoder, from D features to the logits: L times as many rows of the first dimension as the data.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1.
+
+    Example:
+        >>> Categorical((1, 8, 8), 2, levels=17)(torch.zeros(5, 2)).log_prob(torch.ones(5, 1, 8, 8)).shape
+        torch.Size([5])
+    """
+
+    discrete = True
+
+    def __init__(
+        self, data_shape: tuple[int, ...], latent_dim: int, network: NetworkFactory = MLP, levels: int = 256
+    ) -> None:
+        super().__init__(data_shape, latent_dim)
+        self.levels = checks.integer("levels", levels, minimum=2)
+        self.support = Levels(self.levels)
+        outputs = self.levels * self.data_shape[0], *self.data_shape[1:]
+        self.network = make_network(network, self.latent_dim, outputs)
+
+    def forward(self, z: Tensor) -> TorchDistributionMixin:
+        """Return p(x|z) for ``z`` of shape ``(*, D)``."""
+        dims = len(self.data_shape)
+        logits = self.network(z).unflatten(-dims, (self.levels, self.data_shape[0]))  # (*, L, *data_shape)
+        return QuantizedCategorical(logits.movedim(-dims - 1, -1)).to_event(dims)
+
+    def initialize(self, x: Tensor) -> None:
+        """Start at each pixel's histogram."""
+        # As if one more datum, of all levels equally, had been seen: a level that never occurs gets a finite logit.
+        count = x.new_full((self.levels, *self.data_shape), 1 / self.levels)
+        for batch in x.split(1000):
+            index = (batch * (self.levels - 1)).round().long()
+            count.scatter_add_(0, index, torch.ones_like(batch, dtype=count.dtype))
+        start_output(self.network, (count / (len(x) + 1)).log().flatten(0, 1))
+
+    def extra_repr(self) -> str:
+        """Show the shapes and options."""
+        return f"{super().extra_repr()}, levels={self.levels}"

@@ -13,7 +13,7 @@ PACKAGE = Path(pyrovae.__file__).parent
 FLOORS = [
     [{"checks"}],
     [{"files"}],
-    [{"networks"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}],
+    [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}],
     [{"vae"}, {"objectives", "training"}, {"evaluation"}],
     [{"runs"}, {"figures"}],

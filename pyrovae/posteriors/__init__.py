@@ -4,6 +4,20 @@ Subclass :class:`Posterior` to add one.
 """
 
 from pyrovae.posteriors.base import Posterior, PosteriorFactory
-from pyrovae.posteriors.normal import DiagonalNormal
+from pyrovae.posteriors.flow import FlowPosterior
+from pyrovae.posteriors.mixture import MixturePosterior
+from pyrovae.posteriors.normal import DiagonalNormal, FullCovarianceNormal, LowRankNormal
+from pyrovae.posteriors.point import PointPosterior
+from pyrovae.posteriors.spherical import VonMisesFisher
 
-__all__ = ["DiagonalNormal", "Posterior", "PosteriorFactory"]
+__all__ = [
+    "DiagonalNormal",
+    "FlowPosterior",
+    "FullCovarianceNormal",
+    "LowRankNormal",
+    "MixturePosterior",
+    "PointPosterior",
+    "Posterior",
+    "PosteriorFactory",
+    "VonMisesFisher",
+]

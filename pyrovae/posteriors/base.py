@@ -29,6 +29,9 @@ class Posterior(nn.Module, ABC):
     support: constraints.Constraint = constraints.real_vector
     """Where z lies; a prior that is used with the posterior must have the same."""
 
+    has_density: bool = True
+    """Whether q(z|x) can be scored at every z, and not at its own latest draws alone."""
+
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         self.data_shape = checks.shape("data_shape", data_shape)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 import pyro.distributions as dist
+import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
-from pyrovae import checks
+from pyrovae import checks, distributions
 from pyrovae.networks import MLP, NetworkFactory, Positive, make_network
 from pyrovae.posteriors.base import Posterior
 
-__all__ = ["DiagonalNormal"]
+__all__ = ["DiagonalNormal", "FullCovarianceNormal", "LowRankNormal"]
 
 
 class DiagonalNormal(Posterior):
@@ -49,3 +50,96 @@ class DiagonalNormal(Posterior):
         """Return q(z|x) for ``x`` of shape ``(*, *data_shape)``."""
         loc, raw_scale = self.network(x).chunk(2, -1)  # (*, D) each
         return dist.Normal(loc, self.positive(raw_scale)).to_event(1)
+
+
+class FullCovarianceNormal(Posterior):
+    r"""Amortize :math:`q(z|x) = \mathcal{N}(z; \mu(x), L(x) L(x)^\top)`, L a Cholesky factor.
+
+    With a full covariance it can be the exact posterior of a linear-Gaussian model, which is not diagonal
+    (Kingma & Welling, 2019, section 2.5.1, arXiv:1906.02691).
+
+    Args:
+        data_shape: shape of one datum.
+        latent_dim: number D of latent dimensions.
+        network: encoder, from ``data_shape`` to 2D + D(D - 1)/2 features.
+        link: how the diagonal of L is kept positive: ``softplus`` or ``exp``.
+        min_scale: its smallest entry, in units of z.
+
+    Example:
+        >>> FullCovarianceNormal((64,), 3)(torch.zeros(5, 64)).covariance_matrix.shape
+        torch.Size([5, 3, 3])
+    """
+
+    position: Tensor
+
+    def __init__(
+        self,
+        data_shape: tuple[int, ...],
+        latent_dim: int,
+        network: NetworkFactory = MLP,
+        link: Literal["softplus", "exp"] = "softplus",
+        min_scale: float = 1e-4,
+    ) -> None:
+        super().__init__(data_shape, latent_dim)
+        self.sizes = [latent_dim, latent_dim, latent_dim * (latent_dim - 1) // 2]
+        self.network = make_network(network, self.data_shape, sum(self.sizes))
+        self.positive = Positive(link, checks.number("min_scale", min_scale))
+        # Where in L, row by row, its diagonal lies and what is below.
+        rows, columns = torch.tril_indices(latent_dim, latent_dim, -1)
+        position = torch.cat((torch.arange(latent_dim) * (latent_dim + 1), rows * latent_dim + columns))
+        self.register_buffer("position", position, persistent=False)
+
+    def forward(self, x: Tensor) -> TorchDistributionMixin:
+        """Return q(z|x) for ``x`` of shape ``(*, *data_shape)``."""
+        loc, raw_scale, below = self.network(x).split(self.sizes, -1)
+        entries = torch.cat((self.positive(raw_scale), below), -1)
+        zeros = entries.new_zeros(*entries.shape[:-1], self.latent_dim**2)
+        flat = zeros.scatter(-1, self.position.expand_as(entries), entries)
+        scale_tril = flat.unflatten(-1, (self.latent_dim, self.latent_dim))  # (*, D, D)
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+
+class LowRankNormal(Posterior):
+    r"""Amortize :math:`q(z|x) = \mathcal{N}(z; \mu(x), W(x) W(x)^\top + \mathrm{diag}\,\sigma(x)^2)`, W of rank R.
+
+    Between a diagonal and a full covariance, at a cost linear in D (Rezende et al., 2014, arXiv:1401.4082, have
+    rank 1). It is computed in double precision, which a small :math:`\sigma` needs.
+
+    Args:
+        data_shape: shape of one datum.
+        latent_dim: number D of latent dimensions.
+        network: encoder, from ``data_shape`` to (2 + R)D features.
+        rank: number R of directions in which components vary together.
+        link: how :math:`\sigma` is kept positive: ``softplus`` or ``exp``.
+        min_scale: smallest :math:`\sigma`, in units of z.
+
+    Example:
+        >>> q = LowRankNormal((64,), 20, rank=3)(torch.zeros(5, 64))
+        >>> q.rsample().shape
+        torch.Size([5, 20])
+    """
+
+    def __init__(
+        self,
+        data_shape: tuple[int, ...],
+        latent_dim: int,
+        network: NetworkFactory = MLP,
+        rank: int = 2,
+        link: Literal["softplus", "exp"] = "softplus",
+        min_scale: float = 1e-4,
+    ) -> None:
+        super().__init__(data_shape, latent_dim)
+        self.rank = checks.integer("rank", rank)
+        self.sizes = [latent_dim, latent_dim, latent_dim * self.rank]
+        self.network = make_network(network, self.data_shape, sum(self.sizes))
+        self.positive = Positive(link, checks.number("min_scale", min_scale))
+
+    def forward(self, x: Tensor) -> TorchDistributionMixin:
+        """Return q(z|x) for ``x`` of shape ``(*, *data_shape)``."""
+        loc, raw_scale, factor = self.network(x).split(self.sizes, -1)
+        factor = factor.unflatten(-1, (self.latent_dim, self.rank))  # (*, D, R)
+        return distributions.LowRankMultivariateNormal(loc, factor, self.positive(raw_scale))
+
+    def extra_repr(self) -> str:
+        """Show the shapes and options."""
+        return f"{super().extra_repr()}, rank={self.rank}"

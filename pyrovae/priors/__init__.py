@@ -1,6 +1,19 @@
 """Priors p(z): nothing in, a distribution over ``(D,)`` out. Subclass :class:`Prior` to add one."""
 
 from pyrovae.priors.base import Prior, PriorFactory
-from pyrovae.priors.normal import StandardNormal
+from pyrovae.priors.flow import FlowPrior
+from pyrovae.priors.mixture import GaussianMixture
+from pyrovae.priors.normal import LearnedNormal, StandardNormal
+from pyrovae.priors.spherical import SphericalUniform
+from pyrovae.priors.vamp import VampPrior
 
-__all__ = ["Prior", "PriorFactory", "StandardNormal"]
+__all__ = [
+    "FlowPrior",
+    "GaussianMixture",
+    "LearnedNormal",
+    "Prior",
+    "PriorFactory",
+    "SphericalUniform",
+    "StandardNormal",
+    "VampPrior",
+]

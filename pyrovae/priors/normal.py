@@ -5,11 +5,12 @@ from __future__ import annotations
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor
+from torch import Tensor, nn
 
+from pyrovae.networks import Positive
 from pyrovae.priors.base import Prior
 
-__all__ = ["StandardNormal"]
+__all__ = ["LearnedNormal", "StandardNormal"]
 
 
 class StandardNormal(Prior):
@@ -34,3 +35,33 @@ class StandardNormal(Prior):
     def forward(self) -> TorchDistributionMixin:
         """Return the standard normal over ``(D,)``."""
         return dist.Normal(self.loc, self.scale).to_event(1)
+
+
+class LearnedNormal(Prior):
+    r"""Learn mean and scale of :math:`p(z) = \mathcal{N}(z; \mu, \mathrm{diag}\,\sigma^2)`, from 0 and 1 on.
+
+    Args:
+        latent_dim: number D of latent dimensions.
+
+    Example:
+        >>> prior = LearnedNormal(2)
+        >>> prior.start_at(torch.tensor([[1.0, 4.0], [3.0, 8.0]]))
+        >>> prior().mean.tolist(), prior().stddev.tolist()
+        ([2.0, 6.0], [1.0, 2.0])
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim)
+        self.positive = Positive()
+        self.loc = nn.Parameter(torch.zeros(self.latent_dim))
+        self.raw_scale = nn.Parameter(self.positive.inverse(torch.ones(self.latent_dim)))
+
+    def forward(self) -> TorchDistributionMixin:
+        """Return the normal over ``(D,)``."""
+        return dist.Normal(self.loc, self.positive(self.raw_scale)).to_event(1)
+
+    @torch.no_grad()
+    def start_at(self, z: Tensor) -> None:
+        """Start at the moments of the codes ``z``, ``(N, D)``."""
+        self.loc.copy_(z.mean(0))
+        self.raw_scale.copy_(self.positive.inverse(z.std(0, correction=0).clamp(min=2 * self.positive.minimum)))

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch.distributions import constraints
 
-__all__ = ["InputError", "choice", "class_of", "integer", "number", "reason", "seed", "set_name", "shape"]
+__all__ = [
+    "InputError",
+    "choice",
+    "class_of",
+    "instance",
+    "integer",
+    "integers",
+    "make",
+    "number",
+    "reason",
+    "said",
+    "same_set",
+    "seed",
+    "set_name",
+    "shape",
+]
+
+T = TypeVar("T")
+
+
+# Sentences of torch's and Pyro's that quote whole tensors, and what they come to.
+_PYRO_SAYS = [
+    (r"^Error while computing \w+ at site ('.*?'): ?", r"at site \1, "),
+    (
+        r"Expected value argument \(.*?\) to be within the support \((.*?)\) of the distribution (\w+)\(.*",
+        r"values must lie in \1, the support of \2",
+    ),
+    (
+        r"Expected parameter (\w+) \(.*?\) of distribution (\w+)\(.*?\) to satisfy the constraint (.*?), but found .*",
+        r"parameter \1 of \2 must satisfy \3",
+    ),
+]
 
 
 class InputError(ValueError):
@@ -32,6 +64,17 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
     return value
 
 
+def integers(name: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
+    """Return ``values`` as a tuple if they are a sequence of integers of at least ``minimum``, be it an empty one.
+
+    Raises:
+        InputError: otherwise.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise InputError(f"{name} must be a sequence of integers, such as (200, 200), but {values!r} was given")
+    return tuple(integer(name, value, minimum) for value in values)
+
+
 def number(
     name: str, value: Any, minimum: float = 0.0, maximum: float = math.inf, *, open_below: bool = False
 ) -> float:
@@ -45,9 +88,10 @@ def number(
     """
     valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not valid or not (minimum < value if open_below else minimum <= value) or value > maximum:
-        relation = "above" if open_below else "of at least"
-        bound = "" if maximum == math.inf else f" and at most {maximum:g}"
-        raise InputError(f"{name} must be a finite number {relation} {minimum:g}{bound}, but {value!r} was given")
+        bounds = [] if minimum == -math.inf else [f"{'above' if open_below else 'of at least'} {minimum:g}"]
+        bounds += [] if maximum == math.inf else [f"at most {maximum:g}"]
+        accepted = " ".join(("a finite number", " and ".join(bounds))).rstrip()
+        raise InputError(f"{name} must be {accepted}, but {value!r} was given")
     return float(value)
 
 
@@ -104,10 +148,24 @@ def reason(error: BaseException) -> str:
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     if problem and mark:  # YAML's, whose message quotes the file over several lines
         return f"{problem} (line {mark.line + 1})"
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).partition("Trace Shapes:")[0].split()) or type(error).__name__  # what Pyro appends
+    for pattern, words in _PYRO_SAYS:
+        text = re.sub(pattern, words, text)
     if isinstance(error, KeyError):
         return f"it lacks {text}"
     return re.split(r"\.\s+(?=[A-Z])", text)[0].rstrip(".: ")[:300]
+
+
+def said(error: BaseException) -> InputError | None:
+    """Return the last :class:`InputError` among an error and its causes that says its own sentence.
+
+    Pyro makes other errors of those that are raised while it traces a program, and appends shapes to the sentence.
+    """
+    while not isinstance(error, InputError) or "Trace Shapes:" in str(error):
+        if error.__cause__ is None:
+            return None
+        error = error.__cause__
+    return error
 
 
 def set_name(constraint: constraints.Constraint) -> str:
@@ -123,6 +181,84 @@ def set_name(constraint: constraints.Constraint) -> str:
     if isinstance(constraint, constraints.interval):
         return f"[{constraint.lower_bound:g}, {constraint.upper_bound:g}]"
     return str(constraint).removesuffix("()")
+
+
+def instance(name: str, value: T, base: type) -> T:
+    """Return ``value`` if it is a ``base``.
+
+    Raises:
+        InputError: otherwise, such as for the class itself.
+    """
+    if not isinstance(value, base):
+        given = f"the class {value.__name__}" if isinstance(value, type) else _a(type(value))
+        raise InputError(f"{name} must be {_a(base)}, but {given} was given")
+    return value
+
+
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+
+
+def make(name: str, factory: Callable[..., T], base: type, *arguments: Any, like: str) -> T:
+    """Make a component by its factory, a class as a rule, or say why it is no factory of such.
+
+    Args:
+        name: of the argument that the factory was given for.
+        factory: called with ``arguments``.
+        base: class of what it must make.
+        like: name of a factory that would be accepted.
+
+    Raises:
+        InputError: if it cannot be called so, or makes something else.
+
+    Example:
+        >>> make("network", torch.nn.Linear, torch.nn.Module, 3, 4, like="MLP")
+        Linear(in_features=3, out_features=4, bias=True)
+        >>> make("network", torch.nn.Linear(3, 4), torch.nn.Module, 3, 4, like="MLP")
+        Traceback (most recent call last):
+        ...
+        pyrovae.checks.InputError: network must be a class that makes a Module of 3 and 4, such as MLP, but ...
+    """
+    kind = class_of(factory)
+    given = _a(type(factory)) if kind is None else kind.__name__
+    of = " of " + " and ".join(map(str, arguments)) if arguments else ""
+    refusal = f"{name} must be a class that makes {_a(base)}{of}, such as {like}, but {given} was given"
+    if kind is not None and inspect.isabstract(kind):
+        raise InputError(f"{refusal}, which is abstract")
+    if not callable(factory) or isinstance(factory, base):
+        raise InputError(refusal)
+    called: Any = factory
+    given_ahead: tuple[Any, ...] = ()
+    options: dict[str, Any] = {}
+    if isinstance(factory, partial):
+        called, options = kind or factory.func, factory.keywords
+        given_ahead = () if kind in factory.args else factory.args  # jsonargparse's begin with the class itself
+    try:
+        inspect.signature(called).bind(*given_ahead, *arguments, **options)
+    except TypeError as error:
+        raise InputError(f"{refusal} ({reason(error)})") from error
+    except ValueError:  # something callable that Python knows nothing about
+        pass
+    try:
+        made = factory(*arguments)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{name} {given} cannot be made: {reason(error)}") from error
+    if not isinstance(made, base):
+        raise InputError(f"{refusal}, which makes {_a(type(made))}")
+    return made
+
+
+def same_set(first: constraints.Constraint, second: constraints.Constraint) -> bool:
+    """Tell whether two constraints describe one set; each may be an object of its own.
+
+    Example:
+        >>> from torch.distributions import constraints
+        >>> same_set(constraints.real_vector, constraints.independent(constraints.real, 1))
+        True
+    """
+    return first is second or (type(first) is type(second) and set_name(first) == set_name(second))
 
 
 def class_of(factory: Any) -> type | None:

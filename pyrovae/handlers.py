@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CellType, FunctionType, MethodType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER, StateDict
 from pyro.poutine.messenger import Messenger
@@ -18,10 +20,34 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["InDataPlate", "Program", "Temper", "forked_rng", "in_data_plate", "mode", "modules_of", "private_modules"]
+__all__ = [
+    "Arguments",
+    "Batch",
+    "InDataPlate",
+    "Program",
+    "Temper",
+    "arguments_of",
+    "forked_rng",
+    "in_data_plate",
+    "in_one_sentence",
+    "is_point",
+    "mode",
+    "modules_of",
+    "private_modules",
+    "uses_labels",
+]
 
-Program: TypeAlias = Callable[[Tensor], Any]
-"""A model or a guide: called with ``x`` of shape ``(B, *data_shape)``, it makes Pyro sample sites."""
+Program: TypeAlias = Callable[..., Any]
+"""A model or a guide: called with ``x`` of shape ``(B, *data_shape)``, it makes Pyro sample sites.
+
+One that has a second argument is called with the labels too, int64 of shape ``(B,)``.
+"""
+
+Arguments: TypeAlias = tuple[Tensor, ...]
+"""What a program is called with: ``(x,)`` or ``(x, y)``, the B data of a batch along the first dimension of each."""
+
+Batch: TypeAlias = Tensor | Arguments
+"""Data as users give them: x alone, or the tuple ``(x, y)``."""
 
 
 class InDataPlate(Messenger):
@@ -85,11 +111,97 @@ class Temper(Messenger):
 def in_data_plate(program: Program) -> Program:
     """Check every run of ``program`` with :class:`InDataPlate`."""
 
-    def checked(x: Tensor) -> Any:
+    def checked(x: Tensor, *others: Tensor) -> Any:
         with InDataPlate(len(x)):
-            return program(x)
+            return program(x, *others)
 
     return checked
+
+
+def arguments_of(batch: Batch, *programs: Program) -> Arguments:
+    """Return what programs are called with, as a tuple.
+
+    Args:
+        batch: x or (x, y).
+        programs: that are to be called with it.
+
+    Raises:
+        ValueError: if the parts are no tensors, do not hold as many data each, or a program takes more or fewer.
+    """
+    arguments = batch if isinstance(batch, tuple) else (batch,)
+    for name, part in zip("xy", arguments, strict=False):
+        if not isinstance(part, Tensor) or part.dim() == 0:
+            raise checks.InputError(f"{name} must be a tensor of data, but a {type(part).__name__} was given")
+    for program in programs:
+        if not callable(program):
+            raise checks.InputError(f"model and guide must be functions of x, but {program!r} was given")
+        try:
+            inspect.signature(program).bind(*arguments)
+        except TypeError as error:
+            wanted = {
+                ("always", 1): "y must be given too, as in (x, y), for the program needs labels, but x alone was given",
+                ("no", 2): "y must be left out, for the program takes no labels, but (x, y) was given",
+            }.get((uses_labels(program), len(arguments)))
+            raise checks.InputError(
+                wanted or f"model and guide must be functions of x, or of x and labels y: {checks.reason(error)}"
+            ) from error
+        except ValueError:  # something callable that Python knows nothing about
+            pass
+    counts = [len(part) for part in arguments]
+    if len(set(counts)) > 1:
+        raise checks.InputError(f"x and y must hold as many data each, but hold {counts[0]} and {counts[1]}")
+    return arguments
+
+
+@contextmanager
+def in_one_sentence(x: Tensor) -> Iterator[None]:
+    """Say in one sentence what the run of a program stumbles over, where Pyro would report every shape.
+
+    Args:
+        x: what the program is called with, ``(B, *data_shape)``.
+
+    Raises:
+        ValueError: with the sentence.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, IndexError) as error:
+        sentence = checks.said(error)
+        if sentence is error:
+            raise
+        shape = tuple(x.shape[1:])
+        raise checks.InputError(
+            str(sentence or f"the program cannot be run on data of shape {shape}: {checks.reason(error)}")
+        ) from error
+
+
+def is_point(fn: Any) -> bool:
+    """Tell whether a distribution is a point, which has no density.
+
+    Example:
+        >>> is_point(pyro.distributions.Delta(torch.zeros(3)).to_event(1))
+        True
+    """
+    while isinstance(fn, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
+
+
+def uses_labels(program: Program) -> Literal["no", "where known", "always"]:
+    """Tell by its signature whether a program takes labels: not, as an argument with a default, or as one without.
+
+    Example:
+        >>> uses_labels(lambda x: None), uses_labels(lambda x, y: None), uses_labels(lambda x, y=None: None)
+        ('no', 'always', 'where known')
+    """
+    try:
+        parameters = list(inspect.signature(program).parameters.values())
+    except (TypeError, ValueError):  # something callable that Python knows nothing about
+        return "no"
+    parameters = [part for part in parameters if part.kind in (part.POSITIONAL_ONLY, part.POSITIONAL_OR_KEYWORD)]
+    if len(parameters) < 2:
+        return "no"
+    return "always" if parameters[1].default is inspect.Parameter.empty else "where known"
 
 
 def modules_of(*programs: Program) -> list[nn.Module]:

@@ -12,7 +12,17 @@ import torch.nn.functional as F
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
-from pyrovae import MLP, VAE, Bernoulli, DiagonalNormal, Gaussian, NonFiniteLoss, StandardNormal
+from pyrovae import (
+    MLP,
+    VAE,
+    Bernoulli,
+    DiagonalNormal,
+    Gaussian,
+    NonFiniteLoss,
+    SemiSupervisedVAE,
+    StandardNormal,
+    TraceEnum_ELBO,
+)
 from pyrovae.handlers import Temper, private_modules
 from pyrovae.objectives import Step, measure
 
@@ -60,7 +70,7 @@ def test_the_sampled_kl_has_the_closed_form_as_its_mean(x):
     vae = make_vae()
     q = vae.posterior(x).base_dist
     closed = 0.5 * (q.loc**2 + q.scale**2 - 1 - 2 * q.scale.log()).sum().item()
-    kls = torch.stack([measure(Trace_ELBO(), vae.model, vae.guide, x)[1] for _ in range(400)])
+    kls = torch.stack([measure(vae.model, vae.guide, x)[1] for _ in range(400)])
     assert kls.mean().item() == pytest.approx(closed, abs=4 * kls.std().item() / 20)
 
 
@@ -115,7 +125,7 @@ def test_beta_changes_between_replays(x):
         torch.manual_seed(3)
         losses.setdefault(value, []).append(step.loss_and_grads(model, guide, x))
     torch.manual_seed(3)
-    reconstruction, kl = measure(Trace_ELBO(), vae.model, vae.guide, x).tolist()
+    reconstruction, kl = measure(vae.model, vae.guide, x).tolist()
     assert step.compile == "graph"
     for value, found in losses.items():
         assert found == pytest.approx([value * kl - reconstruction] * len(found), rel=1e-4)
@@ -128,7 +138,7 @@ def test_reconstruction_and_kl_are_untempered(x):
     torch.manual_seed(3)
     step.loss_and_grads(Temper(beta)(vae.model), Temper(beta)(vae.guide), x)
     torch.manual_seed(3)
-    torch.testing.assert_close(step.totals, measure(Trace_ELBO(), vae.model, vae.guide, x))
+    torch.testing.assert_close(step.totals, measure(vae.model, vae.guide, x))
 
 
 def test_a_program_with_state_in_python_is_not_recorded(x):
@@ -184,7 +194,7 @@ def test_a_mask_counts_in_the_figures_too(x):
     mask = torch.arange(B) < 3
     model, guide = pyro.poutine.mask(vae.model, mask), pyro.poutine.mask(vae.guide, mask)
     torch.manual_seed(3)
-    reconstruction, kl = measure(Trace_ELBO(), model, guide, x).tolist()
+    reconstruction, kl = measure(model, guide, x).tolist()
     torch.manual_seed(3)
     assert reconstruction - kl == pytest.approx(-Trace_ELBO().loss(model, guide, x), rel=1e-5)
 
@@ -253,3 +263,58 @@ def test_a_loss_that_is_not_finite_names_its_site(x):
             step.loss_and_grads(vae.model, vae.guide, x)
         with torch.no_grad():
             weight.copy_(kept)
+
+
+@pytest.mark.parametrize("compile", ["off", "graph"])
+def test_weight_decay_is_the_gradient_of_a_penalty_on_each_datum(x, compile):
+    decaying = partial(MLP, hidden_features=(16,), weight_decay=0.25)
+    vae = VAE(StandardNormal(D), Bernoulli(SHAPE, D, decaying), DiagonalNormal(SHAPE, D, small))
+    plain = gradients(Step(Trace_ELBO(), compile, [vae]), vae, x, 4)
+    for module in vae.modules():
+        if getattr(module, "weight_decay", 0.0):
+            module.weight_decay = 0.0
+    without = gradients(Step(Trace_ELBO(), compile, [vae]), vae, x, 4)
+    for (loss, grads), (same_loss, bare) in zip(plain, without, strict=True):
+        assert loss == same_loss  # it is part of the gradients only
+        for (name, p), grad, other in zip(vae.named_parameters(), grads, bare, strict=True):
+            decayed = "likelihood" in name and p.dim() > 1
+            expected = B * 0.25 * p.detach() if decayed else torch.zeros_like(p)
+            torch.testing.assert_close(grad - other, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_enumerated_step_is_recorded_and_repeats_pyros(x):
+    program = SemiSupervisedVAE(
+        SHAPE,
+        D,
+        3,
+        likelihood=partial(Bernoulli, network=small),
+        posterior=partial(DiagonalNormal, network=small),
+        classifier=small,
+    )
+    found = []
+    for compile in ("off", "graph"):
+        step = Step(TraceEnum_ELBO(max_plate_nesting=1), compile, [program])
+        found.append(gradients(step, program, x, 5))
+        assert step.compile == compile
+        assert step.totals.isfinite().all()
+    for (loss, grads), (recorded_loss, recorded) in zip(*found, strict=True):
+        assert recorded_loss == pytest.approx(loss, rel=1e-5)
+        assert all(torch.equal(a, b) for a, b in zip(grads, recorded, strict=True))
+
+
+def test_terms_of_an_enumerated_site_are_their_mean_over_its_values(x):
+    """Enumerating y exactly gives the mean of what sampling it gives."""
+    program = SemiSupervisedVAE(
+        SHAPE,
+        D,
+        3,
+        likelihood=partial(Bernoulli, network=small),
+        posterior=partial(DiagonalNormal, network=small),
+        classifier=small,
+    )
+    enumerated = Step(TraceEnum_ELBO(max_plate_nesting=1), "off")
+    for _ in range(300):
+        enumerated.loss_and_grads(program.model, program.guide, x)
+    sampled = torch.stack([measure(program.model, program.guide, x) for _ in range(600)])
+    error = sampled.std(0) / 600**0.5
+    assert ((enumerated.totals / 300 - sampled.mean(0)).abs() < 6 * error + 1e-3).all()

@@ -1,8 +1,34 @@
 """What a training step computes: a Pyro ELBO, its terms and its gradients, recorded once and replayed."""
 
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 
+from pyrovae.objectives.base import Objective, Weights
+from pyrovae.objectives.bounds import CIWAE, IWAE, MIWAE, Renyi
+from pyrovae.objectives.estimators import PIWAE, RWS, STL, DReG
+from pyrovae.objectives.regularized import MMD, BetaTCVAE, FreeBits
 from pyrovae.objectives.step import Compile, ObjectiveFactory, Step
 from pyrovae.objectives.terms import NonFiniteLoss, measure
 
-__all__ = ["Compile", "NonFiniteLoss", "ObjectiveFactory", "Step", "TraceMeanField_ELBO", "Trace_ELBO", "measure"]
+__all__ = [
+    "CIWAE",
+    "IWAE",
+    "MIWAE",
+    "MMD",
+    "PIWAE",
+    "RWS",
+    "STL",
+    "BetaTCVAE",
+    "Compile",
+    "DReG",
+    "FreeBits",
+    "NonFiniteLoss",
+    "Objective",
+    "ObjectiveFactory",
+    "Renyi",
+    "Step",
+    "TraceEnum_ELBO",
+    "TraceMeanField_ELBO",
+    "Trace_ELBO",
+    "Weights",
+    "measure",
+]

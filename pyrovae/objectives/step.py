@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import ELBO, JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO
+from pyro.infer import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    TraceEnum_ELBO,
+)
+from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
-from pyrovae.handlers import Program, forked_rng
+from pyrovae.handlers import Arguments, Program, forked_rng
+from pyrovae.objectives.base import Objective
 from pyrovae.objectives.terms import NonFiniteLoss, blame, terms_of, traces_of
 
 __all__ = ["Compile", "ObjectiveFactory", "Step"]
@@ -39,7 +48,9 @@ class Step:
         elbo: any of Pyro's ELBOs.
         compile: ``graph`` to record, ``off`` to run Pyro at every step.
         modules: the programs' modules; if a step changes their buffers (as batch normalisation does), which a
-            recording would not, it is not recorded.
+            recording would not, it is not recorded. A network's attribute ``weight_decay`` is an L2 penalty,
+            weight_decay / 2 times the squared norm of its weights for each datum, in nats; it is added to the
+            gradients, not to the loss.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -58,36 +69,53 @@ class Step:
         self.elbo = elbo
         self.modules = modules
         self.compile = checks.choice("compile", compile, ("off", "graph"))
+        checks.integer("num_particles of the objective", elbo.num_particles)
+        nesting = elbo.max_plate_nesting
+        if not isinstance(nesting, int | float) or not nesting >= 1:
+            raise checks.InputError(
+                f"max_plate_nesting of the objective must be at least 1, the data's plate, but {nesting!r} was given"
+            )
+        if isinstance(elbo, TraceEnum_ELBO) and nesting == math.inf:  # the data's plate, and that of the particles
+            nesting = 1 + (elbo.vectorize_particles and elbo.num_particles > 1)
+        elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # a command line gives a float
         self.totals = torch.zeros(2)  # reconstruction and KL, nats
         self._seen: set[tuple[Any, ...]] = set()
         self._graphs: dict[tuple[Any, ...], tuple[GraphModule, list[str]]] = {}
         self._unchecked: set[tuple[Any, ...]] = set()
+        self._decays = _decays_of(modules)
 
     def recheck(self) -> None:
         """Compare each recording with Pyro once more, at its next step."""
         self._unchecked = set(self._graphs)
 
-    def loss(self, model: Program, guide: Program, x: Tensor) -> float:
-        """Return the loss on ``x``, of shape ``(B, *data_shape)``, in nats."""
-        return float(self.elbo.loss(model, guide, x))
+    def loss(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Return the loss on a batch in nats; ``arguments`` are x, of shape ``(B, *data_shape)``, and labels if any."""
+        return float(self.elbo.loss(model, guide, *arguments))
 
-    def loss_and_grads(self, model: Program, guide: Program, x: Tensor) -> float:
-        """Return the loss on ``x`` in nats and leave its gradients in the parameters.
+    def loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Return the loss on a batch in nats and leave its gradients, with weight decay, in the parameters.
 
         Raises:
             FloatingPointError: if the loss is not finite, before anything is updated.
         """
-        key = (x.shape, x.dtype, x.device)
+        loss = self._loss_and_grads(model, guide, *arguments)
+        for weight, decay in self._decays:
+            if weight.grad is not None:  # the penalty is a datum's, the loss is the batch's
+                weight.grad.add_(weight.detach(), alpha=decay * len(arguments[0]))
+        return loss
+
+    def _loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        key = tuple((part.shape, part.dtype, part.device) for part in arguments)
         if key not in self._seen:
             self._seen.add(key)
             before = [(buffer, buffer.clone()) for buffer in self._buffers()]
             noise = torch.get_rng_state()
             try:
                 with pyro.validation_enabled(True):
-                    loss = self._by_pyro(model, guide, x)
+                    loss = self._by_pyro(model, guide, *arguments)
             except ValueError:
                 torch.set_rng_state(noise)
-                self._by_pyro(model, guide, x)  # if it is the weights that are not finite, this names the site
+                self._by_pyro(model, guide, *arguments)  # if it is the weights that are not finite, this names the site
                 raise
             after = self._buffers()
             same = [a is b and torch.equal(b, held) for a, (b, held) in zip(after, before, strict=False)]
@@ -96,53 +124,55 @@ class Step:
             return loss
         if self.compile == "graph" and key not in self._graphs:
             # It is tried on the next batch: one that holds this batch's values instead of reading them is found out.
-            self._record(key, model, guide, x)
-            return self._by_pyro(model, guide, x)
+            self._record(key, model, guide, *arguments)
+            return self._by_pyro(model, guide, *arguments)
         if self.compile == "graph" and key in self._unchecked:
-            self._compare(key, model, guide, x)
-        return self._by_graph(key, model, guide, x) if self.compile == "graph" else self._by_pyro(model, guide, x)
+            self._compare(key, model, guide, *arguments)
+        return (
+            self._by_graph(key, model, guide, *arguments)
+            if self.compile == "graph"
+            else self._by_pyro(model, guide, *arguments)
+        )
 
     def _buffers(self) -> list[Tensor]:
         return [buffer for module in self.modules for buffer in module.buffers()]
 
-    def _by_pyro(self, model: Program, guide: Program, x: Tensor) -> float:
+    def _by_pyro(self, model: Program, guide: Program, *arguments: Tensor) -> float:
         with traces_of(self.elbo) as traces:
-            loss = float(self.elbo.loss_and_grads(model, guide, x))
+            loss = float(self.elbo.loss_and_grads(model, guide, *arguments))
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"{loss} at {blame(traces)}")
-        self.totals = self.totals.to(x.device) + terms_of(traces, self.elbo.num_particles)
+        self.totals = self.totals.to(arguments[0].device) + terms_of(traces, self.elbo.num_particles)
         return loss
 
-    def _by_graph(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> float:
+    def _by_graph(self, key: tuple[Any, ...], model: Program, guide: Program, *arguments: Tensor) -> float:
         graph, names = self._graphs[key]
         noise = torch.get_rng_state()
         with torch.no_grad():
-            loss, terms, *grads = graph(x)
+            loss, terms, *grads = graph(*arguments)
         value = loss.item()
         if not math.isfinite(value):
             torch.set_rng_state(noise)
             with traces_of(self.elbo) as traces, torch.no_grad():
-                self.elbo.loss(model, guide, x)
+                self.elbo.loss(model, guide, *arguments)
             raise NonFiniteLoss(f"{value} at {blame(traces)}")
         for name, grad in zip(names, grads, strict=True):
             param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
             param.grad = grad if param.grad is None else param.grad + grad
-        self.totals = self.totals.to(x.device) + terms
+        self.totals = self.totals.to(arguments[0].device) + terms
         return float(value)
 
-    def _record(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> None:
+    def _record(self, key: tuple[Any, ...], model: Program, guide: Program, *arguments: Tensor) -> None:
         names: list[str] = []
 
-        def step(x: Tensor) -> tuple[Tensor, ...]:
-            loss = torch.zeros((), device=x.device)
+        def step(*arguments: Tensor) -> tuple[Tensor, ...]:
+            loss = torch.zeros((), device=arguments[0].device)
             total: dict[str, Tensor] = {}
             with poutine.trace(param_only=True) as capture, traces_of(self.elbo) as traces:
-                for pair in self.elbo._get_traces(model, guide, (x,), {}):
-                    particle = self.elbo._differentiable_loss_particle(*pair)
-                    loss = loss + particle[0] / self.elbo.num_particles
+                for value, surrogate in self._particles(model, guide, arguments):
+                    loss = loss + value
                     params = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
                     # Particle by particle, as Pyro does, so that the sums round alike.
-                    surrogate = particle[1] / self.elbo.num_particles
                     grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
                     for name, grad in zip(params, grads, strict=True):
                         if grad is not None:
@@ -152,8 +182,8 @@ class Step:
 
         try:
             # Validation asks for the truth of tensors, which a recording does not have.
-            with forked_rng(x.device), pyro.validation_enabled(False), _ItemsStayTensors():
-                graph = make_fx(step)(x)
+            with forked_rng(arguments[0].device), pyro.validation_enabled(False), _ItemsStayTensors():
+                graph = make_fx(step)(*arguments)
             _simplify(graph)
         except Exception as error:
             self._give_up(f"the step cannot be recorded ({str(error).splitlines()[0] if str(error) else type(error)})")
@@ -161,7 +191,20 @@ class Step:
         self._graphs[key] = graph, names
         self._unchecked.add(key)
 
-    def _compare(self, key: tuple[Any, ...], model: Program, guide: Program, x: Tensor) -> None:
+    def _particles(self, model: Program, guide: Program, arguments: Arguments) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield value and surrogate of each term of the loss, as the ELBO itself differentiates them."""
+        if isinstance(self.elbo, Objective):
+            yield self.elbo.losses(model, guide, arguments)
+            return
+        for pair in self.elbo._get_traces(model, guide, arguments, {}):
+            if isinstance(self.elbo, TraceEnum_ELBO):
+                with _MasksAreFull():
+                    value = surrogate = -_compute_dice_elbo(*pair)
+            else:
+                value, surrogate = self.elbo._differentiable_loss_particle(*pair)
+            yield value / self.elbo.num_particles, surrogate / self.elbo.num_particles
+
+    def _compare(self, key: tuple[Any, ...], model: Program, guide: Program, *arguments: Tensor) -> None:
         self._unchecked.discard(key)
         totals = self.totals
         params = {name: pyro.param(name).unconstrained() for name in self._graphs[key][1]}
@@ -170,8 +213,8 @@ class Step:
         for run in (self._by_pyro, lambda *args: self._by_graph(key, *args)):
             for param in params.values():
                 param.grad = None
-            with forked_rng(x.device):
-                loss = run(model, guide, x)
+            with forked_rng(arguments[0].device):
+                loss = run(model, guide, *arguments)
             results.append((loss, {name: param.grad for name, param in params.items()}))
         self.totals = totals
         for name, param in params.items():
@@ -189,12 +232,32 @@ class Step:
         warnings.warn(f"{reason}; training goes on through Pyro, without recording", stacklevel=2)
 
 
+def _decays_of(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
+    """Pair each weight (biases are none) with the ``weight_decay`` of its network, where that has any."""
+    decays: dict[Tensor, float] = {}
+    for owner in modules:
+        for module in owner.modules():  # the outer ones come first, so that the innermost decides
+            decay = getattr(module, "weight_decay", 0.0)
+            if isinstance(decay, float) and decay > 0:
+                decays |= {weight: decay for weight in module.parameters() if weight.dim() > 1}
+    return list(decays.items())
+
+
 class _ItemsStayTensors(TorchFunctionMode):
     """Let ``Tensor.item`` return the detached tensor: Pyro asks for losses as numbers, a graph has none."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.item:
             return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+class _MasksAreFull(TorchFunctionMode):
+    """Let every tensor be true: Pyro asks whether all enumerated values have some probability, to skip the others."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__bool__:
+            return True
         return func(*args, **(kwargs or {}))
 
 

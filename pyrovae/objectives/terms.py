@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions.util import scale_and_mask
-from pyro.infer import ELBO
+from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -25,14 +26,13 @@ class NonFiniteLoss(FloatingPointError):
     """Say which sample site made the loss NaN or infinite."""
 
 
-def measure(elbo: ELBO, model: Program, guide: Program, x: Tensor) -> Tensor:
-    r"""Estimate the bound and its two terms on a batch, without gradients.
+def measure(model: Program, guide: Program, *arguments: Tensor) -> Tensor:
+    r"""Estimate the ELBO's two terms on a batch from one sample of each datum, without gradients.
 
     Args:
-        elbo: any of Pyro's trace ELBOs.
         model: the program of p(x, z).
         guide: the program of q(z|x).
-        x: a batch, ``(B, *data_shape)``.
+        arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
 
     Returns:
         ``(reconstruction, kl)``, shape ``(2,)``: :math:`\sum_i \mathrm{E}_q \log p(x_i|z)` and
@@ -43,12 +43,13 @@ def measure(elbo: ELBO, model: Program, guide: Program, x: Tensor) -> Tensor:
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> measure(Trace_ELBO(), vae.model, vae.guide, torch.ones(3, 4)).shape
+        >>> measure(vae.model, vae.guide, torch.ones(3, 4)).shape
         torch.Size([2])
     """
+    elbo = Trace_ELBO()
     with torch.no_grad(), traces_of(elbo) as traces:
-        elbo.loss(model, guide, x)
-        terms = terms_of(traces, elbo.num_particles)
+        elbo.loss(model, guide, *arguments)
+        terms = terms_of(traces, 1)
     if not bool(terms.isfinite().all()):
         reconstruction, kl = terms.tolist()
         raise NonFiniteLoss(f"{kl - reconstruction} at {blame(traces)}")
@@ -73,17 +74,24 @@ def traces_of(elbo: ELBO) -> Iterator[Traces]:
 
 
 def terms_of(traces: Traces, num_particles: int) -> Tensor:
-    """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``."""
+    """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``.
+
+    Values that the guide enumerates count by their probability; factors that are no distribution do not count.
+    """
     with torch.no_grad():
         reconstruction = kl = torch.zeros(())
         for model_trace, guide_trace in traces:
+            share = torch.ones(())
+            for site in guide_trace.nodes.values():
+                if site["type"] == "sample" and site["infer"].get("_enumerate_dim") is not None:
+                    share = share * site["unscaled_log_prob"].exp()
             for name, site in model_trace.nodes.items():
-                if site["type"] != "sample":
+                if site["type"] != "sample" or isinstance(site["fn"], dist.Unit):
                     continue
                 if site["is_observed"]:
-                    reconstruction = reconstruction + _log_prob(site)
+                    reconstruction = reconstruction + _log_prob(site, share)
                 elif name in guide_trace.nodes:
-                    kl = kl + _log_prob(guide_trace.nodes[name]) - _log_prob(site)
+                    kl = kl + _log_prob(guide_trace.nodes[name], share) - _log_prob(site, share)
                 else:
                     raise checks.InputError(
                         f"guide must sample every latent site of the model, but does not sample {name!r}"
@@ -91,8 +99,9 @@ def terms_of(traces: Traces, num_particles: int) -> Tensor:
         return torch.stack((reconstruction, kl)) / num_particles
 
 
-def _log_prob(site: dict[str, Any]) -> Tensor:
-    return scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]).sum()
+def _log_prob(site: dict[str, Any], share: Tensor) -> Tensor:
+    log_prob = scale_and_mask(site["unscaled_log_prob"], mask=site["mask"])
+    return (log_prob * share).sum() if share.dim() else log_prob.sum()
 
 
 def blame(traces: Traces) -> str:

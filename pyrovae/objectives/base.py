@@ -1,0 +1,155 @@
+"""What pyrovae's own objectives share: a loss of many samples of each datum, and what to differentiate for it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine import Trace
+from pyro.util import check_if_enumerated
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.handlers import Arguments, Program
+
+__all__ = ["Objective", "Weights", "latent_sites", "log_prob_of", "weights_of"]
+
+
+class Objective(ELBO):
+    """Hold what pyrovae's own objectives share; a subclass defines ``losses``.
+
+    All K samples of all B data of a batch are drawn and weighed in one run of the programs, in a plate of samples to
+    the left of the data plate.
+
+    Args:
+        num_particles: number K of samples of each datum.
+        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+    """
+
+    needs_rsample: bool = True
+    """Whether gradients flow through the samples, which then must be reparametrised."""
+
+    def __init__(self, num_particles: int = 1, vectorize_particles: bool = True) -> None:
+        checks.integer("num_particles", num_particles)
+        in_one = vectorize_particles and num_particles > 1
+        super().__init__(num_particles=num_particles, vectorize_particles=in_one, max_plate_nesting=2 if in_one else 1)
+
+    @abstractmethod
+    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+        """Return the loss on a batch in nats, and a scalar whose gradient the parameters follow.
+
+        Args:
+            model: the program of p(x, z).
+            guide: the program of q(z|x).
+            arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
+        """
+
+    def loss(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Return the loss on a batch, in nats."""
+        with torch.no_grad():
+            return float(self.losses(model, guide, arguments)[0].detach())
+
+    def differentiable_loss(self, model: Program, guide: Program, *arguments: Tensor) -> Tensor:
+        """Return the scalar that is differentiated; its value need not be that of the loss."""
+        return self.losses(model, guide, arguments)[1]
+
+    def loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Return the loss on a batch, in nats, and leave its gradients in the parameters."""
+        loss, surrogate = self.losses(model, guide, arguments)
+        surrogate.backward()
+        return float(loss.detach())
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+        traces = get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+        self._check(traces[1])
+        return traces
+
+    def _check(self, guide_trace: Trace) -> None:
+        for name in latent_sites(guide_trace):
+            site = guide_trace.nodes[name]
+            if self.needs_rsample and not site["fn"].has_rsample:
+                raise checks.InputError(
+                    f"objective {type(self).__name__} needs a guide whose samples are reparametrised, "
+                    f"but those of site {name!r} are not"
+                )
+        if is_validation_enabled():
+            check_if_enumerated(guide_trace)
+
+
+class Weights(NamedTuple):
+    """Hold the log-probabilities of K samples of B data, each ``(K, B)``, in nats, as a tempered program scales them.
+
+    Attributes:
+        log_likelihood: log p(x|z).
+        log_prior: log p(z).
+        log_posterior: log q(z|x).
+        beta: scale of the KL, which is part of ``log_prior`` and ``log_posterior``.
+        outer: factor of each datum's bound: how many data one of a subsampled plate stands for; 1 without subsampling.
+    """
+
+    log_likelihood: Tensor
+    log_prior: Tensor
+    log_posterior: Tensor
+    beta: Tensor | float
+    outer: float
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log p(x, z) - log q(z|x), ``(K, B)``."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+def latent_sites(trace: Trace) -> list[str]:
+    """Name the latent sites of a trace, in the order in which they ran."""
+    return [name for name, site in trace.nodes.items() if site["type"] == "sample" and not site["is_observed"]]
+
+
+def log_prob_of(site: dict[str, Any]) -> Tensor:
+    r"""Return a site's log-probability for each sample and datum, masked, and scaled by its own scale alone.
+
+    A plate that is subsampled scales all its sites by how many data each stands for. That factor belongs outside of
+    :math:`\log \sum_k w_k`, and the scale of a tempered site inside, which is why they are taken apart here.
+
+    Args:
+        site: a node of a trace whose log-probabilities are computed.
+    """
+    return scale_and_mask(site["unscaled_log_prob"], scale=site["scale"] / _outer(site), mask=site["mask"])
+
+
+def _outer(site: dict[str, Any]) -> float:
+    factor = 1.0
+    for frame in site["cond_indep_stack"]:
+        factor *= (frame.full_size or frame.size) / frame.size
+    return factor
+
+
+def weights_of(traces: list[tuple[Trace, Trace]]) -> Weights:
+    """Collect the weights of all samples, from one pair of traces with a plate of samples or from one pair each."""
+    rows = []
+    for model_trace, guide_trace in traces:
+        observed = {
+            name: site
+            for name, site in model_trace.nodes.items()
+            if site["type"] == "sample" and name not in guide_trace.nodes
+        }
+        latents = latent_sites(guide_trace)
+        unknown = [name for name, site in observed.items() if not site["is_observed"]]
+        if unknown:
+            raise checks.InputError(
+                f"guide must sample every latent site of the model, but does not sample {unknown[0]!r}"
+            )
+        sums = (
+            sum(map(log_prob_of, observed.values()), torch.zeros(())),
+            sum((log_prob_of(model_trace.nodes[name]) for name in latents), torch.zeros(())),
+            sum((log_prob_of(guide_trace.nodes[name]) for name in latents), torch.zeros(())),
+        )
+        shape = torch.broadcast_shapes(*(term.shape for term in sums))
+        rows.append([term.expand(shape).reshape(-1, shape[-1]) for term in sums])  # (K, B) or (1, B) each
+        site = guide_trace.nodes[latents[0]]
+    log_likelihood, log_prior, log_posterior = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    return Weights(log_likelihood, log_prior, log_posterior, site["scale"] / _outer(site), _outer(site))

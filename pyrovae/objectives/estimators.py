@@ -1,0 +1,234 @@
+r"""Gradient estimators that treat the model, the samples' path and the guide's density each with weights of its own.
+
+With :math:`w_k = p_\theta(x, z_k) / q_\phi(z_k|x)` and :math:`z_k = z_k(\phi)`, the parameters follow
+
+.. math::
+    \sum_k a_k \nabla_\theta \log p_\theta(x, z_k)
+    + b_k \frac{\partial \log w_k}{\partial z_k} \nabla_\phi z_k(\phi)
+    - c_k \nabla_\phi \log q_\phi(z_k|x),
+
+where each estimator has its own :math:`a, b, c`; the gradient of :class:`~pyrovae.objectives.IWAE` has all three
+equal to the normalised weights :math:`\tilde w_k`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.handlers import Arguments, Program, is_point
+from pyrovae.objectives.base import Objective, latent_sites, weights_of
+
+__all__ = ["PIWAE", "RWS", "STL", "DReG"]
+
+
+class _Parts(NamedTuple):
+    """Hold the weights of the three parts of a gradient, ``(K, B)`` each, or None where the part is left out."""
+
+    model: Tensor
+    path: Tensor | None
+    score: Tensor | None
+
+
+class _Estimator(Objective):
+    """Follow a gradient whose three parts have their own weights, and report the bound of all samples."""
+
+    @abstractmethod
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
+        """Return the weights of the gradient's parts, from the log weights ``(K, B)`` with a KL scaled by beta."""
+
+    def bound(self, log_weight: Tensor) -> Tensor:
+        """Return the bound that is reported, in nats: from ``(K, B)`` to ``(B,)``."""
+        return log_weight.logsumexp(0) - math.log(len(log_weight))
+
+    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+        """Return the bound's loss and the scalar with the estimator's gradient."""
+        pairs = list(self._get_traces(model, guide, arguments, {}))
+        weights = weights_of(pairs)
+        log_weight = weights.log_weight
+        parts = self.parts(log_weight.detach(), weights.beta)
+        objective = (parts.model * (weights.log_likelihood + weights.log_prior)).sum()
+        if parts.score is not None:
+            objective = objective - (parts.score * weights.log_posterior).sum()
+        if parts.path is not None and torch.is_grad_enabled():
+            sites = [guide_trace.nodes[name] for _, guide_trace in pairs for name in latent_sites(guide_trace)]
+            total = (parts.path * log_weight).sum()
+            slopes = torch.autograd.grad(total, [site["value"] for site in sites], retain_graph=True)
+            for site, slope in zip(sites, slopes, strict=True):
+                objective = objective + (slope.detach() * site["sampled"]).sum()
+        return -weights.outer * self.bound(log_weight).sum(), -weights.outer * objective
+
+    def _check(self, guide_trace: Trace) -> None:
+        super()._check(guide_trace)
+        for name in latent_sites(guide_trace):
+            if is_point(guide_trace.nodes[name]["fn"]):
+                raise checks.InputError(
+                    f"objective {type(self).__name__} needs a guide whose density can be evaluated at any point, "
+                    f"but its site {name!r} is a point"
+                )
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+        """Trace guide and model at copies of the samples that do not know where they come from."""
+        sampled = prune_subsample_sites(poutine.trace(guide).get_trace(*args, **kwargs))
+        self._check(sampled)
+        latents = latent_sites(sampled)
+        at_leaves = sampled.copy()
+        for name in latents:
+            site = sampled.nodes[name]
+            leaf = site["value"].detach()
+            if leaf.is_floating_point() and torch.is_grad_enabled():
+                leaf = leaf.requires_grad_()
+            at_leaves.nodes[name] = {**site, "value": leaf, "sampled": site["value"]}
+        if len(latents) > 1:
+            # What one site's sample does to the next one's distribution has to be seen from the leaves.
+            again = poutine.trace(poutine.replay(guide, trace=at_leaves)).get_trace(*args, **kwargs)
+            for name in latents:
+                at_leaves.nodes[name]["fn"] = again.nodes[name]["fn"]
+        model_trace = poutine.trace(poutine.replay(model, trace=at_leaves)).get_trace(*args, **kwargs)
+        try:
+            at_leaves.compute_log_prob()
+        except (NotImplementedError, KeyError, ValueError) as error:
+            sentence = checks.said(error)
+            if isinstance(error, ValueError) and sentence is None:
+                raise
+            raise checks.InputError(
+                f"objective {type(self).__name__} needs a guide whose density can be evaluated at any point"
+                f"{', but it has a flow without an inverse' if sentence is None else f': {sentence}'}"
+            ) from error
+        model_trace = prune_subsample_sites(model_trace)
+        model_trace.compute_log_prob()
+        return model_trace, at_leaves
+
+
+class STL(_Estimator):
+    r"""Maximise the ELBO by the path of the samples alone: "sticking the landing".
+
+    (Roeder et al., 2017, arXiv:1703.09194.) It leaves out the score :math:`\nabla_\phi \log q_\phi(z|x)`, whose mean
+    is zero: the variance of the guide's gradient vanishes where the guide is the exact posterior.
+
+    Args:
+        num_particles: number K of samples of each datum.
+        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> STL().loss(vae.model, vae.guide, torch.ones(3, 4)) > 0
+        True
+    """
+
+    def bound(self, log_weight: Tensor) -> Tensor:
+        """Return the ELBO, ``(B,)``."""
+        return log_weight.mean(0)
+
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
+        """Weigh all samples alike, and leave out the score."""
+        even = torch.full_like(log_weight, 1 / len(log_weight))
+        return _Parts(even, even, None)
+
+
+class DReG(_Estimator):
+    r"""Maximise :math:`L_K` with the doubly reparametrised gradient of the guide.
+
+    :math:`a = \tilde w, b = \tilde w^2, c = 0` (Tucker et al., 2018, arXiv:1810.04152): unbiased, and its
+    signal-to-noise ratio grows with K. With a tempered KL, :math:`b = (1 - \beta) \tilde w + \beta \tilde w^2`.
+
+    Args:
+        num_particles: number K of samples of each datum.
+        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> DReG(num_particles=5).loss(vae.model, vae.guide, torch.ones(3, 4)) > 0
+        True
+    """
+
+    def __init__(self, num_particles: int = 5, vectorize_particles: bool = True) -> None:
+        super().__init__(num_particles, vectorize_particles)
+
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
+        """Weigh the model by the normalised weights, the path by their squares."""
+        share = log_weight.softmax(0)
+        return _Parts(share, (1 - beta) * share + beta * share**2, None)
+
+
+class PIWAE(_Estimator):
+    r"""Train the model by :math:`L_{MK}` and the guide by M bounds :math:`L_K`.
+
+    (Rainforth et al., 2018, arXiv:1802.04537.)
+
+    Args:
+        num_particles: number K of samples in each of the guide's bounds.
+        num_bounds: number M of the guide's bounds for each datum.
+        vectorize_particles: draw them in one run, or in M K runs, for programs that do not broadcast.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> PIWAE(num_particles=4, num_bounds=2).loss(vae.model, vae.guide, torch.ones(3, 4)) > 0
+        True
+    """
+
+    def __init__(self, num_particles: int = 5, num_bounds: int = 5, vectorize_particles: bool = True) -> None:
+        checks.integer("num_particles", num_particles)
+        super().__init__(num_particles * checks.integer("num_bounds", num_bounds), vectorize_particles)
+        self.num_bounds = num_bounds
+
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
+        """Normalise the model's weights over all samples, the guide's within each bound."""
+        within = log_weight.unflatten(0, (self.num_bounds, -1)).softmax(1).flatten(0, 1) / self.num_bounds
+        return _Parts(log_weight.softmax(0), within, within)
+
+
+class RWS(_Estimator):
+    r"""Train the model by :math:`L_K`, the guide towards the weighted samples: reweighted wake-sleep.
+
+    (Bornschein & Bengio, 2015, arXiv:1406.2751; Le et al., 2019, arXiv:1805.10469.) The guide minimises
+    :math:`\mathrm{KL}(p(z|x)\,\|\,q(z|x))`, estimated by :math:`-\sum_k \tilde w_k \log q(z_k|x)` (wake), by
+    :math:`-\log q(z|x)` of data dreamt by the model (sleep), or by both. Samples need not be reparametrised, so
+    that latents may be discrete. Weights are normalised for each datum; those of Pyro's class are of the whole batch.
+
+    Args:
+        num_particles: number K of samples of each datum, at least 2.
+        sleep: share of the sleep phase in the guide's gradient, from 0 to 1.
+        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> RWS().loss(vae.model, vae.guide, torch.ones(3, 4)) > 0
+        True
+    """
+
+    needs_rsample = False
+
+    def __init__(self, num_particles: int = 5, sleep: float = 0.0, vectorize_particles: bool = True) -> None:
+        super().__init__(checks.integer("num_particles", num_particles, minimum=2), vectorize_particles)
+        self.sleep = checks.number("sleep", sleep, 0.0, 1.0)
+
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
+        """Weigh model and guide by the normalised weights; the score counts backwards, the path not at all."""
+        share = log_weight.softmax(0)
+        return _Parts(share, None, -(1 - self.sleep) * share)
+
+    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+        """Add the sleep phase to what is differentiated."""
+        loss, surrogate = super().losses(model, guide, arguments)
+        if self.sleep == 0:
+            return loss, surrogate
+        with torch.no_grad():
+            dream = poutine.trace(poutine.uncondition(model)).get_trace(*arguments)
+        observed = [
+            site
+            for site in dream.nodes.values()
+            if site["type"] == "sample" and site["infer"].get("was_observed") and not isinstance(site["fn"], dist.Unit)
+        ]
+        x = observed[-1]["value"].reshape(arguments[0].shape)
+        told = poutine.trace(poutine.replay(guide, trace=dream)).get_trace(x, *arguments[1:])
+        return loss, surrogate - self.sleep * told.log_prob_sum()

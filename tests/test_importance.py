@@ -10,6 +10,7 @@ from linear_gaussian import LinearGaussian
 from torch import nn
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_marginal, log_weights
+from pyrovae.evaluation.importance import weigh
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 10])
@@ -159,11 +160,22 @@ def test_dropout_is_off_in_bare_functions_too():
 
     def guide(x):
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Delta(z, event_dim=1))
+            pyro.sample("z", dist.Normal(z, 1e-9).to_event(1))
 
-    lw = log_weights(model, guide, torch.ones(2, 6), num_samples=5)
-    torch.testing.assert_close(lw, lw[:1].expand(5, 2))
+    (chunk,) = weigh(model, guide, torch.ones(2, 6), num_samples=5)
+    torch.testing.assert_close(chunk.log_likelihood, chunk.log_likelihood[:1].expand(5, 2))
     assert vae.training
+
+
+def test_a_guide_without_a_density_is_refused():
+    vae = VAE(StandardNormal(2), Bernoulli((6,), 2), DiagonalNormal((6,), 2))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Delta(torch.zeros(2), event_dim=1))
+
+    with pytest.raises(InputError, match="its site 'z' is a point"):
+        log_weights(vae.model, guide, torch.ones(2, 6), num_samples=5)
 
 
 def test_evaluation_leaves_dropout_off_and_modes_as_they_were():

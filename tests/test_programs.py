@@ -73,8 +73,8 @@ def test_pyros_tutorial_vae(compile):
     assert ml.log_prob.shape == (20,)
     assert (ml.log_prob > ml.elbo).all()
     assert -ml.nll > history.epochs[-1].validation_elbo - 3
-    assert generate(vae.model, 3, data.test[:1]).shape == (3, 64)
-    assert reconstruct(vae.model, vae.guide, data.test[:2]).shape == (2, 64)
+    assert generate(vae.model, 3, data.test[:1]).shape == (3, 1, 8, 8)  # though its own site is flat
+    assert reconstruct(vae.model, vae.guide, data.test[:2]).shape == (2, 1, 8, 8)
 
 
 def linear_data(count=2000):

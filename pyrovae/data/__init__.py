@@ -2,6 +2,7 @@
 
 from pyrovae.data.arrays import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.dataset import DataSet
+from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.split import Binarization, Split
 from pyrovae.data.standard import KMNIST, MNIST, Digits, FashionMNIST, Omniglot
 
@@ -16,5 +17,6 @@ __all__ = [
     "FreyFaces",
     "ImageFolder",
     "Omniglot",
+    "PartlyLabelled",
     "Split",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data.split import Binarization, Split
-from pyrovae.data.stored import as_count, as_labels, check_values, is_binary, stored_as
+from pyrovae.data.stored import as_count, as_labels, check_values, is_binary, is_count, stored_as
 
 __all__ = ["DataSet"]
 
@@ -29,7 +29,7 @@ class DataSet:
     Args:
         images: ``(N, *data_shape)``, integer or float: a tensor, an array, or a memory-mapped array, which
             stays on disk.
-        labels: ``(N,)`` integers, or None.
+        labels: ``(N,)`` integers, -1 where one is unknown, or None.
         test_images: the test set, if it is given apart; else ``test_size`` of the images are taken.
         test_labels: its labels.
         binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
@@ -93,6 +93,7 @@ class DataSet:
         self.dequantize = dequantize
         self.levels = levels
         self.seed = seed
+        self._counts = levels is None and all(part is None or is_count(part) for part in (source, tests))
 
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
         held_out = as_count("validation_size", validation_size, len(source))
@@ -125,22 +126,29 @@ class DataSet:
             self.test = split(2, tests, as_labels("test_labels", test_labels, len(tests)), torch.arange(len(tests)))
 
     @property
-    def kind(self) -> Literal["binary", "dequantized", "scaled", "real"]:
-        """What a batch holds: 0 and 1, dequantised levels in [0, 1), grey values in [0, 1], or values as stored."""
+    def kind(self) -> Literal["binary", "dequantized", "scaled", "counts", "real"]:
+        """What a batch holds.
+
+        0 and 1; dequantised levels in [0, 1); grey values in [0, 1]; integers of no known number of levels, from 0
+        up; or other values as stored.
+        """
         if self.binarization != "none" or (self.levels == 2 and not self.dequantize):
             return "binary"
         if self.dequantize:
             return "dequantized"
-        return "real" if self.levels is None else "scaled"
+        if self.levels is None:
+            return "counts" if self._counts else "real"
+        return "scaled"
 
     def bits_per_dim(self, nll: float) -> float | None:
         """Convert a negative log-likelihood of a whole image, in nats, to bits per dimension.
 
         Returns:
             nll / (n ln 2), plus log2 of the number of levels for dequantised data; None where x is
-            continuous, whose density has no bits.
+            continuous, whose density has no bits. Of grey levels and counts, the number means something only if it
+            comes from a likelihood that is a probability.
         """
-        if self.kind not in ("binary", "dequantized"):
+        if self.kind == "real":
             return None
         bits = nll / (math.prod(self.data_shape) * math.log(2))
         return bits + math.log2(self.levels) if self.kind == "dequantized" and self.levels is not None else bits

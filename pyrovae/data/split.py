@@ -24,7 +24,7 @@ class Split:
 
     Args:
         source: the stored images, ``(M, *data_shape)``: a tensor, or a memory-mapped array that stays on disk.
-        labels: class of each image of the split, int64 of shape ``(N,)``, or None.
+        labels: class of each image of the split, int64 of shape ``(N,)``, -1 where it is unknown, or None.
         index: which images of the source belong to the split, int64 of shape ``(N,)``.
         binarization: see :class:`DataSet`; ``dynamic`` draws anew at every reading, ``static`` never.
         dequantize: see :class:`DataSet`.
@@ -131,6 +131,28 @@ class Split:
         order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
         for position in order.to(self._index.device).split(batch_size):
             yield self[position]
+
+    def labelled_batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the split once, as batches (x, y) of images with a label and (x,) of those without, evenly mixed.
+
+        An image has no label where the split has none, or where its label is -1.
+
+        Args:
+            batch_size: images in a batch.
+            shuffle: in an order drawn from torch's generator, or as they are.
+        """
+        checks.integer("batch_size", batch_size)
+        order = (torch.randperm(len(self)) if shuffle else torch.arange(len(self))).to(self._index.device)
+        labels = torch.full((len(self),), -1, device=order.device) if self.labels is None else self.labels
+        labelled = order[labels[order] >= 0].split(batch_size)
+        unlabelled = order[labels[order] < 0].split(batch_size)
+        parts = [
+            ((i + 0.5) / len(part), position) for part in (labelled, unlabelled) for i, position in enumerate(part)
+        ]
+        for _, position in sorted(parts, key=lambda part: part[0]):
+            if len(position) > 0:
+                known = bool(labels[position[0]] >= 0)
+                yield (self[position], labels[position]) if known else (self[position],)
 
     @property
     def _maximum(self) -> int:

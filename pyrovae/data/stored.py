@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae import checks
 
-__all__ = ["as_count", "as_labels", "check_values", "is_binary", "stored_as"]
+__all__ = ["as_count", "as_labels", "check_values", "is_binary", "is_count", "stored_as"]
 
 _CHUNK = 4096  # images read at a time where a whole set must be looked at
 
@@ -21,6 +21,8 @@ def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor |
     Raises:
         InputError: if their type or shape will not do.
     """
+    if not isinstance(images, Tensor | np.ndarray):
+        raise checks.InputError(f"images must be a tensor or an array, but a {type(images).__name__} was given")
     kind = images.dtype.name if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
     if kind not in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"):
         raise checks.InputError(f"images must be of type bool, uint8, signed integer or float, but are {images.dtype}")
@@ -44,6 +46,13 @@ def is_binary(source: Tensor | np.ndarray) -> bool:
     """Tell whether every value is 0 or 1."""
     parts = (source[start : start + _CHUNK] for start in range(0, len(source), _CHUNK))
     return all(bool(((part == 0) | (part == 1)).all()) for part in parts)  # most sets are left at the first part
+
+
+def is_count(source: Tensor | np.ndarray) -> bool:
+    """Tell whether the values are integers from 0 up."""
+    if "int" not in str(source.dtype):
+        return False
+    return all(bool((source[start : start + _CHUNK] >= 0).all()) for start in range(0, len(source), _CHUNK))
 
 
 def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: str) -> None:
@@ -80,6 +89,8 @@ def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tens
     """
     if labels is None:
         return None
+    if not isinstance(labels, Tensor | np.ndarray):
+        raise checks.InputError(f"{name} must be a tensor or an array, but a {type(labels).__name__} was given")
     kind = str(labels.dtype).removeprefix("torch.")
     if tuple(labels.shape) != (count,) or not kind.startswith(("bool", "int", "uint")):
         raise checks.InputError(

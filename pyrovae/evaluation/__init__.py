@@ -3,7 +3,7 @@
 from pyrovae.evaluation.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
 from pyrovae.evaluation.importance import log_weights
 from pyrovae.evaluation.marginal import LogMarginal, log_marginal
-from pyrovae.evaluation.predictive import decode, encode, generate, prior_grid, reconstruct
+from pyrovae.evaluation.predictive import decode, encode, generate, is_discrete, prior_grid, reconstruct
 
 __all__ = [
     "LogMarginal",
@@ -11,6 +11,7 @@ __all__ = [
     "effective_sample_size",
     "encode",
     "generate",
+    "is_discrete",
     "log_marginal",
     "log_weights",
     "monte_carlo_error",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.tracing import evaluating, is_latent, latents_of, log_prob_of, observed_of, run, values_of
-from pyrovae.handlers import Program, forked_rng
+from pyrovae.handlers import Arguments, Batch, Program, arguments_of, forked_rng, is_point
 
 __all__ = ["Chunk", "log_weights", "weigh"]
 
@@ -33,9 +33,7 @@ class Chunk(NamedTuple):
     latents: dict[str, Tensor]
 
 
-def log_weights(
-    model: Program, guide: Program, x: Tensor, num_samples: int = 5000, *, chunk_size: int = 2000
-) -> Tensor:
+def log_weights(model: Program, guide: Program, x: Batch, num_samples: int = 5000, *, chunk_size: int = 2000) -> Tensor:
     r"""Draw the log importance weights :math:`\log w_k = \log p(x, z_k) - \log q(z_k|x)`, :math:`z_k \sim q(z|x)`.
 
     Their mean over k is the ELBO, :math:`\mathrm{logsumexp}_k \log w_k - \log K` the importance-weighted bound
@@ -45,7 +43,7 @@ def log_weights(
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        x: data, ``(B, *data_shape)``.
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
         num_samples: number K of samples for each datum.
         chunk_size: how many latents go through the model at a time, which bounds the memory.
 
@@ -61,21 +59,23 @@ def log_weights(
         torch.Size([100, 3])
     """
     columns = []
-    for batch in x.split(max(1, min(64, chunk_size))):
-        chunks = weigh(model, guide, batch, num_samples, chunk_size=chunk_size)
+    parts = (part.split(max(1, min(64, chunk_size))) for part in arguments_of(x, model, guide))
+    for arguments in zip(*parts, strict=True):
+        chunks = weigh(model, guide, arguments, num_samples, chunk_size=chunk_size)
         columns.append(torch.cat([chunk.log_weight for chunk in chunks]))  # (K, b)
     return torch.cat(columns, 1)
 
 
-def weigh(model: Program, guide: Program, x: Tensor, num_samples: int, *, chunk_size: int = 2000) -> Iterator[Chunk]:
+def weigh(model: Program, guide: Program, x: Batch, num_samples: int, *, chunk_size: int = 2000) -> Iterator[Chunk]:
     """Draw and weigh the samples of one batch, chunk by chunk; arguments as for :func:`log_weights`."""
     checks.integer("num_samples", num_samples)
     checks.integer("chunk_size", chunk_size)
-    if len(x) == 0:
+    arguments = arguments_of(x, model, guide)
+    if len(arguments[0]) == 0:
         raise checks.InputError("x must hold at least one datum, but is empty")
     with evaluating(model, guide):
-        sampler = _Sampler(model, guide, x)
-    size = max(1, chunk_size // len(x))
+        sampler = _Sampler(model, guide, arguments)
+    size = max(1, chunk_size // len(arguments[0]))
     for start in range(0, num_samples, size):
         with evaluating(model, guide):  # anew for each chunk: a generator must not hold global state while it waits
             chunk = sampler.draw(min(size, num_samples - start))
@@ -90,14 +90,15 @@ class _Sampler:
     not to the same numbers) sees its data repeated instead, which every program can take.
     """
 
-    def __init__(self, model: Program, guide: Program, x: Tensor) -> None:
+    def __init__(self, model: Program, guide: Program, arguments: Arguments) -> None:
         self.model = model
         self.guide = guide
-        self.x = x
+        self.arguments = arguments
+        self.count = len(arguments[0])
         with pyro.validation_enabled(True):
-            self.encoded = run(guide, x)
+            self.encoded = run(guide, arguments)
             self.sites = latents_of(self.encoded)
-            self._check(self.encoded, run(poutine.condition(model, values_of(self.encoded)), x))
+            self._check(self.encoded, run(poutine.condition(model, values_of(self.encoded)), arguments))
         self.broadcasts = self._does_broadcast()
 
     def draw(self, k: int) -> Chunk:
@@ -106,41 +107,43 @@ class _Sampler:
         if len(self.sites) == 1:
             (name,) = self.sites
             site = self.encoded.nodes[name]
-            z = site["fn"].expand(torch.Size((k, len(self.x)))).sample()  # (k, B, *event_shape)
-            return self._weigh({name: z}, scale_and_mask(site["fn"].log_prob(z), mask=site["mask"]))
+            fn = site["fn"].expand(torch.Size((k, self.count)))
+            z = fn.sample()  # (k, B, *event_shape)
+            return self._weigh({name: z}, scale_and_mask(fn.log_prob(z), mask=site["mask"]))
         with _samples(k):
-            trace = run(self.guide, self.x)
+            trace = run(self.guide, self.arguments)
         return self._weigh(values_of(trace), log_prob_of(trace, self.sites))
 
     def _weigh(self, latents: dict[str, Tensor], log_q: Tensor) -> Chunk:
         k = len(next(iter(latents.values())))
         with _samples(k):
-            trace = run(poutine.condition(self.model, latents), self.x)
+            trace = run(poutine.condition(self.model, latents), self.arguments)
         return self._chunk(trace, log_q, latents, k)
 
     def _repeated(self, k: int) -> Chunk:
-        x = self.x.repeat(k, *(1 for _ in self.x.shape[1:]))  # (k * B, *data_shape)
-        guide_trace = run(self.guide, x)
+        # (k * B, *data_shape), and (k * B,) of labels
+        arguments = tuple(part.repeat(k, *(1 for _ in part.shape[1:])) for part in self.arguments)
+        guide_trace = run(self.guide, arguments)
         latents = values_of(guide_trace)
-        trace = run(poutine.condition(self.model, latents), x)
+        trace = run(poutine.condition(self.model, latents), arguments)
         unflattened = {name: z.unflatten(0, (k, -1)) for name, z in latents.items()}
         return self._chunk(trace, log_prob_of(guide_trace, self.sites), unflattened, k)
 
     def _chunk(self, trace: Trace, log_q: Tensor, latents: dict[str, Tensor], k: int) -> Chunk:
-        shape = k, len(self.x)
+        shape = k, self.count
         log_likelihood = log_prob_of(trace, observed_of(trace, self.sites))  # (k, B), (B,) or (k * B,)
         log_weight = log_likelihood + log_prob_of(trace, self.sites) - log_q
-        if log_weight.dim() == 1 and len(log_weight) == k * len(self.x):
+        if log_weight.dim() == 1 and len(log_weight) == k * self.count:
             return Chunk(log_weight.reshape(shape), log_likelihood.reshape(shape), latents)
         return Chunk(log_weight.expand(shape), log_likelihood.expand(shape), latents)
 
     def _does_broadcast(self) -> bool:
         """Compare two samples that are run one by one with the same two run in one plate."""
-        with forked_rng(self.x.device):
-            guides = [self.encoded, run(self.guide, self.x)]
+        with forked_rng(self.arguments[0].device):
+            guides = [self.encoded, run(self.guide, self.arguments)]
         apart = [
             self._chunk(
-                run(poutine.condition(self.model, values_of(trace)), self.x),
+                run(poutine.condition(self.model, values_of(trace)), self.arguments),
                 log_prob_of(trace, self.sites),
                 values_of(trace),
                 1,
@@ -148,10 +151,12 @@ class _Sampler:
             for trace in guides
         ]
         latents = {name: torch.stack([chunk.latents[name] for chunk in apart]) for name in self.sites}
+        log_q = torch.stack([log_prob_of(trace, self.sites) for trace in guides])  # (2, B)
         try:
-            with _samples(2):
-                trace = run(poutine.condition(self.guide, latents), self.x)
-            together = self._weigh(latents, log_prob_of(trace, self.sites))
+            if len(self.sites) > 1:  # else the guide is not run again
+                with _samples(2):
+                    log_q = log_prob_of(run(poutine.condition(self.guide, latents), self.arguments), self.sites)
+            together = self._weigh(latents, log_q)
         except Exception:  # whatever a program that does not broadcast stumbles over
             return False
         log_weight = torch.cat([chunk.log_weight for chunk in apart])
@@ -169,6 +174,12 @@ class _Sampler:
                 raise checks.InputError(f"guide must sample latent sites of the model only, but samples {name!r} too")
         if not self.sites:
             raise checks.InputError("guide must sample at least one latent site, but samples none")
+        certain = [name for name in self.sites if is_point(guide_trace.nodes[name]["fn"])]
+        if certain:
+            raise checks.InputError(
+                f"guide must have a density, but its site {certain[0]!r} is a point: a deterministic encoder has no "
+                "marginal likelihood"
+            )
         if not observed_of(trace, self.sites):
             raise checks.InputError("model must observe x, but observes no site")
         for part in (guide_trace, trace):

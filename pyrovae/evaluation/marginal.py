@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
 from pyrovae.evaluation.importance import Chunk, weigh
-from pyrovae.handlers import Program
+from pyrovae.handlers import Arguments, Batch, Program, arguments_of
 
 if TYPE_CHECKING:
     import arviz
@@ -166,7 +166,7 @@ def _known(value: float) -> float | None:
 def log_marginal(
     model: Program,
     guide: Program,
-    x: Tensor | Iterable[Tensor],
+    x: Batch | Iterable[Batch],
     num_samples: int = 5000,
     method: Literal["importance"] = "importance",
     *,
@@ -182,7 +182,8 @@ def log_marginal(
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        x: data, ``(B, *data_shape)``, or batches of them.
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels, or a list or
+            generator of such batches.
         num_samples: number K of samples for each datum.
         method: ``importance``.
         num_draws: number S of posterior draws to keep of each datum, resampled by weight.
@@ -203,9 +204,9 @@ def log_marginal(
     checks.choice("method", method, ("importance",))
     size = max(1, min(50, chunk_size, _WEIGHTS_HELD // num_samples))
     parts = [
-        _estimate(model, guide, batch, num_samples, num_draws, chunk_size)
-        for batches in ([x] if isinstance(x, Tensor) else x)
-        for batch in batches.split(size)
+        _estimate(model, guide, arguments, num_samples, num_draws, chunk_size)
+        for batch in ([x] if isinstance(x, Tensor | tuple) else x)
+        for arguments in zip(*(part.split(size) for part in arguments_of(batch)), strict=True)
     ]
     if not parts:
         raise checks.InputError("x must hold at least one datum, but is empty")
@@ -227,11 +228,14 @@ def log_marginal(
     )
 
 
-def _estimate(model: Program, guide: Program, x: Tensor, K: int, num_draws: int, chunk_size: int) -> LogMarginal:
+def _estimate(
+    model: Program, guide: Program, arguments: Arguments, K: int, num_draws: int, chunk_size: int
+) -> LogMarginal:
+    x = arguments[0]
     log_weights = torch.empty(K, len(x), dtype=torch.float64, device=x.device)
     resampled = _Resampler(num_draws)
     start = 0
-    for chunk in weigh(model, guide, x, K, chunk_size=chunk_size):
+    for chunk in weigh(model, guide, arguments, K, chunk_size=chunk_size):
         log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
         start += len(chunk.log_weight)
         resampled.add(chunk)

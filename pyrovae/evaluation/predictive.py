@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions import constraints
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import evaluating, is_latent, latents_of, run
-from pyrovae.handlers import Program
+from pyrovae.evaluation.tracing import evaluating, is_latent, trace, values_of
+from pyrovae.handlers import Batch, Program, arguments_of, in_one_sentence
 
-__all__ = ["decode", "encode", "generate", "prior_grid", "reconstruct"]
+__all__ = ["decode", "encode", "generate", "is_discrete", "prior_grid", "reconstruct"]
 
 
-def encode(guide: Program, x: Tensor) -> dict[str, Tensor]:
-    """Return the mean of each latent site of the guide.
+def encode(guide: Program, x: Batch) -> dict[str, Tensor]:
+    """Return the mean of each latent site of the guide, given the means of those before it.
+
+    Of a discrete site it is the most probable value, of directions the mean direction.
 
     Args:
         guide: program of q(z|x).
-        x: data, ``(B, *data_shape)``.
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
 
     Returns:
         by site name, ``(B, *event_shape)``.
@@ -30,62 +40,81 @@ def encode(guide: Program, x: Tensor) -> dict[str, Tensor]:
         >>> encode(vae.guide, torch.ones(3, 4))["z"].shape
         torch.Size([3, 2])
     """
-    with evaluating(guide):
-        trace = run(guide, x)
-        return {name: _mean(trace.nodes[name]["fn"]) for name in latents_of(trace)}
+    arguments = arguments_of(x, guide)
+    with _evaluating(guide), _Means():
+        return values_of(trace(guide, arguments))
 
 
-def decode(model: Program, latents: dict[str, Tensor], data_shape: tuple[int, ...]) -> Tensor:
+class _Means(Messenger):
+    """Take the mean at each latent site, instead of a sample."""
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if not msg["is_observed"] and not site_is_subsample(msg):
+            msg["value"] = _mean(msg["fn"])
+            msg["done"] = True
+
+
+def decode(
+    model: Program, latents: dict[str, Tensor], data_shape: tuple[int, ...], labels: Tensor | None = None
+) -> Tensor:
     """Return the mean of p(x|z) at given codes.
 
     Args:
         model: program of p(x, z).
         latents: by site name, ``(B, *event_shape)``.
         data_shape: shape of one datum.
+        labels: for a program that is called with labels, ``(B,)``.
 
     Returns:
         ``(B, *data_shape)``.
 
     Raises:
-        ValueError: if the model has no such site.
+        ValueError: if the model has no such site, or other data.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
         >>> decode(vae.model, {"z": torch.zeros(3, 2)}, (4,)).shape
         torch.Size([3, 4])
     """
-    z = next(iter(latents.values()))
-    with evaluating(model):
-        trace = run(poutine.condition(poutine.uncondition(model), latents), _unseen(z, len(z), data_shape))
-    unknown = latents.keys() - trace.nodes.keys()
+    z = next(iter(latents.values()), None)
+    if z is None:
+        raise checks.InputError("latents must hold the codes of at least one site, but are empty")
+    told = () if labels is None else (labels,)
+    arguments = arguments_of((_unseen(z, len(z), data_shape), *told), model)
+    with _evaluating(model):
+        traced = trace(poutine.condition(_unobserved(model), latents), arguments)
+    unknown = latents.keys() - traced.nodes.keys()
     if unknown:
         raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
-    return _mean(_datum_site(trace)["fn"])
+    with in_one_sentence(arguments[0]):
+        return _mean(_datum_site(traced)["fn"]).reshape(-1, *data_shape)
 
 
-def reconstruct(model: Program, guide: Program, x: Tensor) -> Tensor:
+def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
     """Return the mean of p(x|z) at the mean of q(z|x), ``(B, *data_shape)``.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        x: data, ``(B, *data_shape)``.
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
         >>> reconstruct(vae.model, vae.guide, torch.ones(3, 4)).shape
         torch.Size([3, 4])
     """
-    return decode(model, encode(guide, x), tuple(x.shape[1:]))
+    data, *labels = arguments_of(x, model, guide)
+    return decode(model, encode(guide, x), tuple(data.shape[1:]), *labels)
 
 
-def generate(model: Program, num_samples: int, like: Tensor, *, noise: bool = False) -> Tensor:
+def generate(model: Program, num_samples: int, like: Batch, *, noise: bool = False) -> Tensor:
     """Draw new data from the model: latents from the prior, and the mean of p(x|z) or a draw from it.
 
     Args:
         model: program of p(x, z).
         num_samples: how many.
-        like: data whose shape, type and device the new ones have, ``(*, *data_shape)`` with one leading dimension.
+        like: data whose shape, type and device the new ones have, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
+            the labels to draw for, which are gone through again and again.
         noise: draw x from p(x|z) instead of taking its mean.
 
     Returns:
@@ -97,14 +126,34 @@ def generate(model: Program, num_samples: int, like: Tensor, *, noise: bool = Fa
         torch.Size([5, 4])
     """
     checks.integer("num_samples", num_samples)
-    with evaluating(model):
-        site = _datum_site(run(poutine.uncondition(model), _unseen(like, num_samples, tuple(like.shape[1:]))))
-    return site["value"] if noise else _mean(site["fn"])
+    x, *labels = like if isinstance(like, tuple) else (like,)
+    if any(len(y) == 0 for y in labels):
+        raise checks.InputError("y must hold at least one label to draw data for, but is empty")
+    told = [y[torch.arange(num_samples, device=y.device) % len(y)] for y in labels]
+    arguments = arguments_of((_unseen(x, num_samples, tuple(x.shape[1:])), *told), model)
+    with _evaluating(model):
+        site = _datum_site(trace(_unobserved(model), arguments))
+    return (site["value"] if noise else _mean(site["fn"])).reshape(num_samples, *x.shape[1:])
 
 
-def _datum_site(trace: Any) -> dict[str, Any]:
+@contextmanager
+def _evaluating(*programs: Program) -> Iterator[None]:
+    """Evaluate with validation: a run or two are worth a sentence for labels out of range, say."""
+    with evaluating(*programs), pyro.validation_enabled(True):
+        yield
+
+
+def _unobserved(model: Program) -> Program:
+    return poutine.block(poutine.uncondition(model), hide_fn=_is_factor)
+
+
+def _is_factor(site: dict[str, Any]) -> bool:
+    return site["type"] == "sample" and isinstance(site["fn"], dist.Unit)
+
+
+def _datum_site(traced: Any) -> dict[str, Any]:
     """Return the site that is observed in training: the last one that was, before it was unconditioned."""
-    sites = [site for site in trace.nodes.values() if _was_observed(site)]
+    sites = [site for site in traced.nodes.values() if _was_observed(site)]
     if not sites:
         raise checks.InputError("model must observe x, but observes no site")
     return sites[-1]
@@ -119,10 +168,30 @@ def _unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
 
 
 def _mean(fn: Any) -> Tensor:
+    if fn.support.is_discrete and fn.support is not constraints.boolean and not fn.event_shape:
+        return fn.mode
     try:
-        return fn.mean
+        mean = fn.mean
     except NotImplementedError:
-        return fn.sample(torch.Size((64,))).mean(0)
+        mean = fn.sample(torch.Size((64,))).mean(0)
+    return mean / mean.norm(dim=-1, keepdim=True) if fn.support is constraints.sphere else mean
+
+
+def is_discrete(model: Program, like: Batch) -> bool:
+    """Tell whether a model's p(x|z) is a probability of discrete data.
+
+    Args:
+        model: program of p(x, z).
+        like: data to call it with, ``(B, *data_shape)``, or the tuple ``(x, y)``.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Gaussian((4,), 2), DiagonalNormal((4,), 2))
+        >>> is_discrete(vae.model, torch.zeros(1, 4))
+        False
+    """
+    arguments = arguments_of(like, model)
+    with _evaluating(model):
+        return bool(_datum_site(trace(_unobserved(model), arguments))["fn"].support.is_discrete)
 
 
 def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
@@ -145,13 +214,16 @@ def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
         torch.Size([9, 4])
     """
     checks.integer("columns", columns)
-    with evaluating(model):
-        nodes = run(poutine.uncondition(model), _unseen(like, 2, tuple(like.shape[1:]))).nodes
+    arguments = arguments_of(_unseen(like, 2, tuple(like.shape[1:])), model)
+    with _evaluating(model):
+        nodes = trace(_unobserved(model), arguments).nodes
         sites = {name: site for name, site in nodes.items() if is_latent(site) and not _was_observed(site)}
         if len(sites) != 1 or next(iter(sites.values()))["value"].shape[1:] != (2,):
             shapes = ", ".join(f"{name} of shape {tuple(site['value'].shape[1:])}" for name, site in sites.items())
             raise checks.InputError(f"model must have one latent site of shape (2,), but has {shapes}")
         ((name, site),) = sites.items()
+        if site["fn"].support is constraints.sphere:
+            raise checks.InputError(f"model must have codes in the plane, but those of site {name!r} are directions")
         z = site["fn"].sample(torch.Size((20_000,))).reshape(-1, 2)
     percentiles = ((torch.arange(columns, device=z.device) + 0.5) / columns).to(z.dtype)
     first, second = z.quantile(percentiles, dim=0).unbind(1)  # (columns,) each

@@ -14,9 +14,9 @@ from pyro.infer.util import site_is_subsample
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyrovae.handlers import InDataPlate, Program, mode, private_modules
+from pyrovae.handlers import Arguments, InDataPlate, Program, in_one_sentence, mode, private_modules
 
-__all__ = ["evaluating", "is_latent", "latents_of", "log_prob_of", "observed_of", "run", "values_of"]
+__all__ = ["evaluating", "is_latent", "latents_of", "log_prob_of", "observed_of", "run", "trace", "values_of"]
 
 
 @contextmanager
@@ -26,12 +26,18 @@ def evaluating(*programs: Program) -> Iterator[None]:
         yield
 
 
-def run(program: Program, x: Tensor) -> Trace:
-    """Trace one run of a program on ``x`` of shape ``(B, *data_shape)``, with the log-probability of each site."""
-    with InDataPlate(len(x)):
-        trace = poutine.trace(program).get_trace(x)
-    trace.compute_log_prob()
-    return trace
+def trace(program: Program, arguments: Arguments) -> Trace:
+    """Trace one run of a program on ``(x,)`` or ``(x, y)``."""
+    with in_one_sentence(arguments[0]), InDataPlate(len(arguments[0])):
+        return poutine.trace(program).get_trace(*arguments)
+
+
+def run(program: Program, arguments: Arguments) -> Trace:
+    """Trace one run of a program, with the log-probability of each site."""
+    traced = trace(program, arguments)
+    with in_one_sentence(arguments[0]):
+        traced.compute_log_prob()
+    return traced
 
 
 def is_latent(site: dict[str, Any]) -> bool:

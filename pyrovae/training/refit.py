@@ -1,0 +1,140 @@
+"""Ex-post density estimation: another prior for the codes of a trained program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.data import DataSet, Split
+from pyrovae.handlers import InDataPlate, in_one_sentence, mode, private_modules
+from pyrovae.optimizers import OptimizerFactory
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior, PriorFactory
+from pyrovae.training.feed import Labels, batches, labels_for
+from pyrovae.training.history import History
+from pyrovae.training.loop import fit
+
+__all__ = ["refit_prior"]
+
+
+def refit_prior(
+    program: Any,
+    data: DataSet,
+    prior: PriorFactory,
+    *,
+    epochs: int = 50,
+    batch_size: int = 256,
+    optimizer: OptimizerFactory = torch.optim.Adam,
+    patience: int = 5,
+) -> tuple[History, float]:
+    r"""Fit a prior to the aggregate posterior of a trained program and put it in the place of the program's own.
+
+    Maximises :math:`\mathrm{E}_{x}\,\mathrm{E}_{q(z|x)} \log p(z)` over the prior alone, which is the part of the ELBO
+    that depends on it; encoder and decoder stay as they are (Ghosh et al., 2020, arXiv:1903.12436). One code is drawn
+    for each image.
+
+    Args:
+        program: a module with ``prior``, ``model`` and ``guide``, such as :class:`~pyrovae.VAE` or
+            :class:`~pyrovae.Autoencoder`.
+        data: what it was trained on.
+        prior: makes the new prior of the number of latents.
+        epochs: passes over the codes of the training images, at most.
+        batch_size: codes in a batch.
+        optimizer: makes the torch optimizer.
+        patience: epochs without a better log p(z) on the codes of the validation images after which it stops.
+
+    Returns:
+        the history, whose ELBO is the mean log p(z) of the codes, in nats; and by how much that of the validation
+        codes is better than under the old prior.
+
+    Raises:
+        ValueError: if the program has no prior to replace, or the new one does not fit its codes.
+
+    Example:
+        >>> data, vae = assemble(latent_dim=2)
+        >>> history, gain = refit_prior(vae, data, LearnedNormal, epochs=1)
+        >>> type(vae.prior).__name__
+        'LearnedNormal'
+    """
+    old = getattr(program, "prior", None)
+    if not isinstance(old, Prior):
+        raise checks.InputError(f"program must have a prior to refit, but {type(program).__name__} has none")
+    checks.instance("data", data, DataSet)
+    new = checks.make("prior", prior, Prior, old.latent_dim, like="GaussianMixture").to(data.train.device)
+    if not checks.same_set(new.support, old.support):
+        raise checks.InputError(
+            f"prior must have the support of the codes, {checks.set_name(old.support)}, "
+            f"but that of {type(new).__name__} is {checks.set_name(new.support)}"
+        )
+    labels = labels_for(program.model, program.guide, data)
+    parts = [_codes(program, labels, part, batch_size, old.latent_dim) for part in (data.train, data.validation)]
+    codes = DataSet(torch.cat(parts))
+    codes.train, codes.validation = _split(parts[0]), _split(parts[1])
+    with torch.no_grad():
+        before = old().log_prob(parts[1]).mean().item()
+    posterior = getattr(program, "posterior", None)
+    if isinstance(posterior, Posterior) and posterior.data_shape == data.data_shape:
+        new.connect(posterior)
+        new.to(data.train.device)
+        new.initialize(data.train[torch.arange(min(4096, len(data.train)))])
+    try:
+        new()
+    except checks.InputError as error:
+        raise checks.InputError(
+            f"prior must need codes alone, but {type(new).__name__} was given for {type(program).__name__}: {error}"
+        ) from error
+    if not any(True for _ in new.parameters()):
+        raise checks.InputError(
+            f"prior must have something to learn, as GaussianMixture has, but {type(new).__name__} has no parameters"
+        )
+    new.start_at(parts[0])
+
+    def model(z: Tensor) -> None:
+        pyro.module("prior", new)
+        with pyro.plate("data", len(z)):
+            pyro.sample("z", new(), obs=z)
+
+    def guide(z: Tensor) -> None:
+        """Have nothing to guess: the codes are seen."""
+
+    history = fit(
+        model,
+        guide,
+        codes,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        patience=patience,
+        restore_best=True,
+        progress=False,
+    )
+    program.prior = new
+    return history, history.best_value - before
+
+
+def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_dim: int) -> Tensor:
+    """Draw a code of each image, ``(N, D)``, at the site that has the prior."""
+    drawn = []
+    with private_modules(), mode(program.model, program.guide, training=False), torch.no_grad():
+        for arguments in batches("always" if labels == "always" else "no", split, batch_size):
+            with in_one_sentence(arguments[0]), InDataPlate(len(arguments[0])):
+                model = poutine.trace(program.model).get_trace(*arguments)
+                guide = poutine.trace(program.guide).get_trace(*arguments)
+            shape = (len(arguments[0]), latent_dim)
+            latents = [name for name, site in guide.nodes.items() if site["type"] == "sample"]
+            names = [name for name in model.nodes if name in latents and guide.nodes[name]["value"].shape == shape]
+            if not names:
+                raise checks.InputError(f"program must have a latent site of shape ({latent_dim},), as its prior has")
+            drawn.append(guide.nodes[names[0]]["value"])  # the model's first, if there are more
+    return torch.cat(drawn)
+
+
+def _split(codes: Tensor) -> Split:
+    index = torch.arange(len(codes), device=codes.device)
+    split = Split(codes, None, index, binarization="none", dequantize=False, levels=None, seed=0, fresh=True)
+    return split.to(codes.device)

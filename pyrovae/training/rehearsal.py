@@ -1,0 +1,103 @@
+"""The rehearsal: objective and programs run once before training, so that what does not fit is said in a sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import nn
+
+from pyrovae import checks
+from pyrovae.data import DataSet
+from pyrovae.handlers import Arguments, Program, arguments_of, forked_rng, in_data_plate, in_one_sentence
+from pyrovae.objectives.terms import traces_of
+from pyrovae.training.feed import Labels, batches
+
+__all__ = ["rehearse"]
+
+
+def rehearse(
+    elbo: ELBO,
+    model: Program,
+    guide: Program,
+    modules: list[nn.Module],
+    labels: Labels,
+    data: DataSet,
+    batch_size: int,
+) -> None:
+    """Run the programs once in each way, so that their faults show and their parameters are known; forget the noise.
+
+    Args:
+        elbo: the objective.
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        modules: theirs, whose buffers are put back.
+        labels: whether the programs take labels.
+        data: what they will be trained on.
+        batch_size: images in a batch.
+
+    Raises:
+        ValueError: if they do not fit the data or each other.
+    """
+    name = type(elbo).__name__
+    buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    with (
+        forked_rng(data.train.device),
+        pyro.validation_enabled(True),
+        torch.no_grad(),
+        warnings.catch_warnings(),
+        traces_of(elbo) as traces,
+    ):
+        warnings.simplefilter("ignore")  # the first step gives them again
+        warnings.filterwarnings("error", "Failed to verify mean field restriction")
+        loss: Any = None
+        try:
+            for arguments in _ways(labels, data, batch_size):
+                arguments_of(arguments, model, guide)
+                with in_one_sentence(arguments[0]), _supported(name):
+                    loss = elbo.loss(in_data_plate(model), in_data_plate(guide), *arguments)
+        except UserWarning as error:
+            raise checks.InputError(
+                f"objective {name} needs a guide that samples its sites in the order of the model's, and this one does "
+                "not: it takes them for independent of those that come later"
+            ) from error
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    if isinstance(loss, tuple):
+        raise checks.InputError(
+            f"objective must have one loss, but {name} has {len(loss)}; pyrovae's RWS is reweighted wake-sleep with one"
+        )
+    for model_trace, guide_trace in traces:
+        sites = {name: site for name, site in model_trace.nodes.items() if site["type"] == "sample"}
+        if not any(site["is_observed"] for site in sites.values()):
+            raise checks.InputError("model must observe x, but observes no site")
+        for name in (name for name, site in sites.items() if not site["is_observed"] and name not in guide_trace.nodes):
+            raise checks.InputError(f"guide must sample every latent site of the model, but does not sample {name!r}")
+
+
+@contextmanager
+def _supported(objective: str) -> Iterator[None]:
+    """Name the objective where it is what cannot be computed, such as for a guide that is not reparametrised."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise checks.InputError(
+            f"objective {objective} cannot be computed for this program: {checks.reason(error)}"
+        ) from error
+
+
+def _ways(labels: Labels, data: DataSet, batch_size: int) -> Iterator[Arguments]:
+    """Yield a batch with labels and one without, if the programs are called with them, and the most extreme labels."""
+    yield from {len(arguments): arguments for arguments in batches(labels, data.train, batch_size)}.values()
+    for split in (data.train, data.validation) if labels != "no" else ():
+        if split.labels is not None and bool((split.labels >= 0).any()):
+            known = (split.labels >= 0).nonzero().flatten()
+            order = known[split.labels[known].argsort()]
+            ends = order[[0, -1]]
+            yield split[ends], split.labels[ends]

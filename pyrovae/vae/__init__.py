@@ -1,5 +1,19 @@
 """Programs: a model and a guide made of conditionals."""
 
-from pyrovae.vae.standard import VAE
+from pyrovae.vae.autoencoder import Autoencoder
+from pyrovae.vae.conditional import ConditionalVAE
+from pyrovae.vae.hierarchical import GaussianLayer, HierarchicalVAE
+from pyrovae.vae.semi_supervised import SemiSupervisedVAE
+from pyrovae.vae.spherical import SphericalVAE
+from pyrovae.vae.standard import VAE, connect
 
-__all__ = ["VAE"]
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "ConditionalVAE",
+    "GaussianLayer",
+    "HierarchicalVAE",
+    "SemiSupervisedVAE",
+    "SphericalVAE",
+    "connect",
+]

@@ -10,7 +10,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "check_data", "connect"]
 
 
 class VAE(nn.Module):
@@ -36,6 +36,9 @@ class VAE(nn.Module):
 
     def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior) -> None:
         super().__init__()
+        checks.instance("prior", prior, Prior)
+        checks.instance("likelihood", likelihood, Likelihood)
+        checks.instance("posterior", posterior, Posterior)
         latent_dims = prior.latent_dim, likelihood.latent_dim, posterior.latent_dim
         if len(set(latent_dims)) != 1:
             raise checks.InputError(
@@ -47,13 +50,7 @@ class VAE(nn.Module):
                 "likelihood and posterior must have one data_shape, but have "
                 f"{likelihood.data_shape} and {posterior.data_shape}"
             )
-        if prior.support is not posterior.support:
-            raise checks.InputError(
-                "prior and posterior must have one support, but that of "
-                f"{type(prior).__name__} is {checks.set_name(prior.support)} "
-                f"and that of {type(posterior).__name__} is {checks.set_name(posterior.support)}"
-            )
-        prior.connect(posterior)
+        connect(prior, posterior)
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
@@ -69,6 +66,7 @@ class VAE(nn.Module):
 
     def model(self, x: Tensor) -> Tensor:
         """Sample ``z`` from the prior and observe ``x``, of shape ``(B, *data_shape)``."""
+        check_data(x, self.likelihood.data_shape)
         pyro.module("vae", self)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())  # (B, D)
@@ -76,6 +74,47 @@ class VAE(nn.Module):
 
     def guide(self, x: Tensor) -> Tensor:
         """Sample ``z`` of shape ``(B, D)`` from the posterior given ``x`` of shape ``(B, *data_shape)``."""
+        check_data(x, self.posterior.data_shape)
         pyro.module("vae", self)
         with pyro.plate("data", len(x)):
             return pyro.sample("z", self.posterior(x))  # (B, D)
+
+
+def check_data(x: Tensor, data_shape: tuple[int, ...]) -> None:
+    """Refuse data of another shape than ``(B, *data_shape)``, of which a network might take rows for data.
+
+    Args:
+        x: data.
+        data_shape: shape of one datum.
+
+    Raises:
+        ValueError: naming both shapes.
+
+    Example:
+        >>> check_data(torch.zeros(3, 4), (4,))
+    """
+    if tuple(x.shape[1:]) != data_shape:
+        expected = ", ".join(map(str, ("B", *data_shape)))
+        raise checks.InputError(f"x must have the shape ({expected}), but has {tuple(x.shape)}")
+
+
+def connect(prior: Prior, posterior: Posterior) -> None:
+    """Let a prior be used with a posterior, if both are over the same set.
+
+    Args:
+        prior: p(z).
+        posterior: q(z|x).
+
+    Raises:
+        ValueError: if they have different supports.
+
+    Example:
+        >>> connect(StandardNormal(2), DiagonalNormal((4,), 2))
+    """
+    if not checks.same_set(prior.support, posterior.support):
+        raise checks.InputError(
+            "prior and posterior must have one support, but that of "
+            f"{type(prior).__name__} is {checks.set_name(prior.support)} "
+            f"and that of {type(posterior).__name__} is {checks.set_name(posterior.support)}"
+        )
+    prior.connect(posterior)

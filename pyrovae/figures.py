@@ -74,13 +74,14 @@ def reconstructions(x: Tensor, means: Tensor) -> Figure:
     return figure
 
 
-def samples(x: Tensor) -> Figure:
-    """Draw new data in a square.
+def samples(x: Tensor, columns: int | None = None) -> Figure:
+    """Draw new data, in a square or in so many columns.
 
     Args:
         x: ``(N, *data_shape)``.
+        columns: images in a row.
     """
-    figure = image_grid(x, columns=math.ceil(math.sqrt(len(x))))
+    figure = image_grid(x, columns=math.ceil(math.sqrt(len(x))) if columns is None else columns)
     figure.axes[0].set_title("samples from the prior (means of p(x|z))", fontsize=10)
     return figure
 

@@ -124,8 +124,13 @@ class JointOptimizer(PyroOptim):
     def _make(self, params: list[Tensor]) -> tuple[Optimizer, LRScheduler | None]:
         try:
             optimizer = self._make_optimizer(params)
-        except (TypeError, ValueError) as error:
+        except (AssertionError, TypeError, ValueError) as error:
             raise checks.InputError(f"optimizer cannot be made: {checks.reason(error)}") from error
+        if not isinstance(optimizer, Optimizer):
+            raise checks.InputError(
+                "optimizer must make one of torch's, as torch.optim.Adam does, "
+                f"but a {type(self._make_optimizer).__name__} was given"
+            )
         if isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam):
             raise checks.InputError(
                 "optimizer must take dense gradients and step without a closure, "

@@ -6,10 +6,12 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pydoc import locate
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from torch import Tensor
 
 from pyrovae.checks import InputError
 
@@ -37,6 +39,20 @@ class Parser(ArgumentParser):
         ...
         pyrovae.checks.InputError: --epochs: expected an integer, but many was given
     """
+
+    def validate(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
+        """Refuse a function where a class is asked for: nothing but the classes that are named is ever called."""
+        super().validate(cfg, *args, **kwargs)
+        for action in self._actions:
+            value, hint = cfg.get(action.dest), getattr(action, "_typehint", None)
+            if isinstance(value, Namespace) and "class_path" in value:
+                name, given = value.class_path, locate(value.class_path)
+            elif callable(value) and value is not action.default and _is_factory(hint):
+                name, given = f"{value.__module__}.{value.__qualname__}", value
+            else:
+                continue
+            if not isinstance(given, type):
+                self.error(f"Parser key \"{action.dest}\": Expected '{name}' to be a subclass of {hint}")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the sentence, where jsonargparse would print its message and exit."""
@@ -113,6 +129,10 @@ def _class(parser: ArgumentParser, key: str, text: str) -> str | None:
         return f"must be a subclass of {base}, but {found[1]} was given{accepted}"
     if found := re.match(r"Importing '(.*?)' is not allowed", text):
         return f"must be a subclass of {base}, but {found[1]} was given, which may not be imported{accepted}"
+    if found := re.match(r"Multiple subclasses with name (\S+)\. .* ambiguity: (.*)", text):
+        return f"several classes are named {found[1]}, so give one of {found[2]}"
+    if found := re.match(r"With fail_untyped=True.* Parameter '(\w+)' from '(.*)\.__init__' does not", text):
+        return f"{found[2]} cannot be used, for its option {found[1]} has no type, and the class cannot be made without"
     if re.match(
         r"No module named |module '.*' has no attribute |Unexpected import path|Unexpected import object", text
     ):
@@ -154,13 +174,22 @@ def _known(hint: Any) -> tuple[str, list[str]]:
         return arguments[0].__name__, []  # an activation: torch.nn has too many to name
     if not arguments or not isinstance(arguments[-1], type):
         return getattr(hint, "__name__", "class"), []
-    base, count = arguments[-1], len(arguments[0]) if isinstance(arguments[0], list) else len(arguments) - 1
+    base, accepted = arguments[-1], arguments[0] if isinstance(arguments[0], list) else arguments[:-1]
     concrete = (kind for kind in _subclasses(base) if not inspect.isabstract(kind))
     found = [kind for kind in concrete if not kind.__name__.startswith("_")]
-    if base.__module__.startswith("torch.nn"):  # of all modules, pyrovae's that take what networks are given
-        found = [kind for kind in found if base in kind.__bases__ and _required(kind) == count]
-        found = [kind for kind in found if kind.__module__.startswith("pyrovae.")]
+    if base.__module__.startswith("torch.nn"):  # of all modules, pyrovae's that take what they are given here
+        found = [kind for kind in found if kind.__module__.startswith("pyrovae.") and _required(kind) == accepted]
+        found = [kind for kind in found if hasattr(kind, "model") == (accepted[-1] is int)]  # a program, or a network
     return base.__name__, sorted({kind.__name__ for kind in found})
+
+
+def _is_factory(hint: Any) -> bool:
+    """Tell whether a type asks for what makes a component, and not for a function of numbers."""
+    arguments = [part for part in typing.get_args(hint) if part is not type(None)]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_is_factory(part) for part in arguments)
+    made = arguments[-1] if typing.get_origin(hint) is Callable and arguments else None
+    return isinstance(made, type) and made.__module__ != "builtins" and not issubclass(made, Tensor)
 
 
 def _subclasses(base: type) -> Iterator[type]:
@@ -170,6 +199,6 @@ def _subclasses(base: type) -> Iterator[type]:
         yield from _subclasses(kind)
 
 
-def _required(kind: type) -> int:
-    parameters = inspect.signature(kind).parameters.values()
-    return sum(parameter.default is parameter.empty for parameter in parameters)
+def _required(kind: type) -> list[Any]:
+    parameters = inspect.signature(kind, eval_str=True).parameters.values()
+    return [parameter.annotation for parameter in parameters if parameter.default is parameter.empty]

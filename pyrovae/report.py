@@ -12,14 +12,19 @@ import jinja2
 import torch
 import yaml
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from pyrovae import checks, figures
 from pyrovae.data import DataSet
 from pyrovae.evaluation import encode, generate, prior_grid, reconstruct
+from pyrovae.evaluation.tracing import evaluating
 from pyrovae.files import writing
-from pyrovae.runs import Run
+from pyrovae.handlers import arguments_of
+from pyrovae.likelihoods import Likelihood
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
+from pyrovae.runs import Run, some_of, template_of
 from pyrovae.training import History
-from pyrovae.vae import VAE
 
 __all__ = ["write_report"]
 
@@ -42,9 +47,9 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
     history = run.history()
     evaluations = [_evaluation_rows(run, name, entry) for name, entry in run.evaluations().items()]
     with torch.random.fork_rng(devices=[]):
-        data, vae = run.load()
+        data, program = run.load()
         torch.manual_seed(seed)
-        drawn = _draw(data, vae, history)
+        drawn = _draw(data, program, history)
     pictures = []
     for name, (figure, caption) in drawn.items():
         png = _png(figure)
@@ -57,7 +62,7 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
     page = environment.get_template("report.html").render(
         name=run.folder.resolve().name,
         folder=str(run.folder),
-        summary=_summary(data, vae, history),
+        summary=_summary(data, program, history),
         evaluations=evaluations,
         pictures=pictures,
         config=yaml.safe_dump(config, sort_keys=False),
@@ -68,23 +73,26 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
     return run.folder / "report.html"
 
 
-def _draw(data: DataSet, vae: VAE, history: History) -> dict[str, tuple[Figure, str]]:
-    x = data.test[:20]
-    shown = data.test[:5000]
-    labels = None if data.test.labels is None else data.test.labels[: len(shown)]
-    codes = encode(vae.guide, shown)["z"]  # (N, D)
+def _draw(data: DataSet, program: Any, history: History) -> dict[str, tuple[Figure, str]]:
+    few = some_of(program, data.test, 20)
+    shown = some_of(program, data.test, 5000)
+    template = template_of(program, data)
+    x = arguments_of(few)[0]
+    codes = _codes(encode(program.guide, shown))  # (N, D)
+    labels = None if data.test.labels is None else data.test.labels[: len(codes)]
+    classes = len(template[1]) if isinstance(template, tuple) else None
     drawn = {
         "training_curves": (
             figures.training_curves(history),
             "The bound and its two terms during training, in nats per image.",
         ),
         "reconstructions": (
-            figures.reconstructions(x, reconstruct(vae.model, vae.guide, x)),
+            figures.reconstructions(x, reconstruct(program.model, program.guide, few)),
             "Test images above, their reconstructions through the mean code below.",
         ),
         "samples": (
-            figures.samples(generate(vae.model, 64, x)),
-            "Codes drawn from the prior, decoded: the means of p(x|z).",
+            figures.samples(generate(program.model, 8 * (classes or 8), template), classes),
+            f"Codes drawn from the prior, decoded{', a class in each column' if classes else ''}: the means of p(x|z).",
         ),
         "latent_map": (
             figures.latent_map(codes, labels),
@@ -93,22 +101,54 @@ def _draw(data: DataSet, vae: VAE, history: History) -> dict[str, tuple[Figure, 
             + ("" if codes.shape[1] <= 2 else " The first two principal components of the means."),
         ),
     }
-    if codes.shape[1] == 2:
+    if codes.shape[1] == 2 and classes is None and _has_a_plane(program, x):
         drawn["manifold"] = (
-            figures.manifold(prior_grid(vae.model, x, columns=20), columns=20),
+            figures.manifold(prior_grid(program.model, x, columns=20), columns=20),
             "What the decoder makes of the plane of codes, at evenly spaced percentiles of the prior.",
         )
     return drawn
 
 
-def _summary(data: DataSet, vae: VAE, history: History) -> str:
+def _codes(latents: dict[str, Tensor]) -> Tensor:
+    """Return the codes that a map shows, ``(N, D)``: of several sites, the narrowest, which is the most abstract."""
+    vectors = [z.flatten(1) for z in latents.values() if z.dim() > 1 and z.is_floating_point()]
+    if not vectors:
+        raise checks.InputError(f"program must have a latent site of vectors, but has {', '.join(latents)}")
+    return min(vectors, key=lambda z: z.shape[1])
+
+
+def _has_a_plane(program: Any, x: Tensor) -> bool:
+    try:
+        prior_grid(program.model, x, columns=1)
+    except checks.InputError:
+        return False
+    return True
+
+
+def _summary(data: DataSet, program: Any, history: History) -> str:
+    conditionals = [
+        type(part).__name__ for part in program.children() if isinstance(part, Prior | Likelihood | Posterior)
+    ]
+    latent_dim = getattr(getattr(program, "prior", None), "latent_dim", None)
     return (
-        f"A VAE of {vae.prior.latent_dim} latents ({type(vae.prior).__name__}, {type(vae.likelihood).__name__}, "
-        f"{type(vae.posterior).__name__}), trained on {len(data.train)} images of {type(data).__name__} "
+        f"A {type(program).__name__}"
+        + (f" of {latent_dim} latents" if latent_dim is not None else "")
+        + (f" ({', '.join(conditionals)})" if conditionals else "")
+        + f", trained on {len(data.train)} images of {type(data).__name__} "
         f"({data.kind}, shape {' x '.join(map(str, data.data_shape))}) for {len(history.epochs)} epochs. "
         f"The best validation ELBO, {history.best_value:.2f} nats per image, came after epoch {history.best_epoch}; "
-        "the weights are those of that epoch."
+        "the weights are those of that epoch." + _accuracy(data, program)
     )
+
+
+def _accuracy(data: DataSet, program: Any) -> str:
+    if data.test.labels is None or not callable(getattr(program, "classify", None)):
+        return ""
+    with evaluating(program.guide):
+        told = torch.cat([program.classify(x).argmax(-1) for x in data.test.batches(1000)])
+    known = data.test.labels >= 0
+    right = (told == data.test.labels)[known].double().mean().item()
+    return f" It names the class of {right:.1%} of the test images." if bool(known.any()) else ""
 
 
 def _evaluation_rows(run: Run, name: str, entry: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import torch
 from jsonargparse import Namespace
 
 from pyrovae import checks
-from pyrovae.cli.commands import data, evaluate, report, sample, train
+from pyrovae.cli.commands import data, evaluate, refit_prior, report, sample, train
 from pyrovae.objectives import NonFiniteLoss
 from pyrovae.parsing import Parser
-from pyrovae.runs import Run, complete
+from pyrovae.runs import Run, complete, options_of_the_vae
 
 __all__ = ["main"]
 
@@ -50,6 +50,7 @@ def _dispatch(arguments: list[str]) -> None:
     commands: dict[str, Callable[..., None]] = {
         "train": train,
         "evaluate": evaluate,
+        "refit_prior": refit_prior,
         "sample": sample,
         "report": report,
         "data": data,
@@ -70,14 +71,16 @@ def _dispatch(arguments: list[str]) -> None:
             given = parser.parse_args(["train", "--config", str(stored), *rest], defaults=False)[command]
         except checks.InputError as error:  # the words given were accepted before
             raise checks.InputError(f"{stored} cannot be used: {error}") from error
-    given.pop("config", None)
-    completed, options = complete(commands[command], given, skip={"config"})
+    left_out = {"config", *options_of_the_vae(given, chosen[command])}
+    for name in left_out:
+        given.pop(name, None)
+    completed, options = complete(commands[command], given, skip=set(left_out))
     text = completed.dump(Namespace({**vars(options), "resume": False}) if command == "train" else options)
     if prints:
         print(text, end="")
         return
     made = completed.instantiate(options).as_dict()
-    commands[command](**made, **({"config": text} if command == "train" else {}))
+    commands[command](**made, **({"config": text} if command in ("train", "refit_prior") else {}))
 
 
 def _parser(commands: dict[str, Callable[..., None]]) -> Parser:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from inspect import isabstract
 from typing import Any, TypeAlias
 
 from jsonargparse import Namespace
+from torch import nn
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Digits
-from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
+from pyrovae.likelihoods import Bernoulli, Likelihood, LikelihoodFactory
 from pyrovae.parsing import Parser
-from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
-from pyrovae.priors import PriorFactory, StandardNormal
+from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
+from pyrovae.priors import Prior, PriorFactory, StandardNormal
 from pyrovae.vae import VAE
 
-__all__ = ["DataFactory", "LikelihoodFactory", "PosteriorFactory", "PriorFactory", "assemble", "complete"]
+__all__ = ["DataFactory", "ProgramFactory", "assemble", "complete", "options_of_the_vae"]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
+ProgramFactory: TypeAlias = Callable[[tuple[int, ...], int], nn.Module]
 
 
 def assemble(
@@ -28,7 +28,8 @@ def assemble(
     likelihood: LikelihoodFactory = Bernoulli,
     posterior: PosteriorFactory = DiagonalNormal,
     latent_dim: int = 20,
-) -> tuple[DataSet, VAE]:
+    program: ProgramFactory | None = None,
+) -> tuple[DataSet, Any]:
     """Make the data set and a fresh program for it.
 
     Args:
@@ -37,6 +38,8 @@ def assemble(
         likelihood: makes p(x|z) of the data's shape and the number of latents.
         posterior: makes q(z|x) likewise.
         latent_dim: number of latents.
+        program: makes a whole program likewise, a module with ``model`` and ``guide``, in place of the
+            :class:`~pyrovae.VAE` of these three.
 
     Raises:
         ValueError: if the likelihood cannot explain the data.
@@ -47,19 +50,78 @@ def assemble(
         StandardNormal(latent_dim=2)
     """
     checks.integer("latent_dim", latent_dim)
-    for name, factory in (("data", data), ("prior", prior), ("likelihood", likelihood), ("posterior", posterior)):
-        if not isinstance(factory, partial | type):
-            raise checks.InputError(f"{name} must be a class, but {factory!r} was given")
-        kind = checks.class_of(factory)
-        if kind is not None and isabstract(kind):
-            raise checks.InputError(f"{name} must be a class with a forward, but {kind.__name__} is abstract")
-    dataset = data()
-    explained = likelihood(dataset.data_shape, latent_dim)
-    for part in (dataset.train, dataset.validation, dataset.test):
-        # Values as stored can be anything; all others lie in [0, 1] by construction, and a look at some will do.
-        for x in part.batches(4096) if dataset.kind == "real" else [part[:1024]]:
-            explained.check(x)
-    return dataset, VAE(prior(latent_dim), explained, posterior(dataset.data_shape, latent_dim))
+    dataset = checks.make("data", data, DataSet, like="Digits")
+    sizes = dataset.data_shape, latent_dim
+    if program is not None:
+        made = _program(program, *sizes)
+        if isinstance(getattr(made, "likelihood", None), Likelihood):
+            _check(made.likelihood, dataset)
+        return dataset, made
+    explained = checks.make("likelihood", likelihood, Likelihood, *sizes, like="Bernoulli")
+    _check(explained, dataset)
+    return dataset, VAE(
+        checks.make("prior", prior, Prior, latent_dim, like="StandardNormal"),
+        explained,
+        checks.make("posterior", posterior, Posterior, *sizes, like="DiagonalNormal"),
+    )
+
+
+def _program(program: ProgramFactory, data_shape: tuple[int, ...], latent_dim: int) -> Any:
+    kind = checks.class_of(program)
+    try:
+        made = checks.make("program", program, nn.Module, data_shape, latent_dim, like="HierarchicalVAE")
+    except TypeError as error:  # of a class that is no program, it was to be expected
+        if kind is None or _is_program(kind):
+            raise
+        raise _no_program(kind) from error
+    if not _is_program(made):
+        raise _no_program(type(made))
+    return made
+
+
+def _is_program(thing: Any) -> bool:
+    return callable(getattr(thing, "model", None)) and callable(getattr(thing, "guide", None))
+
+
+def _no_program(kind: type) -> checks.InputError:
+    return checks.InputError(f"program must have the methods model and guide, but {kind.__name__} has not")
+
+
+def _check(likelihood: Likelihood, dataset: DataSet) -> None:
+    levels = 2 if dataset.kind == "binary" else dataset.levels
+    own = getattr(likelihood, "levels", levels)
+    if dataset.kind in ("binary", "scaled") and own != levels:
+        raise checks.InputError(
+            f"levels of {type(likelihood).__name__} must be those of the data, {levels}, but {own} was given"
+        )
+    try:
+        for part in (dataset.train, dataset.validation, dataset.test):
+            # Values as stored can be anything; all others lie in [0, 1] by construction, and a look at some will do.
+            for x in part.batches(4096) if dataset.kind in ("real", "counts") else [part[:1024]]:
+                likelihood.check(x)
+    except checks.InputError as error:
+        scaled = f", their {levels} levels scaled to [0, 1]" if dataset.kind == "scaled" else ""
+        raise checks.InputError(f"{error}{scaled}") from error
+
+
+def options_of_the_vae(given: Namespace, words: Namespace) -> set[str]:
+    """Name the options that say nothing where a whole program is given: its conditionals are its own options.
+
+    Args:
+        given: all that was given, a resumed run's configuration included.
+        words: what was given on the command line alone.
+
+    Raises:
+        ValueError: if one of them is given there too.
+    """
+    if given.get("program") is None:
+        return set()
+    options = {"prior", "likelihood", "posterior"}
+    for name in sorted(options & set(vars(words))):
+        raise checks.InputError(
+            f"--{name} must be left out where --program is given, whose own option it is: --program.{name}"
+        )
+    return options
 
 
 def complete(

@@ -30,7 +30,6 @@ from pyrovae.files import writing
 from pyrovae.parsing import Parser
 from pyrovae.runs.configuration import assemble, complete
 from pyrovae.training import Epoch, History, State
-from pyrovae.vae import VAE
 
 __all__ = ["FORMAT", "Run"]
 
@@ -64,11 +63,13 @@ class Run:
 
     def create(self, config: str) -> None:
         """Begin a run with its configuration as YAML; a folder that holds one already is refused."""
-        if self.exists:
-            raise checks.InputError(
-                f"run must be a new folder, or go on with --resume true, but {self.folder} holds a run already"
-            )
+        self.refuse_existing("run must be a new folder, or go on with --resume true")
         self.rewrite_config(config)
+
+    def refuse_existing(self, accepted: str) -> None:
+        """Raise a sentence that begins with what would be accepted, if the folder holds a run."""
+        if self.exists:
+            raise checks.InputError(f"{accepted}, but {self.folder} holds a run already")
 
     def discard(self) -> None:
         """Forget a run that was created but refused before its first epoch, so that its folder is free again."""
@@ -99,7 +100,7 @@ class Run:
                 raise ValueError("it is not a mapping")
         return config
 
-    def load(self, weights: Literal["best", "last"] = "best") -> tuple[DataSet, VAE]:
+    def load(self, weights: Literal["best", "last"] = "best") -> tuple[DataSet, Any]:
         """Make the data set and the trained program.
 
         Args:
@@ -114,26 +115,25 @@ class Run:
             chosen = parser.instantiate(options)
         except checks.InputError as error:
             raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {error}") from error
-        data, vae = assemble(**chosen)
+        data, program = assemble(**chosen)
         self._load_weights(
-            vae, self.folder / ("weights.safetensors" if weights == "best" else "checkpoint/weights.safetensors")
+            program, self.folder / ("weights.safetensors" if weights == "best" else "checkpoint/weights.safetensors")
         )
-        return data, vae
+        return data, program
 
     def save_epoch(self, program: nn.Module, history: History, state: State) -> None:
         """Write what an epoch changes: weights (the best ones apart), metrics, and the state to resume from."""
-        weights = save(
-            {name: tensor.detach().contiguous() for name, tensor in program.state_dict().items()},
-            metadata={"format": f"pyrovae {FORMAT}"},
-        )
-        if history.best_epoch == len(history.epochs):
-            with writing(self.folder / "weights.safetensors") as file:
-                file.write(weights)
-        with writing(self.folder / "checkpoint" / "weights.safetensors") as file:
-            file.write(weights)
+        self._save_weights(program, best=history.best_epoch == len(history.epochs))
         self.save_metrics(history)
         with writing(self.folder / "checkpoint" / "state.pt") as file:
             torch.save({"format": FORMAT, **state}, file)
+
+    def save_refitted(self, program: nn.Module, history: History, origin: dict[str, Any]) -> None:
+        """Write a program whose prior was refitted: weights, the metrics of the run that it comes from, and which."""
+        with writing(self.folder / "refitted.json") as file:
+            file.write(json.dumps({"format": FORMAT, **origin}, indent=2).encode())
+        self._save_weights(program, best=True)
+        self.save_metrics(history)
 
     def save_metrics(self, history: History) -> None:
         """Write ``metrics.csv``, a line an epoch."""
@@ -147,6 +147,10 @@ class Run:
     def state(self) -> State | None:
         """Read the state to resume from, or None if no epoch was finished."""
         path = self.folder / "checkpoint" / "state.pt"
+        if (self.folder / "refitted.json").exists():
+            raise checks.InputError(
+                f"run must be a training to be resumed, but the prior of {self.folder} was refitted"
+            )
         if not path.exists():
             if (self.folder / "metrics.csv").exists() and len(self.history().epochs) > 1:
                 raise checks.InputError(f"{path} is missing from the run, which cannot be resumed without it")
@@ -193,6 +197,17 @@ class Run:
                 if not isinstance(found[path.stem], dict) or found[path.stem].get("format") != FORMAT:
                     raise ValueError(f"it is not an evaluation of format {FORMAT}")
         return found
+
+    def _save_weights(self, program: nn.Module, *, best: bool) -> None:
+        weights = save(
+            {name: tensor.detach().contiguous() for name, tensor in program.state_dict().items()},
+            metadata={"format": f"pyrovae {FORMAT}"},
+        )
+        for name in (
+            ("weights.safetensors", "checkpoint/weights.safetensors") if best else ("checkpoint/weights.safetensors",)
+        ):
+            with writing(self.folder / name) as file:
+                file.write(weights)
 
     def _load_weights(self, program: nn.Module, path: Path) -> None:
         if not path.exists():

@@ -1,0 +1,83 @@
+"""``pyrovae sample``, ``report`` and ``data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pyrovae import checks, figures
+from pyrovae.data import Digits, Split
+from pyrovae.evaluation import generate
+from pyrovae.files import writing
+from pyrovae.report import write_report
+from pyrovae.runs import DataFactory, Run, template_of
+
+__all__ = ["data", "report", "sample"]
+
+
+def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: bool = False, seed: int = 0) -> None:
+    """Draw new images from a run's model, as a picture or as an array.
+
+    Args:
+        run: the run's folder.
+        num_samples: how many.
+        out: a .png file for a picture, or a .npy file for an array (N, ...).
+        noise: draw x from p(x|z) instead of taking its mean.
+        seed: of the samples.
+    """
+    path = Path(out)
+    checks.choice("out's ending", path.suffix, (".png", ".npy"))
+    checks.integer("num_samples", num_samples)
+    dataset, program = Run(run).load()
+    torch.manual_seed(checks.seed(seed))
+    template = template_of(program, dataset)
+    x = generate(program.model, num_samples, template, noise=noise)
+    columns = len(template[1]) if isinstance(template, tuple) else None  # one for each class
+    with writing(path) as file:
+        if path.suffix == ".npy":
+            np.save(file, x.numpy())
+        else:
+            figures.samples(x, columns).savefig(file, format="png", dpi=150)
+    print(f"{num_samples} samples written to {path}")
+
+
+def report(run: str, seed: int = 0) -> None:
+    """Draw a run's pictures and write its page, report.html, which needs no network and no other file.
+
+    Args:
+        run: the run's folder.
+        seed: of the samples that are drawn.
+    """
+    print(f"the page is {write_report(run, seed=checks.seed(seed))}")
+
+
+def data(data: DataFactory = Digits, out: str | None = None) -> None:
+    """Say what a data set holds, and draw some of it.
+
+    Args:
+        data: the data set.
+        out: a .png file for a picture of training images as the likelihood sees them.
+    """
+    dataset = data()
+    path = None if out is None else Path(out)
+    if path is not None:
+        checks.choice("out's ending", path.suffix, (".png",))
+    print(repr(dataset))
+    for name in ("train", "validation", "test"):
+        part: Split = getattr(dataset, name)
+        x = part[:10_000]
+        classes = "no labels"
+        if part.labels is not None:
+            known = part.labels[part.labels >= 0]
+            classes = f"{len(known.unique())} classes"
+            classes += f" ({len(known)} images have a label)" if len(known) < len(part) else ""
+        print(
+            f"  {name:10} {len(part):6} images, {classes}; batches in [{x.min().item():g}, {x.max().item():g}], "
+            f"mean {x.mean().item():.4f}"
+        )
+    if path is not None:
+        with writing(path) as file:
+            figures.image_grid(dataset.train[:100], columns=10).savefig(file, format="png", dpi=120)
+        print(f"picture written to {path}")

@@ -1,0 +1,157 @@
+"""``pyrovae train``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+import yaml
+
+from pyrovae import checks
+from pyrovae.cli.commands.device import device_named
+from pyrovae.data import Digits
+from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
+from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Trace_ELBO
+from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
+from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
+from pyrovae.priors import PriorFactory, StandardNormal
+from pyrovae.runs import DataFactory, ProgramFactory, Run, assemble
+from pyrovae.training import History, State, fit, tensorboard_writer
+
+__all__ = ["train"]
+
+# What a resumed run may change, because the weights after a given epoch do not depend on it.
+_FREE_ON_RESUME = {"epochs", "resume", "run", "device", "patience", "tensorboard"}
+
+
+def train(
+    config: str,
+    data: DataFactory = Digits,
+    prior: PriorFactory = StandardNormal,
+    likelihood: LikelihoodFactory = Bernoulli,
+    posterior: PosteriorFactory = DiagonalNormal,
+    latent_dim: int = 20,
+    program: ProgramFactory | None = None,
+    objective: ObjectiveFactory = Trace_ELBO,
+    optimizer: OptimizerFactory = torch.optim.Adam,
+    scheduler: SchedulerFactory | None = None,
+    epochs: int = 20,
+    batch_size: int = 128,
+    beta: float = 1.0,
+    kl_warmup: int = 0,
+    max_norm: float | None = None,
+    patience: int | None = None,
+    compile: Compile = "graph",
+    device: str = "auto",
+    seed: int = 0,
+    run: str = "runs/vae",
+    resume: bool = False,
+    tensorboard: bool = False,
+) -> None:
+    """Train a VAE, or another program, by stochastic variational inference and keep everything in a folder.
+
+    Components are chosen by class: one of pyrovae's by name, or any by import path; their own options follow
+    with a dot, as in --data MNIST --data.root DIR, and --data.help MNIST lists them.
+
+    Args:
+        config: the whole configuration as YAML, which the run keeps.
+        data: the data set.
+        prior: p(z).
+        likelihood: p(x|z).
+        posterior: q(z|x).
+        latent_dim: number of latents.
+        program: a whole program in place of the VAE of these three: HierarchicalVAE, SphericalVAE, ConditionalVAE,
+            SemiSupervisedVAE, Autoencoder, or any module with model and guide. Its conditionals are its own options.
+        objective: what is maximised: one of Pyro's ELBOs, such as TraceMeanField_ELBO for the analytic KL, or of
+            pyrovae's, such as IWAE.
+        optimizer: any torch optimizer.
+        scheduler: any torch learning-rate scheduler; it steps once an epoch.
+        epochs: passes over the training images.
+        batch_size: images in a batch.
+        beta: weight of the KL.
+        kl_warmup: epochs over which it grows from 0 to beta.
+        max_norm: largest norm of the gradients.
+        patience: epochs without a better validation ELBO after which training stops.
+        compile: graph records the training step and replays it, off runs Pyro at every step.
+        device: cpu, cuda, or auto for cuda where there is one.
+        seed: of initial weights, order of batches and all noise; data sets have their own.
+        run: the folder; it must be new unless the run is resumed.
+        resume: go on with the run in the folder, exactly as if it had never stopped (or begin, if there is none).
+        tensorboard: also write TensorBoard's log into the folder.
+    """
+    folder = Run(run)
+    torch.manual_seed(checks.seed(seed))
+    pyro.set_rng_seed(seed)
+    dataset, made = assemble(data, prior, likelihood, posterior, latent_dim, program)
+    where = device_named(device)
+    dataset.to(where)
+    made.to(where)
+    if hasattr(made, "initialize"):
+        made.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
+    before = folder.config_text() if resume and folder.exists else None
+    state = None if before is None else folder.state()
+    if before is not None:
+        _refuse_changes(folder.config(), yaml.safe_load(config))
+        folder.rewrite_config(config)
+    else:
+        folder.create(config)
+
+    def save(history: History, state: Callable[[], State]) -> None:
+        folder.save_epoch(made, history, state())
+        for write in logs:
+            write(history, state)
+
+    print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
+    try:
+        logs = [tensorboard_writer(folder.folder / "tensorboard")] if tensorboard else []
+        history = fit(
+            made.model,
+            made.guide,
+            dataset,
+            epochs=epochs,
+            batch_size=batch_size,
+            objective=objective,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            beta=beta,
+            kl_warmup=kl_warmup,
+            max_norm=max_norm,
+            patience=patience,
+            compile=compile,
+            callback=save,
+            state=state,
+        )
+    except Exception as error:
+        if before is None or isinstance(error, NonFiniteLoss):
+            folder.discard()  # if it ended before its first checkpoint, there is nothing to keep
+        elif isinstance(error, checks.InputError):
+            folder.rewrite_config(before)
+        raise
+    folder.save_metrics(history)
+    print(
+        f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
+        f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
+    )
+
+
+def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    keys = (before.keys() | now.keys()) - _FREE_ON_RESUME
+    for key in sorted(keys, key=lambda key: (key != "program", key)):  # without it there are other options
+        found = _difference(key, before.get(key), now.get(key))
+        if found is not None:
+            name, was, given = found
+            raise checks.InputError(f"{name} must stay as it was when a run is resumed, {was}, but {given} was given")
+
+
+def _difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
+    """Return where two configurations differ, from the outside in: the option, what it was, what it is."""
+    if before == now:
+        return None
+    was, given = (part.get("class_path", part) if isinstance(part, dict) else part for part in (before, now))
+    if was != given or not isinstance(before, dict) or not isinstance(now, dict):
+        return name, was, given
+    options, others = before.get("init_args", {}), now.get("init_args", {})
+    differences = (_difference(f"{name}.{key}", options.get(key), others.get(key)) for key in options | others)
+    return next((found for found in differences if found is not None), (name, was, given))

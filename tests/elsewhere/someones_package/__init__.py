@@ -1,0 +1,1 @@
+"""What a user brings along: one of each, installed nowhere."""

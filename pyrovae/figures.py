@@ -74,15 +74,16 @@ def reconstructions(x: Tensor, means: Tensor) -> Figure:
     return figure
 
 
-def samples(x: Tensor, columns: int | None = None) -> Figure:
+def samples(x: Tensor, columns: int | None = None, *, noise: bool = False) -> Figure:
     """Draw new data, in a square or in so many columns.
 
     Args:
         x: ``(N, *data_shape)``.
         columns: images in a row.
+        noise: whether they are draws from p(x|z), and not its means.
     """
     figure = image_grid(x, columns=math.ceil(math.sqrt(len(x))) if columns is None else columns)
-    figure.axes[0].set_title("samples from the prior (means of p(x|z))", fontsize=10)
+    figure.axes[0].set_title(f"samples from the prior ({'draws from' if noise else 'means of'} p(x|z))", fontsize=10)
     return figure
 
 

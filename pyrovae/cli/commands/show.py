@@ -39,7 +39,7 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
         if path.suffix == ".npy":
             np.save(file, x.numpy())
         else:
-            figures.samples(x, columns).savefig(file, format="png", dpi=150)
+            figures.samples(x, columns, noise=noise).savefig(file, format="png", dpi=150)
     print(f"{num_samples} samples written to {path}")
 
 

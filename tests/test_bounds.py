@@ -155,9 +155,18 @@ def test_an_objective_that_needs_reparametrised_samples_says_so():
 
 
 def test_a_latent_that_the_guide_forgets_is_named(pair):
-    def guide(x):
+    def model(x):
         with pyro.plate("data", len(x)):
             pyro.sample("w", dist.Normal(0.0, 1.0))
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(0.0, 1.0).expand([5]).to_event(1), obs=x)
 
-    with pyro.validation_enabled(False), pytest.raises(InputError, match="but does not sample 'z'"):
-        IWAE(2).loss(pair.model, guide, pair.simulate(2))
+    def guide(x, names=("w",)):
+        with pyro.plate("data", len(x)):
+            for name in names:
+                pyro.sample(name, dist.Normal(0.0, 1.0))
+
+    cases = {"but does not sample 'z'": ("w",), "but samples 'v' too": ("w", "z", "v"), "but samples none": ()}
+    for sentence, names in cases.items():
+        with pyro.validation_enabled(False), pytest.raises(InputError, match=sentence):
+            IWAE(2).loss(model, partial(guide, names=names), pair.simulate(2))

@@ -65,6 +65,8 @@ def test_partly_labelled_data_keep_as_many_of_each_class_and_nothing_else_change
     assert torch.equal(PartlyLabelled(Digits, num_labels=57).train.labels, partly.train.labels)
     assert not torch.equal(PartlyLabelled(Digits, num_labels=57, seed=1).train.labels, partly.train.labels)
     assert repr(partly).startswith("PartlyLabelled(train=1437")
+    PartlyLabelled(lambda: whole, num_labels=10)
+    assert (whole.train.labels >= 0).all()
 
 
 def test_partly_labelled_data_need_labels_and_enough_of_them():
@@ -135,10 +137,11 @@ def test_x_and_y_hold_as_many_data():
         (torch.tensor([[0, -5], [3, 7]] * 10), "real"),
         (torch.tensor([[0, 1], [1, 0]] * 10), "binary"),
         (torch.tensor([[0, 5], [3, 7]] * 10, dtype=torch.uint8), "scaled"),
-        (torch.tensor([[0.0, 5.0], [3.0, 7.0]] * 10), "real"),
+        (torch.tensor([[0.0, 5.0], [3.0, 7.0]] * 10), "counts"),
+        (torch.tensor([[0.0, 5.0], [3.5, 7.0]] * 10), "real"),
     ],
 )
-def test_integers_from_zero_up_are_counts(images, kind):
+def test_whole_numbers_from_zero_up_are_counts(images, kind):
     data = DataSet(images, test_size=2, validation_size=2)
     assert data.kind == kind
     assert (data.bits_per_dim(10.0) is None) == (kind == "real")

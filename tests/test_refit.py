@@ -143,3 +143,18 @@ def test_the_prior_of_a_program_is_replaced_in_its_own_options(tmp_path, monkeyp
     assert config["program"]["init_args"]["prior"]["class_path"] == "pyrovae.LearnedNormal"
     assert isinstance(Run("second").load()[1].prior, LearnedNormal)
     assert main(["sample", "second", "--out=new.npy"]) == 0
+
+
+def test_the_encoder_stays_as_it_is_under_a_prior_that_is_made_of_it():
+    torch.manual_seed(0)
+    data, shape = Digits(), (1, 8, 8)
+    moving = partial(MLP, hidden_features=(16,), normalization=torch.nn.BatchNorm1d, dropout=0.2)
+    vae = VAE(StandardNormal(2), Bernoulli(shape, 2, small), DiagonalNormal(shape, 2, moving))
+    before = {name: tensor.clone() for name, tensor in vae.state_dict().items() if not name.startswith("prior")}
+    refit_prior(vae, data, partial(VampPrior, num_components=20), epochs=2)
+    for name, tensor in before.items():
+        assert torch.equal(vae.state_dict()[name], tensor), name
+    assert all(
+        p.grad is None and p.requires_grad for part in (vae.posterior, vae.likelihood) for p in part.parameters()
+    )
+    assert vae.training

@@ -8,12 +8,14 @@ import pyro.distributions as dist
 import pytest
 import torch
 import torch.nn.functional as F
-from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import nn
 from torch.distributions import constraints
 
 from pyrovae import (
+    IWAE,
     MLP,
+    MMD,
     Autoencoder,
     Bernoulli,
     ConditionalVAE,
@@ -21,6 +23,7 @@ from pyrovae import (
     ConvolutionalEncoder,
     DiagonalNormal,
     Digits,
+    FreeBits,
     Gaussian,
     GaussianMixture,
     HierarchicalVAE,
@@ -544,3 +547,21 @@ def test_the_prior_that_learns_of_its_posterior_is_told(data):
         x = data.train[:20] if vae.likelihood.data_shape == SHAPE else torch.rand(20, 5, 3)
         vae.initialize(x)
         assert vae.prior.given == shape
+
+
+@pytest.mark.parametrize("objective", [TraceMeanField_ELBO, FreeBits, IWAE, MMD, partial(FreeBits, 0.0)])
+@pytest.mark.parametrize("z_penalty", [0.0, 0.1])
+def test_every_objective_counts_the_penalty_of_a_code_as_much_as_it_should(objective, z_penalty):
+    torch.manual_seed(0)
+    program = Autoencoder((4,), 2, z_penalty=z_penalty)
+    x = torch.rand(5, 4).round()
+    z = program.posterior(x).mean
+    with private_modules():
+        found = objective().loss(program.model, program.guide, x)
+    reconstruction = program.likelihood(z).log_prob(x).sum()
+    penalty = -z_penalty * StandardNormal(2)().log_prob(z).sum()
+    if objective is MMD:  # which has no KL unless told
+        penalty = found + reconstruction
+    if objective is FreeBits:
+        penalty = max(penalty, torch.tensor(5 * 2 * 0.1 * (z_penalty or 1.0)))
+    assert found == pytest.approx((penalty - reconstruction).item(), rel=1e-4)

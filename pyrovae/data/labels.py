@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -52,4 +53,5 @@ class PartlyLabelled(DataSet):
                 )
             chosen = members[torch.randperm(len(members), generator=generator)[:count]]
             kept[chosen] = label
-        whole.train.labels = kept
+        self.train = copy.copy(whole.train)  # the given data set keeps its own labels
+        self.train.labels = kept

@@ -49,10 +49,9 @@ def is_binary(source: Tensor | np.ndarray) -> bool:
 
 
 def is_count(source: Tensor | np.ndarray) -> bool:
-    """Tell whether the values are integers from 0 up."""
-    if "int" not in str(source.dtype):
-        return False
-    return all(bool((source[start : start + _CHUNK] >= 0).all()) for start in range(0, len(source), _CHUNK))
+    """Tell whether the values are whole numbers from 0 up, of whatever type."""
+    parts = (source[start : start + _CHUNK] for start in range(0, len(source), _CHUNK))
+    return all(bool(((part >= 0) & (part % 1 == 0)).all()) for part in parts)  # most sets are left at the first part
 
 
 def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: str) -> None:

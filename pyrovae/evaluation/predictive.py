@@ -50,7 +50,7 @@ class _Means(Messenger):
 
     def _pyro_sample(self, msg: Message) -> None:
         if not msg["is_observed"] and not site_is_subsample(msg):
-            msg["value"] = _mean(msg["fn"])
+            msg["value"] = msg["fn"].mode if msg["fn"].support.is_discrete else _mean(msg["fn"])
             msg["done"] = True
 
 

@@ -80,4 +80,4 @@ class Gaussian(LocationScale):
 
     def _set_scale(self, scale: Tensor) -> None:
         with torch.no_grad():
-            self.raw_scale.copy_(self.positive.inverse(scale.clamp(min=self.positive.minimum)))
+            self.raw_scale.copy_(self.positive.inverse(scale.clamp(min=2 * self.positive.minimum)))

@@ -104,6 +104,10 @@ class Weights(NamedTuple):
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
+def _is_sample(site: dict[str, Any]) -> bool:
+    return site["type"] == "sample"
+
+
 def latent_sites(trace: Trace) -> list[str]:
     """Name the latent sites of a trace, in the order in which they ran."""
     return [name for name, site in trace.nodes.items() if site["type"] == "sample" and not site["is_observed"]]
@@ -138,6 +142,11 @@ def weights_of(traces: list[tuple[Trace, Trace]]) -> Weights:
             if site["type"] == "sample" and name not in guide_trace.nodes
         }
         latents = latent_sites(guide_trace)
+        if not latents:
+            raise checks.InputError("guide must sample at least one latent site, but samples none")
+        foreign = [name for name in latents if name not in model_trace.nodes]
+        if foreign:
+            raise checks.InputError(f"guide must sample latent sites of the model only, but samples {foreign[0]!r} too")
         unknown = [name for name, site in observed.items() if not site["is_observed"]]
         if unknown:
             raise checks.InputError(
@@ -146,7 +155,9 @@ def weights_of(traces: list[tuple[Trace, Trace]]) -> Weights:
         sums = (
             sum(map(log_prob_of, observed.values()), torch.zeros(())),
             sum((log_prob_of(model_trace.nodes[name]) for name in latents), torch.zeros(())),
-            sum((log_prob_of(guide_trace.nodes[name]) for name in latents), torch.zeros(())),
+            sum(
+                (log_prob_of(site) for site in guide_trace.nodes.values() if site["type"] == "sample"), torch.zeros(())
+            ),
         )
         shape = torch.broadcast_shapes(*(term.shape for term in sums))
         rows.append([term.expand(shape).reshape(-1, shape[-1]) for term in sums])  # (K, B) or (1, B) each

@@ -21,7 +21,9 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
-from pyro.poutine.util import prune_subsample_sites
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
@@ -60,11 +62,14 @@ class _Estimator(Objective):
         if parts.score is not None:
             objective = objective - (parts.score * weights.log_posterior).sum()
         if parts.path is not None and torch.is_grad_enabled():
-            sites = [guide_trace.nodes[name] for _, guide_trace in pairs for name in latent_sites(guide_trace)]
-            total = (parts.path * log_weight).sum()
-            slopes = torch.autograd.grad(total, [site["value"] for site in sites], retain_graph=True)
-            for site, slope in zip(sites, slopes, strict=True):
-                objective = objective + (slope.detach() * site["sampled"]).sum()
+            path = (parts.path * log_weight).sum()
+            for _, guide_trace in pairs:
+                # From the last site to the first, because a sample also moves those that are drawn after it.
+                for name in reversed(latent_sites(guide_trace)):
+                    site = guide_trace.nodes[name]
+                    (slope,) = torch.autograd.grad(path, site["value"], retain_graph=True)
+                    moved = (slope.detach() * site["sampled"]).sum()
+                    path, objective = path + moved, objective + moved
         return -weights.outer * self.bound(log_weight).sum(), -weights.outer * objective
 
     def _check(self, guide_trace: Trace) -> None:
@@ -77,25 +82,13 @@ class _Estimator(Objective):
                 )
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
-        """Trace guide and model at copies of the samples that do not know where they come from."""
-        sampled = prune_subsample_sites(poutine.trace(guide).get_trace(*args, **kwargs))
-        self._check(sampled)
-        latents = latent_sites(sampled)
-        at_leaves = sampled.copy()
-        for name in latents:
-            site = sampled.nodes[name]
-            leaf = site["value"].detach()
-            if leaf.is_floating_point() and torch.is_grad_enabled():
-                leaf = leaf.requires_grad_()
-            at_leaves.nodes[name] = {**site, "value": leaf, "sampled": site["value"]}
-        if len(latents) > 1:
-            # What one site's sample does to the next one's distribution has to be seen from the leaves.
-            again = poutine.trace(poutine.replay(guide, trace=at_leaves)).get_trace(*args, **kwargs)
-            for name in latents:
-                at_leaves.nodes[name]["fn"] = again.nodes[name]["fn"]
-        model_trace = poutine.trace(poutine.replay(model, trace=at_leaves)).get_trace(*args, **kwargs)
+        """Trace guide and model at samples that do not know where they come from."""
+        with _Leaves():
+            guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(*args, **kwargs))
+        self._check(guide_trace)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         try:
-            at_leaves.compute_log_prob()
+            guide_trace.compute_log_prob()
         except (NotImplementedError, KeyError, ValueError) as error:
             sentence = checks.said(error)
             if isinstance(error, ValueError) and sentence is None:
@@ -106,7 +99,21 @@ class _Estimator(Objective):
             ) from error
         model_trace = prune_subsample_sites(model_trace)
         model_trace.compute_log_prob()
-        return model_trace, at_leaves
+        return model_trace, guide_trace
+
+
+class _Leaves(Messenger):
+    """Cut each latent sample off from where it comes as soon as it is drawn, and keep the sample beside the leaf."""
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        if msg["is_observed"] or site_is_subsample(msg):
+            return
+        sampled = msg["value"]
+        leaf = sampled.detach()
+        if leaf.is_floating_point() and torch.is_grad_enabled():
+            leaf = leaf.requires_grad_()
+        msg["sampled"] = sampled
+        msg["value"] = leaf
 
 
 class STL(_Estimator):

@@ -74,7 +74,8 @@ def _kl(prior: dict[str, Any], posterior: dict[str, Any], in_order: bool) -> Ten
             pass
         else:
             return scale_and_mask(kl, mask=mask.unsqueeze(-1) if isinstance(mask, Tensor) else mask)
-    return scale_and_mask(posterior["unscaled_log_prob"] - prior["unscaled_log_prob"], mask=mask).unsqueeze(-1)
+    sampled = (scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]) for site in (posterior, prior))
+    return (next(sampled) - next(sampled)).unsqueeze(-1)
 
 
 class BetaTCVAE(Objective):

@@ -238,7 +238,7 @@ def _decays_of(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
     for owner in modules:
         for module in owner.modules():  # the outer ones come first, so that the innermost decides
             decay = getattr(module, "weight_decay", 0.0)
-            if isinstance(decay, float) and decay > 0:
+            if isinstance(decay, int | float) and decay > 0:
                 decays |= {weight: decay for weight in module.parameters() if weight.dim() > 1}
     return list(decays.items())
 

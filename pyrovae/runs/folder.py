@@ -218,7 +218,8 @@ class Run:
             if version != f"pyrovae {FORMAT}":
                 raise ValueError(f"it has format {version!r}, and this pyrovae reads 'pyrovae {FORMAT}'")
             tensors: dict[str, Tensor] = load_file(path)
-            if any(not bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            learned = {name for name, _ in program.named_parameters()}  # a buffer may say that there is no bound
+            if any(name in learned and not bool(tensor.isfinite().all()) for name, tensor in tensors.items()):
                 raise ValueError("it holds weights that are not finite")
             _compare(tensors, program.state_dict())
             program.load_state_dict(tensors)

@@ -45,4 +45,10 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
         caveat = likelihood.caveat(data.kind)
     else:
         caveat = caveat_of(is_discrete(program.model, some_of(program, data.test, 2)), data.kind)
-    return [] if caveat is None else [caveat]
+    caveats = [] if caveat is None else [caveat]
+    if uses_labels(program.model) == "always":
+        caveats.append(
+            "The labels are given, so that this is log p(x | y) and no likelihood of x: "
+            "compare it only with models that are told the labels too."
+        )
+    return caveats

@@ -135,6 +135,8 @@ def fit(
             if restore_best and best is None:
                 raise checks.InputError("state must come from a training with restore_best, to go on with it")
         weight = torch.full((), float(beta), device=data.train.device)
+        for module in modules:  # what another loop has left behind
+            module.zero_grad(set_to_none=True)
         svi = SVI(
             Temper(weight)(in_data_plate(model)),
             Temper(weight)(in_data_plate(guide)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -75,46 +77,61 @@ def refit_prior(
     parts = [_codes(program, labels, part, batch_size, old.latent_dim) for part in (data.train, data.validation)]
     codes = DataSet(torch.cat(parts))
     codes.train, codes.validation = _split(parts[0]), _split(parts[1])
-    with torch.no_grad():
-        before = old().log_prob(parts[1]).mean().item()
-    posterior = getattr(program, "posterior", None)
-    if isinstance(posterior, Posterior) and posterior.data_shape == data.data_shape:
-        new.connect(posterior)
-        new.to(data.train.device)
-        new.initialize(data.train[torch.arange(min(4096, len(data.train)))])
-    try:
-        new()
-    except checks.InputError as error:
-        raise checks.InputError(
-            f"prior must need codes alone, but {type(new).__name__} was given for {type(program).__name__}: {error}"
-        ) from error
-    if not any(True for _ in new.parameters()):
-        raise checks.InputError(
-            f"prior must have something to learn, as GaussianMixture has, but {type(new).__name__} has no parameters"
+    with _kept(program):
+        with torch.no_grad():
+            before = old().log_prob(parts[1]).mean().item()
+        posterior = getattr(program, "posterior", None)
+        if isinstance(posterior, Posterior) and posterior.data_shape == data.data_shape:
+            new.connect(posterior)
+            new.to(data.train.device)
+            new.initialize(data.train[torch.arange(min(4096, len(data.train)))])
+        try:
+            new()
+        except checks.InputError as error:
+            raise checks.InputError(
+                f"prior must need codes alone, but {type(new).__name__} was given for {type(program).__name__}: {error}"
+            ) from error
+        if not any(True for _ in new.parameters()):
+            raise checks.InputError(
+                f"prior must have something to learn, as GaussianMixture has, but {type(new).__name__} has nothing"
+            )
+        new.start_at(parts[0])
+
+        def model(z: Tensor) -> None:
+            pyro.module("prior", new)
+            with pyro.plate("data", len(z)):
+                pyro.sample("z", new(), obs=z)
+
+        def guide(z: Tensor) -> None:
+            """Have nothing to guess: the codes are seen."""
+
+        history = fit(
+            model,
+            guide,
+            codes,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            patience=patience,
+            restore_best=True,
+            progress=False,
         )
-    new.start_at(parts[0])
-
-    def model(z: Tensor) -> None:
-        pyro.module("prior", new)
-        with pyro.plate("data", len(z)):
-            pyro.sample("z", new(), obs=z)
-
-    def guide(z: Tensor) -> None:
-        """Have nothing to guess: the codes are seen."""
-
-    history = fit(
-        model,
-        guide,
-        codes,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        patience=patience,
-        restore_best=True,
-        progress=False,
-    )
     program.prior = new
     return history, history.best_value - before
+
+
+@contextmanager
+def _kept(program: Any) -> Iterator[None]:
+    """Keep a program as it is, even where a new prior is made of a part of it."""
+    learned = [parameter for parameter in program.parameters() if parameter.requires_grad]
+    with mode(program.model, program.guide, training=False):
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in learned:
+                parameter.requires_grad_(True)
 
 
 def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_dim: int) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 import pyro
 from pyro import poutine
 from torch import Tensor
@@ -66,12 +69,21 @@ class Autoencoder(VAE):
         """Sample ``z`` from the prior, as much as it counts, and observe ``x``, of shape ``(B, *data_shape)``."""
         check_data(x, self.likelihood.data_shape)
         pyro.module("vae", self)
-        # A scale must be positive, in Pyro.
-        weight = poutine.scale(scale=self.z_penalty) if self.z_penalty else poutine.mask(mask=False)
         with pyro.plate("data", len(x)):
-            with weight:
+            with self._weight():
                 z = pyro.sample("z", self.prior())  # (B, D)
             return pyro.sample("x", self.likelihood(z), obs=x)  # (B, *data_shape)
+
+    def guide(self, x: Tensor) -> Tensor:
+        """Put ``z``, ``(B, D)``, where the encoder says, given ``x`` of shape ``(B, *data_shape)``."""
+        pyro.module("vae", self)
+        # A point's log q is 0, whatever its weight: this is for objectives that ask the guide how much its KL counts.
+        with pyro.plate("data", len(x)), self._weight():
+            return pyro.sample("z", self.posterior(x))  # (B, D)
+
+    def _weight(self) -> AbstractContextManager[Any]:
+        # A scale must be positive, in Pyro.
+        return poutine.scale(scale=self.z_penalty) if self.z_penalty else poutine.mask(mask=False)
 
     def extra_repr(self) -> str:
         """Show the options."""

@@ -54,7 +54,9 @@ def refit_prior(
     new.create(yaml.safe_dump(settings, sort_keys=False))
     origin = {"run": str(folder.folder), "log_prior": history.best_value, "gain": gain, "seed": seed}
     new.save_refitted(program, folder.history(), origin)
+    bounded = getattr(getattr(program, "posterior", None), "has_density", True)
     print(
-        f"mean log p(z) of validation codes {history.best_value:.2f} nats, {gain:+.2f} against the old prior: the "
-        f"bound changes by as much. Next: pyrovae evaluate {new.folder}"
+        f"mean log p(z) of validation codes {history.best_value:.2f} nats, {gain:+.2f} against the old prior"
+        + (f": the bound changes by as much. Next: pyrovae evaluate {new.folder}" if bounded else "")
+        + ("" if bounded else f". Next: pyrovae sample {new.folder}")
     )

@@ -51,7 +51,7 @@ UNKNOWN = array(np.full(60, -1), "labels.npy")
 
 ROWS = {
     # Something else in a program's place, or in that of its parts.
-    "network for program": (f"{NEW} --program MLP", ["program must have the methods model and guide", "MLP"]),
+    "network for program": (f"{NEW} --program GatedMLP", ["program must have the methods model and guide", "GatedMLP"]),
     "prior for program": (f"{NEW} --program StandardNormal", ["program must", "HierarchicalVAE", "StandardNormal"]),
     "torch's layer for program": (f"{NEW} --program torch.nn.Linear", ["program must have the methods", "Linear"]),
     "torch's activation for program": (f"{NEW} --program torch.nn.ReLU", ["program must", "ReLU"]),

@@ -3,6 +3,7 @@ r"""Bounds of log p(x) of many samples, :math:`w_k = p(x, z_k) / q(z_k|x)`, :mat
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -23,9 +24,9 @@ class _Bound(Objective):
         loss = -weights.outer * self.bound(weights.log_weight).sum()
         return loss, loss
 
+    @abstractmethod
     def bound(self, log_weight: Tensor) -> Tensor:
         """Return the bound of each datum, in nats: from ``(K, B)`` to ``(B,)``."""
-        raise NotImplementedError
 
 
 class IWAE(_Bound):

@@ -54,6 +54,6 @@ class LowRankMultivariateNormal(dist.LowRankMultivariateNormal):
         """Return the log-density of ``value``, ``(*, D)``, in nats."""
         return super().log_prob(value.double()).to(self.dtype)
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
         """Draw z, differentiable with respect to all parameters."""
         return super().rsample(sample_shape).to(self.dtype)

@@ -35,7 +35,7 @@ class NormalMixture(TorchDistribution):
         (tensor([0.]), tensor([1.2500]))
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints = {  # noqa: RUF012 - as torch's are
         "logits": constraints.real_vector,
         "loc": constraints.independent(constraints.real, 2),
         "scale": constraints.independent(constraints.positive, 2),
@@ -88,7 +88,7 @@ class NormalMixture(TorchDistribution):
         squares = value.square() @ precision.mT - 2 * value @ (loc * precision).mT
         return (squares + (loc.square() * precision).sum(-1)).to(self.loc.dtype)
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
         """Draw z, differentiable with respect to all parameters."""
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():

@@ -52,7 +52,7 @@ class VonMisesFisher(TorchDistribution):
         tensor([1., 1., 1., 1., 1.])
     """
 
-    arg_constraints = {"loc": constraints.sphere, "concentration": constraints.nonnegative}  # noqa: RUF012
+    arg_constraints = {"loc": constraints.sphere, "concentration": constraints.nonnegative}  # noqa: RUF012 - as torch's are
     support = constraints.sphere
     has_rsample = True
 
@@ -93,7 +93,7 @@ class VonMisesFisher(TorchDistribution):
         constant = self.concentration.double() - self._normalizer - _log_area(self.event_shape[0])
         return exponent + constant.to(exponent.dtype)
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
         """Draw unit vectors, differentiable with respect to both parameters."""
         shape = self._extended_shape(sample_shape)
         kappa = self.concentration.double().expand(shape[:-1])
@@ -126,7 +126,7 @@ class UniformSphere(TorchDistribution):
         tensor([1.0000, 1.0000, 1.0000])
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 - as torch's are
     support = constraints.sphere
     has_rsample = True
 
@@ -154,7 +154,7 @@ class UniformSphere(TorchDistribution):
         batch_shape = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
         return value.new_full(batch_shape, -_log_area(self.event_shape[0]))
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
         """Draw unit vectors."""
         return F.normalize(
             torch.randn(self._extended_shape(sample_shape), dtype=self.dtype, device=self.device), dim=-1

@@ -104,10 +104,6 @@ class Weights(NamedTuple):
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
-def _is_sample(site: dict[str, Any]) -> bool:
-    return site["type"] == "sample"
-
-
 def latent_sites(trace: Trace) -> list[str]:
     """Name the latent sites of a trace, in the order in which they ran."""
     return [name for name, site in trace.nodes.items() if site["type"] == "sample" and not site["is_observed"]]
@@ -152,12 +148,12 @@ def weights_of(traces: list[tuple[Trace, Trace]]) -> Weights:
             raise checks.InputError(
                 f"guide must sample every latent site of the model, but does not sample {unknown[0]!r}"
             )
+        drawn = [site for site in guide_trace.nodes.values() if site["type"] == "sample"]
         sums = (
             sum(map(log_prob_of, observed.values()), torch.zeros(())),
             sum((log_prob_of(model_trace.nodes[name]) for name in latents), torch.zeros(())),
-            sum(
-                (log_prob_of(site) for site in guide_trace.nodes.values() if site["type"] == "sample"), torch.zeros(())
-            ),
+            # Factors of the guide, which are observed, count too, as in Pyro's ELBOs.
+            sum((log_prob_of(site) for site in drawn), torch.zeros(())),
         )
         shape = torch.broadcast_shapes(*(term.shape for term in sums))
         rows.append([term.expand(shape).reshape(-1, shape[-1]) for term in sums])  # (K, B) or (1, B) each

@@ -76,7 +76,7 @@ def restore(state: State, optim: JointOptimizer, history: History, model: Progra
         if rng["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([tensor.cpu() for tensor in rng["cuda"]])
         kind, keys, *position = rng["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002 - as above
         random.setstate(rng["python"])
     except checks.InputError:
         raise

@@ -111,6 +111,6 @@ class SemiSupervisedVAE(ConditionalVAE):
 class _OneHot(dist.OneHotCategorical):
     """Sample without torch's one_hot, which asks for the largest class as a number and so cannot be recorded."""
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - as torch's is
         classes = self._categorical.sample(sample_shape)
         return torch.eye(self.event_shape[0], dtype=self.probs.dtype, device=self.probs.device)[classes]

@@ -54,6 +54,16 @@ class Parser(ArgumentParser):
             if not isinstance(given, type):
                 self.error(f"Parser key \"{action.dest}\": Expected '{name}' to be a subclass of {hint}")
 
+    def instantiate(self, *args: Any, **kwargs: Any) -> Any:
+        """Make what was chosen; what an optional component says of its own options is the sentence."""
+        try:
+            return super().instantiate(*args, **kwargs)
+        except ValueError as error:
+            refusal = re.search(r"Errors:\s+- (.*?)\s+- Expected a <class 'NoneType'>", str(error), re.DOTALL)
+            if refusal is None:
+                raise
+            raise InputError(refusal[1]) from error
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the sentence, where jsonargparse would print its message and exit."""
         key, text = _split_key(message)

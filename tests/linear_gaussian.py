@@ -9,10 +9,10 @@ from torch import nn
 class LinearGaussian(nn.Module):
     """p(z) = N(0, I), p(x|z) = N(W z + b, s^2 I), float64; the guide is exact, or the best mean-field one.
 
-    ``shift`` moves the guide's mean by so many of its standard deviations.
+    ``shift`` moves the guide's mean by so many of its standard deviations, ``widening`` multiplies these.
     """
 
-    def __init__(self, latent_dim, data_dim, scale=1.0, guide="exact", shift=0.0, coupling=0.35, seed=0):
+    def __init__(self, latent_dim, data_dim, scale=1.0, guide="exact", shift=0.0, coupling=0.35, seed=0, widening=1.0):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer(
@@ -25,6 +25,7 @@ class LinearGaussian(nn.Module):
         self.register_buffer("mean_field", precision.diagonal().rsqrt())
         self.kind = guide
         self.shift = shift
+        self.widening = widening
 
     def model(self, x):
         pyro.module("linear_gaussian", self)
@@ -38,7 +39,9 @@ class LinearGaussian(nn.Module):
         with pyro.plate("data", len(x)):
             if self.kind == "exact":
                 return pyro.sample("z", dist.MultivariateNormal(mean, self.covariance))
-            return pyro.sample("z", dist.Normal(mean + self.shift * self.mean_field, self.mean_field).to_event(1))
+            return pyro.sample(
+                "z", dist.Normal(mean + self.shift * self.mean_field, self.widening * self.mean_field).to_event(1)
+            )
 
     def log_prob(self, x):
         covariance = self.W @ self.W.T + self.scale**2 * torch.eye(len(self.b), dtype=torch.float64)

@@ -308,6 +308,21 @@ ROWS = {
 }
 
 RUN_ROWS = {
+    "chains of discrete latents": (
+        f"{EVALUATE} --method annealed",
+        ["method must be importance", "discrete", "'y'"],
+        f"--program SemiSupervisedVAE --data PartlyLabelled {SMALL_PARTS}",
+    ),
+    "sandwich of discrete latents": (
+        f"{EVALUATE} --sandwich true",
+        ["discrete", "'y'"],
+        f"--program SemiSupervisedVAE --data PartlyLabelled {SMALL_PARTS}",
+    ),
+    "sandwich of a flow without an inverse": (
+        f"{EVALUATE} --sandwich true",
+        ["start must be prior", "no inverse", "Planar"],
+        f"{PLANAR} {VAE_RUN}",
+    ),
     "marginal likelihood of points": (EVALUATE, ["guide must have a density", "'z'", "deterministic"], AUTOENCODER),
     # Refitting the prior.
     "refit of no run": ("refit_prior {d}/none --out {d}/out", ["run", "none", "config.yaml"], None),

@@ -29,6 +29,7 @@ ARRAY = f"{TRAIN} --data ArrayFile --data.path {{d}}"
 FOLDER = f"{TRAIN} --likelihood Gaussian --data ImageFolder --data.root {{d}}/images"
 MNIST = f"{TRAIN} --data MNIST --data.root {{d}}"
 EVALUATE = "evaluate {run} --num_samples 2 --num_images 2"
+ANNEAL = f"{EVALUATE} --method annealed"
 RESUME = "train --run {run} --resume true --epochs 2"
 COMPONENTS = ["data", "prior", "likelihood", "posterior", "posterior.network", "objective", "optimizer", "scheduler"]
 # What must not reach a user: the machinery behind the sentence.
@@ -255,6 +256,18 @@ ROWS = {
     "compile": (f"{TRAIN} --compile yes", ["--compile", "graph", "yes"]),
     "split": (f"{EVALUATE} --split all", ["--split", "validation", "all"]),
     "method": (f"{EVALUATE} --method exact", ["--method", "importance", "exact"]),
+    "path without annealing": (f"{EVALUATE} --annealing.start prior", ["annealing must be left out", "annealed"]),
+    "start of a path": (f"{ANNEAL} --annealing.start middle", ["--annealing.start", "guide", "prior", "middle"]),
+    "temperatures": (f"{ANNEAL} --annealing.num_temperatures 0", ["num_temperatures", "at least 1", "0"]),
+    "leapfrogs": (f"{ANNEAL} --annealing.num_leapfrogs 0", ["num_leapfrogs", "at least 1", "0"]),
+    "acceptance": (f"{ANNEAL} --annealing.target_acceptance 1.5", ["target_acceptance", "1.5"]),
+    "typo in a path": (f"{ANNEAL} --annealing.temperatures 5", ["temperatures"]),
+    "scale of chains": (f"{ANNEAL} --proposal_scale 1.2", ["proposal_scale", "importance"]),
+    "prior's share of chains": (f"{ANNEAL} --prior_share 0.1", ["prior_share", "importance"]),
+    "scale": (f"{EVALUATE} --proposal_scale 0", ["proposal_scale", "above 0", "0"]),
+    "share": (f"{EVALUATE} --prior_share 1.5", ["prior_share", "at most 1", "1.5"]),
+    "simulated without a sandwich": (f"{EVALUATE} --num_simulated 5", ["num_simulated", "--sandwich true"]),
+    "simulated": (f"{EVALUATE} --sandwich true --num_simulated 0", ["num_simulated", "at least 1", "0"]),
     "weights": (f"{EVALUATE} --weights middle", ["--weights", "best", "middle"]),
     "device": (f"{TRAIN} --device tpu", ["device", "cuda", "tpu"]),
     "device's number": (f"{TRAIN} --device cuda:99", ["device", "cuda:99"]),

@@ -1,13 +1,36 @@
 """Evaluation of any model and guide: weights, marginal likelihoods, their diagnostics, predictions."""
 
+from pyrovae.evaluation.aggregate import Estimate
+from pyrovae.evaluation.annealed import Annealing
+from pyrovae.evaluation.bidirectional import Sandwich, sandwich
+from pyrovae.evaluation.comparison import compare
+from pyrovae.evaluation.convergence import Convergence, convergence
+from pyrovae.evaluation.diagnosis import Diagnosis, diagnose
 from pyrovae.evaluation.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
+from pyrovae.evaluation.gaps import Refinement, refine
 from pyrovae.evaluation.importance import log_weights
-from pyrovae.evaluation.marginal import LogMarginal, log_marginal
+from pyrovae.evaluation.information import RateDistortion, rate_distortion
+from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.predictive import decode, encode, generate, is_discrete, prior_grid, reconstruct
+from pyrovae.evaluation.result import LogMarginal
+from pyrovae.evaluation.table import Compared, Comparison
+from pyrovae.evaluation.simulation import simulate
 
 __all__ = [
+    "Annealing",
+    "Compared",
+    "Comparison",
+    "Convergence",
+    "Diagnosis",
+    "Estimate",
     "LogMarginal",
+    "RateDistortion",
+    "Refinement",
+    "Sandwich",
+    "compare",
+    "convergence",
     "decode",
+    "diagnose",
     "effective_sample_size",
     "encode",
     "generate",
@@ -18,5 +41,9 @@ __all__ = [
     "pareto_k",
     "pareto_threshold",
     "prior_grid",
+    "rate_distortion",
     "reconstruct",
+    "refine",
+    "sandwich",
+    "simulate",
 ]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions import constraints
@@ -17,7 +13,8 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import evaluating, is_latent, trace, values_of
+from pyrovae.evaluation.simulation import datum_site, run_freely, unobserved, unseen, validating, was_observed
+from pyrovae.evaluation.tracing import is_latent, trace, values_of
 from pyrovae.handlers import Batch, Program, arguments_of, in_one_sentence
 
 __all__ = ["decode", "encode", "generate", "is_discrete", "prior_grid", "reconstruct"]
@@ -41,7 +38,7 @@ def encode(guide: Program, x: Batch) -> dict[str, Tensor]:
         torch.Size([3, 2])
     """
     arguments = arguments_of(x, guide)
-    with _evaluating(guide), _Means():
+    with validating(guide), _Means():
         return values_of(trace(guide, arguments))
 
 
@@ -80,14 +77,14 @@ def decode(
     if z is None:
         raise checks.InputError("latents must hold the codes of at least one site, but are empty")
     told = () if labels is None else (labels,)
-    arguments = arguments_of((_unseen(z, len(z), data_shape), *told), model)
-    with _evaluating(model):
-        traced = trace(poutine.condition(_unobserved(model), latents), arguments)
+    arguments = arguments_of((unseen(z, len(z), data_shape), *told), model)
+    with validating(model):
+        traced = trace(poutine.condition(unobserved(model), latents), arguments)
     unknown = latents.keys() - traced.nodes.keys()
     if unknown:
         raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
     with in_one_sentence(arguments[0]):
-        return _mean(_datum_site(traced)["fn"]).reshape(-1, *data_shape)
+        return _mean(datum_site(traced)["fn"]).reshape(-1, *data_shape)
 
 
 def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
@@ -125,46 +122,8 @@ def generate(model: Program, num_samples: int, like: Batch, *, noise: bool = Fal
         >>> generate(vae.model, 5, torch.zeros(1, 4)).shape
         torch.Size([5, 4])
     """
-    checks.integer("num_samples", num_samples)
-    x, *labels = like if isinstance(like, tuple) else (like,)
-    if any(len(y) == 0 for y in labels):
-        raise checks.InputError("y must hold at least one label to draw data for, but is empty")
-    told = [y[torch.arange(num_samples, device=y.device) % len(y)] for y in labels]
-    arguments = arguments_of((_unseen(x, num_samples, tuple(x.shape[1:])), *told), model)
-    with _evaluating(model):
-        site = _datum_site(trace(_unobserved(model), arguments))
-    return (site["value"] if noise else _mean(site["fn"])).reshape(num_samples, *x.shape[1:])
-
-
-@contextmanager
-def _evaluating(*programs: Program) -> Iterator[None]:
-    """Evaluate with validation: a run or two are worth a sentence for labels out of range, say."""
-    with evaluating(*programs), pyro.validation_enabled(True):
-        yield
-
-
-def _unobserved(model: Program) -> Program:
-    return poutine.block(poutine.uncondition(model), hide_fn=_is_factor)
-
-
-def _is_factor(site: dict[str, Any]) -> bool:
-    return site["type"] == "sample" and isinstance(site["fn"], dist.Unit)
-
-
-def _datum_site(traced: Any) -> dict[str, Any]:
-    """Return the site that is observed in training: the last one that was, before it was unconditioned."""
-    sites = [site for site in traced.nodes.values() if _was_observed(site)]
-    if not sites:
-        raise checks.InputError("model must observe x, but observes no site")
-    return sites[-1]
-
-
-def _was_observed(site: dict[str, Any]) -> bool:
-    return site["type"] == "sample" and bool(site["infer"].get("was_observed"))
-
-
-def _unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
-    return torch.zeros(count, *data_shape, dtype=like.dtype, device=like.device)
+    site, _, arguments = run_freely(model, num_samples, like)
+    return (site["value"] if noise else _mean(site["fn"])).reshape(arguments[0].shape)
 
 
 def _mean(fn: Any) -> Tensor:
@@ -190,8 +149,8 @@ def is_discrete(model: Program, like: Batch) -> bool:
         False
     """
     arguments = arguments_of(like, model)
-    with _evaluating(model):
-        return bool(_datum_site(trace(_unobserved(model), arguments))["fn"].support.is_discrete)
+    with validating(model):
+        return bool(datum_site(trace(unobserved(model), arguments))["fn"].support.is_discrete)
 
 
 def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
@@ -214,10 +173,10 @@ def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
         torch.Size([9, 4])
     """
     checks.integer("columns", columns)
-    arguments = arguments_of(_unseen(like, 2, tuple(like.shape[1:])), model)
-    with _evaluating(model):
-        nodes = trace(_unobserved(model), arguments).nodes
-        sites = {name: site for name, site in nodes.items() if is_latent(site) and not _was_observed(site)}
+    arguments = arguments_of(unseen(like, 2, tuple(like.shape[1:])), model)
+    with validating(model):
+        nodes = trace(unobserved(model), arguments).nodes
+        sites = {name: site for name, site in nodes.items() if is_latent(site) and not was_observed(site)}
         if len(sites) != 1 or next(iter(sites.values()))["value"].shape[1:] != (2,):
             shapes = ", ".join(f"{name} of shape {tuple(site['value'].shape[1:])}" for name, site in sites.items())
             raise checks.InputError(f"model must have one latent site of shape (2,), but has {shapes}")

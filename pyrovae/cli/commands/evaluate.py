@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tqdm.auto import tqdm
@@ -13,9 +15,10 @@ from tqdm.auto import tqdm
 from pyrovae import checks
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
-from pyrovae.evaluation import log_marginal
+from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, log_marginal
+from pyrovae.evaluation import sandwich as judge
 from pyrovae.handlers import Batch, uses_labels
-from pyrovae.runs import Run, caveats_of, labels_of
+from pyrovae.runs import Run, caveats_of, labels_of, template_of
 
 __all__ = ["evaluate"]
 
@@ -23,8 +26,13 @@ __all__ = ["evaluate"]
 def evaluate(
     run: str,
     split: Literal["test", "validation", "train"] = "test",
-    num_samples: int = 5000,
-    method: Literal["importance"] = "importance",
+    num_samples: int | None = None,
+    method: Literal["importance", "annealed"] = "importance",
+    annealing: Annealing | None = None,
+    proposal_scale: float = 1.0,
+    prior_share: float = 0.0,
+    sandwich: bool = False,
+    num_simulated: int | None = None,
     num_images: int | None = None,
     weights: Literal["best", "last"] = "best",
     num_draws: int = 10,
@@ -37,8 +45,13 @@ def evaluate(
     Args:
         run: the run's folder.
         split: which part of the data.
-        num_samples: importance samples K for each image.
-        method: importance, for importance sampling from the posterior.
+        num_samples: weights K of each image; 5000 importance samples or 16 annealed chains if not given.
+        method: importance, for importance sampling from the posterior, or annealed, for chains from there to p(z|x).
+        annealing: the path of annealed chains, and of a sandwich's.
+        proposal_scale: by which the posterior is widened to draw importance samples from.
+        prior_share: share of the importance samples that come from the prior.
+        sandwich: bound the estimate from both sides on data simulated from the model.
+        num_simulated: images to simulate for the sandwich; 100 if not given.
         num_images: take only the first so many images.
         weights: those of the best validation ELBO, or of the last epoch.
         num_draws: posterior draws of each image to keep in the netCDF file.
@@ -47,14 +60,24 @@ def evaluate(
         seed: of the samples.
     """
     folder = Run(run)
-    checks.integer("num_samples", num_samples)
+    annealed = method == "annealed"
+    K = checks.integer("num_samples", (16 if annealed else 5000) if num_samples is None else num_samples)
     checks.seed(seed)
+    if num_simulated is not None and not sandwich:
+        raise checks.InputError("num_simulated must be left out without --sandwich true, whose images it counts")
+    simulated = checks.integer("num_simulated", 100 if num_simulated is None else num_simulated)
+    if annealing is not None and not (annealed or sandwich):
+        raise checks.InputError("annealing must be left out unless method is annealed or sandwich true, but was given")
+    path = annealing or Annealing()
     dataset, program = folder.load(weights)
     where = device_named(device)
     part: Split = getattr(dataset.to(where), split)
     program.to(where)
     count = len(part) if num_images is None else min(checks.integer("num_images", num_images), len(part))
-    name = f"{split}-{method}-{num_samples}"
+    name = f"{split}-{method}-{K}"
+    name += _named(path) if annealed else ""
+    name += f"-scale{proposal_scale:g}" if proposal_scale != 1 else ""
+    name += f"-share{prior_share:g}" if prior_share else ""
     name += f"-first{count}" if count < len(part) else ""
     name += "-last" if weights == "last" else ""
 
@@ -62,32 +85,79 @@ def evaluate(
 
     def batches() -> Iterator[Batch]:
         # It waits for the first batch, which says whether there will be any.
-        with tqdm(total=count, desc=f"{split}, K = {num_samples}", unit="image", delay=1e-3) as bar:
-            for position in torch.arange(count).split(50):
+        with tqdm(total=count, desc=f"{split}, K = {K}", unit="image", delay=1e-3) as bar:
+            for position in torch.arange(count).split(100):
                 yield (part[position], labels_of(part)[position]) if with_labels else part[position]
                 bar.update(len(position))
 
+    def bounded(path: Annealing, **effort: int) -> Sandwich:
+        return judge(
+            program.model,
+            program.guide,
+            template_of(program, dataset),
+            method=method,
+            annealing=path,
+            proposal_scale=proposal_scale,
+            prior_share=prior_share,
+            chunk_size=chunk_size,
+            **effort,
+        )
+
+    if sandwich:  # what it would refuse, it shall refuse before the long run
+        bounded(replace(path, num_temperatures=1), num_samples=1, num_simulated=1)
     torch.manual_seed(seed)
     start = time.perf_counter()
     result = log_marginal(
-        program.model, program.guide, batches(), num_samples, method, num_draws=num_draws, chunk_size=chunk_size
+        program.model,
+        program.guide,
+        batches(),
+        K,
+        method,
+        annealing=path if annealed else None,
+        proposal_scale=proposal_scale,
+        prior_share=prior_share,
+        num_draws=num_draws,
+        chunk_size=chunk_size,
     )
+    bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
     caveats = caveats_of(program, dataset)
     summary = {
         "split": split,
         **result.summary(),
-        "bits_per_dim": None if caveats else dataset.bits_per_dim(result.nll),
+        "sandwich": None if bounds is None else bounds.summary(),
+        "annealing": asdict(path) if annealed else None,
+        "proposal_scale": proposal_scale,
+        "prior_share": prior_share,
+        "bits_per_dim": dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
         "caveats": caveats,
         "weights": weights,
         "seed": seed,
         "seconds": time.perf_counter() - start,
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
-    path = folder.save_evaluation(name, summary, result)
+    written = folder.save_evaluation(name, summary, result)
+    _tell(result, bounds, summary)
+    print(f"written to {written} and {written.with_suffix('.nc')}")
+
+
+def _named(path: Annealing) -> str:
+    """Tell what a path has of its own, for the name of a file."""
+    other = Annealing()
+    name = f"-T{path.num_temperatures}"
+    name += f"-L{path.num_leapfrogs}" if path.num_leapfrogs != other.num_leapfrogs else ""
+    name += f"-accept{path.target_acceptance:g}" if path.target_acceptance != other.target_acceptance else ""
+    return name + (f"-from-{path.start}" if path.start != other.start else "")
+
+
+def _tell(result: LogMarginal, bounds: Sandwich | None, summary: dict[str, Any]) -> None:
     bits = "" if summary["bits_per_dim"] is None else f", {summary['bits_per_dim']:.4f} bits/dim"
-    print(f"{split} NLL {result.nll:.2f} nats per image{bits} ({count} images, K = {num_samples})")
+    effort = f"{len(result.x)} images, K = {summary['num_samples']}"
+    if summary["annealing"] is not None:
+        effort += f" chains, T = {summary['annealing']['num_temperatures']}"
+    print(f"{summary['split']} NLL {result.nll:.2f} nats per image{bits} ({effort})")
     print(f"  standard error {result.sampling_error:.2f} over test images, {result.monte_carlo_error:.4f} Monte Carlo")
-    print(f"  ELBO {summary['elbo']:.2f} nats per image")
-    for sentence in (result.verdict, *caveats):
+    print(f"  ELBO {result.elbo.mean():.2f} nats per image")
+    if summary["acceptance"]["50%"] is not None:
+        print(f"  acceptance {summary['acceptance']['50%']:.2f}, {result.ess.median():.1f} effective chains (medians)")
+    for sentence in (result.verdict, *([] if bounds is None else [bounds.sentence]), *summary["caveats"]):
         print(f"  {sentence}")
-    print(f"written to {path} and {path.with_suffix('.nc')}")

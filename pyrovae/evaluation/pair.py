@@ -1,0 +1,156 @@
+"""A model and a guide on one batch: checked against each other, and run with many samples at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.evaluation.tracing import is_latent, latents_of, log_prob_of, observed_of, run, values_of
+from pyrovae.handlers import Arguments, Program, forked_rng, is_point
+
+__all__ = ["Chunk", "Pair"]
+
+
+class Chunk(NamedTuple):
+    """Hold some of a batch's samples: ``k`` of the K, for B data.
+
+    Attributes:
+        log_weight: log p(x, z) - log q(z|x), ``(k, B)``, in nats.
+        log_likelihood: log p(x|z), ``(k, B)``, in nats.
+        latents: by site name, ``(k, B, *event_shape)``.
+    """
+
+    log_weight: Tensor
+    log_likelihood: Tensor
+    latents: dict[str, Tensor]
+
+
+class Pair:
+    """Run a model and a guide on B data, k samples at a time.
+
+    Where both programs broadcast over a plate of samples to the left of the data plate, they run in one. A program
+    that does not broadcast (or not to the same numbers) sees its data repeated instead, which every program can take.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        arguments: what they are called with.
+
+    Attributes:
+        encoded: the trace of one run of the guide.
+        sites: names of the latent sites, in the order in which the guide samples them.
+        broadcasts: whether the programs run in a plate of samples.
+
+    Raises:
+        ValueError: if the programs do not match, or a site lies elsewhere than in the data plate.
+    """
+
+    def __init__(self, model: Program, guide: Program, arguments: Arguments) -> None:
+        self.model = model
+        self.guide = guide
+        self.arguments = arguments
+        self.count = len(arguments[0])
+        with pyro.validation_enabled(True):
+            validated = run(guide, arguments)
+            self.sites = latents_of(validated)
+            self._check(validated, run(poutine.condition(model, values_of(validated)), arguments))
+        with forked_rng(arguments[0].device):
+            self.encoded = run(guide, arguments)  # anew: its distributions must not validate what chains propose
+        self.broadcasts = True
+        self.broadcasts = self._does_broadcast([validated, self.encoded])
+
+    def run(self, program: Program, k: int) -> Trace:
+        """Trace one run with k samples of each datum."""
+        if self.broadcasts:
+            with pyro.plate("_samples", k, dim=-2):
+                return run(program, self.arguments)
+        # (k * B, *data_shape), and (k * B,) of labels
+        return run(program, tuple(part.repeat(k, *(1 for _ in part.shape[1:])) for part in self.arguments))
+
+    def seen(self, z: Tensor) -> Tensor:
+        """Give ``(k, B, ...)`` the shape that the programs see: ``(k * B, ...)`` where data are repeated."""
+        return z if self.broadcasts else z.flatten(0, 1)
+
+    def told(self, z: Tensor) -> Tensor:
+        """Give values that a program made the shape ``(k, B, ...)``."""
+        return z if self.broadcasts else z.unflatten(0, (-1, self.count))
+
+    def log_prob(self, trace: Trace, sites: list[str], k: int) -> Tensor:
+        """Sum the log-probability of sites of a run with k samples, ``(k, B)``, in nats."""
+        log_prob = log_prob_of(trace, sites)  # (k, B), (B,) or (k * B,)
+        return self.told(log_prob) if log_prob.dim() == 1 and not self.broadcasts else log_prob.expand(k, self.count)
+
+    def densities(self, latents: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Run the model on latents, ``(k, B, *event_shape)`` each: log p(x|z) and log p(z), ``(k, B)``, in nats."""
+        k = len(next(iter(latents.values())))
+        trace = self.run(poutine.condition(self.model, {name: self.seen(z) for name, z in latents.items()}), k)
+        return self.log_prob(trace, observed_of(trace, self.sites), k), self.log_prob(trace, self.sites, k)
+
+    def weigh(self, latents: dict[str, Tensor], log_q: Tensor) -> Chunk:
+        """Weigh latents, ``(k, B, *event_shape)`` each, that have the log-density ``log_q``, ``(k, B)``."""
+        log_likelihood, log_prior = self.densities(latents)
+        return Chunk(log_likelihood + log_prior - log_q, log_likelihood, latents)
+
+    def log_q(self, latents: dict[str, Tensor]) -> Tensor:
+        """Return the guide's log-density of latents, ``(k, B, *event_shape)`` each: ``(k, B)``, in nats."""
+        k = len(next(iter(latents.values())))
+        if len(self.sites) == 1 and self.broadcasts:
+            site = self.encoded.nodes[self.sites[0]]
+            return scale_and_mask(site["fn"].log_prob(latents[self.sites[0]]), mask=site["mask"])
+        seen = {name: self.seen(z) for name, z in latents.items()}
+        return self.log_prob(self.run(poutine.condition(self.guide, seen), k), self.sites, k)
+
+    def _does_broadcast(self, guides: list[Trace]) -> bool:
+        """Compare two samples that are run one by one with the same two run in one plate."""
+        values = [values_of(trace) for trace in guides]
+        apart = []
+        for trace, latents in zip(guides, values, strict=True):
+            traced = run(poutine.condition(self.model, latents), self.arguments)
+            named = [*observed_of(traced, self.sites), *self.sites]
+            apart.append(log_prob_of(traced, named) - log_prob_of(trace, self.sites))
+        both = {name: torch.stack([latents[name] for latents in values]) for name in self.sites}
+        try:
+            log_q = torch.stack([log_prob_of(trace, self.sites) for trace in guides])  # (2, B)
+            if len(self.sites) > 1:  # else the guide is not run again
+                log_q = self.log_q(both)
+            together = self.weigh(both, log_q).log_weight
+        except Exception:  # whatever a program that does not broadcast stumbles over
+            return False
+        return torch.allclose(together, torch.stack(apart).expand_as(together), rtol=1e-4, atol=1e-4)
+
+    def _check(self, guide_trace: Trace, trace: Trace) -> None:
+        latent = {name for name, site in trace.nodes.items() if is_latent(site)} | set(self.sites)
+        in_model = {name for name, site in trace.nodes.items() if site["type"] == "sample"}
+        for name in sorted(latent):
+            if name not in self.sites:
+                raise checks.InputError(
+                    f"guide must sample every latent site of the model, but does not sample {name!r}"
+                )
+            if name not in in_model:
+                raise checks.InputError(f"guide must sample latent sites of the model only, but samples {name!r} too")
+        if not self.sites:
+            raise checks.InputError("guide must sample at least one latent site, but samples none")
+        certain = [name for name in self.sites if is_point(guide_trace.nodes[name]["fn"])]
+        if certain:
+            raise checks.InputError(
+                f"guide must have a density, but its site {certain[0]!r} is a point: a deterministic encoder has no "
+                "marginal likelihood"
+            )
+        if not observed_of(trace, self.sites):
+            raise checks.InputError("model must observe x, but observes no site")
+        for part in (guide_trace, trace):
+            for name, site in part.nodes.items():
+                others = [
+                    frame.name for frame in site.get("cond_indep_stack", ()) if frame.vectorized and frame.dim != -1
+                ]
+                if others and site["type"] == "sample":
+                    raise checks.InputError(
+                        f"sample site {name!r} must lie in the data plate alone, but lies in plate {others[0]!r} too"
+                    )

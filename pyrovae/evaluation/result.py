@@ -1,0 +1,281 @@
+"""What an estimate of the marginal likelihood says of each datum and of the set, with its errors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyrovae.evaluation.convergence import Convergence
+from pyrovae.evaluation.diagnostics import pareto_threshold
+
+if TYPE_CHECKING:
+    import arviz
+
+__all__ = ["STATISTICS", "LogMarginal", "Paths", "finite", "joined"]
+
+STATISTICS = (
+    "log_prob",
+    "standard_error",
+    "bias",
+    "pareto_k",
+    "ess",
+    "elbo",
+    "acceptance",
+    "num_samples",
+    "num_evaluations",
+)
+"""Names of the figures of each datum, each ``(B,)``."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    r"""Hold what the annealed chains of some data went through, at T temperatures.
+
+    Attributes:
+        beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
+        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T of them, ``(T, B)``, in nats:
+            what is integrated over beta.
+        acceptance: mean acceptance probability of the moves at those between, ``(T - 1, B)``.
+        step_size: of the leapfrogs there, in units of the start's own scale, ``(T - 1, B)``.
+    """
+
+    beta: Tensor
+    log_weight: Tensor
+    acceptance: Tensor
+    step_size: Tensor
+
+
+@dataclass(frozen=True)
+class LogMarginal:
+    r"""Hold estimates of log p(x) with their errors; a figure of each datum has shape ``(B,)``.
+
+    Attributes:
+        log_prob: :math:`L_K = \log \frac1K \sum_k w_k`, in nats: a lower bound of log p(x) in expectation.
+        standard_error: Monte Carlo error of ``log_prob``, in nats.
+        bias: by how much the weights themselves say that ``log_prob`` falls short, in nats.
+        pareto_k: shape k̂ of the weights' tail; NaN where there are too few weights to have one.
+        ess: effective sample size, between 1 and K.
+        elbo: mean of the guide's log weights, in nats.
+        acceptance: mean acceptance of annealed chains; NaN where importance samples were drawn.
+        num_samples: number K of weights: importance samples, or annealed chains.
+        num_evaluations: latents that went through the model, with a gradient or without one.
+        method: ``importance``, ``annealed``, or ``adaptive`` where it differs from datum to datum.
+        tail: the largest of the log weights over their sum, in nats, descending, ``(M, B)``.
+        draws: posterior draws by site name, ``(B, S, *event_shape)``: resampled from the K by their weights.
+        log_likelihood: log p(x|z) at the draws, ``(B, S)``, in nats.
+        x: the data, ``(B, *data_shape)``.
+        convergence: the bound for fewer samples; None where it was not asked for.
+        paths: what annealed chains went through, of the first data; None where there are none.
+    """
+
+    log_prob: Tensor
+    standard_error: Tensor
+    bias: Tensor
+    pareto_k: Tensor
+    ess: Tensor
+    elbo: Tensor
+    acceptance: Tensor
+    num_samples: Tensor
+    num_evaluations: Tensor
+    method: Literal["importance", "annealed", "adaptive"]
+    tail: Tensor = field(repr=False)
+    draws: dict[str, Tensor] = field(repr=False)
+    log_likelihood: Tensor = field(repr=False)
+    x: Tensor = field(repr=False)
+    convergence: Convergence | None = field(default=None, repr=False)
+    paths: Paths | None = field(default=None, repr=False)
+
+    @property
+    def nll(self) -> float:
+        """Mean of -log p(x), in nats per datum: an upper bound in expectation."""
+        return -self.log_prob.mean().item()
+
+    @property
+    def sampling_error(self) -> float:
+        """Standard error of ``nll`` over the choice of test data, in nats; NaN for one datum."""
+        count = len(self.log_prob)
+        return self.log_prob.std().item() / math.sqrt(count) if count > 1 else math.nan
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error of ``nll`` over the choice of samples, in nats; NaN for K = 1."""
+        return self.standard_error.square().sum().sqrt().item() / len(self.standard_error)
+
+    @property
+    def mean_bias(self) -> float:
+        """By how much the weights themselves say that ``nll`` is too large, in nats; too small where k̂ is large."""
+        return self.bias.mean().item()
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence, or two: whether the number can be trusted."""
+        annealed = ~self.acceptance.isnan()
+        parts = []
+        lost = int((~self.log_prob.isfinite()).sum())
+        if lost:
+            parts.append(f"Of {lost} data every weight is zero, and the NLL of the set has no value.")
+        if not bool(annealed.all()):
+            parts.append(self._verdict_on_importance(~annealed))
+        if bool(annealed.any()):
+            parts.append(self._verdict_on_chains(annealed))
+        return " ".join(parts)
+
+    def _verdict_on_importance(self, chosen: Tensor) -> str:
+        K, ess, k_hat = self.num_samples[chosen], self.ess[chosen], self.pareto_k[chosen]
+        thresholds = pareto_threshold(K)
+        fitted = ~k_hat.isnan()
+        few = int(K.min())
+        threshold = f"{thresholds.min().item():.2f}" if few == int(K.max()) else "its threshold"
+        if not bool(fitted.any()):
+            if few >= 25 and bool((ess > 0.999 * K).all()):
+                return "The weights are equal: the guide is the exact posterior, and the number is exact."
+            return f"K = {few} is too few samples to tell whether the number can be trusted."
+        failed = (k_hat > thresholds)[fitted]
+        bad = failed.double().mean().item()
+        told = self.bias[chosen].nan_to_num().mean().item()
+        if bad == 0:
+            data = (
+                "every datum" if len(K) == len(self.log_prob) else f"the {len(K)} data that were sampled from the guide"
+            )
+            return f"k̂ is below {threshold} for {data}: the number can be trusted to within its error."
+        largest = f"k̂ exceeds {threshold} for {bad:.0%} of the data"
+        if bad < 0.01:
+            largest = f"k̂ exceeds {threshold} for {int(failed.sum())} of {len(K)} data"
+        if bad <= 0.1:
+            return f"{largest}: the NLL of these is estimated too large, and that of the set slightly."
+        return (
+            f"{largest}: importance sampling with this guide cannot be trusted for them, and the NLL is too large, "
+            f"by more than the {told:.2g} nats that the weights themselves tell of."
+        )
+
+    def _verdict_on_chains(self, chosen: Tensor) -> str:
+        C, error, accepted = self.num_samples[chosen], self.standard_error[chosen], self.acceptance[chosen]
+        if int(C.min()) == 1:
+            return "One chain for each datum is too few to tell whether the number can be trusted."
+        stuck = (accepted < 0.3).double().mean().item()
+        if stuck > 0.01:
+            return (
+                f"The chains of {stuck:.0%} of the data reject most of their moves: they cannot be trusted, "
+                "and need more temperatures."
+            )
+        apart = (~(error <= 0.45)).double().mean().item()
+        short = f"{self.bias[chosen].nan_to_num().mean().item():.2g} nats"
+        if apart > 0.1:
+            return (
+                f"The chains of {apart:.0%} of the data disagree: the NLL is too large, by about {short} if their "
+                "weights are log-normal, and more temperatures would bring it down."
+            )
+        data = "The annealed chains" if len(C) == len(self.log_prob) else f"The annealed chains of {len(C)} data"
+        return f"{data} agree: by their spread the NLL is too large by {short}; a sandwich can measure it."
+
+    def summary(self) -> dict[str, Any]:
+        """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown or infinite."""
+
+        def spread(values: Tensor, quantiles: tuple[float, ...]) -> dict[str, float | None]:
+            known = values[~values.isnan()]
+            names = [f"{q:.0%}" for q in quantiles]
+            if len(known) == 0:
+                return dict.fromkeys(names)
+            levels = (known.quantile(q, interpolation="nearest").item() for q in quantiles)
+            return {name: finite(level) for name, level in zip(names, levels, strict=True)}
+
+        thresholds = pareto_threshold(self.num_samples)
+        return {
+            "nll": finite(self.nll),
+            "standard_error": finite(self.sampling_error),
+            "mc_error": finite(self.monte_carlo_error),
+            "bias": finite(self.mean_bias),
+            "elbo": finite(self.elbo.mean().item()),
+            "num_samples": int(self.num_samples.max()),
+            "num_evaluations": int(self.num_evaluations.sum()),
+            "num_images": len(self.log_prob),
+            "method": self.method,
+            "share_annealed": (~self.acceptance.isnan()).double().mean().item(),
+            "acceptance": spread(self.acceptance, (0.05, 0.5, 0.95)),
+            "pareto_k": {
+                **spread(self.pareto_k, (0.05, 0.5, 0.95, 1.0)),
+                "threshold": thresholds.min().item(),
+                "share_above": (self.pareto_k > thresholds).double().mean().item(),
+            },
+            "ess": spread(self.ess, (0.0, 0.05, 0.5, 0.95)),
+            "convergence": None if self.convergence is None else self.convergence.table(),
+            "verdict": self.verdict,
+        }
+
+    def to_arviz(self) -> arviz.InferenceData:
+        """Return ArviZ's InferenceData.
+
+        Groups: ``posterior`` (draws of each latent site; dimensions chain, draw, datum, ...) and ``log_likelihood``
+        (log p(x|z) at the draws) unless no draws were kept, ``sample_stats`` (the figures of each datum, the tail of
+        its weights, the bound for fewer samples, the paths of annealed chains) and ``observed_data``.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
+            import arviz
+        import xarray
+
+        def array(tensor: Tensor) -> Any:
+            return tensor.detach().cpu().numpy()
+
+        figures: dict[str, Any] = {name: ("datum", array(getattr(self, name))) for name in STATISTICS}
+        figures["tail"] = (("rank", "datum"), array(self.tail.float()))
+        if self.convergence is not None:
+            figures["convergence_num_samples"] = ("level", array(self.convergence.num_samples))
+            for name in ("bound", "standard_error", "jackknife"):
+                values = array(getattr(self.convergence, name).float())
+                figures[f"convergence_{name}"] = (("level", "datum"), values)
+        if self.paths is not None:
+            figures["path_beta"] = ("temperature", array(self.paths.beta))
+            for name, dim in (("log_weight", "moment"), ("acceptance", "move"), ("step_size", "move")):
+                figures[f"path_{name}"] = ((dim, "path"), array(getattr(self.paths, name).float()))
+        draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
+        drawn = {"posterior": draws, "log_likelihood": {"x": array(self.log_likelihood.T[None])}}  # (1, S, B)
+        x = self.x.to(torch.uint8) if bool(((self.x == 0) | (self.x == 1)).all()) else self.x
+        latent_dims = {
+            name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
+        }
+        data = arviz.from_dict(
+            **(drawn if self.log_likelihood.numel() else {}),
+            observed_data={"x": array(x)},
+            coords={"datum": range(len(self.x))},
+            dims={**latent_dims, "x": ["datum", *(f"x_dim_{i}" for i in range(self.x.dim() - 1))]},
+            attrs={"num_samples": int(self.num_samples.max()), "method": self.method},
+        )
+        data.add_groups({"sample_stats": xarray.Dataset(figures, coords={"datum": range(len(self.x))})})
+        return data
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON can hold, None for one that is unknown or infinite."""
+    return value if math.isfinite(value) else None
+
+
+def joined(parts: list[LogMarginal]) -> LogMarginal:
+    """Put the results of several batches of data together; of annealed chains' paths the first batch's are kept."""
+
+    def cat(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    bounds = [part.convergence for part in parts if part.convergence is not None]
+    figures: dict[str, Any] = {name: cat(name) for name in STATISTICS}
+    return replace(
+        parts[0],
+        **figures,
+        tail=torch.cat([part.tail for part in parts], 1),
+        draws={site: torch.cat([part.draws[site] for part in parts]) for site in parts[0].draws},
+        log_likelihood=cat("log_likelihood"),
+        x=cat("x"),
+        convergence=Convergence(
+            num_samples=bounds[0].num_samples,
+            bound=torch.cat([part.bound for part in bounds], 1),
+            standard_error=torch.cat([part.standard_error for part in bounds], 1),
+            jackknife=torch.cat([part.jackknife for part in bounds], 1),
+        )
+        if bounds
+        else None,
+    )

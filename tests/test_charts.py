@@ -1,0 +1,140 @@
+"""Coordinates of one latent site: there and back, and the density of what is drawn."""
+
+import math
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyrovae import InputError
+from pyrovae.distributions import LowRankMultivariateNormal, NormalMixture, UniformSphere, VonMisesFisher
+from pyrovae.evaluation.charts import chart_of
+from pyrovae.flows import AffineAutoregressive, Planar
+from pyrovae.posteriors import FlowPosterior
+
+
+def lower(*rows):
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+TWO = torch.tensor([[0.5, 2.0], [-1.0, 0.3]], dtype=torch.float64)  # (B, 2), B = 2
+TRIL = torch.stack([lower([1.0, 0.0], [0.7, 0.4]), lower([0.2, 0.0], [-0.5, 2.0])])
+
+NOISE = {
+    "diagonal normal": lambda: dist.Normal(TWO, TWO.abs()).to_event(1),
+    "normal of no event": lambda: dist.Normal(TWO[:, 0], 0.3),
+    "masked": lambda: dist.Normal(TWO, 1.0).to_event(1).mask(torch.tensor([True, False])),
+    "full covariance": lambda: dist.MultivariateNormal(TWO, scale_tril=TRIL),
+    "low rank": lambda: LowRankMultivariateNormal(TWO, TRIL[..., :1], TWO.abs()),
+    "torch's low rank": lambda: dist.LowRankMultivariateNormal(TWO, TRIL[..., :1], TWO.abs()),
+    "log-normal": lambda: dist.LogNormal(TWO, 0.3).to_event(1),
+    "stick-breaking": lambda: dist.TransformedDistribution(
+        dist.Normal(TWO, 1.0).to_event(1), [torch.distributions.StickBreakingTransform()]
+    ),
+}
+VALUES = {
+    "gamma": lambda: dist.Gamma(TWO.abs() + 1, 2.0).to_event(1),
+    "beta of no event": lambda: dist.Beta(TWO[:, 0].abs() + 1, 2.0),
+    "dirichlet": lambda: dist.Dirichlet(torch.cat((TWO.abs() + 1, torch.ones(2, 1)), 1)),
+    "mixture": lambda: NormalMixture(
+        torch.zeros(2, 2).double(), torch.stack((TWO, -TWO), 1), torch.ones(2, 2, 2).double()
+    ),
+    "cauchy": lambda: dist.Cauchy(TWO, 0.5).to_event(1),
+    "uniform": lambda: dist.Uniform(TWO - 1, TWO + 2).to_event(1),
+    "directions": lambda: VonMisesFisher(nn.functional.normalize(TWO, dim=-1), torch.tensor([3.0, 0.5]).double()),
+    "folded": lambda: dist.HalfNormal(TWO.abs()).to_event(1),
+    "all directions": lambda: UniformSphere(3, torch.float64).expand((2,)),
+}
+
+
+def charted(make):
+    fn = make()
+    return fn, chart_of("z", fn, fn.expand((64, 2)).sample())
+
+
+@pytest.mark.parametrize("name", [*NOISE, *VALUES])
+def test_there_and_back(name):
+    fn, chart = charted({**NOISE, **VALUES}[name])
+    assert chart.is_noise == (name in NOISE)
+    for lead in ((2,), (5, 2)):
+        z, u = chart.draw(fn, lead)
+        assert u.shape == (*lead, chart.size)
+        assert z.shape == (*lead, *fn.event_shape)
+        torch.testing.assert_close(chart.value(fn, u), z, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(chart.value(fn, chart.of(fn, z)), z, rtol=1e-9, atol=1e-9)
+        log_prob = fn.expand(lead).log_prob(z)
+        assert chart.log_density(fn, u, log_prob).shape == lead
+
+
+@pytest.mark.parametrize("name", [*NOISE, *VALUES])
+def test_the_density_of_coordinates_is_one(name):
+    """Of its own draws, whose density is known by a kernel that they are moved by: E[N(u'; 0, 9) / r(u')] = 1."""
+    fn, chart = charted({**NOISE, **VALUES}[name])
+    wide = dist.Normal(torch.zeros(chart.size, dtype=torch.float64), 2.0).to_event(1)
+    u = wide.sample((40_000, 2))
+    z = chart.value(fn, u)
+    if name == "masked":
+        fn = fn.base_dist
+    ratio = (chart.log_density(fn, u, fn.expand((40_000, 2)).log_prob(z)) - wide.log_prob(u)).exp()  # (S, B)
+    error = ratio.std(0) / 200
+    tails = 0.12 if name == "cauchy" else 0.0  # its mass lies further out than the wide normal reaches
+    assert ((ratio.mean(0) - 1).abs() < 4 * error + tails).all()
+
+
+def test_noise_has_the_density_that_the_value_has():
+    """log N(u) - log |dz/du| is the site's own log-density."""
+    for make in NOISE.values():
+        fn, chart = charted(make)
+        if isinstance(fn, dist.MaskedDistribution):
+            continue
+        u = torch.randn(2, chart.size, dtype=torch.float64)
+        jacobian = torch.stack([_jacobian(fn, chart, u, i) for i in range(2)])
+        if jacobian.shape[-1] != jacobian.shape[-2]:
+            continue  # on the simplex, the volume is that of its first coordinates
+        expected = chart.log_density(fn, u, torch.zeros(2)) - jacobian.slogdet()[1]
+        torch.testing.assert_close(fn.log_prob(chart.value(fn, u)), expected)
+
+
+def _jacobian(fn, chart, u, i):
+    def value(v):
+        return chart.value(fn, torch.stack([v if j == i else u[j] for j in range(2)])).reshape(2, -1)[i]
+
+    return torch.autograd.functional.jacobian(value, u[i])
+
+
+def test_a_flow_is_made_of_noise_and_is_inverted_only_on_demand():
+    x = torch.zeros(2, 4)
+    fn, chart = charted(lambda: FlowPosterior((4,), 2, flow=AffineAutoregressive)(x))
+    assert chart.is_noise
+    z, u = chart.draw(fn, (3, 2))
+    torch.testing.assert_close(chart.of(fn, z), u, rtol=1e-4, atol=1e-4)
+    fn, chart = charted(lambda: FlowPosterior((4,), 2, flow=Planar)(x))
+    z, u = chart.draw(fn, (3, 2))
+    torch.testing.assert_close(chart.value(fn, u), z)
+    with pytest.raises(InputError, match="start must be prior where the guide's flow has no inverse, as that of Pl"):
+        chart.of(fn, z.clone())
+
+
+def test_what_cannot_be_annealed_is_named():
+    with pytest.raises(InputError, match="a latent is discrete, as 'y' is"):
+        chart_of("y", dist.Bernoulli(torch.tensor([0.5])), torch.zeros(64, 1))
+    with pytest.raises(InputError, match="'r' must have a support with a transform"):
+        chart_of("r", _Odd(), torch.zeros(64, 1))
+
+
+class _Odd(dist.TorchDistribution):
+    arg_constraints = {}  # noqa: RUF012 - as torch's are
+    support = torch.distributions.constraints.dependent
+
+    def __init__(self):
+        super().__init__((1,), validate_args=False)
+
+
+def test_whitened_values_are_of_order_one():
+    fn = dist.Gamma(torch.tensor([[1e4]]), torch.tensor([[1e-3]])).to_event(1)
+    chart = chart_of("z", fn, fn.expand((64, 1)).sample())
+    _, u = chart.draw(fn, (500, 1))
+    assert 0.5 < u.std().item() < 2
+    assert abs(u.mean().item()) < 1
+    assert math.isfinite(chart.log_density(fn, u, fn.log_prob(chart.value(fn, u))).sum().item())

@@ -1,0 +1,266 @@
+"""The posterior in coordinates: its integral is p(x), whatever map the start is, and its gradients are right."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from linear_gaussian import LinearGaussian
+from test_importance import TwoLayers
+
+from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, SemiSupervisedVAE, StandardNormal
+from pyrovae.distributions import LowRankMultivariateNormal
+from pyrovae.evaluation.coordinates import Target
+
+
+def no_broadcasting(oracle):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2, dtype=x.dtype), 1.0).to_event(1))
+            mean = torch.einsum("bd,nd->bn", z.view(len(x), 2), oracle.W) + oracle.b
+            pyro.sample("x", dist.Normal(mean, oracle.scale).to_event(1), obs=x)
+
+    return model
+
+
+class GammaPoisson:
+    """z ~ Gamma(3, 2), x ~ Poisson(z): x is negative binomial."""
+
+    def __init__(self, guide):
+        self.of_x = guide
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            rate = torch.tensor(2.0, dtype=x.dtype)
+            z = pyro.sample("z", dist.Gamma(3 * torch.ones_like(rate), rate))
+            pyro.sample("x", dist.Poisson(z), obs=x[:, 0])
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", self.of_x(x[:, 0]))
+
+    def log_prob(self, x):
+        return dist.NegativeBinomial(torch.tensor(3.0).double(), probs=torch.tensor(1 / 3).double()).log_prob(x[:, 0])
+
+    def simulate(self, count):
+        z = dist.Gamma(torch.tensor(3.0).double(), 2.0).sample((count, 1))
+        return torch.poisson(z)
+
+
+class Chained:
+    """z1 ~ N(0, I), z2 ~ N(z1, I), x ~ N(z2, I) in the plane; the guide's covariance of z2 depends on z1."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            zero = torch.zeros(2, dtype=x.dtype)
+            z1 = pyro.sample("z1", dist.Normal(zero, 1.0).to_event(1))
+            z2 = pyro.sample("z2", dist.Normal(z1, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z2, 1.0).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            z1 = pyro.sample("z1", dist.Normal(x / 3, 0.9).to_event(1))
+            W = 0.4 * z1.tanh().unsqueeze(-1)  # (*, 2, 1)
+            scale = 0.7 * torch.ones_like(z1)
+            if self.kind == "low rank":
+                fn = LowRankMultivariateNormal((x + z1) / 2, W, scale)
+            else:
+                fn = dist.MultivariateNormal((x + z1) / 2, W @ W.mT + scale.square().diag_embed())
+            pyro.sample("z2", fn)
+
+    def log_prob(self, x):
+        return dist.Normal(torch.zeros(2).double(), math.sqrt(3)).to_event(1).log_prob(x)
+
+    def simulate(self, count):
+        return math.sqrt(3) * torch.randn(count, 2).double()
+
+
+class InAnInterval:
+    """z ~ U(-3, 3), x ~ N(z, 1/4): the guide's support, around x, leaves some of the prior's out."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(torch.tensor(-3.0).double(), 3.0))
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x[:, 0])
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            centre = x[:, 0].clamp(-1, 1)
+            pyro.sample("z", dist.Uniform(centre - 2, centre + 2))
+
+    def log_prob(self, x):
+        normal = dist.Normal(torch.zeros(1).double(), 1.0)
+        return (normal.cdf((3 - x[:, 0]) / 0.5) - normal.cdf((-3 - x[:, 0]) / 0.5)).log() - math.log(6)
+
+    def simulate(self, count):
+        return torch.linspace(-0.9, 0.9, count).double().unsqueeze(-1)
+
+
+class Halved(GammaPoisson):
+    """z is half-normal, many noises to one value, and x ~ N(z, 1)."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.HalfNormal(torch.ones(1).double()))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+
+    def log_prob(self, x):
+        x = x[:, 0]
+        scaled = dist.Normal(torch.zeros(1).double(), math.sqrt(2))
+        return scaled.log_prob(x) + (2 * dist.Normal(torch.zeros(1).double(), 1.0).cdf(x / math.sqrt(2))).log()
+
+    def simulate(self, count):
+        return torch.linspace(-1, 2, count).double().unsqueeze(-1)
+
+
+PROGRAMS = {
+    "low rank, of another site": lambda: Chained("low rank"),
+    "full covariance, of another site": lambda: Chained("full"),
+    "support that depends on x": InAnInterval,
+    "folded": lambda: Halved(lambda x: dist.HalfNormal(0.8 + 0.2 * x.abs())),
+    "mean field": lambda: LinearGaussian(2, 4, guide="mean-field"),
+    "full covariance": lambda: LinearGaussian(2, 4),
+    "two layers": TwoLayers,
+    "gamma": lambda: GammaPoisson(lambda x: dist.Gamma(x + 2.5, 2.5)),
+    "log-normal": lambda: GammaPoisson(lambda x: dist.LogNormal(((x + 3) / 3).log(), 0.6)),
+}
+
+
+def batch_of(program):
+    return torch.tensor([[0.3], [-2.0]]).double() if isinstance(program, TwoLayers) else program.simulate(3)
+
+
+def exact(program, x):
+    if isinstance(program, TwoLayers):
+        return dist.Normal(torch.zeros((), dtype=torch.float64), math.sqrt(3)).log_prob(x[:, 0])
+    return program.log_prob(x)
+
+
+@pytest.mark.parametrize("start", ["guide", "prior"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_mean_weight_is_p_also_after_an_affine_change(name, start):
+    program = PROGRAMS[name]()
+    x = batch_of(program)
+    target = Target(program.model, program.guide, (x,), start)
+    K, n = 40_000, target.num_coordinates
+    with target.running():
+        u = target.draw(K)
+        plain = target.at(u)
+        b = torch.linspace(0.1, 0.2, n).double()
+        moved = target.at(0.1 + b.exp() * u)
+    torch.testing.assert_close(target_log_start(target, u), plain.log_start)
+    changed = moved.log_weight + moved.log_start - plain.log_start + b.sum()
+    for log_weight in (plain.log_weight, changed):
+        estimate = log_weight.logsumexp(0) - math.log(K)
+        error = (2 * log_weight).logsumexp(0).exp() / log_weight.logsumexp(0).exp().square() - 1 / K
+        assert ((estimate - exact(program, x)).abs() < 5 * error.clamp(min=0).sqrt() + 1e-6).all()
+
+
+def target_log_start(target, u):
+    with target.running():
+        return target.log_start(u)
+
+
+@pytest.mark.parametrize("start", ["guide", "prior"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_gradients_are_those_of_differences(name, start):
+    program = PROGRAMS[name]()
+    x = batch_of(program)
+    target = Target(program.model, program.guide, (x,), start)
+    with target.running():
+        u = 0.3 * target.draw(4)
+        point, of_weight, of_start = target.gradients(u)
+        direction = torch.randn_like(u)
+        ahead, behind = target.at(u + 1e-6 * direction), target.at(u - 1e-6 * direction)
+    assert not point.log_weight.requires_grad
+    for field, gradient in (("log_weight", of_weight), ("log_start", of_start)):
+        slope = (getattr(ahead, field) - getattr(behind, field)) / 2e-6
+        torch.testing.assert_close((gradient * direction).sum(-1), slope, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("start", ["guide", "prior"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_latents_have_the_coordinates_that_they_came_from(name, start):
+    program = PROGRAMS[name]()
+    target = Target(program.model, program.guide, (batch_of(program),), start)
+    with target.running():
+        u = target.draw(5)
+        torch.testing.assert_close(target.of(target.at(u).latents), u)
+
+
+@pytest.mark.parametrize("start", ["guide", "prior"])
+def test_data_are_repeated_for_a_program_that_does_not_broadcast(start):
+    oracle = LinearGaussian(2, 4, guide="mean-field")
+    x = oracle.simulate(3)
+    whole = Target(oracle.model, oracle.guide, (x,), start)
+    parts = Target(no_broadcasting(oracle), oracle.guide, (x,), start)
+    assert whole.pair.broadcasts
+    assert not parts.pair.broadcasts
+    with whole.running():
+        u = whole.draw(7)
+        expected = whole.gradients(u)
+    with parts.running():
+        assert parts.draw(7).shape == u.shape
+        found = parts.gradients(u)
+        torch.testing.assert_close(parts.of(found[0].latents), u)
+    for a, b in zip([*expected[0][:3], *expected[1:]], [*found[0][:3], *found[1:]], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_guide_of_one_site_encodes_once():
+    oracle = LinearGaussian(2, 4)
+    calls = []
+
+    def guide(x):
+        calls.append(len(x))
+        return oracle.guide(x)
+
+    target = Target(oracle.model, guide, (oracle.simulate(3),))
+    before = len(calls)
+    with target.running():
+        target.gradients(target.draw(5))
+    assert len(calls) == before
+
+
+def test_discrete_latents_are_refused():
+    program = SemiSupervisedVAE((6,), 2, num_classes=3)
+    with pytest.raises(InputError, match="a latent is discrete"):
+        Target(program.model, program.guide, (torch.ones(2, 6),))
+
+
+def test_masked_data_stay_at_weight_one():
+    vae = VAE(StandardNormal(2), Bernoulli((6,), 2), DiagonalNormal((6,), 2))
+    mask = torch.tensor([True, False])
+    target = Target(pyro.poutine.mask(vae.model, mask), pyro.poutine.mask(vae.guide, mask), (torch.ones(2, 6),))
+    with target.running():
+        point = target.at(target.draw(3))
+    assert (point.log_weight[:, 1] == 0).all()
+    assert (point.log_weight[:, 0] != 0).all()
+
+
+def test_an_unknown_start_is_refused():
+    oracle = LinearGaussian(2, 4)
+    with pytest.raises(InputError, match="start must be"):
+        Target(oracle.model, oracle.guide, (oracle.simulate(3),), "posterior")
+
+
+def test_a_likelihood_that_ignores_the_latents_has_no_gradient():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1), obs=x)
+
+    target = Target(model, model_of_z, (torch.zeros(3, 2),), "prior")
+    with target.running():
+        _, of_weight, of_start = target.gradients(target.draw(4))
+    assert (of_weight == 0).all()
+    assert (of_start != 0).any()
+
+
+def model_of_z(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))

@@ -1,6 +1,7 @@
 """Pictures are drawn of every kind of data, and matplotlib's global state is left alone."""
 
 import io
+import math
 
 import matplotlib
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from pyrovae import InputError, figures
+from pyrovae.evaluation.convergence import convergence
 from pyrovae.training import Epoch, History
 
 
@@ -72,6 +74,136 @@ def test_training_curves():
         assert axes.get_ylabel() == "nats per datum"
         assert len(axes.lines) == 2
     np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [-31 + i for i in range(1, 20)])
+
+
+@pytest.mark.parametrize("count", [1, 10, 300])
+def test_map_of_pareto_k_tells_apart_what_is_above_the_threshold(count):
+    k_hat = torch.linspace(0.2, 1.2, count)
+    axes = figures.pareto_map(torch.randn(count), k_hat, 0.7).axes[0]
+    below, above = (points.get_offsets() for points in axes.collections)
+    assert len(above) == int((k_hat > 0.7).sum())
+    assert len(below) + len(above) == count
+    assert all(y > 0.7 for y in above[:, 1])
+    assert len(axes.lines) == 1
+
+
+def test_map_of_pareto_k_puts_infinite_ones_on_the_edge_and_leaves_out_those_unknown():
+    k_hat = torch.tensor([0.3, 0.9, math.inf, -math.inf, math.nan, 5.0])
+    figure = figures.pareto_map(torch.arange(6.0), k_hat, torch.full((6,), 0.5))
+    points = np.concatenate([points.get_offsets() for points in figure.axes[0].collections])
+    low, high = figure.axes[0].get_ylim()
+    assert sorted(points[:, 0]) == [0, 1, 2, 3, 5]
+    assert all(low <= y <= high for y in points[:, 1])
+    assert "60.0% of 5" in figure.axes[0].get_title()
+    assert pixels(figure).std() > 0
+    assert pixels(figures.pareto_map(torch.zeros(2), torch.full((2,), math.nan), 0.7)).std() > 0
+
+
+def test_map_of_errors():
+    error = torch.tensor([0.1, 0.0, 1.0, math.nan])
+    figure = figures.error_map(torch.arange(4.0), error, torch.tensor([True, False, True, False]))
+    sampled, chains = (points.get_offsets() for points in figure.axes[0].collections)
+    assert chains[:, 0].tolist() == [0, 2]
+    assert sampled[:, 0].tolist() == [1]
+    assert len(figures.error_map(torch.arange(4.0), error).axes[0].collections[0].get_offsets()) == 3
+    assert pixels(figure).std() > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4), (7,)])
+@pytest.mark.parametrize("count", [3, 30])
+def test_extremes_are_the_lowest_and_the_most_doubtful(shape, count):
+    log_prob = torch.randperm(count).double() - count
+    doubt = -log_prob
+    doubt[0] = math.nan
+    doubt[1] = math.inf
+    x = (log_prob / log_prob.abs().max()).abs().reshape(-1, *[1] * len(shape)).expand(-1, *shape)
+    figure = figures.extremes(x, log_prob, doubt)
+    worst, doubtful = figure.axes
+    few = min(10, count)
+    lowest = log_prob.sort().values[:few]
+    assert [text.get_text() for text in worst.texts] == [f"{value:.1f}".replace("-", "−") for value in lowest]
+    np.testing.assert_allclose(worst.images[0].get_array(), 1.0)
+    assert len(worst.images) == len(doubtful.images) == few
+    assert doubtful.texts[0].get_text() == "inf"
+    assert doubtful.texts[-1].get_text() == ("nan" if count == 3 else f"{doubt[2:].sort().values[-9]:#.2g}")
+    assert pixels(figure).std() > 0
+
+
+def test_tails_are_of_the_best_the_middle_and_the_worst():
+    log_weights = torch.randn(50, 30, dtype=torch.float64) * torch.linspace(0.1, 3, 30)
+    tail = (log_weights - log_weights.logsumexp(0)).sort(0, descending=True).values[:20]
+    figure = figures.weight_tails(tail, torch.linspace(0, 2, 30), 50)
+    *lines, level = figure.axes[0].lines
+    assert len(lines) == 12
+    np.testing.assert_allclose(lines[0].get_ydata(), tail[:, 0].exp())
+    np.testing.assert_allclose(lines[-1].get_ydata(), tail[:, -1].exp())
+    assert level.get_ydata() == [1 / 50, 1 / 50]
+    assert "worst, k̂ = 1.79 to 2.00" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    by_weight = figures.weight_tails(tail, torch.full((30,), math.nan), torch.full((30,), 50))
+    np.testing.assert_allclose(by_weight.axes[0].lines[11].get_ydata(), tail[:, tail[0].argmax()].exp())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_tails_of_very_few_data_with_weights_of_zero(count):
+    tail = torch.tensor([0.0, -math.inf, -math.inf])[:, None].expand(3, count)
+    assert pixels(figures.weight_tails(tail, torch.full((count,), math.inf), 3)).std() > 0
+
+
+def test_convergence_shows_the_tables_numbers():
+    table = convergence(torch.randn(30, 4)).table()
+    axes = figures.convergence_plot(table, elbo=-0.1, references={"annealed": 0.5}).axes[0]
+    bound, jackknife, elbo, reference = axes.lines
+    np.testing.assert_allclose(bound.get_xdata(), [1, 2, 5, 10, 20, 30])
+    np.testing.assert_allclose(bound.get_ydata(), [row["bound"] for row in table])
+    np.testing.assert_allclose(jackknife.get_ydata()[1:], [row["jackknife"] for row in table[1:]])
+    assert (list(elbo.get_xdata()), list(elbo.get_ydata())) == ([1], [-0.1])
+    assert list(reference.get_ydata()) == [0.5, 0.5]
+    assert pixels(figures.convergence_plot(convergence(torch.randn(1, 4)).table())).std() > 0
+
+
+@pytest.mark.parametrize(("temperatures", "count"), [(1, 1), (2, 3), (50, 40)])
+def test_annealing_paths(temperatures, count):
+    beta = torch.linspace(0, 1, temperatures + 1)
+    log_weight = torch.randn(temperatures, count)
+    moves = torch.rand(temperatures - 1, count)
+    figure = figures.annealing_paths(beta, log_weight, moves, 2 * moves)
+    weights, accepted, steps = figure.axes
+    integral = log_weight.double().mean(0)
+    np.testing.assert_allclose(weights.lines[-2].get_ydata(), (log_weight.double() - integral).mean(1), atol=1e-6)
+    if temperatures > 1:
+        np.testing.assert_allclose(accepted.lines[0].get_ydata(), moves.double().mean(1))
+        np.testing.assert_allclose(steps.lines[0].get_ydata(), 2 * moves.double().mean(1), rtol=1e-6)
+    assert pixels(figure).std() > 0
+
+
+def bars(figure):
+    return [(round(bar.get_x(), 6), round(bar.get_x() + bar.get_width(), 6)) for bar in figure.axes[0].patches]
+
+
+def test_staircase_of_nats_goes_up_to_the_negative_elbo_twice():
+    terms = {"distortion": 70.0, "rate": 20.0, "mutual_information": 18.0, "marginal_kl": 2.0}
+    figure = figures.nats(elbo=-90.0, log_prob=-86.0, refined_elbo=-87.0, **terms)
+    assert bars(figure) == [(0, 86), (86, 87), (87, 90), (0, 90), (0, 70), (70, 88), (88, 90)]
+    assert pixels(figure).std() > 0
+    few = figures.nats(elbo=-90.0, **terms, saturated=True)
+    assert [label.get_text()[-8:] for label in few.axes[0].get_yticklabels()[-2:]] == ["at least", " at most"]
+    assert bars(figures.nats(elbo=-90.0)) == [(0, 90)]
+    assert bars(figures.nats(elbo=-90.0, log_prob=-86.0, **dict.fromkeys(terms))) == [(0, 86), (86, 90), (0, 90)]
+    assert bars(figures.nats(elbo=-90.0, distortion=70.0, rate=20.0)) == [(0, 90), (0, 70), (70, 90)]
+    assert bars(figures.nats(elbo=90.0, log_prob=95.0)) == [(0, -95), (-95, -90), (0, -90)]
+
+
+def test_comparison_of_runs():
+    nan = math.nan
+    figure = figures.comparison(
+        ["a", "b", "c"], [80.0, 81.0, 85.0], [0.2, 0.2, 0.3], [0.0, 1.0, nan], [(0.0, 0.0), (0.9, 1.2), (nan, nan)]
+    )
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b", "c"]
+    assert "not paired" in right.texts[0].get_text()
+    assert pixels(figure).std() > 0
+    with pytest.raises(InputError, match=r"^names"):
+        figures.comparison(["a"], [1.0, 2.0], [0.1], [0.0], [(0.0, 0.0)])
 
 
 def test_matplotlib_is_left_alone():

@@ -1,0 +1,92 @@
+"""What pictures have in common: colours, arrays, grids of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["COLOURS", "array", "as_images", "image_grid", "plain_numbers"]
+
+COLOURS = [
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#999933",
+    "#882255",
+    "#000000",
+    "#999999",
+]
+"""Okabe & Ito's colours, which the colour-blind can tell apart, and three that keep clear of them."""
+
+
+def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
+    """Draw data as images in a grid; vectors are drawn as squares where they can be, else as rows.
+
+    Args:
+        x: ``(N, *data_shape)``.
+        columns: images in a row.
+        padding: pixels between images.
+    """
+    from torchvision.utils import make_grid
+
+    images = as_images(x)  # (N, C, H, W)
+    grid = make_grid(images, columns, padding, pad_value=0.5).permute(1, 2, 0).numpy()  # (H, W, 3)
+    height, width = grid.shape[:2]
+    inches = min(10.0, max(6.0, width / 40))
+    figure = Figure(figsize=(inches, max(1.0, inches * height / width) + 0.4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grid, interpolation="nearest", vmin=0, vmax=1)
+    axes.set_axis_off()
+    return figure
+
+
+def as_images(x: Tensor) -> Tensor:
+    """Return data as images with values from 0 to 1, ``(N, C, H, W)``; vectors as squares where they can be.
+
+    Args:
+        x: ``(N, *data_shape)``.
+    """
+    x = x.detach().cpu().float()
+    low, high = x.min(), x.max()
+    if low < 0 or high > 1:
+        x = (x - low) / (high - low).clamp(min=1e-12)
+    shape: Sequence[int] = x.shape[1:]
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return x
+    if len(shape) == 2:
+        return x[:, None]
+    flat = x.flatten(1)  # (N, n)
+    side = math.isqrt(flat.shape[1])
+    return flat.reshape(len(x), 1, side, side) if side * side == flat.shape[1] else flat[:, None, None]
+
+
+def array(values: Tensor) -> NDArray[np.float64]:
+    """Return a tensor as a float64 array.
+
+    Args:
+        values: of any shape.
+    """
+    return values.detach().cpu().double().numpy()
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis at 1, 2, 5, 10, 20, ..., but for one that is too long for that.
+
+    Args:
+        axis: whose limits are set.
+    """
+    low, high = axis.get_view_interval()
+    if high < 3e4 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,75 @@
+"""The picture of where the nats go: of the bound's gaps, and of its two terms."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from pyrovae.figures.base import COLOURS
+
+__all__ = ["nats"]
+
+
+def nats(
+    *,
+    elbo: float,
+    log_prob: float | None = None,
+    refined_elbo: float | None = None,
+    distortion: float | None = None,
+    rate: float | None = None,
+    mutual_information: float | None = None,
+    marginal_kl: float | None = None,
+    saturated: bool = False,
+) -> Figure:
+    r"""Draw the negative ELBO twice, as a staircase: -log p(x) and the guide's gaps, and its distortion and rate.
+
+    .. math:: -\log p(x) + \text{approximation gap} + \text{amortization gap}
+        = -\mathrm{ELBO} = \text{distortion} + \underbrace{I_q(x; z) + \mathrm{KL}(q(z) \| p(z))}_{\text{rate}}
+
+    What is None is left out, and the steps that it would tell apart are drawn as one.
+
+    Args:
+        elbo: nats per datum, as are all.
+        log_prob: log p(x).
+        refined_elbo: the ELBO with q refined for each datum.
+        distortion: -E log p(x|z).
+        rate: KL(q(z|x) ‖ p(z)).
+        mutual_information: of x and z under q.
+        marginal_kl: KL(q(z) ‖ p(z)), of the aggregate posterior.
+        saturated: whether the mutual information is as large as so few data can show, and the marginal KL too large.
+    """
+    steps: list[tuple[str, float, float, str]] = []  # what it is called, from, to, colour
+    if log_prob is not None:
+        steps.append(("−log p(x)", 0.0, -log_prob, COLOURS[0]))
+        if refined_elbo is None:
+            steps.append(("+ gap of the guide", -log_prob, -elbo, COLOURS[5]))
+        else:
+            steps.append(("+ approximation gap", -log_prob, -refined_elbo, COLOURS[1]))
+            steps.append(("+ amortization gap", -refined_elbo, -elbo, COLOURS[5]))
+    steps.append(("= −ELBO", 0.0, -elbo, "#444444"))
+    if distortion is not None:
+        steps.append(("distortion, −E log p(x|z)", 0.0, distortion, COLOURS[2]))
+    if distortion is not None and rate is not None:
+        if mutual_information is None or marginal_kl is None:
+            steps.append(("+ rate, KL(q(z|x) ‖ p(z))", distortion, distortion + rate, COLOURS[3]))
+        else:
+            middle, least, most = distortion + mutual_information, "", ""
+            if saturated:
+                least, most = ", at least", ", at most"
+            steps.append((f"+ mutual information of x and z{least}", distortion, middle, COLOURS[4]))
+            steps.append((f"+ marginal KL(q(z) ‖ p(z)){most}", middle, middle + marginal_kl, COLOURS[3]))
+    figure = Figure(figsize=(8.5, 0.9 + 0.42 * len(steps)), layout="constrained")
+    axes = figure.subplots()
+    for row, (_, start, end, colour) in enumerate(steps):
+        axes.barh(row, end - start, left=start, height=0.62, color=colour, edgecolor=colour, linewidth=0.8)
+        number = f"{end - start:.2f}".replace("-", "−")
+        axes.text(1.13, row, number, transform=axes.get_yaxis_transform(), ha="right", va="center")
+    axes.axvline(-elbo, color="black", linewidth=1, linestyle="--")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(steps)), [name for name, *_ in steps])
+    axes.invert_yaxis()
+    axes.margins(x=0.02)
+    axes.use_sticky_edges = False
+    axes.set(title="Where the nats go", xlabel="nats per datum")
+    axes.spines[["left", "top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure

@@ -1,0 +1,209 @@
+"""Pictures of estimates of log p(x): which data they fail for, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrovae.figures.base import COLOURS, array, as_images, plain_numbers
+
+__all__ = ["error_map", "extremes", "pareto_map", "weight_tails"]
+
+GOOD, BAD, NEUTRAL = COLOURS[0], COLOURS[5], "#666666"
+
+
+def pareto_map(log_prob: Tensor, pareto_k: Tensor, threshold: float | Tensor) -> Figure:
+    """Draw k̂ of each datum against its log p(x), those above the threshold apart.
+
+    Args:
+        log_prob: ``(B,)``, in nats.
+        pareto_k: ``(B,)``; infinite ones stand on the upper edge, data that have none are left out.
+        threshold: above which k̂ says that the samples are too few; of each datum where they differ, ``(B,)``.
+    """
+    k_hat, limits = array(pareto_k), np.broadcast_to(array(torch.as_tensor(threshold)), pareto_k.shape)
+    known = ~np.isnan(k_hat)
+    x, k_hat, limits = array(log_prob)[known], k_hat[known], limits[known]
+    bottom, top = _limits(k_hat, limits)
+    above, inside = k_hat > limits, (k_hat >= bottom) & (k_hat <= top)
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for limit in {limits.min(), limits.max()} if len(x) else ():
+        axes.axhline(limit, color="black", linewidth=1, linestyle="--", label=f"threshold {limit:.2f}")
+    for chosen, colour, name in ((~above, GOOD, "below"), (above, BAD, "above")):
+        label = f"{name} ({chosen.sum():,})"
+        axes.scatter(x[chosen & inside], k_hat[chosen & inside], color=colour, label=label, **_marks(len(x)))
+    for outside, edge, marker, sign in ((k_hat > top, top, "^", ">"), (k_hat < bottom, bottom, "v", "<")):
+        if outside.any():
+            label = f"k̂ {sign} {edge:.1f} ({outside.sum():,})"
+            colour = BAD if marker == "^" else GOOD
+            axes.scatter(
+                x[outside], np.full(outside.sum(), edge), marker=marker, s=22, color=colour, label=label, alpha=0.7
+            )
+    margin = 0.04 * (top - bottom)
+    axes.set_ylim(bottom - margin, top + margin)
+    share = above.mean() if len(above) else 0.0
+    axes.set(title=f"k̂ is above its threshold for {share:.1%} of {len(x):,} data", xlabel="log p(x), nats", ylabel="k̂")
+    _legend_below(axes)
+    return figure
+
+
+def error_map(log_prob: Tensor, standard_error: Tensor, annealed: Tensor | None = None) -> Figure:
+    """Draw the Monte Carlo error of each datum against its log p(x), which annealed data have where they have no k̂.
+
+    Args:
+        log_prob: ``(B,)``, in nats.
+        standard_error: ``(B,)``, in nats; below a millionth it stands on the lower edge.
+        annealed: which data were annealed, ``(B,)`` of bool; None where all were estimated alike.
+    """
+    error = array(standard_error)
+    known = ~np.isnan(error)
+    x, error = array(log_prob)[known], error[known].clip(1e-6)
+    if annealed is None:
+        groups = {"": np.ones(len(x), dtype=bool)}
+    else:
+        chains = annealed.cpu().numpy()[known]
+        groups = {f"importance sampling ({(~chains).sum():,})": ~chains, f"annealed ({chains.sum():,})": chains}
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, chosen), colour in zip(groups.items(), (GOOD, COLOURS[1]), strict=False):
+        axes.scatter(x[chosen], error[chosen], color=colour, label=name, **_marks(len(x)))
+    axes.set_yscale("log")
+    plain_numbers(axes.yaxis)
+    axes.set(xlabel="log p(x), nats", ylabel="Monte Carlo error, nats")
+    if len(error):
+        median = np.median(error)
+        axes.axhline(median, color="black", linewidth=1, linestyle="--")
+        axes.set_title(f"Monte Carlo error of {len(x):,} data: median {median:.2g} nats, largest {error.max():.2g}")
+    if annealed is not None:
+        _legend_below(axes)
+    return figure
+
+
+def extremes(x: Tensor, log_prob: Tensor, doubt: Tensor, name: str = "k̂", *, count: int = 10) -> Figure:
+    """Draw the data that are explained worst above, those whose log p(x) is estimated worst below.
+
+    Args:
+        x: ``(B, *data_shape)``.
+        log_prob: ``(B,)``, in nats.
+        doubt: what tells how well it is estimated, larger is worse, ``(B,)``: k̂, or the Monte Carlo error.
+        name: of ``doubt``, with its unit.
+        count: data in a row.
+    """
+    count = min(count, len(x))
+    rows = (
+        (f"explained worst: the lowest log p(x), nats, of {len(x):,}", log_prob, log_prob.argsort(), "{:.1f}"),
+        (
+            f"estimated worst: the largest {name}",
+            doubt,
+            doubt.nan_to_num(-torch.inf).argsort(descending=True),
+            "{:#.2g}",
+        ),
+    )
+    images = as_images(x[torch.cat([order[:count] for *_, order, _ in rows])]).permute(0, 2, 3, 1).numpy()
+    images = images.repeat(max(1, images.shape[2] // (2 * images.shape[1])), axis=1)  # a vector becomes a strip
+    height, width = images.shape[1:3]
+    figure = Figure(figsize=(10.0, 2 * (0.9 * height / width + 0.6)), layout="constrained")
+    for axes, (title, values, order, style), shown in zip(
+        figure.subplots(2, 1), rows, (images[:count], images[count:]), strict=True
+    ):
+        for place, (image, value) in enumerate(zip(shown, array(values[order[:count]]), strict=True)):
+            left, right = 1.1 * width * place, 1.1 * width * place + width
+            axes.imshow(image, extent=(left, right, 0, height), interpolation="nearest", vmin=0, vmax=1, cmap="gray")
+            axes.annotate(
+                style.format(value).replace("-", "−"),
+                ((left + right) / 2, height),
+                (0, 3),
+                textcoords="offset points",
+                fontsize=9,
+                ha="center",
+            )
+        axes.set(xlim=(0, 1.1 * width * max(count, 10)), ylim=(0, height))
+        axes.set_title(title, fontsize=10, pad=18)
+        axes.set_axis_off()
+    return figure
+
+
+def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, count: int = 4) -> Figure:
+    """Draw the largest weights of some data by rank: of those with the smallest k̂, those in the middle, the largest.
+
+    Data that have no k̂ are left out; where none has one, the largest weight itself says which is which.
+
+    Args:
+        tail: the largest of the log weights over their sum, descending, ``(M, B)``, in nats.
+        pareto_k: ``(B,)``.
+        num_samples: number K of weights, or that of each datum, ``(B,)``.
+        count: data of each kind.
+    """
+    count_told = int((~pareto_k.isnan()).sum())
+    order = pareto_k.argsort()[:count_told] if count_told else tail[0].argsort()  # a NaN comes last
+    third = max(1, min(count, len(order) // 3))
+    middle = max(0, (len(order) - third) // 2)
+    groups = {
+        "best": (order[:third], GOOD),
+        "median": (order[middle : middle + third], NEUTRAL),
+        "worst": (order[-third:], BAD),
+    }
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    ranks = np.arange(1, len(tail) + 1)
+    level = 1 / float(torch.as_tensor(num_samples).expand(len(pareto_k))[order].double().median())
+    for name, (members, colour) in groups.items():
+        for index, member in enumerate(members):
+            weights = np.exp(array(tail[:, member]))
+            weights[weights == 0] = np.nan
+            label = f"{name}{_range(array(pareto_k[members])) if count_told else ''}" if index == 0 else None
+            axes.plot(
+                ranks,
+                weights,
+                color=colour,
+                linewidth=1.2,
+                alpha=0.8,
+                label=label,
+                marker="o" if len(ranks) < 40 else None,
+                markersize=3,
+            )
+    axes.axhline(level, color="black", linewidth=1, linestyle="--", label=f"equal weights, 1/K = {level:.2g}")
+    axes.set(xscale="log", yscale="log", xlabel="rank of the weight", ylabel="weight over the sum of all")
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-4 * level))
+    plain_numbers(axes.xaxis)
+    plain_numbers(axes.yaxis)
+    axes.set_title(
+        f"The {len(ranks):,} largest of {round(1 / level):,} weights of {sum(len(m) for m, _ in groups.values())} data"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _limits(k_hat: NDArray[np.float64], thresholds: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the lower and the upper edge of a map of k̂, which show what is usual and the thresholds."""
+    finite = np.concatenate((k_hat[np.isfinite(k_hat)].clip(-1.0, 3.0), thresholds, [0.0, 0.8]))
+    return float(finite.min()), float(finite.max())
+
+
+def _marks(count: int) -> dict[str, Any]:
+    """Let few points be large and many be small and pale."""
+    return {
+        "s": float(np.clip(6000 / max(count, 1), 4, 25)),
+        "alpha": float(np.clip(1500 / max(count, 1), 0.35, 0.8)),
+        "linewidths": 0,
+    }
+
+
+def _legend_below(axes: Axes) -> None:
+    legend = axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set(alpha=1, sizes=[25])
+
+
+def _range(values: NDArray[np.float64]) -> str:
+    low, high = np.nanmin(values), np.nanmax(values)
+    return f", k̂ = {low:.2f}" if low == high else f", k̂ = {low:.2f} to {high:.2f}"

@@ -1,0 +1,71 @@
+"""What the page says of where the nats go."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pyrovae import checks, figures
+from pyrovae.runs import Run
+
+__all__ = ["section"]
+
+_LABELS = {
+    "log_prob": "log p(x)",
+    "inference_gap": "gap of the guide",
+    "approximation_gap": "approximation gap",
+    "amortization_gap": "amortization gap",
+    "elbo": "ELBO",
+    "distortion": "distortion, −E log p(x|z)",
+    "rate": "rate, KL(q(z|x) ‖ p(z))",
+    "mutual_information": "mutual information of x and z",
+    "marginal_kl": "marginal KL(q(z) ‖ p(z))",
+}
+_DRAWN = ("log_prob", "refined_elbo", "elbo", "distortion", "rate", "mutual_information", "marginal_kl")
+
+
+def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page shows of a diagnosis.
+
+    Args:
+        run: the run.
+        split: of the data.
+        entry: its figures; those that are missing or None are left out.
+
+    Raises:
+        ValueError: if one of them is no number, or the ELBO or the number of images is missing.
+    """
+    try:
+        rows = [
+            (label, f"{entry[name]:.2f}", *(_error(entry.get(f"{name}_{of}")) for of in ("mc_error", "standard_error")))
+            for name, label in _LABELS.items()
+            if entry.get(name) is not None and (name != "inference_gap" or entry.get("approximation_gap") is None)
+        ]
+        if entry.get("active_units") is not None:
+            rows.append(("active units", f"{entry['active_units']:d} of {entry['num_units']:d}", "", ""))
+        rows.append(("images", f"{entry['num_images']:,d}", "", ""))
+        largest = entry.get("largest_mutual_information") or math.inf
+        saturated = (entry.get("mutual_information") or 0.0) > 0.9 * largest
+        drawn = {name: entry.get(name) for name in _DRAWN}
+        picture = figures.nats(**{**drawn, "elbo": entry["elbo"]}, saturated=saturated)
+        sentences = [str(sentence) for key in ("notes", "caveats") for sentence in entry.get(key, ())]
+    except (KeyError, TypeError, ValueError) as error:
+        path = run.folder / "diagnosis" / f"{split}.json"
+        raise checks.InputError(
+            f"{path} must hold the figures of a diagnosis, but one is missing or no number: {checks.reason(error)}"
+        ) from error
+    caption = (
+        "The negative ELBO twice: what the model itself needs and what the guide adds to it; what is left to say of "
+        "the image given its code, and what the code costs."
+    )
+    return {
+        "name": split,
+        "title": f"where the nats go, {split} images",
+        "sentences": sentences,
+        "rows": rows,
+        "pictures": {"nats": (picture, caption)},
+    }
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

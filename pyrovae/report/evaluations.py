@@ -1,0 +1,172 @@
+"""What the page says of an evaluation: its figures, its sentences, and pictures of its values of each datum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyrovae import checks, figures
+from pyrovae.evaluation import pareto_threshold
+from pyrovae.runs import Run
+
+__all__ = ["section"]
+
+
+def section(run: Run, name: str, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the page shows of an evaluation.
+
+    Args:
+        run: the run.
+        name: of the evaluation.
+        entries: the figures of all of the run's evaluations, by name.
+
+    Raises:
+        ValueError: if a figure is missing, or the file of the values of each datum cannot be read.
+    """
+    entry, path = entries[name], run.folder / "evaluation" / name
+    try:
+        text = {
+            "name": name,
+            "title": f"{entry['split']} likelihood, {_title(entry)}",
+            "sentences": [entry["verdict"], *_sandwich(entry, "sentence"), *entry["caveats"]],
+            "rows": _rows(entry),
+            "convergence": [_level(row) for row in entry.get("convergence") or []],
+        }
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise checks.InputError(
+            f"{path}.json must hold an evaluation's figures, but one is missing or no number: {checks.reason(error)}"
+        ) from error
+    values = run.values(name)
+    try:
+        return {**text, "pictures": _pictures(values, entry, _references(entry, entries))}
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise checks.InputError(f"{path}.nc must hold the figures of each datum: {checks.reason(error)}") from error
+
+
+def _title(entry: dict[str, Any]) -> str:
+    temperatures = (entry.get("annealing") or {}).get("num_temperatures")
+    return f"{entry['method']}, K = {entry['num_samples']}" + ("" if temperatures is None else f", T = {temperatures}")
+
+
+def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the table's lines; what an older evaluation does not have is left out."""
+
+    def nats(key: str, digits: int) -> str:
+        return "unknown" if entry[key] is None else f"{entry[key]:.{digits}f} nats"
+
+    unit = "chains" if entry["method"] == "annealed" else "samples"
+    rows = [
+        ("negative log-likelihood, per image", nats("nll", 2)),
+        ("standard error over test images", nats("standard_error", 2)),
+        ("Monte Carlo error", nats("mc_error", 4)),
+    ]
+    if entry.get("bias") is not None:
+        rows.append(("too large by, as the weights themselves tell", nats("bias", 4)))
+    for lower, upper, gap, error, count in _sandwich(entry, "lower", "upper", "gap", "gap_error", "num_simulated"):
+        spread = "" if error is None else f" ± {error:.4f}"
+        rows.append((f"bounds of log p(x) of {count} simulated images", f"{lower:.3f} and {upper:.3f} nats"))
+        rows.append(("gap between these two bounds", f"{gap:.4f}{spread} nats"))
+    if entry["bits_per_dim"] is not None:
+        rows.append(("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
+    rows += [("ELBO, per image", nats("elbo", 2)), ("images", f"{entry['num_images']:,}")]
+    if entry.get("num_evaluations") is not None:
+        rows.append(("decoder runs per image", f"{entry['num_evaluations'] / entry['num_images']:,.0f}"))
+    if entry["method"] == "adaptive":
+        rows.append(("share of images annealed", f"{entry['share_annealed']:.1%}"))
+    if entry["method"] != "annealed":
+        rows.append(("Pareto k̂: share above threshold", f"{entry['pareto_k']['share_above']:.1%}"))
+    if (accepted := (entry.get("acceptance") or {}).get("50%")) is not None:
+        rows.append(("acceptance of moves, median", f"{accepted:.2f}"))
+    ess = entry["ess"]["50%"]
+    rows.append((f"effective {unit}, median", "unknown" if ess is None else f"{ess:.{0 if unit == 'samples' else 1}f}"))
+    if entry.get("proposal_scale", 1.0) != 1.0:
+        rows.append(("scale of the proposal", f"{entry['proposal_scale']:g}"))
+    if entry.get("prior_share", 0.0) != 0.0:
+        rows.append(("share of the samples from the prior", f"{entry['prior_share']:.1%}"))
+    return [*rows, ("seed", str(entry["seed"]))]
+
+
+def _sandwich(entry: dict[str, Any], *keys: str) -> list[Any]:
+    """Return these figures of the sandwich, as a list of one if there was a sandwich and of none otherwise."""
+    found = entry.get("sandwich")
+    if found is None:
+        return []
+    return [found[keys[0]] if len(keys) == 1 else tuple(found[key] for key in keys)]
+
+
+def _level(row: dict[str, Any]) -> list[str]:
+    bound, error, jackknife = (row[key] for key in ("bound", "standard_error", "jackknife"))
+    return [
+        f"{row['num_samples']:,}",
+        "unknown" if bound is None else f"{bound:.3f}",
+        "unknown" if error is None else f"{error:.4f}",
+        "" if jackknife is None else f"{jackknife:.3f}",
+    ]
+
+
+def _references(entry: dict[str, Any], entries: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Return log p(x) by evaluations of the same images that went further than importance sampling."""
+    same = ("split", "num_images", "weights", "caveats")
+    return {
+        _title(other): -other["nll"]
+        for other in entries.values()
+        if entry["method"] == "importance"
+        and other.get("method") in ("annealed", "adaptive")
+        and all(other.get(key) == entry.get(key) for key in same)
+    }
+
+
+def _pictures(values: Any, entry: dict[str, Any], references: dict[str, float]) -> dict[str, tuple[Figure, str]]:
+    stats = values.sample_stats
+
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(np.array(stats[name].values))
+
+    log_prob, error, k_hat = (tensor(name) for name in ("log_prob", "standard_error", "pareto_k"))
+    x = torch.from_numpy(np.array(values.observed_data["x"].values))
+    K = tensor("num_samples") if "num_samples" in stats else torch.tensor(entry["num_samples"]).expand(len(x))
+    fitted = bool((~k_hat.isnan()).any())
+    annealed = ~tensor("acceptance").isnan() if "acceptance" in stats else torch.zeros(len(x), dtype=torch.bool)
+    mixed = bool(annealed.any()) and not bool(annealed.all())
+    drawn = {}
+    if fitted:
+        drawn["pareto"] = (
+            figures.pareto_map(log_prob, k_hat, pareto_threshold(K)),
+            "Pareto's k̂ of each image's weights. Above the threshold importance sampling fails: the image's "
+            "log p(x) is estimated too low, and the error that is told for it is too small.",
+        )
+    if mixed or not fitted:
+        drawn["error"] = (
+            figures.error_map(log_prob, error, annealed if mixed else None),
+            "The Monte Carlo error of each image's log p(x), against log p(x).",
+        )
+    doubt = (k_hat, "k̂") if fitted and not mixed else (error, "Monte Carlo error, nats")
+    drawn["extremes"] = (
+        figures.extremes(x, log_prob, *doubt),
+        f"The images that the model explains worst, each with its log p(x), and those whose log p(x) is estimated "
+        f"worst, each with its {doubt[1]}.",
+    )
+    if "tail" in stats:
+        drawn["tails"] = (
+            figures.weight_tails(tensor("tail"), k_hat, K),
+            "The largest weights of some images, as shares of their sum. Where the first is most of the sum, one "
+            "sample decides about the number.",
+        )
+    if table := entry.get("convergence"):
+        drawn["convergence"] = (
+            figures.convergence_plot(
+                table, elbo=entry["elbo"] if entry["method"] == "importance" else None, references=references
+            ),
+            "The bound that fewer weights give, from one run of them. While it still rises, the number is too low.",
+        )
+    if "path_beta" in stats:
+        drawn["paths"] = (
+            figures.annealing_paths(*(tensor(f"path_{k}") for k in ("beta", "log_weight", "acceptance", "step_size"))),
+            "Annealed chains on their way from the start (β = 0) to p(z|x) (β = 1): their mean log weight, the "
+            "acceptance of their moves and the step size.",
+        )
+    return drawn

@@ -1,19 +1,31 @@
 """Runs: what their configuration says, and their folder on disk."""
 
 from pyrovae.runs.configuration import DataFactory, ProgramFactory, assemble, complete, options_of_the_vae
+from pyrovae.runs.evaluated import (
+    Evaluated,
+    check_comparable,
+    common_evaluation,
+    differences_of_data,
+    read_evaluation,
+)
 from pyrovae.runs.folder import FORMAT, Run
 from pyrovae.runs.program import caveats_of, labels_of, some_of, template_of
 
 __all__ = [
     "FORMAT",
     "DataFactory",
+    "Evaluated",
     "ProgramFactory",
     "Run",
     "assemble",
     "caveats_of",
+    "check_comparable",
+    "common_evaluation",
     "complete",
+    "differences_of_data",
     "labels_of",
     "options_of_the_vae",
+    "read_evaluation",
     "some_of",
     "template_of",
 ]

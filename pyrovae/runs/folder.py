@@ -12,10 +12,11 @@ import io
 import json
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors
 import torch
@@ -30,6 +31,9 @@ from pyrovae.files import writing
 from pyrovae.parsing import Parser
 from pyrovae.runs.configuration import assemble, complete
 from pyrovae.training import Epoch, History, State
+
+if TYPE_CHECKING:
+    import arviz
 
 __all__ = ["FORMAT", "Run"]
 
@@ -183,20 +187,48 @@ class Run:
         with tempfile.TemporaryDirectory(dir=folder) as beside:
             result.to_arviz().to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
             os.replace(f"{beside}/values.nc", folder / f"{name}.nc")
-        path = folder / f"{name}.json"
+        return self._save_figures("evaluation", name, summary)
+
+    def save_diagnosis(self, split: str, summary: dict[str, Any]) -> Path:
+        """Write a diagnosis of a split as JSON; return its path."""
+        return self._save_figures("diagnosis", split, summary)
+
+    def _save_figures(self, kind: str, name: str, summary: dict[str, Any]) -> Path:
+        path = self.folder / kind / f"{name}.json"
         with writing(path) as file:
             file.write(json.dumps({"format": FORMAT, **summary}, indent=2, allow_nan=False).encode())
         return path
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """Read all evaluations, by name."""
+        """Read the figures of all evaluations, by name."""
+        return self._figures("evaluation")
+
+    def diagnoses(self) -> dict[str, dict[str, Any]]:
+        """Read the figures of all diagnoses, by the split that they are of."""
+        return self._figures("diagnosis")
+
+    def _figures(self, kind: str) -> dict[str, dict[str, Any]]:
         found = {}
-        for path in sorted((self.folder / "evaluation").glob("*.json")):
+        for path in sorted((self.folder / kind).glob("*.json")):
             with _reading(path):
                 found[path.stem] = json.loads(path.read_text())
                 if not isinstance(found[path.stem], dict) or found[path.stem].get("format") != FORMAT:
-                    raise ValueError(f"it is not an evaluation of format {FORMAT}")
+                    raise ValueError(f"it does not hold the figures of format {FORMAT}")
         return found
+
+    def values(self, name: str) -> arviz.InferenceData:
+        """Read an evaluation's figures of each datum, with its draws and data, as ``LogMarginal.to_arviz`` made them.
+
+        Args:
+            name: of the evaluation, such as ``test-importance-5000``.
+        """
+        path = self.folder / "evaluation" / f"{name}.nc"
+        with _reading(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
+            import arviz
+
+            with arviz.rc_context({"data.load": "eager"}):  # a broken part is found here, and no file is left open
+                return arviz.from_netcdf(str(path), engine="h5netcdf")
 
     def _save_weights(self, program: nn.Module, *, best: bool) -> None:
         weights = save(

@@ -1,0 +1,184 @@
+"""Comparison of models by log p(x) of each datum: differences to the best, paired over the same data."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.evaluation.diagnostics import pareto_threshold
+from pyrovae.evaluation.result import LogMarginal
+from pyrovae.evaluation.table import Compared, Comparison, listed
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]
+
+__all__ = ["compare"]
+
+
+def compare(
+    results: Mapping[str, LogMarginal],
+    bits_per_dim: Callable[[float], float | None] | None = None,
+    gaps: Mapping[str, float] | None = None,
+) -> Comparison:
+    r"""Compare models by their log p(x) of the same data.
+
+    Images that are hard for one model are hard for the others too, so the difference of two NLLs,
+    :math:`\bar d = \frac1N \sum_i d_i` with :math:`d_i = \log p_\text{best}(x_i) - \log p(x_i)`, is known far better
+    than either of them. Its standard error is that of a mean,
+
+    .. math:: \sqrt{\frac{1}{N (N - 1)} \sum_i (d_i - \bar d)^2},
+
+    and its 95 % interval is Student's of N - 1 degrees of freedom. Both count the Monte Carlo error already, which
+    scatters the :math:`d_i`. They do not count the bias: there is a warning where it is larger than the difference.
+    Where the data are not exactly the same, nothing is paired: the error is that of two independent means (Welch,
+    1947), and the row is marked. An interval is of one model against the best, and not of all of them at once.
+
+    Args:
+        results: what :func:`log_marginal` returned, by name of the model; two or more.
+        bits_per_dim: converts nats to bits/dim, such as the method of a :class:`~pyrovae.DataSet`.
+        gaps: of the models that have one, the ``gap`` of their :class:`Sandwich`, in nats. It tells the bias better
+            than the weights themselves do, and takes its place.
+
+    Raises:
+        ValueError: if there are fewer than two, an estimate is not finite, or the data have different shapes.
+
+    Example:
+        >>> x = torch.ones(3, 4)
+        >>> vaes = [VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2)) for _ in range(2)]
+        >>> results = {f"vae {i}": log_marginal(vae.model, vae.guide, x, 100) for i, vae in enumerate(vaes)}
+        >>> best, other = compare(results).rows
+        >>> best.difference, other.difference > 0, other.paired
+        (0.0, True, True)
+    """
+    _check(results)
+    log_prob = {name: result.log_prob.detach().double().cpu() for name, result in results.items()}
+    order = sorted(results, key=lambda name: (-log_prob[name].mean().item(), name))
+    best = order[0]
+    paired = {name: torch.equal(results[name].x.cpu(), results[best].x.cpu()) for name in order}
+    elpd = _elpd({name: log_prob[name] for name in order}, results) if all(paired.values()) else None
+    rows = []
+    for name in order:
+        result = results[name]
+        difference, error, freedom = _difference(log_prob[best], log_prob[name], paired[name])
+        half = _quantile(freedom) * error if error > 0 else error
+        rows.append(
+            Compared(
+                name=name,
+                num_images=len(result.log_prob),
+                nll=result.nll,
+                standard_error=result.sampling_error,
+                mc_error=result.monte_carlo_error,
+                bias=max(0.0, (gaps or {}).get(name, result.mean_bias)),
+                bits_per_dim=None if bits_per_dim is None else bits_per_dim(result.nll),
+                difference=difference,
+                difference_error=error,
+                low=difference - half,
+                high=difference + half,
+                paired=paired[name],
+                distinguishable=None if math.isnan(half) else difference - half > 0,
+                weight=None if elpd is None else float(elpd.loc[name, "weight"]),
+                verdict=result.verdict,
+            )
+        )
+    return Comparison(tuple(rows), tuple(_warnings(rows, results)), elpd)
+
+
+def _check(results: Mapping[str, LogMarginal]) -> None:
+    if len(results) < 2:
+        raise checks.InputError(f"results must be of two models or more, but of {len(results)} were given")
+    shapes = {name: tuple(result.x.shape[1:]) for name, result in results.items()}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{shape} for {name}" for name, shape in shapes.items())
+        raise checks.InputError(f"results must be of data of one shape, but the shapes are {found}")
+    for name, result in results.items():
+        infinite = int((~result.log_prob.isfinite()).sum())
+        if infinite:
+            raise checks.InputError(f"results must be finite, but log p(x) of {infinite} data is not for {name}")
+
+
+def _difference(best: Tensor, other: Tensor, paired: bool) -> tuple[float, float, float]:
+    """Return the difference of two NLLs, its standard error, and the error's degrees of freedom."""
+    if paired:
+        d, N = best - other, len(other)
+        return d.mean().item(), d.std().item() / math.sqrt(N) if N > 1 else math.nan, N - 1
+    difference = (best.mean() - other.mean()).item()
+    if min(len(best), len(other)) == 1:
+        return difference, math.nan, 0
+    parts = [(part.var().item() / len(part), len(part) - 1) for part in (best, other)]
+    variance = sum(part for part, _ in parts)
+    scatter = sum(part**2 / freedom for part, freedom in parts)
+    return difference, math.sqrt(variance), variance**2 / scatter if scatter > 0 else math.inf
+
+
+def _quantile(freedom: float) -> float:
+    """Return Student's 97.5 % quantile."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
+
+
+def _warnings(rows: list[Compared], results: Mapping[str, LogMarginal]) -> list[str]:
+    best, *others = rows
+    found = []
+    apart = [row.name for row in others if not row.paired]
+    if apart:
+        found.append(
+            f"The data of {listed(apart)} are not those of {best.name}: nothing is paired, and the difference tells "
+            "of the models only if both sets of data are drawn alike."
+        )
+    efforts = {row.name: _effort(results[row.name]) for row in rows}
+    if len(set(efforts.values())) > 1 and any(result.method != "adaptive" for result in results.values()):
+        found.append(
+            f"The estimators differ: {'; '.join(f'{effort} ({name})' for name, effort in efforts.items())}. Each is a "
+            "lower bound, and a tighter one gives a lower NLL of the same model."
+        )
+    for row in others:
+        bias = max(row.bias, best.bias)
+        if row.difference > 0 and bias > max(row.difference, row.high - row.difference):
+            found.append(
+                f"The NLL of {row.name if bias == row.bias else best.name} may be too large by {bias:.2g} nats, and "
+                f"{row.name} and {best.name} differ by less: their order may be that of the estimates."
+            )
+    return found
+
+
+def _effort(result: LogMarginal) -> str:
+    K, evaluations = int(result.num_samples.max()), int(result.num_evaluations.max())
+    return f"{result.method}, K = {K}" + (f" by {evaluations} evaluations" if evaluations != K else "")
+
+
+def _elpd(log_prob: Mapping[str, Tensor], results: Mapping[str, LogMarginal]) -> pandas.DataFrame:
+    """Return ArviZ's table, of log p(x) of held-out data where it has that of data left out one by one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
+        import arviz
+    import numpy as np
+    import xarray
+    from arviz.stats.stats_utils import ELPDData
+
+    highest = torch.stack(list(log_prob.values())).amax(0)  # (B,)
+
+    def entry(name: str) -> Any:
+        values, result = log_prob[name], results[name]
+        figures = {
+            "elpd_loo": values.sum().item(),
+            "se": math.sqrt(len(values)) * values.std(correction=0).item(),
+            "p_loo": math.nan,
+            "n_samples": int(result.num_samples.max()),
+            "n_data_points": len(values),
+            "warning": bool((result.pareto_k > pareto_threshold(result.num_samples)).any()),
+            # Stacking exponentiates these, which underflows for images; what all models share changes no weight.
+            "loo_i": xarray.DataArray((values - highest).numpy(), dims="datum", name="loo_i"),
+            "scale": "log",
+        }
+        return ELPDData(data=list(figures.values()), index=list(figures))
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # ArviZ calls what pandas will drop, and divides by a weight that is zero
+        return arviz.compare({name: entry(name) for name in log_prob}, method="stacking", scale="log")

@@ -12,7 +12,7 @@ import torch
 from jsonargparse import Namespace
 
 from pyrovae import checks
-from pyrovae.cli.commands import data, evaluate, refit_prior, report, sample, train
+from pyrovae.cli.commands import compare, data, diagnose, evaluate, refit_prior, report, sample, train
 from pyrovae.objectives import NonFiniteLoss
 from pyrovae.parsing import Parser
 from pyrovae.runs import Run, complete, options_of_the_vae
@@ -50,6 +50,8 @@ def _dispatch(arguments: list[str]) -> None:
     commands: dict[str, Callable[..., None]] = {
         "train": train,
         "evaluate": evaluate,
+        "diagnose": diagnose,
+        "compare": compare,
         "refit_prior": refit_prior,
         "sample": sample,
         "report": report,
@@ -95,6 +97,9 @@ def _parser(commands: dict[str, Callable[..., None]]) -> Parser:
         summary, _, details = (command.__doc__ or "").partition("\n\n")
         subparser = Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
         subparser.add_function_arguments(command, as_positional=True, skip={"config"})
+        for action in subparser._actions:
+            if not action.option_strings and getattr(action, "_typehint", None) == list[str]:
+                vars(action).update(nargs="+", _typehint=str, metavar="RUN")  # A B C, where it would be [A,B,C]
         subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
         subcommands.add_subcommand(name, subparser, help=summary)
     return parser

@@ -1,0 +1,104 @@
+"""``pyrovae diagnose``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any, Literal
+
+import torch
+from tqdm.auto import tqdm
+
+from pyrovae import checks, evaluation, figures
+from pyrovae.cli.commands.device import device_named
+from pyrovae.data import Split
+from pyrovae.files import writing
+from pyrovae.handlers import Arguments
+from pyrovae.runs import Run, caveats_of, some_of
+
+__all__ = ["diagnose"]
+
+
+def diagnose(
+    run: str,
+    split: Literal["test", "validation", "train"] = "test",
+    num_images: int = 1000,
+    num_samples: int = 100,
+    refinement_steps: int = 200,
+    full_covariance: bool = False,
+    annealing: evaluation.Annealing | None = None,
+    weights: Literal["best", "last"] = "best",
+    chunk_size: int = 2000,
+    device: str = "auto",
+    seed: int = 0,
+) -> None:
+    """Tell where the nats of log p(x) go: gaps of the posterior, distortion, the parts of the rate, active units.
+
+    Args:
+        run: the run's folder.
+        split: which part of the data.
+        num_images: take only the first so many images.
+        num_samples: samples of each image for each ELBO.
+        refinement_steps: steps by which the posterior is refined for each image; 0 for none.
+        full_covariance: refine the posterior to any covariance.
+        annealing: the path of the annealed chains that estimate log p(x).
+        weights: those of the best validation ELBO, or of the last epoch.
+        chunk_size: latents that go through the decoder at a time.
+        device: cpu, cuda, or auto for cuda where there is one.
+        seed: of the samples.
+    """
+    folder = Run(run)
+    checks.integer("num_images", num_images)
+    checks.seed(seed)
+    dataset, program = folder.load(weights)
+    where = device_named(device)
+    part: Split = getattr(dataset.to(where), split)
+    program.to(where)
+
+    def progress(what: str, batches: list[Arguments]) -> Iterator[Arguments]:
+        # It waits for the first batch, which says whether there will be any.
+        with tqdm(total=sum(len(batch[0]) for batch in batches), desc=what, unit="image", delay=1e-3) as bar:
+            for batch in batches:
+                yield batch
+                bar.update(len(batch[0]))
+
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    result = evaluation.diagnose(
+        program.model,
+        program.guide,
+        some_of(program, part, num_images),
+        num_samples=num_samples,
+        refinement_steps=refinement_steps,
+        full_covariance=full_covariance,
+        annealing=annealing,
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+    caveats = caveats_of(program, dataset)
+    summary = {
+        "split": split,
+        **result.summary(),
+        "num_samples": num_samples,
+        "refinement_steps": refinement_steps,
+        "full_covariance": full_covariance,
+        "annealing": None if annealing is None else asdict(annealing),
+        "caveats": caveats,
+        "weights": weights,
+        "seed": seed,
+        "seconds": time.perf_counter() - start,
+        "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
+    }
+    path = folder.save_diagnosis(split, summary)
+    picture = folder.folder / "figures" / f"diagnosis-{split}-nats.png"
+    with writing(picture) as file:
+        steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
+        drawn = figures.nats(**steps, saturated=result.rate_distortion.saturated)
+        drawn.savefig(file, format="png", dpi=120)
+    print(f"{len(result.evidence.x)} {split} images")
+    print(result.table())
+    for sentence in (*result.notes, *caveats):
+        print(f"  {sentence}")
+    print(f"written to {path} and {picture}")

@@ -30,6 +30,8 @@ FOLDER = f"{TRAIN} --likelihood Gaussian --data ImageFolder --data.root {{d}}/im
 MNIST = f"{TRAIN} --data MNIST --data.root {{d}}"
 EVALUATE = "evaluate {run} --num_samples 2 --num_images 2"
 ANNEAL = f"{EVALUATE} --method annealed"
+WITHIN = "evaluate {run} --num_images 2 --target_error 0.1"
+STATE = "evaluation/test-adaptive-first2.safetensors"
 RESUME = "train --run {run} --resume true --epochs 2"
 COMPONENTS = ["data", "prior", "likelihood", "posterior", "posterior.network", "objective", "optimizer", "scheduler"]
 # What must not reach a user: the machinery behind the sentence.
@@ -264,8 +266,17 @@ ROWS = {
     "typo in a path": (f"{ANNEAL} --annealing.temperatures 5", ["temperatures"]),
     "scale of chains": (f"{ANNEAL} --proposal_scale 1.2", ["proposal_scale", "importance"]),
     "prior's share of chains": (f"{ANNEAL} --prior_share 0.1", ["prior_share", "importance"]),
-    "scale": (f"{EVALUATE} --proposal_scale 0", ["proposal_scale", "above 0", "0"]),
+    "scale of a proposal": (f"{EVALUATE} --proposal_scale 0", ["proposal_scale", "above 0", "0"]),
     "share": (f"{EVALUATE} --prior_share 1.5", ["prior_share", "at most 1", "1.5"]),
+    "target and samples": (f"{EVALUATE} --target_error 0.1", ["target_error must be left out", "samples"]),
+    "target and chains": (f"{WITHIN} --method annealed", ["target_error must be left out", "method"]),
+    "target and sandwich": (f"{WITHIN} --sandwich true", ["target_error must be left out", "sandwich"]),
+    "target of nothing": ("evaluate {run} --target_error 0", ["target_error", "above 0", "0"]),
+    "time without a target": (f"{EVALUATE} --max_seconds 5", ["max_seconds", "without a target_error"]),
+    "runs without a target": (f"{EVALUATE} --max_samples 5", ["max_samples", "without a target_error"]),
+    "time for a target": (f"{WITHIN} --max_seconds -1", ["max_seconds", "-1"]),
+    "runs for a target": (f"{WITHIN} --max_samples 0", ["max_samples", "at least 1", "0"]),
+    "state that is none": (WITHIN, ["test-adaptive-first2.safetensors", "remove it"], raw(STATE, b"x")),
     "simulated without a sandwich": (f"{EVALUATE} --num_simulated 5", ["num_simulated", "--sandwich true"]),
     "simulated": (f"{EVALUATE} --sandwich true --num_simulated 0", ["num_simulated", "at least 1", "0"]),
     "weights": (f"{EVALUATE} --weights middle", ["--weights", "best", "middle"]),

@@ -84,3 +84,27 @@ def test_other_proposals_have_other_names(run):
     assert (wide["proposal_scale"], wide["prior_share"]) == (1.2, 0.1)
     assert wide["nll"] != plain["nll"]
     assert wide["nll"] == pytest.approx(plain["nll"], abs=0.2)
+
+
+def test_within_a_target(run, capsys):
+    first, values = evaluated(run, "test-adaptive", "--target_error=0.1")
+    said = capsys.readouterr().out
+    assert "decoder runs each" in said
+    assert "The target of 0.1 nats is reached" in said
+    assert first["adaptive"]["reached"]
+    assert max(first["mc_error"], first["bias"]) <= 0.1
+    assert values.sample_stats["num_evaluations"].sum() == first["num_evaluations"]
+
+    second, _ = evaluated(run, "test-adaptive", "--target_error=0.001")
+    assert max(second["mc_error"], second["bias"]) <= 0.001
+    assert second["num_evaluations"] > first["num_evaluations"]
+    again, _ = evaluated(run, "test-adaptive", "--target_error=0.05")
+    assert again["num_evaluations"] == second["num_evaluations"]  # nothing was left to do
+    assert again["nll"] == second["nll"]
+    (run / "evaluation" / "test-adaptive-first40.safetensors").unlink()
+    straight, _ = evaluated(run, "test-adaptive", "--target_error=0.1")
+    assert straight["nll"] == first["nll"]
+    stopped, _ = evaluated(run, "test-adaptive", "--target_error=0.00001", "--max_samples=30000")
+    assert not stopped["adaptive"]["reached"]
+    assert stopped["adaptive"]["stopped"] == "max_samples"
+    assert stopped["num_evaluations"] <= 30000

@@ -1,5 +1,6 @@
 """Evaluation of any model and guide: weights, marginal likelihoods, their diagnostics, predictions."""
 
+from pyrovae.evaluation.adaptive import log_marginal_within
 from pyrovae.evaluation.aggregate import Estimate
 from pyrovae.evaluation.annealed import Annealing
 from pyrovae.evaluation.bidirectional import Sandwich, sandwich
@@ -7,14 +8,15 @@ from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.convergence import Convergence, convergence
 from pyrovae.evaluation.diagnosis import Diagnosis, diagnose
 from pyrovae.evaluation.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
+from pyrovae.evaluation.effort import Effort
 from pyrovae.evaluation.gaps import Refinement, refine
 from pyrovae.evaluation.importance import log_weights
 from pyrovae.evaluation.information import RateDistortion, rate_distortion
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.predictive import decode, encode, generate, is_discrete, prior_grid, reconstruct
 from pyrovae.evaluation.result import LogMarginal
-from pyrovae.evaluation.table import Compared, Comparison
 from pyrovae.evaluation.simulation import simulate
+from pyrovae.evaluation.table import Compared, Comparison
 
 __all__ = [
     "Annealing",
@@ -22,6 +24,7 @@ __all__ = [
     "Comparison",
     "Convergence",
     "Diagnosis",
+    "Effort",
     "Estimate",
     "LogMarginal",
     "RateDistortion",
@@ -36,6 +39,7 @@ __all__ = [
     "generate",
     "is_discrete",
     "log_marginal",
+    "log_marginal_within",
     "log_weights",
     "monte_carlo_error",
     "pareto_k",

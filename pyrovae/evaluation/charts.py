@@ -25,12 +25,14 @@ class Chart(ABC):
     Attributes:
         size: the number n of coordinates.
         is_noise: whether the coordinates of the site's own samples are standard normal.
-        one_to_one: whether two coordinates are never one value, so that coordinates may be changed and scored.
+        one_to_one: whether two coordinates are never one value, so that a density of changed ones is one of the value.
+        has_density: whether the density of all coordinates has the integral one, so that they may be changed at all.
     """
 
     size: int
     is_noise = False
     one_to_one = True
+    has_density = True
 
     @abstractmethod
     def value(self, fn: Any, u: Tensor) -> Tensor:
@@ -109,7 +111,7 @@ class _Whitened(Chart):
     """Take the value, mapped to all reals, in units of its samples' spread around their median."""
 
     def __init__(self, v: Tensor, one_to_one: bool) -> None:
-        self.one_to_one = one_to_one
+        self.one_to_one = self.has_density = one_to_one
         self.shape = v.shape[2:]  # of (S, B, *)
         self.size = math.prod(self.shape)
         v = v.flatten(2) if self.shape else v.unsqueeze(-1)

@@ -224,8 +224,8 @@ def diagnose(
     watched = progress if progress is not None else lambda what, batches: batches
     batches: list[Arguments] = list(zip(*(part.split(100) for part in arguments), strict=True))
     found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size)
-    refinement, unknown = None, _obstacle(model, guide, arguments)
-    method: Literal["importance", "annealed"] = "annealed" if unknown is None else "importance"
+    refinement, unknown, annealable = None, *_obstacle(model, guide, arguments)
+    method: Literal["importance", "annealed"] = "annealed" if annealable else "importance"
     if refinement_steps == 0:
         unknown = unknown or "there was no step of refinement"
     elif unknown is None:
@@ -246,16 +246,17 @@ def diagnose(
     return Diagnosis(found, refinement, evidence, unknown)
 
 
-def _obstacle(model: Program, guide: Program, arguments: Arguments) -> str | None:
-    """Say why the latents can be neither refined nor annealed, if they cannot."""
+def _obstacle(model: Program, guide: Program, arguments: Arguments) -> tuple[str | None, bool]:
+    """Say why the latents cannot be refined, if they cannot, and whether they can be annealed."""
     some = tuple(part[:1] for part in arguments)
     with evaluating(model, guide):
         pair = Pair(model, guide, some)
     discrete = [name for name in pair.sites if pair.encoded.nodes[name]["fn"].support.is_discrete]
     if discrete:
-        return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete"
+        return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete", False
     try:
-        Target(model, guide, some)
+        charts = Target(model, guide, some).charts
     except checks.InputError as error:
-        return checks.reason(error)
-    return None
+        return checks.reason(error), False
+    angles = [name for name, chart in charts.items() if not chart.has_density]
+    return (f"an angle, as {angles[0]!r} is, cannot be refined" if angles else None), True

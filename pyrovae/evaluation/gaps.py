@@ -95,6 +95,10 @@ def refine(
         for arguments in zip(*(part.split(size) for part in arguments_of(batch, model, guide)), strict=True):
             if len(arguments[0]) > 0:
                 target = Target(model, guide, arguments)
+                for name in (name for name, chart in target.charts.items() if not chart.has_density):
+                    raise checks.InputError(
+                        f"latents must have coordinates with a density to be refined, but {name!r} is an angle"
+                    )
                 parts.append(_refine(target, num_steps, num_samples, full_covariance, chunk_size))
     if not parts:
         raise checks.InputError("x must hold at least one datum, but is empty")

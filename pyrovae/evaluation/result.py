@@ -115,6 +115,8 @@ class LogMarginal:
     def verdict(self) -> str:
         """One plain sentence, or two: whether the number can be trusted."""
         annealed = ~self.acceptance.isnan()
+        if self.method == "adaptive":
+            return f"By the spread of samples and chains the NLL is too large by {self.mean_bias:.2g} nats."
         parts = []
         lost = int((~self.log_prob.isfinite()).sum())
         if lost:
@@ -185,6 +187,7 @@ class LogMarginal:
             return {name: finite(level) for name, level in zip(names, levels, strict=True)}
 
         thresholds = pareto_threshold(self.num_samples)
+        sampled = thresholds[self.acceptance.isnan()]
         return {
             "nll": finite(self.nll),
             "standard_error": finite(self.sampling_error),
@@ -199,7 +202,7 @@ class LogMarginal:
             "acceptance": spread(self.acceptance, (0.05, 0.5, 0.95)),
             "pareto_k": {
                 **spread(self.pareto_k, (0.05, 0.5, 0.95, 1.0)),
-                "threshold": thresholds.min().item(),
+                "threshold": sampled.min().item() if len(sampled) else None,
                 "share_above": (self.pareto_k > thresholds).double().mean().item(),
             },
             "ess": spread(self.ess, (0.0, 0.05, 0.5, 0.95)),
@@ -234,7 +237,10 @@ class LogMarginal:
             for name, dim in (("log_weight", "moment"), ("acceptance", "move"), ("step_size", "move")):
                 figures[f"path_{name}"] = ((dim, "path"), array(getattr(self.paths, name).float()))
         draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
-        drawn = {"posterior": draws, "log_likelihood": {"x": array(self.log_likelihood.T[None])}}  # (1, S, B)
+        drawn: dict[str, Any] = {
+            "posterior": draws,
+            "log_likelihood": {"x": array(self.log_likelihood.T[None])},
+        }  # (1, S, B)
         x = self.x.to(torch.uint8) if bool(((self.x == 0) | (self.x == 1)).all()) else self.x
         latent_dims = {
             name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()

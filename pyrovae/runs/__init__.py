@@ -10,6 +10,7 @@ from pyrovae.runs.evaluated import (
 )
 from pyrovae.runs.folder import FORMAT, Run
 from pyrovae.runs.program import caveats_of, labels_of, some_of, template_of
+from pyrovae.runs.unfinished import Unfinished
 
 __all__ = [
     "FORMAT",
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluated",
     "ProgramFactory",
     "Run",
+    "Unfinished",
     "assemble",
     "caveats_of",
     "check_comparable",

@@ -162,8 +162,9 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
     def rank(name: str) -> tuple[int, int, bool, int]:
         entry = first[name]
         method, images, effort = entry.get("method"), entry.get("num_images"), entry.get("num_evaluations")
+        fell_short = method == "adaptive" and not (entry.get("adaptive") or {}).get("reached")
         return (
-            _METHODS.index(method) if method in _METHODS else -1,
+            _METHODS.index(method) if method in _METHODS and not fell_short else -1,
             images if isinstance(images, int) else 0,
             entry.get("weights") == "best",
             effort if isinstance(effort, int) else 0,

@@ -13,6 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pyrovae import checks
+from pyrovae.cli.commands.adaptive import within
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
 from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, log_marginal
@@ -29,6 +30,9 @@ def evaluate(
     num_samples: int | None = None,
     method: Literal["importance", "annealed"] = "importance",
     annealing: Annealing | None = None,
+    target_error: float | None = None,
+    max_seconds: float | None = None,
+    max_samples: int | None = None,
     proposal_scale: float = 1.0,
     prior_share: float = 0.0,
     sandwich: bool = False,
@@ -48,6 +52,10 @@ def evaluate(
         num_samples: weights K of each image; 5000 importance samples or 16 annealed chains if not given.
         method: importance, for importance sampling from the posterior, or annealed, for chains from there to p(z|x).
         annealing: the path of annealed chains, and of a sandwich's.
+        target_error: draw samples and anneal chains where they are needed, until the set's Monte Carlo error and its
+            estimated bias are below so many nats; a later call with a smaller one goes on from there.
+        max_seconds: time after which no more is begun on the way to the target.
+        max_samples: decoder runs in all after which no more is begun on the way to the target.
         proposal_scale: by which the posterior is widened to draw importance samples from.
         prior_share: share of the importance samples that come from the prior.
         sandwich: bound the estimate from both sides on data simulated from the model.
@@ -61,6 +69,16 @@ def evaluate(
     """
     folder = Run(run)
     annealed = method == "annealed"
+    adaptive = target_error is not None
+    if adaptive and (
+        num_samples is not None or annealed or annealing or sandwich or proposal_scale != 1 or prior_share
+    ):
+        raise checks.InputError(
+            "target_error must be left out where samples, a method, a path, a proposal or a sandwich are chosen: "
+            "with a target all of these follow from it"
+        )
+    if not adaptive and (max_seconds is not None or max_samples is not None):
+        raise checks.InputError("max_seconds and max_samples must be left out without a target_error, which they limit")
     K = checks.integer("num_samples", (16 if annealed else 5000) if num_samples is None else num_samples)
     checks.seed(seed)
     if num_simulated is not None and not sandwich:
@@ -74,7 +92,7 @@ def evaluate(
     part: Split = getattr(dataset.to(where), split)
     program.to(where)
     count = len(part) if num_images is None else min(checks.integer("num_images", num_images), len(part))
-    name = f"{split}-{method}-{K}"
+    name = f"{split}-adaptive" if adaptive else f"{split}-{method}-{K}"
     name += _named(path) if annealed else ""
     name += f"-scale{proposal_scale:g}" if proposal_scale != 1 else ""
     name += f"-share{prior_share:g}" if prior_share else ""
@@ -107,24 +125,42 @@ def evaluate(
         bounded(replace(path, num_temperatures=1), num_samples=1, num_simulated=1)
     torch.manual_seed(seed)
     start = time.perf_counter()
-    result = log_marginal(
-        program.model,
-        program.guide,
-        batches(),
-        K,
-        method,
-        annealing=path if annealed else None,
-        proposal_scale=proposal_scale,
-        prior_share=prior_share,
-        num_draws=num_draws,
-        chunk_size=chunk_size,
-    )
-    bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
+    if target_error is not None:
+        x = part[:count]
+        effort = within(
+            folder,
+            name,
+            program,
+            (x, labels_of(part)[:count]) if with_labels else x,
+            target_error,
+            max_seconds=max_seconds,
+            max_samples=max_samples,
+            seed=seed,
+            num_draws=num_draws,
+            chunk_size=chunk_size,
+        )
+        result, bounds, reached = effort.marginal, None, [effort.verdict]
+    else:
+        result = log_marginal(
+            program.model,
+            program.guide,
+            batches(),
+            K,
+            method,
+            annealing=path if annealed else None,
+            proposal_scale=proposal_scale,
+            prior_share=prior_share,
+            num_draws=num_draws,
+            chunk_size=chunk_size,
+        )
+        bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
+        effort, reached = None, []
     caveats = caveats_of(program, dataset)
     summary = {
         "split": split,
         **result.summary(),
-        "sandwich": None if bounds is None else bounds.summary(),
+        "adaptive": None if effort is None else effort.summary(),
+        "sandwich": None if bounds is None else {**bounds.summary(), "annealing": asdict(path)},
         "annealing": asdict(path) if annealed else None,
         "proposal_scale": proposal_scale,
         "prior_share": prior_share,
@@ -136,7 +172,7 @@ def evaluate(
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
     written = folder.save_evaluation(name, summary, result)
-    _tell(result, bounds, summary)
+    _tell(result, summary, [*reached, result.verdict, *([] if bounds is None else [bounds.sentence]), *caveats])
     print(f"written to {written} and {written.with_suffix('.nc')}")
 
 
@@ -149,9 +185,11 @@ def _named(path: Annealing) -> str:
     return name + (f"-from-{path.start}" if path.start != other.start else "")
 
 
-def _tell(result: LogMarginal, bounds: Sandwich | None, summary: dict[str, Any]) -> None:
+def _tell(result: LogMarginal, summary: dict[str, Any], sentences: list[str]) -> None:
     bits = "" if summary["bits_per_dim"] is None else f", {summary['bits_per_dim']:.4f} bits/dim"
     effort = f"{len(result.x)} images, K = {summary['num_samples']}"
+    if summary["adaptive"] is not None:
+        effort = f"{len(result.x)} images, {summary['num_evaluations'] / len(result.x):,.0f} decoder runs each"
     if summary["annealing"] is not None:
         effort += f" chains, T = {summary['annealing']['num_temperatures']}"
     print(f"{summary['split']} NLL {result.nll:.2f} nats per image{bits} ({effort})")
@@ -159,5 +197,5 @@ def _tell(result: LogMarginal, bounds: Sandwich | None, summary: dict[str, Any])
     print(f"  ELBO {result.elbo.mean():.2f} nats per image")
     if summary["acceptance"]["50%"] is not None:
         print(f"  acceptance {summary['acceptance']['50%']:.2f}, {result.ess.median():.1f} effective chains (medians)")
-    for sentence in (result.verdict, *([] if bounds is None else [bounds.sentence]), *summary["caveats"]):
+    for sentence in sentences:
         print(f"  {sentence}")

@@ -1,0 +1,118 @@
+"""The marginal likelihood of a set to within a wanted error, with samples where they are needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.evaluation.allotment import allot
+from pyrovae.evaluation.effort import Effort, Stopped
+from pyrovae.evaluation.sampler import Sampler
+from pyrovae.evaluation.standing import standing_of
+from pyrovae.handlers import Batch, Program, arguments_of
+
+__all__ = ["log_marginal_within"]
+
+_PILOTS = 16  # data of the first round, which tells what others will need; then twice as many
+_MOST = 1000  # data of any round
+
+
+def log_marginal_within(
+    model: Program,
+    guide: Program,
+    x: Batch,
+    target_error: float,
+    *,
+    max_seconds: float | None = None,
+    max_samples: int | None = None,
+    state: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+    num_draws: int = 10,
+    chunk_size: int = 2000,
+    progress: Callable[[Effort], None] | None = None,
+) -> Effort:
+    r"""Estimate the mean of log p(x) of a set to within a wanted error, spending samples datum by datum.
+
+    All data get 256 importance samples. Then, round by round, those data get more of what helps them most for its
+    cost in decoder runs: more importance samples, annealed chains where k̂ says that importance sampling fails or
+    where they are cheaper, more temperatures, more chains; until the set's Monte Carlo error
+    :math:`\sqrt{\sum_i \mathrm{se}_i^2} / N` and its mean estimated bias are both below the target. See
+    :class:`Effort` for what it tells. Samples do not depend on torch's generators, which are left as they are.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        x: all data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
+        target_error: what both errors of the set's mean are to be below, in nats.
+        max_seconds: wall-clock time of this call after which no more is begun, but the first 256 samples of each.
+        max_samples: decoder runs in all, earlier calls included, after which no more is begun.
+        state: of an earlier call on the same programs and data, to go on from.
+        seed: of the samples; together with the number of the round it decides them all.
+        num_draws: number S of posterior draws to keep of each datum, resampled by weight.
+        chunk_size: how many latents go through the model at a time.
+        progress: called with what is reached after each round, whose ``state`` may be kept.
+
+    Raises:
+        ValueError: if an option is bad, or the state is one of other data.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> effort = log_marginal_within(vae.model, vae.guide, torch.ones(30, 4), target_error=0.05)
+        >>> effort.reached, effort.marginal.monte_carlo_error < 0.05
+        (True, True)
+        >>> finer = log_marginal_within(vae.model, vae.guide, torch.ones(30, 4), 0.02, state=effort.state)
+        >>> finer.reached, finer.rounds >= effort.rounds
+        (True, True)
+    """
+    arguments = arguments_of(x, model, guide)
+    if len(arguments[0]) == 0:
+        raise checks.InputError("x must hold at least one datum, but is empty")
+    checks.number("target_error", target_error, open_below=True)
+    ends = math.inf if max_seconds is None else checks.number("max_seconds", max_seconds)
+    budget = math.inf if max_samples is None else checks.integer("max_samples", max_samples)
+    checks.integer("num_draws", num_draws, minimum=0)
+    checks.integer("chunk_size", chunk_size)
+    sampler = Sampler(model, guide, arguments, checks.seed(seed), num_draws, chunk_size)
+
+    def told(stopped: Stopped | None = None) -> Effort:
+        effort = Effort(
+            target_error=target_error,
+            stopped=stopped,
+            rounds=sampler.rounds,
+            seconds=sampler.clock.seconds_before + sampler.clock.seconds,
+            seed=seed,
+            x=arguments[0],
+            tally=sampler.tally,
+            standing=standing_of(sampler.tally),
+        )
+        return replace(effort, stopped="target") if effort.reached else effort
+
+    if state is not None:
+        sampler.take_up(state)
+    else:
+        sampler.begin()
+    lost = int((sampler.tally.log_sum == -math.inf).sum())
+    if lost:
+        raise checks.InputError(
+            f"x must have weights above zero to come within a target, but all samples of {lost} data have weight zero"
+        )
+    while True:
+        now = told()
+        if progress is not None:
+            progress(now)
+        if now.reached:
+            return now
+        samples_left = budget - now.num_evaluations
+        in_time = sampler.clock.affordable(ends)
+        plan = allot(now.tally, now.standing, target_error, min(samples_left, in_time), sampler.annealable)
+        plan = plan.first(min(_MOST, _PILOTS * 2 ** (sampler.rounds - 1)), samples_left)
+        if len(plan.data) == 0:
+            if len(allot(now.tally, now.standing, target_error, annealable=sampler.annealable).data) == 0:
+                return told("limit")
+            return told("max_seconds" if in_time < samples_left else "max_samples")
+        if not sampler.run(plan, ends):
+            return told("max_seconds")

@@ -1,0 +1,85 @@
+"""What an adaptive evaluation of a run has drawn so far, on disk, to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from pyrovae import checks
+from pyrovae.files import writing
+from pyrovae.handlers import Arguments
+
+__all__ = ["Unfinished"]
+
+_FORMAT = "pyrovae adaptive 1"
+
+
+class Unfinished:
+    """Read and write the state of :func:`~pyrovae.log_marginal_within` for one run and one set of data.
+
+    Args:
+        path: of the file.
+        program: whose weights the state is of.
+        data: that it is of, x or x and labels.
+        seed: of its samples.
+        num_draws: how many posterior draws it keeps.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> Unfinished("runs/none-such/evaluation/test-adaptive.safetensors", vae, (torch.ones(3, 4),)).load() is None
+        True
+    """
+
+    def __init__(
+        self, path: str | Path, program: nn.Module, data: Arguments, seed: int = 0, num_draws: int = 10
+    ) -> None:
+        self.path = Path(path)
+        self.origin = {
+            "weights": _digest(*program.state_dict().values()),
+            "data": _digest(*data),
+            "seed": str(seed),
+            "num_draws": str(num_draws),
+        }
+
+    def load(self) -> dict[str, Tensor] | None:
+        """Read the state, or None if there is none.
+
+        Raises:
+            ValueError: if it cannot be read, or is of other weights, data, seed or number of draws.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safetensors.safe_open(self.path, framework="pt") as file:
+                told = file.metadata() or {}
+            tensors: dict[str, Tensor] = load_file(self.path)
+        except Exception as error:
+            raise checks.InputError(
+                f"{self.path} cannot be read: {checks.reason(error)}; remove it to begin anew"
+            ) from error
+        if told.get("format") != _FORMAT:
+            raise checks.InputError(f"{self.path} must have format {_FORMAT!r}; remove it to begin anew")
+        for name, of in self.origin.items():
+            if told.get(name) != of:
+                raise checks.InputError(f"{self.path} holds what was drawn with other {name}; remove it to begin anew")
+        return tensors
+
+    def save(self, state: dict[str, Tensor]) -> None:
+        """Replace the state."""
+        whole = {name: tensor.contiguous() for name, tensor in state.items()}
+        with writing(self.path) as file:
+            file.write(save(whole, metadata={"format": _FORMAT, **self.origin}))
+
+
+def _digest(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        flat = tensor.detach().cpu().contiguous()
+        digest.update(f"{flat.dtype} {tuple(flat.shape)}".encode())
+        digest.update(flat.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,463 @@
+"""A wanted error, with samples where they are needed: that it is reached, at what cost, and that it can go on."""
+
+import math
+from functools import partial
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from linear_gaussian import LinearGaussian
+
+from pyrovae import (
+    MLP,
+    VAE,
+    Annealing,
+    Bernoulli,
+    DiagonalNormal,
+    Digits,
+    InputError,
+    StandardNormal,
+    fit,
+    log_marginal,
+    log_marginal_within,
+)
+from pyrovae.evaluation import pareto_k
+from pyrovae.evaluation.allotment import allot
+from pyrovae.evaluation.pair import Chunk
+from pyrovae.evaluation.resampling import Resampler
+from pyrovae.evaluation.standing import standing_of
+from pyrovae.evaluation.tally import Tally
+
+
+class Mixed(LinearGaussian):
+    """A guide that is a good one for every other datum, and too narrow and far off for those between."""
+
+    def guide(self, x):
+        mean = (x - self.b) @ self.W @ self.covariance / self.scale**2
+        off = self.is_hard(x)[:, None]
+        loc = torch.where(off, mean + 1.5 * self.mean_field, mean)
+        scale = torch.where(off, 0.7 * self.mean_field, self.mean_field)
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+
+    def is_hard(self, x):
+        return x[:, 0] > self.b[0]
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    return Mixed(5, 10, coupling=0.25)
+
+
+@pytest.fixture(scope="module")
+def x(mixed):
+    return mixed.simulate(40)
+
+
+def within(program, x, target_error, **options):
+    return log_marginal_within(program.model, program.guide, x, target_error, **options)
+
+
+@pytest.fixture(scope="module")
+def rounds(mixed, x):
+    """What was reached after each round, down to 0.05 nats."""
+    states = []
+    effort = within(mixed, x, 0.05, progress=lambda now: states.append(now.state))
+    return [*states[:-1], effort]
+
+
+@pytest.fixture(scope="module")
+def effort(rounds):
+    return rounds[-1]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(
+        torch.equal(a[name].nan_to_num(-1e9), b[name].nan_to_num(-1e9)) for name in a if name != "seconds"
+    )
+
+
+def test_the_target_is_reached_and_true(mixed, x, effort):
+    ml = effort.marginal
+    assert effort.reached
+    assert effort.stopped == "target"
+    assert ml.monte_carlo_error == pytest.approx(effort.monte_carlo_error)
+    assert ml.mean_bias == pytest.approx(effort.bias)
+    assert effort.monte_carlo_error < 0.05
+    assert 0 < effort.bias < 0.05
+    assert abs(-ml.nll - mixed.log_prob(x).mean()) < 0.05
+    assert ((ml.log_prob - mixed.log_prob(x)).abs() < 5 * ml.standard_error + 5 * ml.bias).all()
+
+
+def test_the_hard_data_are_annealed_and_the_easy_ones_are_not(mixed, x, effort):
+    ml, hard = effort.marginal, mixed.is_hard(x)
+    assert ml.method == "adaptive"
+    annealed = ~ml.acceptance.isnan()
+    assert annealed[hard].all()
+    assert annealed[~hard].double().mean() < 0.4  # those whose k̂ happens to be large
+    assert torch.equal(ml.pareto_k.isnan(), annealed)
+    assert ml.num_evaluations[~hard].median() == 256
+    assert ml.num_evaluations[hard].min() > 1000
+    assert effort.num_annealed == annealed.sum()
+    assert (ml.acceptance[hard] > 0.6).all()
+    assert ml.draws["z"].shape == (40, 10, 5)
+    assert ml.log_likelihood.isfinite().all()
+
+
+def test_a_fixed_number_of_samples_needs_far_more(mixed, x, effort):
+    K = 5 * effort.num_evaluations // len(x)
+    fixed = log_marginal(mixed.model, mixed.guide, x, num_samples=K)
+    exact = mixed.log_prob(x).mean()
+    assert (exact + fixed.nll).abs() > 5 * (exact + effort.marginal.nll).abs()
+
+
+def test_the_draws_are_from_the_posterior(mixed, x):
+    drawn = within(mixed, x, 0.05, num_draws=200).marginal.draws["z"].mean(1)  # (B, D)
+    exact = (x - mixed.b) @ mixed.W @ mixed.covariance / mixed.scale**2
+    sd = mixed.covariance.diagonal().sqrt()
+    hard = mixed.is_hard(x)
+    for of, few in ((~hard, 80), (hard, 6)):  # the draws of a datum are as many as its effective weights at most
+        assert ((drawn - exact)[of].mean(0).abs() < 4 * sd / (few * of.sum()) ** 0.5).all()
+
+
+def test_errors_are_calibrated():
+    """Over many sets the mean error is no larger than the biases said, and spreads as the Monte Carlo errors said."""
+    errors = []
+    program = LinearGaussian(10, 20, guide="mean-field", shift=0.5)
+    for seed in range(6):
+        x = program.simulate(40, seed=seed + 1)
+        effort = within(program, x, 0.1, seed=seed, num_draws=0)
+        short = program.log_prob(x).mean() + effort.marginal.nll
+        errors.append((short.item(), effort.bias, effort.monte_carlo_error))
+    short, bias, error = torch.tensor(errors).T
+    assert short.mean() < bias.mean() + 2 * error.mean() / 6**0.5
+    assert short.std() < 2 * error.mean()
+
+
+def test_an_exact_guide_needs_no_more_than_the_first_samples():
+    program = LinearGaussian(3, 5, guide="exact")
+    x = program.simulate(4)
+    effort = within(program, x, 1e-6)
+    assert effort.reached
+    assert effort.num_evaluations == 4 * 256
+    torch.testing.assert_close(effort.marginal.log_prob, program.log_prob(x))
+
+
+def test_samples_depend_on_the_seed_alone(mixed, x, effort):
+    before = torch.get_rng_state()
+    torch.manual_seed(1)
+    again = within(mixed, x, 0.05)
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    within(mixed, x[:3], 10.0)
+    assert torch.equal(torch.rand(1), expected)
+    torch.set_rng_state(before)
+    assert same(again.state, effort.state)
+    other = within(mixed, x[:3], 10.0, seed=1)
+    assert not same(other.state, within(mixed, x[:3], 10.0).state)
+
+
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(mixed, x, rounds):
+    *states, effort = rounds
+    assert len(states) > 1
+    for state in (states[0], states[-1]):
+        resumed = within(mixed, x, 0.05, state=state)
+        assert same(resumed.state, effort.state)
+        assert resumed.seconds > float(state["seconds"])
+
+
+def test_a_smaller_target_goes_on_from_a_larger_one(mixed, x, effort):
+    finer = within(mixed, x, 0.03, state=effort.state)
+    assert finer.reached
+    assert finer.num_evaluations > effort.num_evaluations
+    assert (finer.marginal.num_evaluations >= effort.marginal.num_evaluations).all()
+    assert abs(finer.marginal.nll + mixed.log_prob(x).mean()) < 0.03 + finer.monte_carlo_error
+    coarser = within(mixed, x, 0.1, state=effort.state)
+    assert coarser.reached
+    assert same(coarser.state, effort.state)
+
+
+def test_budgets_end_it_and_are_reported(mixed, x, effort):
+    for budget in (1, 30_000):
+        short = within(mixed, x, 0.001, max_samples=budget)
+        assert short.stopped == "max_samples"
+        assert not short.reached
+        assert 40 * 256 <= short.num_evaluations <= max(budget, 40 * 256)
+        assert short.missed_by == pytest.approx(max(short.bias, short.monte_carlo_error) - 0.001)
+        assert f"missed by {short.missed_by:.2g}" in short.verdict
+    assert short.num_evaluations > 25_000
+    assert short.bias < 0.5 < within(mixed, x, 0.001, max_samples=1).bias  # the little there is goes far
+    at_once = within(mixed, x, 0.001, max_seconds=0)
+    assert at_once.stopped == "max_seconds"
+    assert at_once.num_evaluations == 40 * 256
+    assert at_once.num_untrusted > 0
+    assert "guess" in at_once.verdict
+    on = within(mixed, x, 0.05, state=at_once.state)
+    assert on.reached
+
+
+def test_the_summary_is_plain(effort):
+    import json
+
+    summary = effort.summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["evaluations"]["100%"] == int(effort.marginal.num_evaluations.max())
+    assert summary["reached"]
+    whole = effort.marginal.summary()
+    assert json.loads(json.dumps(whole, allow_nan=False)) == whole
+    assert whole["share_annealed"] == effort.num_annealed / 40
+    assert effort.marginal.to_arviz().sample_stats["num_evaluations"].sum() == effort.num_evaluations
+    assert f"{effort.num_evaluations:,} decoder runs" in effort.verdict
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "named"),
+    [(39, {}, "x must be"), (40, {"seed": 1}, "seed must be"), (40, {"num_draws": 3}, "num_draws must be")],
+)
+def test_a_state_of_something_else_is_refused(mixed, x, effort, count, options, named):
+    with pytest.raises(InputError, match=f"^{named} that of the state"):
+        within(mixed, x[:count], 0.05, state=effort.state, **options)
+
+
+@pytest.mark.parametrize("lost", ["rounds", "log_sum"])
+def test_a_state_that_lacks_something_is_refused(mixed, x, effort, lost):
+    state = {name: value for name, value in effort.state.items() if name != lost}
+    with pytest.raises(InputError, match=f"^state must be that of an earlier call, but lacks {lost}"):
+        within(mixed, x, 0.05, state=state)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"target_error": 0}, "target_error"),
+        ({"target_error": math.nan}, "target_error"),
+        ({"target_error": 0.1, "max_seconds": -1}, "max_seconds"),
+        ({"target_error": 0.1, "max_samples": 0}, "max_samples"),
+        ({"target_error": 0.1, "seed": -1}, "seed"),
+        ({"target_error": 0.1, "num_draws": -1}, "num_draws"),
+        ({"target_error": 0.1, "chunk_size": 0}, "chunk_size"),
+    ],
+)
+def test_bad_options_are_refused(mixed, x, options, named):
+    with pytest.raises(InputError, match=f"^{named} must be"):
+        within(mixed, x, **options)
+
+
+def test_no_data_are_refused(mixed, x):
+    with pytest.raises(InputError, match=r"^x must hold at least one datum"):
+        within(mixed, x[:0], 0.1)
+
+
+def test_discrete_latents_get_more_samples_instead():
+    logits = torch.tensor([0.5, -1.0, 2.0])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(3)).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1), 0.4), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=logits.expand(len(x), 3)).to_event(1))
+
+    x = torch.tensor([0.0, 1.0, 2.9])
+    effort = log_marginal_within(model, guide, x, 0.01)
+    codes = torch.cartesian_prod(*(torch.tensor([0.0, 1.0]) for _ in range(3)))
+    exact = dist.Normal(codes.sum(-1), 0.4).log_prob(x[:, None]).exp().mean(-1).log()
+    assert effort.num_annealed == 0
+    assert effort.marginal.num_samples.max() > 256
+    torch.testing.assert_close(effort.marginal.log_prob.float(), exact, atol=0.05, rtol=0)
+
+
+def test_labels_are_passed_on():
+    def model(x, y):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(y.double(), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x + y) / 2, 0.6))
+
+    y = torch.tensor([0, 3, 1])
+    x = torch.tensor([0.3, 2.0, -1.0], dtype=torch.float64)
+    effort = log_marginal_within(model, guide, (x, y), 0.02)
+    exact = dist.Normal(y.double(), 2**0.5).log_prob(x)
+    torch.testing.assert_close(effort.marginal.log_prob, exact, atol=0.1, rtol=0)
+
+
+def test_digits_take_five_times_fewer_decoder_runs_than_a_fixed_number():
+    """A trained VAE whose guide is too narrow, as after training with a small beta; the truth by long chains."""
+    torch.manual_seed(0)
+    data = Digits()
+    shape, network = data.data_shape, partial(MLP, hidden_features=(100,))
+    vae = VAE(StandardNormal(10), Bernoulli(shape, 10, network=network), DiagonalNormal(shape, 10, network=network))
+    fast = partial(torch.optim.Adam, lr=3e-3)
+    fit(vae.model, vae.guide, data, epochs=12, batch_size=64, beta=0.2, optimizer=fast, progress=False)
+    x = data.test[:40]
+    effort = within(vae, x, 0.05)
+    assert effort.reached
+    path = Annealing(num_temperatures=200)
+    truth = log_marginal(vae.model, vae.guide, x, 16, "annealed", annealing=path)
+    fixed = log_marginal(vae.model, vae.guide, x, 5 * effort.num_evaluations // 40, num_draws=0)
+    assert abs(effort.marginal.nll - truth.nll) < 0.05 + 2 * math.hypot(
+        effort.monte_carlo_error, truth.monte_carlo_error
+    )
+    assert fixed.nll - truth.nll > 5 * 0.05
+
+
+def tally_of(log_weights, parts, num_temperatures=0):
+    """Take in weights, ``(K, B)``, in so many parts."""
+    tally = Tally.empty(log_weights.shape[1], 0, 2)
+    index = torch.arange(log_weights.shape[1])
+    if num_temperatures:
+        tally.forget(index, num_temperatures)
+    for part in log_weights.chunk(parts):
+        acceptance = torch.full(index.shape, 0.8) if num_temperatures else None
+        tally.add(index, part, Resampler(0), acceptance)
+    return tally
+
+
+def test_running_figures_are_those_of_all_weights_at_once():
+    log_weights = 2 * torch.randn(2000, 3, dtype=torch.float64) - 100
+    tally = tally_of(log_weights, 4)
+    torch.testing.assert_close(tally.log_sum, log_weights.logsumexp(0))
+    torch.testing.assert_close(tally.log_sum_squares, (2 * log_weights).logsumexp(0))
+    torch.testing.assert_close(tally.elbo, log_weights.mean(0))
+    torch.testing.assert_close(tally.spread, log_weights.var(0))
+    torch.testing.assert_close(tally.pareto_k, pareto_k(log_weights))
+    torch.testing.assert_close(tally.largest[:50], log_weights.topk(50, 0).values)
+    assert len(tally.largest) < 200
+    again = Tally.of(tally.tensors())
+    assert same(again.tensors(), tally.tensors())
+
+
+def test_draws_are_merged_by_weight():
+    """Of two batches, the second of which weighs three times as much, each draw is from the second in three of four."""
+    tally = Tally.empty(2000, 1, 2)
+    index = torch.arange(2000)
+    for value, log_weight in ((0.0, 0.0), (1.0, math.log(3.0))):
+        log_weights = torch.full((4, 2000), log_weight)
+        held = Resampler(1)
+        held.add(log_weights, Chunk(log_weights, log_weights, {"z": torch.full((4, 2000, 1), value)}))
+        tally.add(index, log_weights, held)
+    assert tally.draws["z"].mean().item() == pytest.approx(0.75, abs=0.04)
+    assert torch.equal(tally.log_likelihood > 1, tally.draws["z"][..., 0] > 0)
+
+
+def test_a_low_pareto_k_among_large_ones_is_luck_and_a_large_one_is_not():
+    tally = tally_of(torch.randn(256, 200, dtype=torch.float64), 1)
+    noise = torch.randn(200, generator=torch.Generator().manual_seed(0)).double()
+    tally.pareto_k = 0.9 + 0.25 * noise
+    assert (tally.pareto_k < 0.585).sum() > 5
+    assert not standing_of(tally).trusted.any()
+    tally.pareto_k = 0.3 + 0.15 * noise
+    assert (tally.pareto_k > 0.585).sum() > 2
+    assert standing_of(tally).trusted.all()
+    tally.pareto_k[7] = 2.0
+    trusted = standing_of(tally).trusted
+    assert not trusted[7]
+    assert trusted.sum() == 199
+
+
+def test_the_budget_goes_where_it_gains_most():
+    scale = torch.linspace(0.1, 1.2, 50, dtype=torch.float64)
+    log_weights = scale * torch.randn(256, 50, dtype=torch.float64)
+    tally = tally_of(log_weights, 1)
+    standing = standing_of(tally)
+    whole = allot(tally, standing, 3e-4)
+    drawn = torch.zeros(50, dtype=torch.int64).index_put((whole.data,), whole.num_samples)
+    assert len(whole.data) == whole.data.unique().numel() == (drawn > 0).sum()
+    assert drawn[:10].sum() == 0 < drawn[-1]
+    part = allot(tally, standing, 3e-4, budget=10_000.0)
+    assert 5_000 < part.cost.sum() <= 10_000
+    assert part.data.min() > 10
+    assert part.first(3, 1e9).data.tolist() == part.data[:3].tolist()
+    assert len(allot(tally, standing, 10.0).data) == 0
+
+
+def test_disagreeing_chains_get_more_temperatures_and_agreeing_ones_more_of_them():
+    log_weights = torch.randn(8, 60, dtype=torch.float64) * torch.tensor([3.0] * 30 + [0.1] * 30)
+    tally = tally_of(log_weights, 1, num_temperatures=100)
+    tally.spread = torch.tensor([30.0] * 30 + [0.1] * 30, dtype=torch.float64)
+    tally.pareto_k[:] = 1.0
+    standing = standing_of(tally)
+    assert (standing.bias[:30] > 1).all()
+    assert (standing.bias[30:] < 0.01).all()
+    plan = allot(tally, standing, 0.1)
+    assert sorted(plan.data.tolist()) == list(range(30))
+    assert (plan.num_temperatures > 100).all()
+    finer = allot(tally, standing, 1e-4)
+    few = finer.num_temperatures[finer.data >= 30]
+    assert len(few) == 30
+    assert (finer.num_samples[finer.data >= 30] > 0).all()
+
+
+class TwoKinds(LinearGaussian):
+    """Hard data among data whose guide is nearly exact, so that 256 samples of a hard one may look harmless."""
+
+    def guide(self, x):
+        mean = (x - self.b) @ self.W @ self.covariance / self.scale**2
+        hard = (x[:, :1] > self.b[0] + 0.5).to(x)
+        with pyro.plate("data", len(x)):
+            loc = mean + 1.5 * hard * self.mean_field
+            pyro.sample("z", dist.Normal(loc, (1 - 0.4 * hard) * self.mean_field).to_event(1))
+
+
+def test_no_hard_datum_hides_among_easy_ones():
+    program = TwoKinds(2, 4, guide="mean-field")
+    for seed in (0, 2):
+        x = program.simulate(100, seed=seed + 5)
+        effort = within(program, x, 0.02, seed=seed, num_draws=0)
+        hard = x[:, 0] > program.b[0] + 0.5
+        assert effort.reached
+        assert not effort.marginal.acceptance[hard].isnan().any()  # all of them were annealed
+        short = program.log_prob(x).mean().item() + effort.marginal.nll
+        assert short < 0.02 + 2 * effort.monte_carlo_error
+
+
+class HalfExact(LinearGaussian):
+    """The guide is the posterior itself for some data: their weights differ by rounding only."""
+
+    def guide(self, x):
+        mean = (x - self.b) @ self.W @ self.covariance / self.scale**2
+        covariance = torch.where(x[:, 0, None, None] > 0, self.covariance, self.mean_field.square().diag())
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.MultivariateNormal(mean, covariance))
+
+
+def test_data_whose_weights_are_equal_do_not_spoil_the_others():
+    program = HalfExact(4, 8)
+    effort = within(program, program.simulate(40), 0.02, num_draws=0)
+    assert effort.reached
+    assert effort.num_annealed == 0
+    assert effort.num_evaluations < 40 * 1000
+
+
+def test_weights_of_zero_are_counted_and_nothing_but_them_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1).double(), 1.0))
+            impossible = torch.where((z < 0) | (x[:, 0] > 50), -math.inf, 0.0)
+            pyro.factor("f", impossible)
+            pyro.sample("x", dist.Normal(z, 2.0), obs=x[:, 0].clamp(max=9))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
+
+    x = torch.linspace(-1, 1, 10).double().unsqueeze(-1)
+    effort = log_marginal_within(model, guide, x, 0.05)
+    assert effort.reached
+    assert effort.num_annealed == 0
+    with pytest.raises(InputError, match="all samples of 1 data have weight zero"):
+        log_marginal_within(model, guide, torch.cat((x, torch.full((1, 1), 99.0).double())), 0.05)
+
+
+def test_one_datum_reaches_its_target():
+    program = LinearGaussian(10, 30, guide="mean-field", shift=0.5)
+    for seed in range(4):
+        effort = within(program, program.simulate(1, seed=seed), 0.2, seed=seed, num_draws=0)
+        assert effort.stopped == "target"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from jsonargparse import auto_cli
 
-from pyrovae import Annealing, LogMarginal, log_marginal, sandwich
+from pyrovae import Annealing, LogMarginal, log_marginal, log_marginal_within, sandwich
 from pyrovae.evaluation.result import joined
 from pyrovae.runs import Run, some_of, template_of
 
@@ -48,6 +48,9 @@ def main(
     longest: int = 1000,
     num_simulated: int = 100,
     threads: int | None = None,
+    targets: tuple[float, ...] = (0.6, 0.4, 0.1),
+    most_samples: int = 50_000,
+    num_fixed: int = 50,
     seed: int = 0,
 ) -> None:
     """Measure.
@@ -58,6 +61,9 @@ def main(
         longest: temperatures of the long annealing.
         num_simulated: images to simulate for the sandwich.
         threads: of torch.
+        targets: errors to reach by effort where it is needed, in nats.
+        most_samples: the largest K of importance sampling that they are compared with.
+        num_fixed: on the first so many images.
         seed: of the samples.
     """
     if threads is not None:
@@ -87,6 +93,27 @@ def main(
         print(
             f"| {contender.name} | {result.nll:.3f} | {result.monte_carlo_error:.3f} | {last} "
             f"| {contender.seconds / made[0].seconds:.2f} | {int(result.num_evaluations[0])} |"
+        )
+    few = tuple(part[:num_fixed] for part in arguments)
+    levels = log_marginal(program.model, program.guide, few, most_samples, num_draws=0).convergence
+    assert levels is not None
+    fixed = (reference.log_prob[:num_fixed] - levels.bound).mean(1)  # by K
+    for K, short in zip(levels.num_samples.tolist(), fixed.tolist(), strict=True):
+        if K >= 1000:
+            print(f"K = {K:,} on the first {num_fixed}: {short:+.3f}")
+    print("\n| effort where it is needed | NLL, nats | above | decoder runs an image | annealed | a fixed K as close |")
+    print("|---|---|---|---|---|---|")
+    for target in targets:
+        effort = log_marginal_within(program.model, program.guide, batch, target, seed=seed, num_draws=0)
+        above = (reference.log_prob - effort.marginal.log_prob)[:num_fixed].mean().item()
+        runs = effort.tally.num_evaluations[:num_fixed].double().mean().item()
+        enough = levels.num_samples[fixed <= above]
+        most = int(levels.num_samples[-1])
+        K = f"{int(enough[0]):,}" if len(enough) else f"more than {most:,}"
+        factor = (int(enough[0]) if len(enough) else most) / runs
+        print(
+            f"| target {target} | {effort.marginal.nll:.3f} | {above:+.3f} | {runs:,.0f} "
+            f"| {effort.num_annealed / num_images:.0%} | {K}: {factor:.1f} times as many |"
         )
     print(f"\nimportance sampling took {1000 * made[0].seconds / num_images:.1f} ms an image")
     for contender in (made[0], made[-3], made[-1]):

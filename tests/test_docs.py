@@ -34,6 +34,7 @@ LEFT_BEHIND = {
     ],
     "likelihood.md": [
         "runs/eight/evaluation/test-annealed-16-T50-first60.nc",
+        "runs/eight/evaluation/test-adaptive-first60.safetensors",
         "runs/account/diagnosis/test.json",
         "runs/comparison/comparison.png",
         "runs/uneven/comparison.csv",

@@ -9,7 +9,7 @@ import torch
 from linear_gaussian import LinearGaussian
 from test_importance import TwoLayers
 
-from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal
+from pyrovae import VAE, Annealing, Bernoulli, DiagonalNormal, InputError, StandardNormal, diagnose
 from pyrovae.evaluation import refine
 
 
@@ -156,3 +156,23 @@ def test_bad_input_is_refused(options, N):
     oracle = LinearGaussian(2, 4)
     with pytest.raises(InputError, match="must"):
         refine(oracle.model, oracle.guide, oracle.simulate(N), **options)
+
+
+def test_an_angle_is_not_refined():
+    """A density on all reals of what repeats itself has no integral, and the bound would be none."""
+
+    def program(observed):
+        def run(x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.VonMises(torch.zeros(1).double(), 1.0))
+                if observed:
+                    pyro.sample("x", dist.Normal(torch.stack((z.cos(), z.sin()), -1), 1.0).to_event(1), obs=x)
+
+        return run
+
+    x = torch.zeros(2, 2).double()
+    with pytest.raises(InputError, match="'z' is an angle"):
+        refine(program(True), program(False), x)
+    found = diagnose(program(True), program(False), x, num_samples=20, annealing=Annealing(num_temperatures=5))
+    assert found.refinement is None
+    assert any("angle" in note for note in found.notes)

@@ -62,7 +62,7 @@ def test_that_of_something_else_is_refused(vae, path, state, what, changed):
 @pytest.mark.parametrize("content", [b"", b"x" * 100])
 def test_a_broken_file_is_refused(vae, path, state, content):
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read: .*; remove it to begin anew"):
+    with pytest.raises(InputError, match=r"cannot be read: .*; remove it to begin anew"):
         Unfinished(path, vae, (X,), seed=0, num_draws=3).load()
 
 

@@ -195,7 +195,7 @@ def _tell(result: LogMarginal, summary: dict[str, Any], sentences: list[str]) ->
     print(f"{summary['split']} NLL {result.nll:.2f} nats per image{bits} ({effort})")
     print(f"  standard error {result.sampling_error:.2f} over test images, {result.monte_carlo_error:.4f} Monte Carlo")
     print(f"  ELBO {result.elbo.mean():.2f} nats per image")
-    if summary["acceptance"]["50%"] is not None:
+    if summary["annealing"] is not None:
         print(f"  acceptance {summary['acceptance']['50%']:.2f}, {result.ess.median():.1f} effective chains (medians)")
     for sentence in sentences:
         print(f"  {sentence}")

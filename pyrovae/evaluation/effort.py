@@ -100,7 +100,7 @@ class Effort:
             log_prob=standing.log_prob.to(where),
             standard_error=standing.standard_error.to(where),
             bias=standing.bias.to(where),
-            pareto_k=torch.where(annealed, math.nan, standing.pareto_k).to(where),
+            pareto_k=torch.where(annealed, math.nan, tally.pareto_k).to(where),
             ess=(2 * tally.log_sum - tally.log_sum_squares).exp().to(where),
             elbo=tally.elbo.clone().to(where),
             acceptance=tally.acceptance.clone().to(where),

@@ -69,10 +69,10 @@ def standing_of(tally: Tally) -> Standing:
     guess = torch.maximum(short_of_samples(relative, K, pareto_k), 0.5 * (gap.expm1() / K).log1p())
 
     of_chains, ahead = _of_chains(tally, spread)
-    squared = torch.where(annealed, of_chains.expm1() / K, of_samples / (K - 1))
+    squared = torch.where(trusted, of_samples, relative) / (K - 1)
     return Standing(
         log_prob=tally.log_sum - K.log(),
-        standard_error=squared.sqrt(),
+        standard_error=torch.where(annealed, of_chains.expm1() / K, squared).sqrt(),
         bias=torch.where(annealed, short_of_chains(of_chains, K), torch.where(trusted, jensen, guess)),
         pareto_k=pareto_k,
         trusted=trusted,

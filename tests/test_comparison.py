@@ -363,7 +363,8 @@ def entry(split="test", method="importance", num_images=180, weights="best", num
 @pytest.mark.parametrize(
     ("better", "worse"),
     [
-        ({"method": "adaptive"}, {"method": "annealed", "num_evaluations": 10**6}),
+        ({"method": "adaptive", "adaptive": {"reached": True}}, {"method": "annealed", "num_evaluations": 10**6}),
+        ({"method": "annealed"}, {"method": "adaptive", "adaptive": {"reached": False}}),
         ({"method": "annealed"}, {"num_evaluations": 10**6}),
         ({}, {"num_images": 20, "num_evaluations": 10**6}),
         ({}, {"weights": "last", "num_evaluations": 10**6}),

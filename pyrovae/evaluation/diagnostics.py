@@ -102,7 +102,7 @@ def annealed_bias(log_weights: Tensor) -> Tensor:
 
     Example:
         >>> annealed_bias(torch.tensor([[-1.0], [1.0]]))
-        tensor([0.7168], dtype=torch.float64)
+        tensor([0.7169], dtype=torch.float64)
     """
     C = len(log_weights)
     if C == 1:

@@ -90,7 +90,7 @@ class _Noise(Chart):
     def __init__(self, fn: Any, samples: Tensor) -> None:
         self.shape = _noise_shape(fn)
         self.size = math.prod(self.shape)
-        self.like = samples
+        self.like = samples.new_empty(0)  # its type and device
 
     def value(self, fn: Any, u: Tensor) -> Tensor:
         return _push(fn, u.reshape(*u.shape[:-1], *self.shape))
@@ -177,7 +177,8 @@ def _is_of_noise(fn: Any) -> bool:
 
 def _is_angle(fn: Any) -> bool:
     """Tell whether values a full turn apart are one, though the support is called real."""
-    return _is_angle(fn.base_dist) if isinstance(fn, _WRAPPERS) else "VonMises" in type(fn).__name__
+    angles = torch.distributions.VonMises, dist.SineBivariateVonMises, dist.SineSkewed
+    return _is_angle(fn.base_dist) if isinstance(fn, _WRAPPERS) else isinstance(fn, angles)
 
 
 def _noise_shape(fn: Any) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from pyrovae.evaluation.result import LogMarginal
 from pyrovae.evaluation.table import Compared, Comparison, listed
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]
+    import pandas
 
 __all__ = ["compare"]
 

@@ -18,7 +18,7 @@ from pyrovae.evaluation.gaps import Refinement, refine
 from pyrovae.evaluation.information import RateDistortion, rate_distortion
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.pair import Pair
-from pyrovae.evaluation.result import LogMarginal
+from pyrovae.evaluation.result import LogMarginal, finite
 from pyrovae.evaluation.tracing import evaluating
 from pyrovae.handlers import Arguments, Batch, Program, arguments_of
 
@@ -126,9 +126,9 @@ class Diagnosis:
         for name in [*_LABELS, "refined_elbo"]:
             value, error = figures.get(name, (None, None))
             over = _sampling_error(each[name][0]) if name in each else None
-            found[name] = _known(value)
-            found[f"{name}_mc_error"] = _known(error)
-            found[f"{name}_standard_error"] = _known(over)
+            found[name] = finite(value)
+            found[f"{name}_mc_error"] = finite(error)
+            found[f"{name}_standard_error"] = finite(over)
         found["largest_mutual_information"] = self.rate_distortion.largest
         counts = {site: [int(active.sum()), active.numel()] for site, active in self.rate_distortion.active.items()}
         sums = [sum(count) for count in zip(*counts.values(), strict=True)]
@@ -164,10 +164,6 @@ def _sampling_error(values: Tensor) -> float:
 
 def _rounded(error: float, digits: int) -> str:
     return f"{error:.{digits}f}" if math.isfinite(error) else "unknown"
-
-
-def _known(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def diagnose(

@@ -57,7 +57,7 @@ class Effort:
 
     @property
     def num_untrusted(self) -> int:
-        """Data whose importance samples have a k̂ above its threshold, so that their bias is a guess."""
+        """Data whose importance samples have too large a k̂, or are too few, so that their bias is a guess."""
         return int((~self.standing.trusted).sum())
 
     @property
@@ -123,7 +123,9 @@ class Effort:
             f"Monte Carlo error {self.monte_carlo_error:.2g}, estimated bias {self.bias:.2g}."
         ]
         if self.num_untrusted:
-            parts.append(f"The bias is a guess for {self.num_untrusted} data, whose k̂ is too large.")
+            parts.append(
+                f"The bias is a guess for {self.num_untrusted} data, whose k̂ is too large or whose samples are too few."
+            )
         parts.append(
             f"It took {self.num_evaluations:,} decoder runs, {int(spent.min()):,} to {int(spent.max()):,} for a datum, "
             f"and {self.seconds:.1f} s; {self.num_annealed} of {len(spent)} data were annealed."

@@ -256,9 +256,9 @@ class LogMarginal:
         return data
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | None) -> float | None:
     """Return a number that JSON can hold, None for one that is unknown or infinite."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def joined(parts: list[LogMarginal]) -> LogMarginal:

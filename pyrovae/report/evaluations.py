@@ -116,6 +116,7 @@ def _references(entry: dict[str, Any], entries: dict[str, dict[str, Any]]) -> di
         for other in entries.values()
         if entry["method"] == "importance"
         and other.get("method") in ("annealed", "adaptive")
+        and other.get("nll") is not None
         and all(other.get(key) == entry.get(key) for key in same)
     }
 

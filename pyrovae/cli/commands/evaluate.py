@@ -139,7 +139,8 @@ def evaluate(
             num_draws=num_draws,
             chunk_size=chunk_size,
         )
-        result, bounds, reached = effort.marginal, None, [effort.verdict]
+        result, bounds = effort.marginal, None
+        verdict = f"{effort.verdict} {result.verdict}"
     else:
         result = log_marginal(
             program.model,
@@ -154,11 +155,12 @@ def evaluate(
             chunk_size=chunk_size,
         )
         bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
-        effort, reached = None, []
+        effort, verdict = None, result.verdict
     caveats = caveats_of(program, dataset)
     summary = {
         "split": split,
         **result.summary(),
+        "verdict": verdict,
         "adaptive": None if effort is None else effort.summary(),
         "sandwich": None if bounds is None else {**bounds.summary(), "annealing": asdict(path)},
         "annealing": asdict(path) if annealed else None,
@@ -172,7 +174,7 @@ def evaluate(
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
     written = folder.save_evaluation(name, summary, result)
-    _tell(result, summary, [*reached, result.verdict, *([] if bounds is None else [bounds.sentence]), *caveats])
+    _tell(result, summary, [verdict, *([] if bounds is None else [bounds.sentence]), *caveats])
     print(f"written to {written} and {written.with_suffix('.nc')}")
 
 

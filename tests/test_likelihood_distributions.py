@@ -17,6 +17,7 @@ from pyrovae.distributions import (
     QuantizedCategorical,
     QuantizedLogistic,
     QuantizedLogisticMixture,
+    UnitBernoulli,
     UnitExponential,
 )
 
@@ -257,3 +258,18 @@ def test_expanding_repeats_and_validates(fn):
     strict._validate_args = True
     with pytest.raises(ValueError, match="within the support"):
         strict.log_prob(x + 1.3)
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (3, 4)), ((3, 4), (2, 3, 4)), ((2, 3, 4), (4,)), ((), (5,))])
+def test_gradients_of_grey_coins(shapes):
+    torch.manual_seed(0)
+    value = torch.rand(shapes[0], dtype=torch.float64, requires_grad=True)
+    logits = (3 * torch.randn(shapes[1], dtype=torch.float64)).requires_grad_()
+
+    def log_prob(value, logits):
+        return UnitBernoulli(logits=logits, validate_args=False).log_prob(value)
+
+    expected = value * torch.nn.functional.logsigmoid(logits) + (1 - value) * torch.nn.functional.logsigmoid(-logits)
+    torch.testing.assert_close(log_prob(value, logits), expected)
+    assert torch.autograd.gradcheck(log_prob, (value, logits))
+    assert torch.autograd.gradgradcheck(log_prob, (value, logits))

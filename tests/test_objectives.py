@@ -114,6 +114,41 @@ def test_a_recorded_step_is_bit_identical(x, elbo, kind):
     torch.testing.assert_close(plain.totals, graph.totals)
 
 
+def test_a_compiled_step_is_the_recorded_one_to_rounding(x):
+    vae = normalized(x)
+    vae.posterior.network.layers.insert(2, nn.Dropout(0.3))
+    before = [buffer.clone() for buffer in vae.buffers()]
+    found = []
+    for compile in ("graph", "inductor"):
+        for buffer, value in zip(vae.buffers(), before, strict=True):
+            buffer.copy_(value)
+        step = Step(Trace_ELBO(), compile, [vae])
+        grads = gradients(step, vae, x, 5, [x, x, 1 - x, x, 1 - x])
+        step.recheck()
+        grads += gradients(step, vae, x, 3)
+        assert step.compile == compile
+        ((recording, _),) = step._graphs.values()
+        assert recording.is_compiled == (compile == "inductor")
+        found.append((grads, [buffer.clone() for buffer in vae.buffers()]))
+    for (loss, grads), (compiled_loss, compiled) in zip(found[0][0], found[1][0], strict=True):
+        assert compiled_loss == pytest.approx(loss, rel=1e-5)
+        torch.testing.assert_close(compiled, grads, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found[1][1], found[0][1])
+
+
+def test_without_a_compiler_the_recorded_step_goes_on(x, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
+    vae = make_vae()
+    expected = gradients(Step(Trace_ELBO(), "off"), vae, x, 4)
+    step = Step(Trace_ELBO(), "inductor")
+    with pytest.warns(UserWarning, match=r"Inductor cannot compile the step \(.*compiler.*recorded graph"):
+        found = gradients(step, vae, x, 4)
+    assert step.compile == "graph"
+    for (_, grads), (_, recorded) in zip(expected, found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(grads, recorded, strict=True))
+
+
 def test_beta_changes_between_replays(x):
     vae = make_vae()
     beta = torch.ones(())
@@ -171,20 +206,51 @@ def test_a_program_that_holds_values_of_its_batch_is_found_out(x):
         step.loss_and_grads(vae.model, guide, 1 - x)
 
 
-@pytest.mark.parametrize("reassigned", [True, False])
-def test_a_program_whose_buffers_change_is_not_recorded(x, reassigned):
-    vae = make_vae()
-    if reassigned:
-        vae.register_buffer("count", torch.zeros(()))
+def normalized(x, kind=Bernoulli, **options):
+    """A program whose guide normalises its batches."""
+    vae = make_vae(kind, **options)
+    vae.posterior.network.layers.insert(1, nn.BatchNorm1d(16))
+    return vae
 
-        def guide(x):
-            vae.count = vae.count + 1
-            return vae.guide(x)
-    else:
-        vae.posterior.network.layers.insert(1, nn.BatchNorm1d(16))
-        guide = vae.guide
+
+@pytest.mark.parametrize("make", [normalized, lambda x: make_vae(Gaussian, scale="optimal")])
+def test_a_recorded_step_changes_buffers_as_pyro_does(x, make):
+    vae = make(x)
+    before = [buffer.clone() for buffer in vae.buffers()]
+    found = []
+    for compile in ("off", "graph"):
+        for buffer, value in zip(vae.buffers(), before, strict=True):
+            buffer.copy_(value)
+        step = Step(Trace_ELBO(), compile, [vae])
+        grads = gradients(step, vae, x, 6, [x, x, x, 1 - x, x, 1 - x])
+        assert step.compile == compile
+        found.append((grads, [buffer.clone() for buffer in vae.buffers()]))
+    for (loss, grads), (recorded_loss, recorded) in zip(found[0][0], found[1][0], strict=True):
+        assert recorded_loss == pytest.approx(loss, rel=1e-5)
+        assert all(torch.equal(a, b) for a, b in zip(grads, recorded, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before, found[1][1], strict=True))
+
+
+def test_a_buffer_whose_change_depends_on_python_is_found_out(x):
+    vae = make_vae()
+    vae.posterior.network.layers.insert(1, nn.BatchNorm1d(16, momentum=None))  # a share of 1 / number of batches
     step = Step(Trace_ELBO(), "graph", [vae])
-    with pytest.warns(UserWarning, match="changes buffers"):
+    step.loss_and_grads(vae.model, vae.guide, x)
+    with pytest.warns(UserWarning, match="cannot be recorded"):
+        step.loss_and_grads(vae.model, vae.guide, x)
+
+
+def test_a_program_whose_buffers_are_replaced_is_not_recorded(x):
+    vae = make_vae()
+    vae.register_buffer("count", torch.zeros(()))
+
+    def guide(x):
+        vae.count = vae.count + 1
+        return vae.guide(x)
+
+    step = Step(Trace_ELBO(), "graph", [vae])
+    with pytest.warns(UserWarning, match="replaces buffers"):
         step.loss_and_grads(vae.model, guide, x)
     assert step.compile == "off"
 

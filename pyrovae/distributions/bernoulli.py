@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -23,9 +25,7 @@ class UnitBernoulli(dist.Bernoulli):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return x l - softplus(l), which is defined for x in [0, 1]."""
-        # In vectorised operations: torch's log1p, and so its cross-entropy, takes ten times as
-        # long, and what it adds, digits of log p where p is 1 to within rounding, is lost in the sum over pixels.
         if self._validate_args:
             self._validate_sample(value)
-        size = self.logits.abs()
-        return (value - 0.5) * self.logits - 0.5 * size - (1 + (-size).exp()).log()
+        logits, x = torch.broadcast_tensors(self.logits, value)
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none")

@@ -29,7 +29,7 @@ class Gaussian(LocationScale):
     trained, :math:`\sigma^2` is the mean squared error of the batch, the value that maximises the batch's
     likelihood; where it is evaluated, :math:`\sigma` is a running average over training batches, so that nothing
     is learned from what is evaluated. The average moves whenever a log-probability is computed in training mode with
-    gradients; such a step changes a buffer, and is not recorded.
+    gradients.
 
     Args:
         data_shape: shape of one datum.

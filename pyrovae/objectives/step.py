@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import (
     ELBO,
     JitTrace_ELBO,
@@ -18,21 +20,23 @@ from pyro.infer import (
     JitTraceMeanField_ELBO,
     TraceEnum_ELBO,
 )
-from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from torch import Tensor, nn
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
 from pyrovae.handlers import Arguments, Program, forked_rng
-from pyrovae.objectives.base import Objective
+from pyrovae.objectives.differentiated import differentiated, recordable
+from pyrovae.objectives.losses import Losses, generators, set_generators
+from pyrovae.objectives.recording import Recording, distance
 from pyrovae.objectives.terms import NonFiniteLoss, blame, terms_of, traces_of
 
 __all__ = ["Compile", "ObjectiveFactory", "Step"]
 
-Compile: TypeAlias = Literal["off", "graph"]
+Compile: TypeAlias = Literal["off", "graph", "inductor"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
+_Key: TypeAlias = tuple[Any, ...]  # shapes, types and devices of the arguments
+
+_ROUNDING = 0.01  # of the norm of all gradients, by which compiled ones may differ: far more than in float32
+_UNCOMPILED = 2  # steps of an epoch, which a resumed training runs through Pyro
 
 
 class Step:
@@ -41,16 +45,21 @@ class Step:
     The first batch of each shape runs through Pyro with validation on. The second is recorded below
     autograd as a graph of torch operations (noise included), which later steps replay without Pyro's
     overhead. A recording is used only if, on the third batch, it gives the very gradients that Pyro gives from
-    the same noise, and is compared with Pyro again by :meth:`recheck`; a program that cannot be recorded
-    runs through Pyro and says so once.
+    the same noise, and changes buffers in the same way, and is compared with Pyro again by :meth:`recheck`; a program
+    that cannot be recorded runs through Pyro and says so once. On a GPU a recording becomes one CUDA graph.
 
     Args:
         elbo: any of Pyro's ELBOs.
-        compile: ``graph`` to record, ``off`` to run Pyro at every step.
-        modules: the programs' modules; if a step changes their buffers (as batch normalisation does), which a
-            recording would not, it is not recorded. A network's attribute ``weight_decay`` is an L2 penalty,
+        compile: ``graph`` to record; ``inductor`` to have the recording compiled too, whose gradients are the same to
+            rounding; ``off`` to run Pyro at every step.
+        modules: the programs' modules, whose buffers a step may change, as batch normalisation does. A network's
+            attribute ``weight_decay`` is an L2 penalty,
             weight_decay / 2 times the squared norm of its weights for each datum, in nats; it is added to the
             gradients, not to the loss.
+
+    Attributes:
+        totals: reconstruction and KL, summed over all data since it was last set, in nats.
+        losses: that were not looked at yet.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -68,7 +77,7 @@ class Step:
             )
         self.elbo = elbo
         self.modules = modules
-        self.compile = checks.choice("compile", compile, ("off", "graph"))
+        self.compile = checks.choice("compile", compile, get_args(Compile))
         checks.integer("num_particles of the objective", elbo.num_particles)
         nesting = elbo.max_plate_nesting
         if not isinstance(nesting, int | float) or not nesting >= 1:
@@ -78,15 +87,18 @@ class Step:
         if isinstance(elbo, TraceEnum_ELBO) and nesting == math.inf:  # the data's plate, and that of the particles
             nesting = 1 + (elbo.vectorize_particles and elbo.num_particles > 1)
         elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # a command line gives a float
-        self.totals = torch.zeros(2)  # reconstruction and KL, nats
-        self._seen: set[tuple[Any, ...]] = set()
-        self._graphs: dict[tuple[Any, ...], tuple[GraphModule, list[str]]] = {}
-        self._unchecked: set[tuple[Any, ...]] = set()
+        self.totals = torch.zeros(2)
+        self.losses = Losses()
+        self._seen: set[_Key] = set()
+        self._graphs: dict[_Key, tuple[Recording, list[str]]] = {}
+        self._steps: Counter[_Key] = Counter()
+        self._unchecked: set[_Key] = set()
         self._decays = _decays_of(modules)
 
     def recheck(self) -> None:
-        """Compare each recording with Pyro once more, at its next step."""
+        """Begin an epoch: compare each recording with Pyro once more, at its next step."""
         self._unchecked = set(self._graphs)
+        self._steps.clear()
 
     def loss(self, model: Program, guide: Program, *arguments: Tensor) -> float:
         """Return the loss on a batch in nats; ``arguments`` are x, of shape ``(B, *data_shape)``, and labels if any."""
@@ -106,38 +118,42 @@ class Step:
 
     def _loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
         key = tuple((part.shape, part.dtype, part.device) for part in arguments)
+        self._steps[key] += 1
         if key not in self._seen:
             self._seen.add(key)
-            before = [(buffer, buffer.clone()) for buffer in self._buffers()]
-            noise = torch.get_rng_state()
-            try:
-                with pyro.validation_enabled(True):
-                    loss = self._by_pyro(model, guide, *arguments)
-            except ValueError:
-                torch.set_rng_state(noise)
-                self._by_pyro(model, guide, *arguments)  # if it is the weights that are not finite, this names the site
-                raise
-            after = self._buffers()
-            same = [a is b and torch.equal(b, held) for a, (b, held) in zip(after, before, strict=False)]
-            if self.compile == "graph" and (len(after) != len(before) or not all(same)):
-                self._give_up("the step changes buffers of the program, as batch normalisation does")
-            return loss
-        if self.compile == "graph" and key not in self._graphs:
+            return self._validated(model, guide, *arguments)
+        if self.compile != "off" and key not in self._graphs:
             # It is tried on the next batch: one that holds this batch's values instead of reading them is found out.
             self._record(key, model, guide, *arguments)
             return self._by_pyro(model, guide, *arguments)
-        if self.compile == "graph" and key in self._unchecked:
+        if key in self._unchecked and (self._steps[key] > _UNCOMPILED or not self._graphs[key][0].is_compiled):
             self._compare(key, model, guide, *arguments)
-        return (
-            self._by_graph(key, model, guide, *arguments)
-            if self.compile == "graph"
-            else self._by_pyro(model, guide, *arguments)
-        )
+        if self.compile == "off":
+            return self._by_pyro(model, guide, *arguments)
+        if self.compile == "inductor" and self._steps[key] > _UNCOMPILED and not self._graphs[key][0].is_compiled:
+            self._compile(key, *arguments)
+        return self._by_graph(key, model, guide, *arguments)
+
+    def _validated(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Run a first batch through Pyro, which looks at every value."""
+        before = self._buffers()
+        noise = torch.get_rng_state()
+        try:
+            with pyro.validation_enabled(True):
+                loss = self._by_pyro(model, guide, *arguments)
+        except ValueError:
+            torch.set_rng_state(noise)
+            self._by_pyro(model, guide, *arguments)  # if it is the weights that are not finite, this names the site
+            raise
+        if self.compile != "off" and [id(buffer) for buffer in before] != [id(buffer) for buffer in self._buffers()]:
+            self._give_up("the step replaces buffers of the program by others, instead of changing them")
+        return loss
 
     def _buffers(self) -> list[Tensor]:
         return [buffer for module in self.modules for buffer in module.buffers()]
 
     def _by_pyro(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        self.losses.settle(since=1)
         with traces_of(self.elbo) as traces:
             loss = float(self.elbo.loss_and_grads(model, guide, *arguments))
         if not math.isfinite(loss):
@@ -145,84 +161,108 @@ class Step:
         self.totals = self.totals.to(arguments[0].device) + terms_of(traces, self.elbo.num_particles)
         return loss
 
-    def _by_graph(self, key: tuple[Any, ...], model: Program, guide: Program, *arguments: Tensor) -> float:
-        graph, names = self._graphs[key]
-        noise = torch.get_rng_state()
-        with torch.no_grad():
-            loss, terms, *grads = graph(*arguments)
-        value = loss.item()
-        if not math.isfinite(value):
-            torch.set_rng_state(noise)
-            with traces_of(self.elbo) as traces, torch.no_grad():
-                self.elbo.loss(model, guide, *arguments)
-            raise NonFiniteLoss(f"{value} at {blame(traces)}")
+    def _by_graph(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> float:
+        recording, names = self._graphs[key]
+        noise = generators(arguments[0].device)
+        loss, terms, *grads = recording(*arguments, compiled=self._steps[key] > _UNCOMPILED)
+        value = self.losses.add(loss, partial(self._blame, model, guide, arguments, noise))
         for name, grad in zip(names, grads, strict=True):
             param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
             param.grad = grad if param.grad is None else param.grad + grad
         self.totals = self.totals.to(arguments[0].device) + terms
-        return float(value)
+        return value
 
-    def _record(self, key: tuple[Any, ...], model: Program, guide: Program, *arguments: Tensor) -> None:
+    def _blame(self, model: Program, guide: Program, arguments: Arguments, noise: list[Tensor]) -> str:
+        """Run a batch with its noise again, and name the site whose fault its loss is."""
+        set_generators(arguments[0].device, noise)
+        with traces_of(self.elbo) as traces, torch.no_grad():
+            self.elbo.loss(model, guide, *arguments)
+        return blame(traces)
+
+    def _record(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
         names: list[str] = []
 
         def step(*arguments: Tensor) -> tuple[Tensor, ...]:
-            loss = torch.zeros((), device=arguments[0].device)
-            total: dict[str, Tensor] = {}
-            with poutine.trace(param_only=True) as capture, traces_of(self.elbo) as traces:
-                for value, surrogate in self._particles(model, guide, arguments):
-                    loss = loss + value
-                    params = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
-                    # Particle by particle, as Pyro does, so that the sums round alike.
-                    grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
-                    for name, grad in zip(params, grads, strict=True):
-                        if grad is not None:
-                            total[name] = total[name] + grad if name in total else grad
-            names[:] = total
-            return loss, terms_of(traces, self.elbo.num_particles), *total.values()
+            loss, terms, grads = differentiated(self.elbo, model, guide, arguments)
+            names[:] = grads
+            return loss, terms, *grads.values()
 
-        try:
-            # Validation asks for the truth of tensors, which a recording does not have.
-            with forked_rng(arguments[0].device), pyro.validation_enabled(False), _ItemsStayTensors():
-                graph = make_fx(step)(*arguments)
-            _simplify(graph)
-        except Exception as error:
-            self._give_up(f"the step cannot be recorded ({str(error).splitlines()[0] if str(error) else type(error)})")
-            return
-        self._graphs[key] = graph, names
+        with self._undone(arguments[0].device):
+            try:
+                with recordable():
+                    recording = Recording(step, arguments)
+            except Exception as error:
+                self._give_up(f"the step cannot be recorded ({_first_line(error)})")
+                return
+        if arguments[0].device.type == "cuda" and self.compile == "graph":
+            self._capture(recording, *arguments)
+        self._graphs[key] = recording, names
         self._unchecked.add(key)
 
-    def _particles(self, model: Program, guide: Program, arguments: Arguments) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield value and surrogate of each term of the loss, as the ELBO itself differentiates them."""
-        if isinstance(self.elbo, Objective):
-            yield self.elbo.losses(model, guide, arguments)
-            return
-        for pair in self.elbo._get_traces(model, guide, arguments, {}):
-            if isinstance(self.elbo, TraceEnum_ELBO):
-                with _MasksAreFull():
-                    value = surrogate = -_compute_dice_elbo(*pair)
-            else:
-                value, surrogate = self.elbo._differentiable_loss_particle(*pair)
-            yield value / self.elbo.num_particles, surrogate / self.elbo.num_particles
+    def _compile(self, key: _Key, *arguments: Tensor) -> None:
+        """Have Inductor compile a recording, if what it computes stays the same to rounding."""
+        recording, _ = self._graphs[key]
+        expected = self._results(recording, *arguments)
+        try:
+            with self._undone(arguments[0].device):
+                recording.compile(*arguments)
+        except Exception as error:
+            reason = f"Inductor cannot compile the step ({_first_line(error)})"
+        else:
+            if distance(expected, self._results(recording, *arguments, compiled=True)) <= _ROUNDING:
+                if arguments[0].device.type == "cuda":
+                    self._capture(recording, *arguments)
+                return
+            recording.forget()
+            reason = "Inductor's step does not repeat the recorded one from the same noise"
+        self.compile = "graph"
+        warnings.warn(f"{reason}; training goes on with the recorded graph", stacklevel=2)
+
+    def _results(self, recording: Recording, *arguments: Tensor, compiled: bool = False) -> list[Tensor]:
+        with self._undone(arguments[0].device):
+            return [result.clone() for result in (*recording(*arguments, compiled=compiled), *self._buffers())]
+
+    @contextmanager
+    def _undone(self, device: torch.device) -> Iterator[None]:
+        """Put generators and buffers back."""
+        before = [(buffer, buffer.clone()) for buffer in self._buffers()]
+        try:
+            with forked_rng(device):
+                yield
+        finally:
+            for buffer, value in before:
+                buffer.copy_(value)
+
+    def _capture(self, recording: Recording, *arguments: Tensor) -> None:
+        try:
+            with self._undone(arguments[0].device):
+                recording.capture(*arguments)
+        except Exception as error:
+            reason = f"the step cannot be captured as a CUDA graph ({_first_line(error)})"
+            warnings.warn(f"{reason}; its kernels are launched one by one", stacklevel=2)
 
     def _compare(self, key: tuple[Any, ...], model: Program, guide: Program, *arguments: Tensor) -> None:
         self._unchecked.discard(key)
-        totals = self.totals
+        totals, losses = self.totals, self.losses
+        self.losses = Losses(every=1)
         params = {name: pyro.param(name).unconstrained() for name in self._graphs[key][1]}
         held = {name: param.grad for name, param in params.items()}
-        results = []
-        for run in (self._by_pyro, lambda *args: self._by_graph(key, *args)):
+        values: list[float] = []
+        results: list[list[Tensor | None]] = []
+        for run in (self._by_pyro, partial(self._by_graph, key)):
             for param in params.values():
                 param.grad = None
-            with forked_rng(arguments[0].device):
-                loss = run(model, guide, *arguments)
-            results.append((loss, {name: param.grad for name, param in params.items()}))
-        self.totals = totals
+            with self._undone(arguments[0].device):
+                values.append(run(model, guide, *arguments))
+                tensors = [*(param.grad for param in params.values()), *self._buffers()]
+                results.append([None if tensor is None else tensor.clone() for tensor in tensors])
+        self.totals, self.losses = totals, losses
         for name, param in params.items():
             param.grad = held[name]
-        (loss, grads), (recorded_loss, recorded_grads) = results
-        # Pyro adds the sites' terms up as Python floats, the graph as tensors: only their rounding may differ.
-        same = math.isclose(loss, recorded_loss, rel_tol=1e-4)
-        same &= all(grad is not None and torch.equal(grad, recorded_grads[name]) for name, grad in grads.items())
+        # Pyro adds the sites' terms up as Python floats, the graph as tensors: only their rounding may differ. So it is
+        # with compiled gradients; those of the graph are the very same.
+        same = math.isclose(*values, rel_tol=1e-4)
+        same &= distance(*results) <= (_ROUNDING if self._graphs[key][0].is_compiled else 0.0)
         if not same:
             self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
 
@@ -243,28 +283,5 @@ def _decays_of(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
     return list(decays.items())
 
 
-class _ItemsStayTensors(TorchFunctionMode):
-    """Let ``Tensor.item`` return the detached tensor: Pyro asks for losses as numbers, a graph has none."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.item:
-            return args[0].detach()
-        return func(*args, **(kwargs or {}))
-
-
-class _MasksAreFull(TorchFunctionMode):
-    """Let every tensor be true: Pyro asks whether all enumerated values have some probability, to skip the others."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.__bool__:
-            return True
-        return func(*args, **(kwargs or {}))
-
-
-def _simplify(graph: GraphModule) -> None:
-    """Drop the views that only autograd needed, and what nothing uses."""
-    for node in graph.graph.nodes:
-        if node.target in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
-            node.replace_all_uses_with(node.args[0])
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

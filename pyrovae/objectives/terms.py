@@ -23,7 +23,13 @@ Traces: TypeAlias = list[tuple[Trace, Trace]]
 
 
 class NonFiniteLoss(FloatingPointError):
-    """Say which sample site made the loss NaN or infinite."""
+    """Say which sample site made the loss NaN or infinite.
+
+    Attributes:
+        steps_ago: how many steps have been made since, without updating anything.
+    """
+
+    steps_ago: int = 0
 
 
 def measure(model: Program, guide: Program, *arguments: Tensor) -> Tensor:

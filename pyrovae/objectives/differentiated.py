@@ -1,0 +1,92 @@
+"""The loss of any of Pyro's ELBOs with its gradients, in tensors alone, so that a recording can hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO, TraceEnum_ELBO
+from pyro.infer.traceenum_elbo import _compute_dice_elbo
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pyrovae.handlers import Arguments, Program
+from pyrovae.objectives.base import Objective
+from pyrovae.objectives.terms import terms_of, traces_of
+
+__all__ = ["differentiated", "recordable"]
+
+
+def differentiated(
+    elbo: ELBO, model: Program, guide: Program, arguments: Arguments
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return the loss on a batch, reconstruction and KL, and the gradient of each parameter that has one by its name.
+
+    Args:
+        elbo: the objective.
+        model: the program of p(x, z).
+        guide: the program of q(z|x).
+        arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> with recordable():
+        ...     loss, terms, grads = differentiated(Trace_ELBO(), vae.model, vae.guide, (torch.ones(3, 4),))
+        >>> bool(loss > 0), terms.shape, len(grads) == len(list(vae.parameters()))
+        (True, torch.Size([2]), True)
+    """
+    loss = torch.zeros((), device=arguments[0].device)
+    total: dict[str, Tensor] = {}
+    with poutine.trace(param_only=True) as capture, traces_of(elbo) as traces:
+        for value, surrogate in _particles(elbo, model, guide, arguments):
+            loss = loss + value
+            params = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
+            # Particle by particle, as Pyro does, so that the sums round alike.
+            grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
+            for name, grad in zip(params, grads, strict=True):
+                if grad is not None:
+                    total[name] = total[name] + grad if name in total else grad
+    return loss, terms_of(traces, elbo.num_particles), total
+
+
+@contextmanager
+def recordable() -> Iterator[None]:
+    """Have Pyro ask no tensor for its value, which a recording does not have."""
+    with pyro.validation_enabled(False), _ItemsStayTensors():
+        yield
+
+
+def _particles(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield value and surrogate of each term of the loss, as the ELBO itself differentiates them."""
+    if isinstance(elbo, Objective):
+        yield elbo.losses(model, guide, arguments)
+        return
+    for pair in elbo._get_traces(model, guide, arguments, {}):
+        if isinstance(elbo, TraceEnum_ELBO):
+            with _MasksAreFull():
+                value = surrogate = -_compute_dice_elbo(*pair)
+        else:
+            value, surrogate = elbo._differentiable_loss_particle(*pair)
+        yield value / elbo.num_particles, surrogate / elbo.num_particles
+
+
+class _ItemsStayTensors(TorchFunctionMode):
+    """Let ``Tensor.item`` return the detached tensor: Pyro asks for losses as numbers, a graph has none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.item:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+class _MasksAreFull(TorchFunctionMode):
+    """Let every tensor be true: Pyro asks whether all enumerated values have some probability, to skip the others."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__bool__:
+            return True
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,97 @@
+"""Whether losses are finite, asked without waiting for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pyrovae.objectives.terms import NonFiniteLoss
+
+__all__ = ["Losses", "generators", "set_generators"]
+
+_LATE = 100  # steps on a GPU after which their losses are looked at
+
+
+class Losses:
+    """Look at each loss: at once on CPU, some steps later on a GPU, which would have to be waited for.
+
+    Until then :attr:`unsound` keeps an optimizer from updating anything.
+
+    Args:
+        every: steps after which losses are looked at; if it is not given, 1 on CPU and 100 on a GPU.
+
+    Attributes:
+        unsound: None while every loss is looked at, else a scalar tensor, 1 from the first loss that is not finite.
+
+    Example:
+        >>> losses = Losses(every=3)
+        >>> [losses.add(torch.tensor(loss), lambda: "site 'x'") for loss in (1.0, torch.inf)], losses.unsound
+        ([nan, nan], tensor(1.))
+        >>> losses.settle()
+        Traceback (most recent call last):
+        ...
+        pyrovae.objectives.terms.NonFiniteLoss: inf at site 'x'
+    """
+
+    def __init__(self, every: int | None = None) -> None:
+        self.every = every
+        self.unsound: Tensor | None = None
+        self._late: list[tuple[Tensor, Callable[[], str]]] = []
+
+    def add(self, loss: Tensor, blame: Callable[[], str]) -> float:
+        """Return a loss as a number, or NaN if it is not waited for.
+
+        Args:
+            loss: of the next step.
+            blame: names the site whose fault it is, should it not be finite.
+
+        Raises:
+            FloatingPointError: if it, or an earlier one that was not waited for, is not finite.
+        """
+        every = self.every or (1 if loss.device.type == "cpu" else _LATE)
+        if every == 1:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NonFiniteLoss(f"{value} at {blame()}")
+            return value
+        bad = (~loss.isfinite()).to(torch.float32)
+        self.unsound = bad if self.unsound is None else torch.maximum(self.unsound, bad, out=self.unsound)
+        self._late.append((loss.clone(), blame))  # the next replay of a CUDA graph writes over it
+        if len(self._late) == every:
+            self.settle()
+        return math.nan
+
+    def settle(self, since: int = 0) -> None:
+        """Look at the losses that were not waited for.
+
+        Args:
+            since: steps that were begun after the last of them.
+
+        Raises:
+            FloatingPointError: if one is not finite; its ``steps_ago`` counts the steps after it.
+        """
+        late, self._late = self._late, []
+        if self.unsound is None or not bool(self.unsound):
+            return
+        self.unsound = None
+        for i, (loss, blame) in enumerate(late):
+            if not bool(loss.isfinite()):
+                error = NonFiniteLoss(f"{loss.item()} at {blame()}")
+                error.steps_ago = len(late) - 1 - i + since
+                raise error
+        raise NonFiniteLoss("finite, but the norm of its gradients is not")
+
+
+def generators(device: torch.device) -> list[Tensor]:
+    """Return the states of torch's generators, the CPU's and that of ``device``."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_generators(device: torch.device, states: list[Tensor]) -> None:
+    """Put back the states that :func:`generators` returned."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

@@ -1,0 +1,252 @@
+"""A function of tensors as a graph of torch operations: recorded below autograd, replayed, compiled, captured."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+__all__ = ["Recording", "distance"]
+
+_aten = torch.ops.aten
+_Run: TypeAlias = Callable[..., tuple[Tensor, ...]]
+
+
+class Recording:
+    """Run a function once and keep the torch operations that it comes to, gradients and noise included.
+
+    Every tensor that the function reads without being given it (parameters, buffers, a weight of the KL) is an input of
+    the graph, so that its value is that of the moment; buffers that the function changes are changed by the graph.
+
+    Args:
+        function: of tensors, to a tuple of tensors; it may differentiate.
+        arguments: to record it with. Others must have their shapes.
+
+    Example:
+        >>> weight = torch.ones(3, requires_grad=True)
+        >>> def square(x):
+        ...     y = (weight * x).square().sum()
+        ...     return y, *torch.autograd.grad(y, [weight])
+        >>> recording = Recording(square, (torch.zeros(3),))
+        >>> recording(torch.arange(3.0))
+        (tensor(5.), tensor([0., 2., 8.]))
+    """
+
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]) -> None:
+        graph = make_fx(function)(*arguments)
+        self._graph, self._held = _lifted(graph)
+        _simplify(self._graph.graph)
+        self._graph.recompile()
+        self._run: _Run = self._graph.forward
+        self._compiled: _Run | None = None
+        self._device = arguments[0].device
+
+    def __call__(self, *arguments: Tensor, compiled: bool = False) -> tuple[Tensor, ...]:
+        """Return what the function would, without its graph of gradients.
+
+        Args:
+            arguments: of the shapes that it was recorded with.
+            compiled: whether to run what :meth:`compile` has made, if it has.
+        """
+        run = self._compiled if compiled and self._compiled is not None else self._run
+        with torch.no_grad(), self._without_autocast():
+            return run(*arguments, *self._held)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it was compiled."""
+        return self._compiled is not None
+
+    def compile(self, *arguments: Tensor) -> None:
+        """Have Inductor compile the graph; on CPU, matrix products in float32 are oneDNN's.
+
+        The noise is the same, all other numbers are the same to rounding.
+
+        Args:
+            arguments: such as it will be called with.
+
+        Raises:
+            Exception: whatever torch raises where it cannot, such as without a C++ compiler.
+        """
+        from torch._inductor import compile as inductor  # takes a second to import
+
+        graph = GraphModule(self._graph, _copied(self._graph.graph))
+        _for_inductor(graph.graph)
+        graph.recompile()
+        log = logging.getLogger("torch.utils.cpp_extension")  # says that there is no GPU
+        level = log.level
+        log.setLevel(logging.ERROR)
+        try:
+            with torch.no_grad(), self._without_autocast():
+                run = inductor(graph, [*arguments, *self._held], options={"fallback_random": True})
+                run(*arguments, *self._held)  # is compiled now
+        finally:
+            log.setLevel(level)
+        self._compiled = run
+
+    def forget(self) -> None:
+        """Forget what was compiled."""
+        self._compiled = None
+
+    def capture(self, *arguments: Tensor) -> None:
+        """Capture the kernels on a GPU as a CUDA graph; what it returns is then overwritten by the next call.
+
+        Args:
+            arguments: such as it will be called with.
+
+        Raises:
+            Exception: whatever torch raises where it cannot, such as where the host takes part.
+        """
+        with torch.no_grad(), self._without_autocast():
+            if self._compiled is None:
+                self._run = _captured(self._run, arguments, self._held)
+            else:
+                self._compiled = _captured(self._compiled, arguments, self._held)
+
+    def _without_autocast(self) -> AbstractContextManager[Any]:
+        kind = self._device.type  # what it casts is in the graph
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def distance(before: Sequence[Tensor | None], after: Sequence[Tensor | None]) -> float:
+    """Return by how much tensors differ, as a share of the norm of all together: 0 if they are the same to the bit."""
+    difference = scale = 0.0
+    for a, b in zip(before, after, strict=True):
+        if a is None or b is None:
+            return math.inf
+        if a.is_floating_point() and not torch.equal(a, b):
+            difference += (a.double() - b.double()).square().sum().item()
+        elif not torch.equal(a, b):
+            return math.inf
+        scale += a.double().square().sum().item() if a.is_floating_point() else 0.0
+    if difference == 0:
+        return 0.0
+    return math.sqrt(difference / scale) if scale > 0 else math.inf
+
+
+def _captured(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) -> _Run:
+    fixed = [argument.clone() for argument in arguments]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # lets libraries set themselves up, which must not be captured
+        run(*fixed, *held)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    # Threads of the library that connects processes may ask for other devices meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        results = tuple(run(*fixed, *held))
+
+    def replay(*inputs: Tensor) -> tuple[Tensor, ...]:
+        for slot, value in zip(fixed, inputs, strict=False):  # those held are at addresses that the graph knows
+            slot.copy_(value)
+        graph.replay()
+        return results
+
+    return replay
+
+
+def _lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """Turn the tensors that a graph holds into further inputs, and return these tensors too."""
+    new = Graph()
+    env: dict[Node, Node] = {}
+    names: dict[str, Node] = {}
+    nodes = list(graph.graph.nodes)
+    for node in nodes:
+        if node.op == "placeholder":
+            env[node] = new.node_copy(node)
+    for node in nodes:
+        if node.op == "get_attr":
+            if node.target not in names:
+                names[node.target] = new.placeholder(f"held_{len(names)}")
+                names[node.target].meta = dict(node.meta)
+            env[node] = names[node.target]
+    for node in nodes:
+        if node not in env:
+            env[node] = new.node_copy(node, env.__getitem__)
+    return GraphModule({}, new), [getattr(graph, name) for name in names]
+
+
+def _copied(graph: Graph) -> Graph:
+    new = Graph()
+    result = new.graph_copy(graph, {})
+    new.output(result)
+    return new
+
+
+def _simplify(graph: Graph) -> None:
+    """Drop what only autograd needed, views that change no shape, and what nothing uses."""
+    for node in graph.nodes:
+        if node.target in (_aten.detach.default, _aten.alias.default) or _is_same_shape(node):
+            node.replace_all_uses_with(node.args[0])
+        elif node.target is _aten.t.default and getattr(node.args[0], "target", None) is _aten.t.default:
+            node.replace_all_uses_with(node.args[0].args[0])
+    graph.eliminate_dead_code()
+
+
+def _is_same_shape(node: Node) -> bool:
+    if node.target not in (_aten.view.default, _aten.expand.default):
+        return False
+    before, after = node.args[0].meta.get("tensor_meta"), node.meta.get("tensor_meta")  # type: ignore[union-attr]
+    return before is not None and after is not None and before.shape == after.shape
+
+
+def _for_inductor(graph: Graph) -> None:
+    """Let the graph say what it changes, and have oneDNN take products of float32 matrices on CPU.
+
+    On processors that are not Intel's these take half of the time of the library that torch calls for them.
+    """
+    onednn = torch.backends.mkldnn.is_available()
+    for node in list(graph.nodes):
+        if node.target is _aten.native_batch_norm.default:  # whose schema hides that it changes the running statistics
+            node.target = _aten._native_batch_norm_legit.default
+        if not onednn or node.target not in (_aten.addmm.default, _aten.mm.default) or node.kwargs:
+            continue
+        product: Tensor | None = node.meta.get("val")
+        *biases, left, right = node.args
+        bias: Any = biases[0] if biases else None
+        if product is None or product.dtype != torch.float32 or product.device.type != "cpu":
+            continue
+        if bias is not None and bias.meta["val"].shape != product.shape[1:]:
+            continue
+        with graph.inserting_before(node):
+            turned = graph.call_function(_aten.t.default, (right,))
+            replacement = graph.call_function(_onednn_linear(), (left, turned, bias))
+        node.replace_all_uses_with(replacement)
+        graph.erase_node(node)
+    _simplify(graph)
+
+
+def _onednn_linear() -> Any:
+    """Return :math:`x W^T + b` by oneDNN as an operation that Inductor leaves as it is: its own wants W constant."""
+    _library()
+    return torch.ops.pyrovae.onednn_linear.default
+
+
+def _dense(x: Tensor) -> Tensor:
+    """Copy a part of a wider matrix, of which oneDNN would take the product a thousand times more slowly."""
+    return x if x.is_contiguous() or x.t().is_contiguous() else x.contiguous()
+
+
+@cache  # a library that is forgotten takes its operations along
+def _library() -> torch.library.Library:
+    library = torch.library.Library("pyrovae", "FRAGMENT")
+    library.define("onednn_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+    linear = torch.ops.mkldnn._linear_pointwise.default
+
+    def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return linear(_dense(x), _dense(weight), bias, "none", [], "")
+
+    def shaped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return x.new_empty(x.shape[0], weight.shape[0])
+
+    library.impl("onednn_linear", compute, "CPU")
+    torch.library.register_fake("pyrovae::onednn_linear", shaped, lib=library)
+    return library

@@ -1,0 +1,261 @@
+"""Matrix products of networks: in what precision they are taken, and by which library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pyrovae import checks
+
+__all__ = ["Precision", "are_fast", "fast_products", "full_precision", "precision"]
+
+Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
+"""What the factors of a network's matrix products are rounded to."""
+
+_FEW = 2**20  # multiplications, below which the detour costs more than it gains
+_LAYERS = {
+    F.linear,
+    F.conv1d,
+    F.conv2d,
+    F.conv3d,
+    F.conv_transpose1d,
+    F.conv_transpose2d,
+    F.conv_transpose3d,
+}
+_MATMUL = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
+_rounded: ContextVar[bool] = ContextVar("rounded", default=False)
+_fast: ContextVar[bool] = ContextVar("fast", default=False)
+
+
+@contextmanager
+def precision(name: Precision, device: torch.device) -> Iterator[None]:
+    """Take the products of linear and convolutional layers in some precision; leave torch's settings as they were.
+
+    Only these: what layers are given and what they return stays float32, and densities are computed in float32.
+    Layers of float64 are left alone.
+
+    Args:
+        name: ``float32``, as torch is set; ``tf32``, where the device has such products (a factor keeps 10 bits after
+            the point, and the range of float32); ``bfloat16`` (7 bits after the point, of what a layer returns too).
+        device: on which they are taken.
+
+    Raises:
+        ValueError: if it is none of these.
+
+    Example:
+        >>> layer, x = torch.nn.Linear(300, 4), torch.randn(2, 300)
+        >>> with precision("bfloat16", x.device):
+        ...     y = layer(x)
+        >>> y.dtype, torch.equal(y, layer(x)), torch.allclose(y, layer(x), atol=0.1)
+        (torch.float32, False, True)
+    """
+    checks.choice("precision", name, get_args(Precision))
+    if name == "tf32" and device.type == "cuda":
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+    elif name == "bfloat16":
+        with _set(_rounded, True), _Rounded():
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Take products in float32 for a while, whatever :func:`precision` says around it.
+
+    Example:
+        >>> layer, x = torch.nn.Linear(300, 4), torch.randn(2, 300)
+        >>> with precision("bfloat16", x.device), full_precision():
+        ...     y = layer(x)
+        >>> torch.equal(y, layer(x))
+        True
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with _set(_rounded, False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def fast_products() -> Iterator[None]:
+    """Take float32 products of linear layers on the CPU by oneDNN, and other layers by what is faster than torch's way.
+
+    On processors that MKL, which torch takes for these products, does not know as its own, oneDNN takes half of its
+    time (AMD EPYC with AVX-512). Transposed convolutions go by a quarter of theirs: with the channels last, as one
+    product where the image is a single pixel, and channel by channel where one comes out. The values are equal to
+    rounding, as are their gradients; tanh, of another formula, is to 2e-7. Everything else, and where torch has no
+    oneDNN, is as without.
+
+    Example:
+        >>> layer, x = torch.nn.Linear(300, 400), torch.randn(100, 300)
+        >>> with fast_products():
+        ...     y = layer(x)
+        >>> torch.allclose(y, layer(x), atol=1e-5)
+        True
+    """
+    with nullcontext() if _fast.get() else _Fast(), _set(_fast, True):
+        yield
+
+
+def are_fast() -> bool:
+    """Tell whether the program runs in :func:`fast_products`, where digits beyond rounding need not be the same."""
+    return _fast.get()
+
+
+@contextmanager
+def _set(flag: ContextVar[bool], value: bool) -> Iterator[None]:
+    before = flag.set(value)
+    try:
+        yield
+    finally:
+        flag.reset(before)
+
+
+class _Rounded(TorchFunctionMode):
+    """Round what float32 layers are given, and return float32."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _LAYERS or not _rounded.get():
+            return func(*args, **kwargs)
+        given = kwargs.get("input", args[0] if args else None)
+        if not isinstance(given, Tensor) or given.dtype != torch.float32:
+            return func(*args, **kwargs)
+        return func(*map(_round, args), **{name: _round(part) for name, part in kwargs.items()}).float()
+
+
+def _round(part: Any) -> Any:
+    return part.bfloat16() if isinstance(part, Tensor) and part.dtype == torch.float32 else part
+
+
+class _Fast(TorchFunctionMode):
+    """Intercept linear layers, products by matrices, transposed convolutions and tanh."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear and not kwargs and _is_for_linear(*args):
+            return _Linear.apply(args[0], args[1], args[2] if len(args) > 2 else None)
+        if func in _MATMUL and not kwargs and _is_matrix(args[1]) and _is_for_linear(args[0], args[1].t()):
+            return _Linear.apply(args[0], args[1].t(), None)
+        if func is F.conv_transpose2d and not kwargs and len(args) == 8 and _is_for_image(*args):
+            return _transposed(*args)
+        if (func is torch.tanh or func is Tensor.tanh) and not kwargs and _is_plain(*args):
+            return _Tanh.apply(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _is_for_linear(x: Any, weight: Any, bias: Any = None) -> bool:
+    return bool(
+        _is_plain(x)
+        and _is_plain(weight)
+        and (bias is None or _is_plain(bias))
+        and weight.dim() == 2
+        and x.dim() > 1
+        and x.shape[-1] == weight.shape[1]  # else torch says what is wrong
+        and (bias is None or bias.shape == weight.shape[:1])
+        and x.numel() * len(weight) >= _FEW
+        and _has_onednn()
+    )
+
+
+def _is_matrix(weight: Any) -> bool:
+    return _is_plain(weight) and weight.dim() == 2
+
+
+def _is_for_image(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, out: Any, groups: int, by: Any) -> bool:
+    return bool(
+        _is_plain(x)
+        and _is_plain(weight)
+        and (bias is None or _is_plain(bias))
+        and x.dim() == 4
+        and x.shape[1] == weight.shape[0]  # else torch says what is wrong
+        and groups == 1
+        and by == (1, 1)
+        and x.numel() * weight[0].numel() >= _FEW
+        and _has_onednn()
+    )
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled() and not _rounded.get()
+
+
+def _is_plain(x: Any) -> bool:
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.layout == torch.strided
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0  # something records the operations
+    )
+
+
+def _transposed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, out: Any, groups: int, by: Any
+) -> Tensor:
+    """Take a transposed convolution, ``(N, C, H, W)`` by ``(C, channels, *kernel)``."""
+    channels, *kernel = weight.shape[1:]
+    if x.shape[2:] == (1, 1) and padding == (0, 0) and out == (0, 0):
+        rows = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))  # (pixels * channels, C)
+        biases = None if bias is None else bias.repeat(kernel[0] * kernel[1])
+        return _Linear.apply(x.flatten(1), rows, biases).unflatten(1, (*kernel, channels)).permute(0, 3, 1, 2)
+    if channels == 1:
+        return torch.ops.aten.slow_conv_transpose2d(x.contiguous(), weight, kernel, bias, stride, padding, out, by)
+    last = x.contiguous(memory_format=torch.channels_last)
+    return F.conv_transpose2d(last, weight, bias, stride, padding, out, groups, by)
+
+
+class _Linear(torch.autograd.Function):
+    """Take the products of a linear layer's gradients by oneDNN too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        rows = gradient.flatten(0, -2)  # (N, out)
+        return (
+            _Linear.apply(gradient, weight.t(), None) if of_x else None,
+            _Linear.apply(rows.t(), x.flatten(0, -2).t(), None) if of_weight else None,
+            rows.sum(0) if of_bias else None,
+        )
+
+
+class _Tanh(torch.autograd.Function):
+    r"""Take :math:`2 \sigma(2 x) - 1`, of which torch has a faster kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = (2 * x).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.tanh_backward(gradient, y)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pyrovae import checks
+from pyrovae import checks, processes
 
 __all__ = ["JointOptimizer", "OptimizerFactory", "SchedulerFactory"]
 
@@ -24,7 +24,9 @@ class JointOptimizer(PyroOptim):
     """Step all parameters with one torch optimizer, where Pyro's own keeps one for each.
 
     The optimizer runs fused where it can, gradients are clipped by their global norm and then set to
-    None, and parameters that appear later join the others.
+    None, and parameters that appear later join the others. While it is ``holding``, gradients wait for those of the
+    next call; while ``unsound`` is a tensor that holds 1, nothing is updated, and nobody waits to know. Where there are
+    several processes, gradients are first summed over all of them, and an error of one (``failure``) is raised in all.
 
     Args:
         optimizer: makes the torch optimizer of a list of parameters; the class itself will do.
@@ -51,18 +53,40 @@ class JointOptimizer(PyroOptim):
         self._make_scheduler = scheduler
         self._pending: dict[str, Any] | None = None
         self._params: dict[Tensor, None] = {}
+        self.failure: Exception | None = None
+        self.holding = False
+        self.unsound: Tensor | None = None
+        self._held: dict[Tensor, Tensor] = {}
         self._rehearse()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Make one step on ``params``, which hold their gradients, and clear these."""
+        params = list(params)
+        if self.holding:
+            self._hold(params)
+            return
+        for param, grad in self._held.items():
+            param.grad = grad if param.grad is None else grad.add_(param.grad)
+        params = list(dict.fromkeys([*params, *self._held]))
+        self._held = {}
         new = [param for param in params if param not in self._params]
-        if new:
+        if processes.count() > 1:
+            self._join(new)
+        elif new:
             self._add(new)
         if self.max_norm is not None:
             norm = nn.utils.clip_grad_norm_(self._params, self.max_norm)
-            if not bool(norm.isfinite()):
+            if self.unsound is not None:
+                torch.maximum(self.unsound, (~norm.isfinite()).to(torch.float32), out=self.unsound)
+            elif not bool(norm.isfinite()):
                 raise FloatingPointError(f"finite, but the norm of its gradients is {norm.item()}")
-        self.optimizer.step()
+        if self.unsound is None:
+            self.optimizer.step()
+        elif all(group.get("fused") for group in self.optimizer.param_groups):
+            self.optimizer.found_inf = self.unsound  # type: ignore[attr-defined] # as a gradient scaler says it
+            self.optimizer.step()
+        elif not bool(self.unsound):
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     @property
@@ -99,6 +123,27 @@ class JointOptimizer(PyroOptim):
             self.optimizer.step()
             self.end_epoch(0.0)
             self.optimizer, self.scheduler = self._make(stand_in)
+
+    def _hold(self, params: list[Tensor]) -> None:
+        for param in params:
+            if param.grad is not None:
+                # The tensor may be one that the next step writes over.
+                self._held[param] = self._held[param].add_(param.grad) if param in self._held else param.grad.clone()
+                param.grad = None
+
+    def _join(self, new: list[Tensor]) -> None:
+        """Sum the gradients over all processes, once they know each other's new parameters and errors."""
+        speaks = bool(new) or self.failure is not None
+        if self._params and processes.sum_gradients(list(self._params), hold=speaks):
+            return
+        processes.agree(self.failure)
+        store = pyro.get_param_store()
+        names = {name for own in processes.gathered({store.param_name(param) for param in new}) for name in own}
+        missing = next((name for name in sorted(names) if name not in store), None)
+        sentence = f"programs must make the same parameters in all processes, but only some have made {missing!r}"
+        processes.agree(None if missing is None else checks.InputError(sentence))
+        self._add([store[name].unconstrained() for name in names])
+        processes.sum_gradients(list(self._params))
 
     def _add(self, new: list[Tensor]) -> None:
         # Pyro hands over a set; by name, the order is the same in every process.

@@ -117,3 +117,45 @@ def test_a_plateau_scheduler_looks_at_the_loss(module):
 def test_bad_options_are_refused_at_once(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_gradients_that_are_held_count_with_the_next(monkeypatch):
+    found = []
+    for parts in (1, 3):
+        weight = nn.Parameter(torch.ones(4))
+        other = nn.Parameter(torch.ones(2))
+        optim = JointOptimizer(partial(torch.optim.SGD, lr=0.1))
+        for _ in range(2):
+            for part in range(parts):
+                weight.grad = torch.arange(4.0) / parts
+                other.grad = torch.ones(2) if part == 0 else None
+                optim.holding = part < parts - 1
+                optim({weight, other} if part == 0 else {weight})
+                assert weight.grad is None
+        found.append((weight.detach().clone(), other.detach().clone()))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.RMSprop])  # fused, and not
+@pytest.mark.parametrize("max_norm", [None, 1.0])
+def test_nothing_is_updated_while_a_loss_may_be_unsound(optimizer, max_norm):
+    weight = nn.Parameter(torch.ones(4))
+    optim = JointOptimizer(optimizer, max_norm=max_norm)
+    optim.unsound = torch.zeros(())
+    for bad, moves in ((0.0, True), (1.0, False), (1.0, False)):
+        optim.unsound.fill_(bad)
+        before = weight.detach().clone()
+        weight.grad = torch.full((4,), float("nan") if bad else 1.0)
+        optim({weight})
+        assert bool((weight != before).all()) == moves
+        assert weight.isfinite().all()
+
+
+def test_a_gradient_without_a_finite_norm_makes_a_step_unsound():
+    weight = nn.Parameter(torch.ones(4))
+    optim = JointOptimizer(max_norm=1.0)
+    optim.unsound = torch.zeros(())
+    weight.grad = torch.full((4,), float("inf"))
+    optim({weight})
+    assert optim.unsound == 1
+    assert torch.equal(weight, torch.ones(4))

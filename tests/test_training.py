@@ -7,6 +7,7 @@ import pyro
 import pytest
 import torch
 from pyro.infer import TraceMeanField_ELBO
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, Digits, InputError, NonFiniteLoss, StandardNormal, fit
 from pyrovae.training import tensorboard_writer
@@ -56,6 +57,150 @@ def test_recorded_and_plain_training_end_in_the_same_weights(digits):
         fit(vae.model, vae.guide, digits, epochs=3, kl_warmup=2, max_norm=50.0, compile=compile, progress=False)
         ends.append(weights(vae))
     assert torch.equal(*ends)
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(digits):
+    def model(x):
+        pyro.module("vae", vae)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", vae.prior())
+            pyro.sample("x", vae.likelihood(z), obs=x)
+
+    def guide(x):  # no noise: parts of a batch draw other noise than the whole
+        pyro.module("vae", vae)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", pyro.distributions.Delta(vae.posterior(x).base_dist.loc).to_event(1))
+
+    ends = []
+    for accumulate in (1, 3, 1000):
+        vae = make_vae()
+        torch.manual_seed(1)
+        options = {"batch_size": 300, "max_norm": 20.0, "optimizer": partial(torch.optim.SGD, lr=1e-4)}
+        fit(model, guide, digits, epochs=2, accumulate=accumulate, progress=False, **options)
+        ends.append(weights(vae))
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ends[2], ends[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(weights(make_vae()), ends[0], atol=1e-3)
+
+
+def test_a_loss_that_is_not_waited_for_stops_the_training_all_the_same(digits, monkeypatch):
+    class Tiring(VAE):
+        """It has no finite loss from its 18th step on."""
+
+        def model(self, x):
+            if self.training:
+                self.steps.add_(1)
+            bad = torch.where(self.steps >= 18, torch.nan, 0.0)
+            pyro.module("vae", self)
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", self.prior())
+                return pyro.sample("x", self.likelihood(z + bad), obs=x)
+
+    found = []
+    for every in (None, 7):
+        monkeypatch.setattr("pyrovae.objectives.losses.Losses.__init__.__defaults__", (every,))
+        vae = make_vae()
+        vae.__class__ = Tiring
+        vae.register_buffer("steps", torch.zeros(()))
+        torch.manual_seed(1)
+        with pytest.raises(NonFiniteLoss) as stop:
+            fit(vae.model, vae.guide, digits, epochs=3, batch_size=150, compile="graph", progress=False)
+        found.append((str(stop.value), weights(vae)))
+    assert "epoch 2, batch 8 of 10: the loss is nan at site 'x' of the model" in found[0][0]
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_no_step_waits_for_a_value(digits, monkeypatch):
+    """On a GPU each such question would stop the training until everything before is computed."""
+
+    class Questions(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+                self.count += 1
+            return func(*args, **(kwargs or {}))
+
+    questions = Questions()
+
+    def between(history, _):
+        if len(history.epochs) == 2:
+            questions.__enter__()
+        elif len(history.epochs) == 3:
+            questions.__exit__(None, None, None)
+
+    monkeypatch.setattr("pyrovae.objectives.losses.Losses.__init__.__defaults__", (1000,))
+    vae = make_vae()
+    options = {"max_norm": 5.0, "kl_warmup": 2, "compile": "graph", "progress": False}
+    fit(
+        vae.model, vae.guide, digits, epochs=3, batch_size=10, callback=between, **options
+    )  # 144 batches, 18 to validate
+    assert 0 < questions.count < 120
+
+
+def test_a_compiled_training_resumes_exactly(digits, monkeypatch):
+    """The compiler is a stand-in, which rounds otherwise."""
+    compiled = []
+
+    def compile(self, *arguments):
+        compiled.append(len(arguments[0]))
+        self._compiled = lambda *inputs: tuple(result * (1 + 1e-5) for result in self._run(*inputs))
+
+    monkeypatch.setattr("pyrovae.objectives.recording.Recording.compile", compile)
+    ends, states = [], []
+    for mode, state in (("inductor", None), ("inductor", 0), ("graph", None)):
+        vae = make_vae()
+        torch.manual_seed(1)
+        fit(
+            vae.model,
+            vae.guide,
+            digits,
+            epochs=3,
+            batch_size=100,
+            compile=mode,
+            progress=False,
+            callback=lambda _, state: states.append(state()),
+            state=None if state is None else states[state],
+        )
+        ends.append(weights(vae))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+    assert compiled == [100, 100]  # the smaller last batches are not worth it
+
+
+@pytest.mark.parametrize(("epochs", "chosen"), [(1, "graph"), (10**6, "inductor")])
+def test_a_long_run_is_compiled_by_itself(digits, monkeypatch, epochs, chosen):
+    class Stop(Exception):
+        pass
+
+    def step(elbo, compile, modules):
+        found.append(compile)
+        raise Stop
+
+    found = []
+    monkeypatch.setattr("pyrovae.training.loop.Step", step)
+    vae = make_vae()
+    with pytest.raises(Stop):
+        fit(vae.model, vae.guide, digits, epochs=epochs, progress=False)
+    with pytest.raises(Stop):  # what it was begun with stands
+        fit(vae.model, vae.guide, digits, epochs=epochs, progress=False, state={"compile": "off"})
+    assert found == [chosen, "off"]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_lower_precision_trains_and_leaves_no_trace(digits, precision):
+    bounds = []
+    for name in ("float32", precision):
+        vae = make_vae()
+        torch.manual_seed(1)
+        before = torch.get_float32_matmul_precision()
+        history = fit(vae.model, vae.guide, digits, epochs=4, optimizer=fast, precision=name, progress=False)
+        assert torch.get_float32_matmul_precision() == before
+        assert not torch.is_autocast_enabled("cpu")
+        assert all(p.dtype == torch.float32 for p in vae.parameters())
+        bounds.append(history.epochs[-1].validation_elbo)
+    assert bounds[1] == pytest.approx(bounds[0], abs=0.3)
 
 
 def test_resuming_from_any_epoch_ends_in_the_same_weights(digits):
@@ -267,7 +412,9 @@ def test_tensorboard_gets_every_epoch(digits, tmp_path):
         ({"batch_size": -1}, "batch_size must be"),
         ({"kl_warmup": -1}, "kl_warmup must be"),
         ({"patience": 0}, "patience must be"),
-        ({"compile": "fast"}, "compile must be one of off, graph, but 'fast'"),
+        ({"accumulate": 0}, "accumulate must be an integer of at least 1, but 0"),
+        ({"precision": "float16"}, "precision must be one of float32, tf32, bfloat16, but 'float16'"),
+        ({"compile": "fast"}, "compile must be one of auto, off, graph, inductor, but 'fast'"),
         ({"state": {"weights": {}}}, "state must"),
     ],
 )

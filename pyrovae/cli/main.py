@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from importlib.metadata import version
 
 import torch
 from jsonargparse import Namespace
 
-from pyrovae import checks
+from pyrovae import checks, processes
 from pyrovae.cli.commands import compare, data, diagnose, evaluate, refit_prior, report, sample, train
 from pyrovae.objectives import NonFiniteLoss
 from pyrovae.parsing import Parser
@@ -21,29 +22,44 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, 1 if training diverged, 2 for bad input.
+    """Run the command line; return 0, 1 if training diverged or another process ended, 2 for bad input.
+
+    Under torchrun the processes work together, and one of them talks.
 
     Args:
         arguments: the words after ``pyrovae``; those of the process if not given.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # which keeps torchrun's options from ours
     try:
-        with _flushed_denormals(), _importable_here():
-            _dispatch(arguments)
-    except NonFiniteLoss as error:
-        print(f"pyrovae: {error}; nothing was updated from it, and the epochs done before are kept", file=sys.stderr)
-        return 1
-    except checks.InputError as error:
+        with processes.started():
+            return _told(arguments)
+    except (checks.InputError, processes.LostProcess) as error:  # before the processes have met
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
+
+
+def _told(arguments: list[str]) -> int:
+    """Run a command; say in one sentence why it failed, if this process is the first to know; return the status."""
+    try:
+        with _flushed_denormals(), _importable_here(), _silence():
+            _dispatch(arguments)
+    except NonFiniteLoss as error:
+        status, text = 1, f"{error}; nothing was updated from it, and the epochs done before are kept"
+    except processes.LostProcess as error:
+        status, text = 1, f"{error}; what was done before is kept, and train goes on from it with --resume true"
+    except checks.InputError as error:
+        status, text = 2, f"error: {error}"
     except OSError as error:
         where = error.filename2 or error.filename
-        print(f"pyrovae: error: {error if where is None else f'{where}: {error.strerror}'}", file=sys.stderr)
-        return 2
+        status, text = 2, f"error: {error if where is None else f'{where}: {error.strerror}'}"
     except KeyboardInterrupt:
-        print("pyrovae: interrupted; --resume true goes on from the last epoch", file=sys.stderr)
-        return 130
-    return 0
+        status, text = 130, "interrupted; --resume true goes on from the last epoch"
+    else:
+        return 0
+    if processes.fails_first():
+        print(f"pyrovae: {text}", file=sys.stderr)
+    return status
 
 
 def _dispatch(arguments: list[str]) -> None:
@@ -62,6 +78,11 @@ def _dispatch(arguments: list[str]) -> None:
     arguments = [word for word in arguments if word != "--print_config"]
     chosen = parser.parse_args(arguments, defaults=False)
     command = chosen.subcommand
+    if processes.count() > 1 and command not in ("train", "evaluate"):
+        raise checks.InputError(
+            f"{command} must be run by one process, for only train and evaluate divide their work, "
+            f"but there are {processes.count()}"
+        )
     given = chosen[command]
     resumed = Run(given.get("run", "runs/vae")) if command == "train" and given.get("resume") else None
     if resumed is not None and resumed.exists:
@@ -112,6 +133,17 @@ def _flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let the first of several processes alone print and warn."""
+    with ExitStack() as stack:
+        if processes.rank() > 0:
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

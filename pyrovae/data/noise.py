@@ -1,16 +1,18 @@
-"""Noise that is a pure function of (seed, image, pixel), so that fixed binarisations never change.
+"""Noise of data: fixed, as a pure function of (seed, image, pixel), or fresh, from torch's generator.
 
-It does not depend on the order, the batches, the device or the process in which images are read.
+Fixed noise does not depend on the order, the batches, the device or the process in which images are read. Fresh
+noise is what a training step waits for, so it is drawn as bytes where that is exact.
 """
 
 from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["fixed_uniform"]
+__all__ = ["fixed_uniform", "fresh_binary"]
 
 
 def fixed_uniform(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -37,6 +39,59 @@ def fixed_uniform(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
     counter = index[:, None] * pixels + torch.arange(1, pixels + 1, device=index.device)  # (B, pixels)
     bits = _mix(start + counter * -7046029254386353131)
     return (_shift(bits, 40).to(torch.float32) * 2.0**-24).reshape(len(index), *shape)
+
+
+def fresh_binary(v: Tensor, levels: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    r"""Draw 1 with probability :math:`v / (L - 1)`, else 0, from torch's generator.
+
+    On a CPU, levels are compared with random bytes, of which those are drawn again that would favour some levels:
+    the probability is exact. Floats are compared with a byte too, and only where it decides nothing, once in 256
+    times, with 24 bits more. Elsewhere no value is looked at, so that nothing waits for the device.
+
+    Args:
+        v: levels from 0 to L - 1, or floats in [0, 1], of any shape.
+        levels: L, from 2 to 256, or None for floats.
+        dtype: of the result.
+
+    Returns:
+        zeros and ones, of the shape of v.
+
+    Example:
+        >>> fresh_binary(torch.tensor([0, 255, 0, 255]), levels=256)
+        tensor([0., 1., 0., 1.])
+    """
+    x = torch.empty(v.shape, dtype=dtype, device=v.device)
+    if levels is None:
+        return _of_floats(v, x)
+    v, maximum = v.to(torch.uint8), levels - 1
+    if v.device.type != "cpu":
+        return torch.lt(torch.randint(0, maximum, v.shape, dtype=torch.uint8, device=v.device), v, out=x)
+    width = 255 // maximum  # how many bytes stand for a level
+    drawn = _bytes(v.numel())
+    array = drawn.numpy()  # where numpy searches several times as fast
+    again = np.flatnonzero(array >= width * maximum)
+    while len(again):
+        array[again] = _bytes(len(again)).numpy()
+        again = again[array[again] >= width * maximum]
+    return torch.lt(drawn.view(v.shape), v if width == 1 else v * width, out=x)
+
+
+def _of_floats(v: Tensor, x: Tensor) -> Tensor:
+    if v.device.type != "cpu":
+        return torch.lt(torch.rand(v.shape, device=v.device), v, out=x)
+    v = v.to(torch.float64 if v.dtype == torch.float64 else torch.float32) * 256
+    whole = v.floor()
+    drawn = _bytes(v.numel()).view(v.shape)
+    torch.lt(drawn, whole, out=x)
+    undecided = torch.from_numpy(np.flatnonzero((drawn == whole).numpy()))
+    rest = (v - whole).flatten()[undecided]
+    x.view(-1)[undecided] = (torch.rand(len(rest)) < rest).to(x.dtype)
+    return x
+
+
+def _bytes(count: int) -> Tensor:
+    eights = torch.empty(-(-count // 8), dtype=torch.int64)
+    return eights.random_(-(2**63), None).view(torch.uint8)[:count]  # all 64 bits
 
 
 def _mix(z: Tensor) -> Tensor:

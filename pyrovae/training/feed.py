@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-from pyrovae import checks
+import torch
+
+from pyrovae import checks, processes
 from pyrovae.data import DataSet, Split
 from pyrovae.handlers import Arguments, Program, uses_labels
 
-__all__ = ["Labels", "batches", "count_batches", "labels_for"]
+__all__ = ["Labels", "batches", "count_batches", "labels_for", "parts_of"]
 
 Labels: TypeAlias = Literal["no", "where known", "always"]
 """Whether a program takes labels: see :func:`pyrovae.handlers.uses_labels`."""
@@ -33,16 +35,46 @@ def labels_for(model: Program, guide: Program, data: DataSet | None = None) -> L
     return labels
 
 
-def batches(labels: Labels, split: Split, batch_size: int, *, shuffle: bool = False) -> Iterator[Arguments]:
-    """Yield what the programs are called with: (x,), or (x, y) where labels are taken and known."""
-    if labels == "no":
-        for x in split.batches(batch_size, shuffle=shuffle):
-            yield (x,)
-    else:
-        yield from split.labelled_batches(batch_size, shuffle=shuffle)
+def batches(
+    labels: Labels,
+    split: Split,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    generator: torch.Generator | None = None,
+    part: Literal["all", "share", "turn"] = "all",
+) -> Iterator[Arguments]:
+    """Yield what the programs are called with: (x,), or (x, y) where labels are taken and known.
+
+    Args:
+        labels: whether they are taken.
+        split: of the data.
+        batch_size: images in a batch, of all processes together.
+        shuffle: in a drawn order, or as they are.
+        generator: which the order is drawn from; torch's own if not given.
+        part: all, or what one of several processes has to do: its share of each batch, which may be empty, or
+            whole batches by turns.
+    """
+    positions = split.positions(batch_size, shuffle=shuffle, by_label=labels != "no", generator=generator)
+    for i in processes.turns(len(positions)) if part == "turn" else range(len(positions)):
+        position = positions[i]
+        if part == "share":
+            position = position.tensor_split(processes.count())[processes.rank()]
+        yield (split[position],) if labels == "no" else split.labelled(position)
 
 
 def count_batches(labels: Labels, split: Split, batch_size: int) -> int:
     """Count what :func:`batches` yields."""
     known = 0 if labels == "no" or split.labels is None else int((split.labels >= 0).sum())
     return -(-known // batch_size) + -(-(len(split) - known) // batch_size)
+
+
+def parts_of(arguments: Arguments, count: int) -> list[Arguments]:
+    """Split a batch into at most ``count`` parts of nearly the same size; an empty batch is one empty part.
+
+    Example:
+        >>> [len(x) for (x,) in parts_of((torch.zeros(5, 4),), 3)]
+        [2, 2, 1]
+    """
+    count = max(1, min(count, len(arguments[0])))
+    return list(zip(*(part.tensor_split(count) for part in arguments), strict=True))

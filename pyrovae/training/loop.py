@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import pyro
 import torch
 from pyro.infer import ELBO, SVI
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pyrovae import checks
-from pyrovae.data import DataSet, Split
+from pyrovae import checks, processes, products
+from pyrovae.data import DataSet
 from pyrovae.handlers import (
     Program,
     Temper,
-    forked_rng,
     in_data_plate,
     mode,
     modules_of,
     private_modules,
 )
-from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO, measure
+from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
-from pyrovae.training.feed import Labels, batches, count_batches, labels_for
+from pyrovae.training.feed import batches, count_batches, labels_for, parts_of
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.rehearsal import rehearse
-from pyrovae.training.state import State, load_weights, restore, state_of, weights_of
+from pyrovae.training.state import (
+    State,
+    begin_together,
+    buffers_of,
+    compiled_as,
+    load_weights,
+    merge_buffers,
+    own_noise,
+    restore,
+    state_of,
+    weights_of,
+)
+from pyrovae.training.validation import validate
 
 __all__ = ["Callback", "fit"]
+
+_LONG = 2e12  # floating-point operations, some 20 seconds of one core
 
 Callback: TypeAlias = Callable[[History, Callable[[], State]], None]
 """Called after each epoch with the history and a function that returns the state."""
@@ -54,7 +68,9 @@ def fit(
     max_norm: float | None = None,
     patience: int | None = None,
     restore_best: bool = False,
-    compile: Compile = "graph",
+    accumulate: int = 1,
+    compile: Compile | Literal["auto"] = "auto",
+    precision: products.Precision = "float32",
     progress: bool = True,
     callback: Callback | None = None,
     state: State | None = None,
@@ -66,6 +82,9 @@ def fit(
     parameter store, validation flag and registered modules are afterwards as they were, but for the
     parameters that the programs make with ``pyro.param``, which live nowhere else.
 
+    If ``torch.distributed`` has a default process group, all its processes must call this with the same arguments:
+    each takes its share of every batch, gradients are summed, and all end with the same weights.
+
     Args:
         model: program of p(x, z), called with ``x`` of shape ``(B, *data_shape)``; if it has a second argument ``y``,
             with the labels too, int64 ``(B,)``. If ``y`` has a default, images whose label is unknown come in
@@ -73,7 +92,7 @@ def fit(
         guide: program of q(z|x), called likewise.
         data: what to train and validate on.
         epochs: passes over the training images.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of all processes together.
         objective: makes the Pyro ELBO that is maximised.
         optimizer: makes the torch optimizer; the class itself or a ``functools.partial`` of it.
         scheduler: makes the learning-rate scheduler, which steps once an epoch.
@@ -82,9 +101,15 @@ def fit(
         max_norm: largest norm of the gradients, or None.
         patience: epochs without a better validation ELBO after which training stops, or None.
         restore_best: leave the weights of the best validation ELBO in the programs, instead of the last.
-        compile: ``graph`` to record the step and replay it, ``off`` to run Pyro at every step.
+        accumulate: parts in which a batch goes through the programs, one after the other, for less memory.
+        compile: ``graph`` to record the step and replay it, with the very gradients of Pyro; ``inductor`` to compile
+            the recording too, on CPU with oneDNN's matrix products, with gradients that are the same to rounding and
+            about twice as fast; ``off`` to run Pyro at every step; ``auto`` for ``inductor`` where the run is long
+            enough to pay for some ten seconds of compiling, else ``graph``.
+        precision: of the matrix products: ``float32``, or in a run that may differ in its last digits ``tf32`` or
+            ``bfloat16``, by autocast.
         progress: show a progress bar.
-        callback: called after each epoch.
+        callback: called after each epoch, in the first process alone.
         state: where a callback's earlier state left off, to go on from there.
 
     Returns:
@@ -106,6 +131,9 @@ def fit(
     checks.integer("batch_size", batch_size)
     checks.number("beta", beta)
     checks.integer("kl_warmup", kl_warmup, minimum=0)
+    checks.integer("accumulate", accumulate)
+    checks.choice("compile", compile, ("auto", *get_args(Compile)))
+    checks.choice("precision", precision, get_args(products.Precision))
     labels = labels_for(model, guide, data)
     if patience is not None:
         checks.integer("patience", patience)
@@ -114,7 +142,13 @@ def fit(
     elbo = checks.make("objective", objective, ELBO, like="Trace_ELBO")
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
-    step = Step(elbo, compile, modules)
+    if compile == "auto":
+        chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)
+    else:
+        chosen = compile
+    step = Step(elbo, chosen, modules)
+    if processes.count() > 1:
+        step.losses.every = 1  # those of one process concern all
     history = History()
     best: dict[str, Tensor] | None = None
 
@@ -123,6 +157,7 @@ def fit(
         private_modules(),
         mode(model, guide, training=True),
         pyro.validation_enabled(False),
+        products.precision(precision, data.train.device),
     ):
         warnings.filterwarnings("ignore", "Encountered NaN")  # training stops with a better sentence
         if labels == "where known":  # a batch with labels has nothing to enumerate
@@ -134,6 +169,7 @@ def fit(
             best = state["best"] if restore_best else None
             if restore_best and best is None:
                 raise checks.InputError("state must come from a training with restore_best, to go on with it")
+        begin_together(model, guide)
         weight = torch.full((), float(beta), device=data.train.device)
         for module in modules:  # what another loop has left behind
             module.zero_grad(set_to_none=True)
@@ -142,7 +178,7 @@ def fit(
             Temper(weight)(in_data_plate(guide)),
             optim,
             loss=step.loss,
-            loss_and_grads=step.loss_and_grads,
+            loss_and_grads=partial(_share_of_step, step, optim),
         )
         num_batches = count_batches(labels, data.train, batch_size)
         bar = tqdm(
@@ -150,7 +186,7 @@ def fit(
             initial=len(history.epochs) * num_batches,
             desc="training",
             unit="batch",
-            disable=not progress,
+            disable=not progress or processes.rank() > 0,
             mininterval=0.1 if sys.stderr.isatty() else 10.0,
         )
         with bar:
@@ -161,22 +197,31 @@ def fit(
                 step.totals = torch.zeros(2, device=data.train.device)
                 step.recheck()
                 seen = 0
-                for i, arguments in enumerate(batches(labels, data.train, batch_size, shuffle=True)):
-                    if kl_warmup:
-                        weight.fill_(beta * min(1.0, ((epoch - 1) * num_batches + i) / (kl_warmup * num_batches)))
+                buffers = buffers_of(model, guide)
+                with own_noise() as order:
+                    shares = batches(labels, data.train, batch_size, shuffle=True, generator=order, part="share")
                     try:
-                        svi.step(*arguments)
+                        for i, arguments in enumerate(shares):
+                            if kl_warmup:
+                                done = ((epoch - 1) * num_batches + i) / (kl_warmup * num_batches)
+                                weight.fill_(beta * min(1.0, done))
+                            parts = parts_of(arguments, accumulate)
+                            for part in parts:
+                                optim.holding = part is not parts[-1]
+                                svi.step(*part)
+                            bar.update()
+                            seen += len(arguments[0])
+                            if i % 100 == 99 and seen:
+                                bar.set_postfix_str(_figures("training", *(step.totals / seen).tolist()), refresh=False)
+                        step.losses.settle()
                     except FloatingPointError as error:
-                        raise NonFiniteLoss(
-                            f"training stopped in epoch {epoch}, batch {i + 1} of {num_batches}: the loss is {error}"
-                        ) from None
-                    bar.update()
-                    seen += len(arguments[0])
-                    if i % 100 == 99:
-                        bar.set_postfix_str(_figures("training", *(step.totals / seen).tolist()), refresh=False)
-                train = (step.totals / len(data.train)).tolist()
+                        number = i + 1 - getattr(error, "steps_ago", 0) // accumulate
+                        place = f"epoch {epoch}, batch {number} of {num_batches}"
+                        raise NonFiniteLoss(f"training stopped in {place}: the loss is {error}") from None
+                train = (processes.summed(step.totals.double()) / len(data.train)).tolist()
+                merge_buffers(buffers, model, guide, seen)
                 try:
-                    validation = _validate(model, guide, labels, data.validation, batch_size)
+                    validation = validate(model, guide, labels, data.validation, batch_size)
                 except NonFiniteLoss as error:
                     raise NonFiniteLoss(
                         f"training stopped after epoch {epoch}: the loss on the validation images is {error}"
@@ -199,21 +244,34 @@ def fit(
                 if restore_best and history.best_epoch == epoch:
                     best = {name: tensor.clone() for name, tensor in weights_of(model, guide).items()}
                 if callback is not None:
-                    callback(history, partial(state_of, optim, history, model, guide, best))
+                    processes.by_first(
+                        partial(callback, history, partial(state_of, optim, history, model, guide, best, chosen))
+                    )
         if best is not None:
             load_weights(best, model, guide)
     return history
+
+
+def _chosen(elbo: ELBO, modules: list[nn.Module], data: DataSet, epochs: int) -> Compile:
+    """Compile where the matrix products of the whole run take far longer than the compiler."""
+    if data.train.device.type != "cpu":  # kernels that are launched together are fast as they are
+        return "graph"
+    weights = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    return "inductor" if 6 * weights * elbo.num_particles * len(data.train) * epochs > _LONG else "graph"
 
 
 def _figures(part: str, reconstruction: float, kl: float) -> str:
     return f"{part} ELBO {reconstruction - kl:.2f}, reconstruction {reconstruction:.2f}, KL {kl:.2f} nats"
 
 
-def _validate(model: Program, guide: Program, labels: Labels, split: Split, batch_size: int) -> list[float]:
-    """Return reconstruction and KL of x in nats per datum, with the same noise at every call."""
-    with forked_rng(split.device), mode(model, guide, training=False):
-        torch.manual_seed(0)
-        totals = torch.zeros(2, device=split.device)
-        for arguments in batches("always" if labels == "always" else "no", split, batch_size):
-            totals += measure(model, guide, *arguments)
-    return (totals / len(split)).tolist()
+def _share_of_step(step: Step, optim: JointOptimizer, model: Program, guide: Program, *arguments: Tensor) -> float:
+    """Compute loss and gradients on this process's share, which may be empty; what fails shall fail everywhere."""
+    if processes.count() == 1:
+        loss = step.loss_and_grads(model, guide, *arguments)
+        optim.unsound = step.losses.unsound
+        return loss
+    try:
+        return step.loss_and_grads(model, guide, *arguments) if len(arguments[0]) > 0 else 0.0
+    except Exception as error:  # it is raised where the processes meet
+        optim.failure = error
+        return math.nan

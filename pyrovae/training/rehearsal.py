@@ -16,7 +16,7 @@ from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.handlers import Arguments, Program, arguments_of, forked_rng, in_data_plate, in_one_sentence
 from pyrovae.objectives.terms import traces_of
-from pyrovae.training.feed import Labels, batches
+from pyrovae.training.feed import Labels
 
 __all__ = ["rehearse"]
 
@@ -94,7 +94,10 @@ def _supported(objective: str) -> Iterator[None]:
 
 def _ways(labels: Labels, data: DataSet, batch_size: int) -> Iterator[Arguments]:
     """Yield a batch with labels and one without, if the programs are called with them, and the most extreme labels."""
-    yield from {len(arguments): arguments for arguments in batches(labels, data.train, batch_size)}.values()
+    known = data.train.labels if labels != "no" else None
+    positions = data.train.positions(batch_size, by_label=known is not None)
+    for position in {known is not None and bool(known[part[0]] >= 0): part for part in positions}.values():
+        yield (data.train[position],) if labels == "no" else data.train.labelled(position)
     for split in (data.train, data.validation) if labels != "no" else ():
         if split.labels is not None and bool((split.labels >= 0).any()):
             known = (split.labels >= 0).nonzero().flatten()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,12 +13,24 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae import checks
+from pyrovae import checks, processes
 from pyrovae.handlers import Program, modules_of
+from pyrovae.objectives import Compile
 from pyrovae.optimizers import JointOptimizer
 from pyrovae.training.history import Epoch, History
 
-__all__ = ["State", "load_weights", "restore", "state_of", "weights_of"]
+__all__ = [
+    "State",
+    "begin_together",
+    "buffers_of",
+    "compiled_as",
+    "load_weights",
+    "merge_buffers",
+    "own_noise",
+    "restore",
+    "state_of",
+    "weights_of",
+]
 
 State: TypeAlias = dict[str, Any]
 """Everything that exact resuming needs: tensors, numbers and strings in dictionaries and lists."""
@@ -44,20 +58,17 @@ def load_weights(weights: dict[str, Tensor], model: Program, guide: Program) -> 
         tensor.copy_(weights[name])
 
 
-def state_of(optim: JointOptimizer, history: History, model: Program, guide: Program, best: Any) -> State:
-    """Collect weights, the best ones so far, the optimizer's state, the history and all generators."""
-    kind, keys, *position = np.random.get_state(legacy=True)  # noqa: NPY002 - the state that programs may draw from
+def state_of(
+    optim: JointOptimizer, history: History, model: Program, guide: Program, best: Any, compile: Compile
+) -> State:
+    """Collect weights, the best ones so far, the optimizer's state, the history, generators, how steps are compiled."""
     return {
         "weights": {name: tensor.clone() for name, tensor in weights_of(model, guide).items()},
         "best": best,
         "optimizer": copy.deepcopy(optim.get_state()),
         "history": history.rows(),
-        "rng": {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *position],
-            "python": random.getstate(),
-        },
+        "compile": compile,
+        "rng": _generators(),
     }
 
 
@@ -71,16 +82,108 @@ def restore(state: State, optim: JointOptimizer, history: History, model: Progra
         load_weights(state["weights"], model, guide)
         optim.set_state(state["optimizer"])
         history.epochs[:] = [Epoch(*row) for row in state["history"]]
-        rng = state["rng"]
-        torch.set_rng_state(rng["torch"].cpu())
-        if rng["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([tensor.cpu() for tensor in rng["cuda"]])
-        kind, keys, *position = rng["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002 - as above
-        random.setstate(rng["python"])
+        _set_generators(state["rng"])
     except checks.InputError:
         raise
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError) as error:
         raise checks.InputError(
             f"state must be what a callback of fit received, but is not: {checks.reason(error)}"
         ) from error
+
+
+def compiled_as(state: State) -> Compile:
+    """Tell how the steps were compiled that led to a state: those that follow from it are the same only if they are."""
+    return state.get("compile", "graph") if isinstance(state, dict) else "graph"  # an older state says nothing
+
+
+def begin_together(model: Program, guide: Program) -> None:
+    """Let all processes begin with the weights and the generators of the first.
+
+    Raises:
+        ValueError: in all of them, if they do not have the same programs.
+    """
+    if processes.count() == 1:
+        return
+    weights, rng = processes.from_first((processes.on_cpu(weights_of(model, guide)), _generators()))
+    failure: Exception | None = None
+    try:
+        load_weights(weights, model, guide)
+    except checks.InputError:
+        failure = checks.InputError("programs must be the same in all processes, but their parameters differ")
+    processes.agree(failure)
+    _set_generators(rng)
+
+
+@contextmanager
+def own_noise() -> Iterator[torch.Generator | None]:
+    """Give each of several processes noise of its own, and one generator for what they draw alike.
+
+    Both follow from a single number that is drawn from torch's generator, which the processes have in common, and
+    which is afterwards as it was left by that draw, as are the others. One process alone goes on with its own.
+    """
+    if processes.count() == 1:
+        yield None
+        return
+    number = int(torch.randint(2**62, ()))
+    common = _generators()
+    seed = processes.seed_of(number, processes.rank())
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - programs may draw from it
+    random.seed(seed)
+    try:
+        yield torch.Generator().manual_seed(number)
+    finally:
+        _set_generators(common)
+
+
+def buffers_of(model: Program, guide: Program) -> dict[str, Tensor]:
+    """Keep the programs' buffers as they are, where several processes change them."""
+    if processes.count() == 1:
+        return {}
+    held = [dict(module.named_buffers()) for module in modules_of(model, guide)]
+    return {f"{i} {name}": buffer.clone() for i, own in enumerate(held) for name, buffer in own.items()}
+
+
+def merge_buffers(before: dict[str, Tensor], model: Program, guide: Program, seen: int) -> None:
+    """Give all processes the mean of the buffers that training changed, weighted by the data that each has seen.
+
+    Args:
+        before: what :func:`buffers_of` kept.
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        seen: by this process.
+    """
+    if processes.count() == 1:
+        return
+    now = buffers_of(model, guide)
+    mine = {name: tensor.cpu() for name, tensor in now.items() if not torch.equal(tensor, before[name])}
+    told = processes.gathered((seen, mine))
+    for i, module in enumerate(modules_of(model, guide)):
+        for name, buffer in module.named_buffers():
+            found = [(share, changed[f"{i} {name}"]) for share, changed in told if f"{i} {name}" in changed]
+            if found and buffer.is_floating_point():
+                total = sum(share for share, _ in found)
+                means = [(share / total) * tensor.double() for share, tensor in found]
+                buffer.copy_(torch.stack(means).sum(0))
+            elif found:  # a count, say of steps
+                buffer.copy_(found[0][1])
+
+
+def _generators() -> dict[str, Any]:
+    kind, keys, *position = np.random.get_state(legacy=True)  # noqa: NPY002 - as above
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *position],
+        "python": random.getstate(),
+    }
+
+
+def _set_generators(rng: dict[str, Any]) -> None:
+    torch.set_rng_state(rng["torch"].cpu())
+    if torch.cuda.is_available():
+        for i, tensor in enumerate(rng["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(tensor.cpu(), i)
+    kind, keys, *position = rng["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002 - as above
+    random.setstate(rng["python"])

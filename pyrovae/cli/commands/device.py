@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import torch
 
-from pyrovae import checks
+from pyrovae import checks, processes
 
 __all__ = ["device_named"]
 
 
 def device_named(name: str) -> torch.device:
-    """Return a device by name; ``auto`` is the first GPU where there is one.
+    """Return a device by name; ``auto`` is the first GPU where there is one, and each of several processes has its own.
 
     Raises:
-        ValueError: if this machine has no such device.
+        ValueError: if this machine has no such device, or not one for each process.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     checks.choice("device", name.partition(":")[0], ("auto", "cpu", "cuda"))
+    if processes.count() > 1 and name != "cpu":
+        if ":" in name:
+            raise checks.InputError(
+                f"device must be auto, cuda or cpu where there are several processes, but {name} was given"
+            )
+        if processes.local_rank() >= torch.cuda.device_count():
+            raise checks.InputError(
+                "device must be cpu where a machine has more processes than GPUs, "
+                f"but has {torch.cuda.device_count()} for process {processes.local_rank()}, counted from 0"
+            )
+        name = f"cuda:{processes.local_rank()}"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

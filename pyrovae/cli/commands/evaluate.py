@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
 from tqdm.auto import tqdm
 
-from pyrovae import checks
+from pyrovae import checks, processes, products
 from pyrovae.cli.commands.adaptive import within
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
 from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, log_marginal
 from pyrovae.evaluation import sandwich as judge
-from pyrovae.handlers import Batch, uses_labels
+from pyrovae.evaluation.result import joined
+from pyrovae.handlers import uses_labels
+from pyrovae.products import Precision
 from pyrovae.runs import Run, caveats_of, labels_of, template_of
 
 __all__ = ["evaluate"]
@@ -40,7 +42,8 @@ def evaluate(
     num_images: int | None = None,
     weights: Literal["best", "last"] = "best",
     num_draws: int = 10,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
+    precision: Precision = "float32",
     device: str = "auto",
     seed: int = 0,
 ) -> None:
@@ -63,7 +66,9 @@ def evaluate(
         num_images: take only the first so many images.
         weights: those of the best validation ELBO, or of the last epoch.
         num_draws: posterior draws of each image to keep in the netCDF file.
-        chunk_size: latents that go through the decoder at a time.
+        chunk_size: latents that go through the decoder at a time; by the program's size if not given.
+        precision: of the networks' matrix products: float32, tf32 on GPUs that have it, or bfloat16; what they return
+            and log-probabilities are float32 always.
         device: cpu, cuda, or auto for cuda where there is one.
         seed: of the samples.
     """
@@ -80,6 +85,11 @@ def evaluate(
     if not adaptive and (max_seconds is not None or max_samples is not None):
         raise checks.InputError("max_seconds and max_samples must be left out without a target_error, which they limit")
     K = checks.integer("num_samples", (16 if annealed else 5000) if num_samples is None else num_samples)
+    if adaptive and processes.count() > 1:
+        raise checks.InputError(
+            "target_error must be left out where there are several processes, for one decides where effort is needed, "
+            f"but {target_error} was given to {processes.count()}"
+        )
     checks.seed(seed)
     if num_simulated is not None and not sandwich:
         raise checks.InputError("num_simulated must be left out without --sandwich true, whose images it counts")
@@ -96,17 +106,40 @@ def evaluate(
     name += _named(path) if annealed else ""
     name += f"-scale{proposal_scale:g}" if proposal_scale != 1 else ""
     name += f"-share{prior_share:g}" if prior_share else ""
+    name += f"-{precision}" if precision != "float32" else ""
     name += f"-first{count}" if count < len(part) else ""
     name += "-last" if weights == "last" else ""
 
+    in_precision = partial(products.precision, precision, where)
     with_labels = uses_labels(program.model) == "always"
 
-    def batches() -> Iterator[Batch]:
-        # It waits for the first batch, which says whether there will be any.
-        with tqdm(total=count, desc=f"{split}, K = {K}", unit="image", delay=1e-3) as bar:
-            for position in torch.arange(count).split(100):
-                yield (part[position], labels_of(part)[position]) if with_labels else part[position]
-                bar.update(len(position))
+    def estimated() -> list[LogMarginal]:
+        """Estimate block by block, with noise that hangs on the block alone; several processes take turns."""
+        found = []
+        blocks = torch.arange(count).split(100)
+        turns = processes.turns(len(blocks))
+        total = sum(len(blocks[i]) for i in turns)
+        # It waits for the first block, which says whether there will be any.
+        hidden = processes.rank() > 0
+        with tqdm(total=total, desc=f"{split}, K = {K}", unit="image", delay=1e-3, disable=hidden) as bar:
+            for i in turns:
+                x = part[blocks[i]]
+                torch.manual_seed(processes.seed_of(seed, i))
+                block = log_marginal(
+                    program.model,
+                    program.guide,
+                    (x, labels_of(part)[blocks[i]]) if with_labels else x,
+                    K,
+                    method,
+                    annealing=path if annealed else None,
+                    proposal_scale=proposal_scale,
+                    prior_share=prior_share,
+                    num_draws=num_draws,
+                    chunk_size=chunk_size,
+                )
+                found.append(processes.on_cpu(block))
+                bar.update(len(x))
+        return processes.in_order(found, everywhere=False)
 
     def bounded(path: Annealing, **effort: int) -> Sandwich:
         return judge(
@@ -127,34 +160,30 @@ def evaluate(
     start = time.perf_counter()
     if target_error is not None:
         x = part[:count]
-        effort = within(
-            folder,
-            name,
-            program,
-            (x, labels_of(part)[:count]) if with_labels else x,
-            target_error,
-            max_seconds=max_seconds,
-            max_samples=max_samples,
-            seed=seed,
-            num_draws=num_draws,
-            chunk_size=chunk_size,
-        )
+        with in_precision():
+            effort = within(
+                folder,
+                name,
+                program,
+                (x, labels_of(part)[:count]) if with_labels else x,
+                target_error,
+                max_seconds=max_seconds,
+                max_samples=max_samples,
+                seed=seed,
+                num_draws=num_draws,
+                chunk_size=chunk_size,
+            )
         result, bounds = effort.marginal, None
         verdict = f"{effort.verdict} {result.verdict}"
     else:
-        result = log_marginal(
-            program.model,
-            program.guide,
-            batches(),
-            K,
-            method,
-            annealing=path if annealed else None,
-            proposal_scale=proposal_scale,
-            prior_share=prior_share,
-            num_draws=num_draws,
-            chunk_size=chunk_size,
-        )
-        bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
+        with in_precision():
+            parts = estimated()
+        if processes.rank() > 0:  # the first has them all, and goes on alone
+            return
+        result = joined(parts)
+        torch.manual_seed(seed)
+        with in_precision():
+            bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
         effort, verdict = None, result.verdict
     caveats = caveats_of(program, dataset)
     summary = {
@@ -169,6 +198,7 @@ def evaluate(
         "bits_per_dim": dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
         "caveats": caveats,
         "weights": weights,
+        "precision": precision,
         "seed": seed,
         "seconds": time.perf_counter() - start,
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pyro
 import torch
 import yaml
 
-from pyrovae import checks
+from pyrovae import checks, processes
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Digits
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
@@ -17,8 +17,9 @@ from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Trace_E
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
+from pyrovae.products import Precision
 from pyrovae.runs import DataFactory, ProgramFactory, Run, assemble
-from pyrovae.training import History, State, fit, tensorboard_writer
+from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
 __all__ = ["train"]
 
@@ -43,7 +44,9 @@ def train(
     kl_warmup: int = 0,
     max_norm: float | None = None,
     patience: int | None = None,
-    compile: Compile = "graph",
+    accumulate: int = 1,
+    compile: Compile | Literal["auto"] = "auto",
+    precision: Precision = "float32",
     device: str = "auto",
     seed: int = 0,
     run: str = "runs/vae",
@@ -69,12 +72,15 @@ def train(
         optimizer: any torch optimizer.
         scheduler: any torch learning-rate scheduler; it steps once an epoch.
         epochs: passes over the training images.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of all processes together.
         beta: weight of the KL.
         kl_warmup: epochs over which it grows from 0 to beta.
         max_norm: largest norm of the gradients.
         patience: epochs without a better validation ELBO after which training stops.
-        compile: graph records the training step and replays it, off runs Pyro at every step.
+        accumulate: parts in which a batch goes through the program, one after the other, for less memory.
+        compile: graph records the training step and replays it, inductor compiles it too, off runs Pyro at every step;
+            auto takes inductor where the run is long enough to pay for compiling, else graph.
+        precision: of matrix products: float32, tf32 or bfloat16, whose results differ in their last digits.
         device: cpu, cuda, or auto for cuda where there is one.
         seed: of initial weights, order of batches and all noise; data sets have their own.
         run: the folder; it must be new unless the run is resumed.
@@ -84,19 +90,13 @@ def train(
     folder = Run(run)
     torch.manual_seed(checks.seed(seed))
     pyro.set_rng_seed(seed)
-    dataset, made = assemble(data, prior, likelihood, posterior, latent_dim, program)
+    dataset, made = processes.ahead(lambda: assemble(data, prior, likelihood, posterior, latent_dim, program))
     where = device_named(device)
     dataset.to(where)
     made.to(where)
     if hasattr(made, "initialize"):
         made.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
-    before = folder.config_text() if resume and folder.exists else None
-    state = None if before is None else folder.state()
-    if before is not None:
-        _refuse_changes(folder.config(), yaml.safe_load(config))
-        folder.rewrite_config(config)
-    else:
-        folder.create(config)
+    before, state = processes.by_first(lambda: _begin(folder, config, resume))
 
     def save(history: History, state: Callable[[], State]) -> None:
         folder.save_epoch(made, history, state())
@@ -104,8 +104,10 @@ def train(
             write(history, state)
 
     print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
+    logs: list[Callback] = []
     try:
-        logs = [tensorboard_writer(folder.folder / "tensorboard")] if tensorboard else []
+        if tensorboard:
+            processes.by_first(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
         history = fit(
             made.model,
             made.guide,
@@ -119,21 +121,36 @@ def train(
             kl_warmup=kl_warmup,
             max_norm=max_norm,
             patience=patience,
+            accumulate=accumulate,
             compile=compile,
+            precision=precision,
             callback=save,
             state=state,
         )
     except Exception as error:
+        if processes.rank() > 0:
+            raise
         if before is None or isinstance(error, NonFiniteLoss):
             folder.discard()  # if it ended before its first checkpoint, there is nothing to keep
         elif isinstance(error, checks.InputError):
             folder.rewrite_config(before)
         raise
-    folder.save_metrics(history)
+    processes.by_first(lambda: folder.save_metrics(history))
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
     )
+
+
+def _begin(folder: Run, config: str, resume: bool) -> tuple[str | None, State | None]:
+    """Write the configuration; return the one before and the state, if a run is resumed."""
+    if not (resume and folder.exists):
+        folder.create(config)
+        return None, None
+    before, state = folder.config_text(), folder.state()
+    _refuse_changes(folder.config(), yaml.safe_load(config))
+    folder.rewrite_config(config)
+    return before, state
 
 
 def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:

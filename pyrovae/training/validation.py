@@ -1,0 +1,45 @@
+"""The bound on the validation images, the same number for any number of processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrovae import processes
+from pyrovae.data import Split
+from pyrovae.handlers import Program, forked_rng, mode
+from pyrovae.objectives import NonFiniteLoss, measure
+from pyrovae.training.feed import Labels, batches, count_batches
+
+__all__ = ["validate"]
+
+
+def validate(model: Program, guide: Program, labels: Labels, split: Split, batch_size: int) -> list[float]:
+    """Return reconstruction and KL of x in nats per datum, in evaluation mode, with the same noise at every call.
+
+    Each batch has noise of its own; several processes take the batches by turns.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        labels: whether the programs take labels.
+        split: of the data.
+        batch_size: images in a batch.
+
+    Raises:
+        FloatingPointError: if they are not finite, naming the site, in all processes.
+    """
+    labels = "always" if labels == "always" else "no"
+    turns = processes.turns(count_batches(labels, split, batch_size))
+    totals: list[Tensor] = []
+    failure: Exception | None = None
+    with forked_rng(split.device), mode(model, guide, training=False):
+        try:
+            for i, arguments in zip(turns, batches(labels, split, batch_size, part="turn"), strict=True):
+                torch.manual_seed(processes.seed_of(i))
+                totals.append(measure(model, guide, *arguments))
+        except NonFiniteLoss as error:
+            failure = error
+    processes.agree(failure)
+    parts = processes.in_order(torch.stack(totals).double().cpu().tolist() if totals else [])
+    return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()

@@ -1,0 +1,99 @@
+"""Time an epoch of training and an evaluation on one process and on several, which take turns round by round.
+
+Every process has one thread. Epochs are those that ``metrics.csv`` tells of, without the first, so that starting
+Python does not count; what is printed are medians over all rounds, and ratios of the medians to one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ARCHITECTURES = {"A": (20, "[400]", "torch.nn.ReLU"), "B": (50, "[200,200]", "torch.nn.Tanh")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, 20,000 images of noise")
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="B")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[128, 512, 2048])
+    parser.add_argument("--epochs", type=int, default=4, help="of each round; the first does not count")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--num_images", type=int, default=400, help="to evaluate with 5,000 samples each; 0 for none")
+    parser.add_argument("--compile", default="graph")
+    options = parser.parse_args()
+
+    seconds: dict[str, dict[int, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = data_of(options.root, Path(folder))
+        for round_number in range(options.rounds):
+            for batch_size in options.batch_sizes:
+                for count in options.processes:
+                    run = Path(folder) / f"{round_number}-{batch_size}-{count}"
+                    train(run, count, batch_size, data, options)
+                    with (run / "metrics.csv").open(newline="") as file:
+                        epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
+                    name = f"an epoch, batch of {batch_size}"
+                    seconds.setdefault(name, {}).setdefault(count, []).extend(epochs[1:])
+            for count in options.processes if options.num_images else []:
+                run = Path(folder) / f"{round_number}-{options.batch_sizes[0]}-{options.processes[0]}"
+                launch(count, ["evaluate", str(run), "--num_images", str(options.num_images)])
+                (written,) = (run / "evaluation").glob("*.json")
+                name = f"IWAE-5000 of {options.num_images} images"
+                found = seconds.setdefault(name, {}).setdefault(count, [])
+                found.append(json.loads(written.read_text())["seconds"])
+            print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)
+    for name, times in seconds.items():
+        medians = {count: statistics.median(found) for count, found in times.items()}
+        first = medians[options.processes[0]]
+        for count, median in medians.items():
+            print(f"{name:32} {count} process{'es' if count > 1 else ''}: {median:7.3f} s, x {median / first:.2f}")
+
+
+def data_of(root: str | None, folder: Path) -> list[str]:
+    if root is not None:
+        return ["--data", "MNIST", "--data.root", root]
+    images = np.random.default_rng(0).integers(0, 256, (20_000, 1, 28, 28), dtype=np.uint8)
+    np.savez(folder / "images.npz", images=images)
+    return ["--data", "ArrayFile", "--data.path", str(folder / "images.npz"), "--data.binarization", "dynamic"]
+
+
+def train(run: Path, count: int, batch_size: int, data: list[str], options: argparse.Namespace) -> None:
+    latent_dim, hidden_features, activation = ARCHITECTURES[options.architecture]
+    networks = [
+        word
+        for part in ("posterior", "likelihood")
+        for word in (
+            f"--{part}.network.hidden_features",
+            hidden_features,
+            f"--{part}.network.activation",
+            activation,
+        )
+    ]
+    numbers = {"latent_dim": latent_dim, "batch_size": batch_size, "epochs": options.epochs}
+    words = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
+    launch(count, ["train", *data, *networks, *words, "--compile", options.compile, "--run", str(run)])
+
+
+def launch(count: int, words: list[str]) -> None:
+    python = [sys.executable, "-m"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(count), "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*python, *torchrun, "pyrovae", "--", *words] if count > 1 else [*python, "pyrovae", *words]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode != 0:
+        sys.exit(ended.stderr)
+
+
+if __name__ == "__main__":
+    main()

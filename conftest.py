@@ -34,6 +34,7 @@ def _doctest_names(doctest_namespace):
         optimizers,
         posteriors,
         priors,
+        products,
         runs,
         training,
     )
@@ -51,6 +52,7 @@ def _doctest_names(doctest_namespace):
         optimizers,
         posteriors,
         priors,
+        products,
         runs,
         training,
         dataset,

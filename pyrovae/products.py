@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
 
-__all__ = ["Precision", "are_fast", "fast_products", "full_precision", "precision"]
+__all__ = ["Precision", "are_fast", "fast_products", "full_precision", "onednn_linear", "precision"]
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 """What the factors of a network's matrix products are rounded to."""
@@ -42,8 +42,9 @@ def precision(name: Precision, device: torch.device) -> Iterator[None]:
     Layers of float64 are left alone.
 
     Args:
-        name: ``float32``, as torch is set; ``tf32``, where the device has such products (a factor keeps 10 bits after
-            the point, and the range of float32); ``bfloat16`` (7 bits after the point, of what a layer returns too).
+        name: ``float32``, also for convolutions on a GPU, where torch takes ``tf32`` by itself; ``tf32``, where the
+            device has such products (a factor keeps 10 bits after the point, and the range of float32); ``bfloat16``
+            (7 bits after the point, of what a layer returns too).
         device: on which they are taken.
 
     Raises:
@@ -57,17 +58,12 @@ def precision(name: Precision, device: torch.device) -> Iterator[None]:
         (torch.float32, False, True)
     """
     checks.choice("precision", name, get_args(Precision))
-    if name == "tf32" and device.type == "cuda":
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-    elif name == "bfloat16":
-        with _set(_rounded, True), _Rounded():
-            yield
-    else:
+    with ExitStack() as stack:
+        if name == "bfloat16":
+            stack.enter_context(_set(_rounded, True))
+            stack.enter_context(_Rounded())
+        if device.type == "cuda":
+            stack.enter_context(_tf32(name == "tf32"))
         yield
 
 
@@ -82,13 +78,8 @@ def full_precision() -> Iterator[None]:
         >>> torch.equal(y, layer(x))
         True
     """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with _set(_rounded, False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    with _set(_rounded, False), _tf32(False):
+        yield
 
 
 @contextmanager
@@ -112,9 +103,41 @@ def fast_products() -> Iterator[None]:
         yield
 
 
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return :math:`x W^T + b` by oneDNN, without gradients.
+
+    Args:
+        x: ``(*, I)``, float32 on the CPU, as the others.
+        weight: W, ``(O, I)``.
+        bias: b, ``(O,)``, or None.
+
+    Example:
+        >>> onednn_linear(torch.ones(5, 3), torch.ones(2, 3), None).shape
+        torch.Size([5, 2])
+    """
+    return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
+
+
+def _dense(x: Tensor) -> Tensor:
+    # A part of a wider matrix: oneDNN would take its products a thousand times more slowly.
+    return x if x.is_contiguous() or x.mT.is_contiguous() else x.contiguous()
+
+
 def are_fast() -> bool:
     """Tell whether the program runs in :func:`fast_products`, where digits beyond rounding need not be the same."""
     return _fast.get()
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 @contextmanager
@@ -232,7 +255,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return onednn_linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

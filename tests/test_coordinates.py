@@ -211,6 +211,20 @@ def test_data_are_repeated_for_a_program_that_does_not_broadcast(start):
         torch.testing.assert_close(a, b)
 
 
+def test_parameters_are_constants_while_a_target_runs_and_learn_again_after():
+    vae = VAE(StandardNormal(2), Bernoulli((6,), 2), DiagonalNormal((6,), 2))
+    vae.posterior.network.layers[0].bias.requires_grad_(False)
+    before = [part.requires_grad for part in vae.parameters()]
+    target = Target(vae.model, vae.guide, (torch.ones(3, 6),))
+    with target.running():
+        assert not any(part.requires_grad for part in vae.parameters())
+        assert target.gradients(target.draw(4))[1].abs().sum() > 0
+    assert [part.requires_grad for part in vae.parameters()] == before
+    with pytest.raises(ZeroDivisionError), target.running():
+        raise ZeroDivisionError
+    assert [part.requires_grad for part in vae.parameters()] == before
+
+
 def test_a_guide_of_one_site_encodes_once():
     oracle = LinearGaussian(2, 4)
     calls = []

@@ -86,6 +86,14 @@ def test_other_proposals_have_other_names(run):
     assert wide["nll"] == pytest.approx(plain["nll"], abs=0.2)
 
 
+def test_another_precision_is_named(run):
+    rounded, _ = evaluated(run, "test-importance-300-bfloat16", "--num_samples=300", "--precision=bfloat16")
+    plain, _ = evaluated(run, "test-importance-300", "--num_samples=300")
+    assert (rounded["precision"], plain["precision"]) == ("bfloat16", "float32")
+    assert rounded["nll"] != plain["nll"]
+    assert rounded["nll"] == pytest.approx(plain["nll"], abs=0.1)
+
+
 def test_within_a_target(run, capsys):
     first, values = evaluated(run, "test-adaptive", "--target_error=0.1")
     said = capsys.readouterr().out

@@ -12,6 +12,7 @@ from torch import nn
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_marginal, log_weights
 from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.proposals import Proposal
+from pyrovae.evaluation.tracing import evaluating
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 10])
@@ -163,7 +164,9 @@ def test_dropout_is_off_in_bare_functions_too():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(z, 1e-9).to_event(1))
 
-    (chunk,) = drawn(Proposal(model, guide, (torch.ones(2, 6),), 5), 2000)
+    proposal = Proposal(model, guide, (torch.ones(2, 6),), 5)
+    with evaluating(model, guide):
+        (chunk,) = drawn(proposal, 2000)
     torch.testing.assert_close(chunk.log_likelihood, chunk.log_likelihood[:1].expand(5, 2))
     assert vae.training
 

@@ -2,6 +2,7 @@
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
 from pyrovae.distributions.given_total import GivenTotal
+from pyrovae.distributions.linear_bernoulli import LinearBernoulli
 from pyrovae.distributions.low_rank import LowRankMultivariateNormal
 from pyrovae.distributions.mixture import NormalMixture
 from pyrovae.distributions.optimal_normal import OptimalNormal
@@ -16,6 +17,7 @@ __all__ = [
     "Counts",
     "GivenTotal",
     "Levels",
+    "LinearBernoulli",
     "LowRankMultivariateNormal",
     "NormalMixture",
     "OptimalNormal",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.allotment import allot
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.effort import Effort, Stopped
 from pyrovae.evaluation.sampler import Sampler
 from pyrovae.evaluation.standing import standing_of
@@ -32,7 +33,7 @@ def log_marginal_within(
     state: Mapping[str, Tensor] | None = None,
     seed: int = 0,
     num_draws: int = 10,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
     progress: Callable[[Effort], None] | None = None,
 ) -> Effort:
     r"""Estimate the mean of log p(x) of a set to within a wanted error, spending samples datum by datum.
@@ -53,7 +54,8 @@ def log_marginal_within(
         state: of an earlier call on the same programs and data, to go on from.
         seed: of the samples; together with the number of the round it decides them all.
         num_draws: number S of posterior draws to keep of each datum, resampled by weight.
-        chunk_size: how many latents go through the model at a time.
+        chunk_size: how many latents go through the model at a time; chosen by the program's size if not given, and on a
+            GPU by its free memory. The samples of a seed depend on it.
         progress: called with what is reached after each round, whose ``state`` may be kept.
 
     Raises:
@@ -75,8 +77,9 @@ def log_marginal_within(
     ends = math.inf if max_seconds is None else checks.number("max_seconds", max_seconds)
     budget = math.inf if max_samples is None else checks.integer("max_samples", max_samples)
     checks.integer("num_draws", num_draws, minimum=0)
-    checks.integer("chunk_size", chunk_size)
-    sampler = Sampler(model, guide, arguments, checks.seed(seed), num_draws, chunk_size)
+    chunks = Chunks(chunk_size)
+    chunks.choose(model, arguments)
+    sampler = Sampler(model, guide, arguments, checks.seed(seed), num_draws, chunks)
 
     def told(stopped: Stopped | None = None) -> Effort:
         effort = Effort(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.annealed import Annealing, anneal, tune
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.result import LogMarginal, finite
@@ -84,7 +85,7 @@ def sandwich(
     annealing: Annealing | None = None,
     proposal_scale: float = 1.0,
     prior_share: float = 0.0,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
 ) -> Sandwich:
     r"""Tell how far an estimate of log p(x) can be off, on data whose latents are known.
 
@@ -108,7 +109,8 @@ def sandwich(
             if there are none.
         proposal_scale: of importance samples.
         prior_share: of importance samples.
-        chunk_size: how many latents go through the model at a time.
+        chunk_size: how many latents go through the model at a time; chosen by the program's size if not given, and on a
+            GPU by its free memory.
 
     Raises:
         ValueError: if a latent is discrete, the guide's transforms have no inverse, or the model weighs other data than
@@ -121,6 +123,7 @@ def sandwich(
         (torch.Size([5]), torch.Size([5]))
     """
     checks.integer("num_simulated", num_simulated)
+    chunks = Chunks(chunk_size)
     path = Annealing() if annealing is None else annealing
     annealed = method == "annealed"
     arguments = arguments_of(like, model, guide)
@@ -142,17 +145,19 @@ def sandwich(
         chunk_size=chunk_size,
     )
     C = int(estimate.num_samples[0]) if annealed else 16
-    size = max(1, min(256, chunk_size // C))
-    parts = zip(*(part.split(size) for part in simulated), strict=True)
-    upper = []
-    for start, part in zip(range(0, num_simulated, size), parts, strict=True):
-        target = Target(model, guide, part, path.start)
-        here = {name: latents[name][None, start : start + size] for name in target.pair.sites}
+    chunks.choose(model, simulated)
+
+    def bound(index: Tensor) -> Tensor:
+        target = Target(model, guide, tuple(part[index] for part in simulated), path.start)
+        here = {name: latents[name][None, index] for name in target.pair.sites}
+        backward = []
         with target.running():
             steps, _ = tune(target, path, min(C, 4))
-            backward = []
-            for some in torch.empty(C).split(max(1, chunk_size // target.pair.count)):
+            for some in torch.empty(C).split(max(1, chunks.size // target.pair.count)):
                 u = target.of({name: z.expand(len(some), *z.shape[1:]) for name, z in here.items()})
                 backward.append(-anneal(target, path, steps, u, back=True).log_weight)
-        upper.append(math.log(C) - torch.cat(backward).logsumexp(0))
+        return math.log(C) - torch.cat(backward).logsumexp(0)
+
+    index = torch.arange(num_simulated, device=simulated[0].device)
+    upper = chunks.in_parts(bound, (index,), lambda size: min(256, size // C))
     return Sandwich(estimate.log_prob, torch.cat(upper), estimate)

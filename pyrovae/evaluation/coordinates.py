@@ -18,7 +18,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.charts import Chart, chart_of
 from pyrovae.evaluation.pair import Pair
-from pyrovae.evaluation.tracing import evaluating, observed_of
+from pyrovae.evaluation.tracing import evaluating, frozen, observed_of
 from pyrovae.handlers import Arguments, Program
 
 __all__ = ["Point", "Target"]
@@ -101,7 +101,7 @@ class Target:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Put the programs in the state in which :meth:`at`, :meth:`draw` and :meth:`of` may be called."""
-        with evaluating(self.pair.model, self.pair.guide):
+        with evaluating(self.pair.model, self.pair.guide), frozen(self.pair.model, self.pair.guide):
             yield
 
     def draw(self, k: int) -> Tensor:

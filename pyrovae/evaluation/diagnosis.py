@@ -176,7 +176,7 @@ def diagnose(
     refinement_steps: int = 200,
     full_covariance: bool = False,
     annealing: Annealing | None = None,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
     progress: Callable[[str, list[Arguments]], Iterable[Arguments]] | None = None,
 ) -> Diagnosis:
     """Tell where the nats of log p(x) go: to the guide's two gaps, to the distortion, and to the two parts of the rate.
@@ -196,7 +196,8 @@ def diagnose(
         refinement_steps: steps by which the guide is refined; 0 for no refinement.
         full_covariance: refine to any covariance.
         annealing: the path by which log p(x) is estimated.
-        chunk_size: how many latents go through the model at a time, which bounds the memory.
+        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+            size if not given, and on a GPU by its free memory.
         progress: called with what is done to batches and with these, returns them again: for a bar.
 
     Raises:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.handlers import Batch, Program, arguments_of
 
@@ -51,7 +52,7 @@ def refine(
     num_samples: int = 100,
     *,
     full_covariance: bool = False,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
 ) -> Refinement:
     r"""Maximise the ELBO of each datum over an affine change of the guide's own coordinates.
 
@@ -75,7 +76,8 @@ def refine(
         num_samples: samples of each datum for the two ELBOs, at least 2.
         full_covariance: put a triangular matrix in the place of :math:`e^b`, so that a normal guide becomes the best
             one of any covariance.
-        chunk_size: how many latents go through the model at a time, which bounds the memory.
+        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+            size if not given, and on a GPU by its free memory.
 
     Raises:
         ValueError: if a latent site is discrete, or has no transform to all reals; or the programs do not match.
@@ -88,18 +90,22 @@ def refine(
     """
     checks.integer("num_steps", num_steps)
     checks.integer("num_samples", num_samples, minimum=2)
-    checks.integer("chunk_size", chunk_size)
-    size = max(1, min(250, chunk_size // _SAMPLES))
-    parts = []
+    chunks = Chunks(chunk_size)
+
+    def refined(*arguments: Tensor) -> tuple[Tensor, ...]:
+        target = Target(model, guide, arguments)
+        for name in (name for name, chart in target.charts.items() if not chart.has_density):
+            raise checks.InputError(
+                f"latents must have coordinates with a density to be refined, but {name!r} is an angle"
+            )
+        return _refine(target, num_steps, num_samples, full_covariance, chunks.size)
+
+    parts: list[tuple[Tensor, ...]] = []
     for batch in [x] if isinstance(x, Tensor | tuple) else x:
-        for arguments in zip(*(part.split(size) for part in arguments_of(batch, model, guide)), strict=True):
-            if len(arguments[0]) > 0:
-                target = Target(model, guide, arguments)
-                for name in (name for name, chart in target.charts.items() if not chart.has_density):
-                    raise checks.InputError(
-                        f"latents must have coordinates with a density to be refined, but {name!r} is an angle"
-                    )
-                parts.append(_refine(target, num_steps, num_samples, full_covariance, chunk_size))
+        arguments = arguments_of(batch, model, guide)
+        if len(arguments[0]) > 0:
+            chunks.choose(model, arguments)
+            parts += chunks.in_parts(refined, arguments, lambda size: min(250, size // _SAMPLES))
     if not parts:
         raise checks.InputError("x must hold at least one datum, but is empty")
     return Refinement(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

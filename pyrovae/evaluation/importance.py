@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.proposals import Proposal
 from pyrovae.evaluation.tracing import evaluating
@@ -24,7 +25,7 @@ def log_weights(
     *,
     proposal_scale: float = 1.0,
     prior_share: float = 0.0,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
 ) -> Tensor:
     r"""Draw the log importance weights :math:`\log w_k = \log p(x, z_k) - \log q(z_k|x)`, :math:`z_k \sim q(z|x)`.
 
@@ -41,7 +42,8 @@ def log_weights(
             guide that is too narrow.
         prior_share: share of the samples that come from the prior, evenly spread among the others; all are weighed
             by the mixture (the balance heuristic).
-        chunk_size: how many latents go through the model at a time, which bounds the memory.
+        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+            size if not given, and on a GPU by its free memory. The weights of a seed depend on it.
 
     Returns:
         nats, of shape ``(K, B)``.
@@ -54,23 +56,23 @@ def log_weights(
         >>> log_weights(vae.model, vae.guide, torch.ones(3, 4), num_samples=100).shape
         torch.Size([100, 3])
     """
-    columns = []
     checks.integer("num_samples", num_samples)
-    checks.integer("chunk_size", chunk_size)
+    chunks = Chunks(chunk_size)
     arguments = arguments_of(x, model, guide)
     if len(arguments[0]) == 0:
         raise checks.InputError("x must hold at least one datum, but is empty")
-    for part in zip(*(part.split(max(1, min(64, chunk_size))) for part in arguments), strict=True):
+    chunks.choose(model, arguments)
+
+    def weigh(*part: Tensor) -> Tensor:
         proposal = Proposal(model, guide, part, num_samples, proposal_scale, prior_share)
-        columns.append(torch.cat([chunk.log_weight for chunk in drawn(proposal, chunk_size)]))  # (K, b)
-    return torch.cat(columns, 1)
+        with evaluating(model, guide):
+            return torch.cat([chunk.log_weight for chunk in drawn(proposal, chunks.size)])  # (K, b)
+
+    return torch.cat(chunks.in_parts(weigh, arguments, lambda size: min(64, size)), 1)
 
 
 def drawn(proposal: Proposal, chunk_size: int) -> Iterator[Chunk]:
-    """Draw all of a proposal's samples, chunk by chunk."""
-    pair = proposal.pair
-    size = max(1, chunk_size // pair.count)
+    """Draw all of a proposal's samples, chunk by chunk; to be called where its programs are :func:`evaluating`."""
+    size = max(1, chunk_size // proposal.pair.count)
     for start in range(0, proposal.num_samples, size):
-        with evaluating(pair.model, pair.guide):  # anew for each: a generator must not hold global state while it waits
-            chunk = proposal.draw(min(size, proposal.num_samples - start))
-        yield chunk
+        yield proposal.draw(min(size, proposal.num_samples - start))

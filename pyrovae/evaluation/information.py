@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,8 +11,10 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.aggregate import Estimate, draw_codes, has_one_prior, split_rate
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.proposals import Proposal
+from pyrovae.evaluation.tracing import evaluating
 from pyrovae.handlers import Arguments, Batch, Program, arguments_of
 
 __all__ = ["RateDistortion", "rate_distortion"]
@@ -68,7 +69,13 @@ class RateDistortion:
 
 
 def rate_distortion(
-    model: Program, guide: Program, x: Batch, num_samples: int = 100, *, num_codes: int = 2000, chunk_size: int = 2000
+    model: Program,
+    guide: Program,
+    x: Batch,
+    num_samples: int = 100,
+    *,
+    num_codes: int = 2000,
+    chunk_size: int | None = None,
 ) -> RateDistortion:
     r"""Measure rate and distortion of N data, and what the rate is made of.
 
@@ -86,7 +93,8 @@ def rate_distortion(
         x: data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
         num_samples: samples of each datum for rate, distortion and active units, at least 2.
         num_codes: codes to score for all of the data, about: two of each datum or more, of as many data, at random.
-        chunk_size: how many latents go through the model at a time, which bounds the memory.
+        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+            size if not given, and on a GPU by its free memory.
 
     Raises:
         ValueError: if a site lies outside the data plate, or model and guide do not match.
@@ -101,11 +109,16 @@ def rate_distortion(
     """
     checks.integer("num_samples", num_samples, minimum=2)
     checks.integer("num_codes", num_codes)
-    checks.integer("chunk_size", chunk_size)
+    chunks = Chunks(chunk_size)
     arguments = arguments_of(x, model, guide)
     if len(arguments[0]) == 0:
         raise checks.InputError("x must hold at least one datum, but is empty")
-    parts = [_measure(model, guide, batch, num_samples, chunk_size) for batch in _batches(arguments, chunk_size)]
+    chunks.choose(model, arguments)
+
+    def measure(*batch: Tensor) -> _Part:
+        return _measure(model, guide, batch, num_samples, chunks.size)
+
+    parts = chunks.in_parts(measure, arguments, lambda size: min(50, size))
     mean, error = (torch.cat([getattr(part, name) for part in parts], 1) for name in ("mean", "error"))  # (3, N)
     codes = draw_codes(model, guide, arguments, num_codes)
     mutual, marginal, unknown = None, None, None
@@ -130,11 +143,6 @@ def rate_distortion(
     )
 
 
-def _batches(arguments: Arguments, chunk_size: int) -> Iterator[Arguments]:
-    size = max(1, min(50, chunk_size))
-    return zip(*(part.split(size) for part in arguments), strict=True)
-
-
 class _Part(NamedTuple):
     """Hold what was measured of a batch: rate, distortion and ELBO, ``(3, B)``, and of its continuous codes by site."""
 
@@ -151,13 +159,14 @@ def _measure(model: Program, guide: Program, batch: Arguments, K: int, chunk_siz
     figures = []
     total = {name: torch.zeros_like(nodes[name]["value"], dtype=torch.float64) for name in names}  # (B, *event_shape)
     square = {name: torch.zeros_like(z) for name, z in total.items()}
-    for chunk in drawn(proposal, chunk_size):
-        rate = chunk.log_likelihood - chunk.log_weight
-        figures.append(torch.stack((rate, -chunk.log_likelihood, chunk.log_weight)).double())  # (3, k, B)
-        for name in names:
-            z = chunk.latents[name].double()
-            total[name] += z.sum(0)
-            square[name] += z.square().sum(0)
+    with evaluating(model, guide):
+        for chunk in drawn(proposal, chunk_size):
+            rate = chunk.log_likelihood - chunk.log_weight
+            figures.append(torch.stack((rate, -chunk.log_likelihood, chunk.log_weight)).double())  # (3, k, B)
+            for name in names:
+                z = chunk.latents[name].double()
+                total[name] += z.sum(0)
+                square[name] += z.square().sum(0)
     samples = torch.cat(figures, 1)  # (3, K, B)
     if not bool(samples.isfinite().all()):
         raise checks.InputError("x and the model must be finite, but the log weights of some data are not")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.annealed import Annealing, anneal, tune
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.convergence import convergence
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.evaluation.diagnostics import (
@@ -33,6 +34,7 @@ __all__ = ["log_marginal"]
 
 _WEIGHTS_HELD = 2**20  # log weights held at a time, for their tails
 _TAIL = 50  # the largest weights of each datum that are kept
+_CHAINED = 1024  # data whose chains go at a time
 _PATHS = 50  # data whose chains' paths are kept
 
 
@@ -47,7 +49,7 @@ def log_marginal(
     proposal_scale: float = 1.0,
     prior_share: float = 0.0,
     num_draws: int = 10,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
 ) -> LogMarginal:
     r"""Estimate log p(x) of each datum from weights whose mean is p(x), with its Monte Carlo error.
 
@@ -68,7 +70,8 @@ def log_marginal(
         proposal_scale: by which the guide is widened around its centre to draw importance samples from.
         prior_share: share of the importance samples that come from the prior.
         num_draws: number S of posterior draws to keep of each datum, resampled by weight.
-        chunk_size: how many latents go through the model at a time.
+        chunk_size: how many latents go through the model at a time; chosen by the program's size if not given, and on a
+            GPU by its free memory. The samples of a seed depend on it.
 
     Raises:
         ValueError: if an option is bad, a site lies outside the data plate, or model and guide do not match.
@@ -93,22 +96,24 @@ def log_marginal(
         )
     K = checks.integer("num_samples", (16 if annealed else 5000) if num_samples is None else num_samples)
     checks.integer("num_draws", num_draws, minimum=0)
-    checks.integer("chunk_size", chunk_size)
+    chunks = Chunks(chunk_size)
     path = Annealing() if annealing is None else annealing
 
-    def estimate(arguments: Arguments) -> LogMarginal:
+    def estimate(*arguments: Tensor) -> LogMarginal:
         if annealed:
-            return by_annealing(model, guide, arguments, K, path, num_draws, chunk_size)
+            return by_annealing(model, guide, arguments, K, path, num_draws, chunks.size)
         proposal = Proposal(model, guide, arguments, K, proposal_scale, prior_share)
-        return by_importance(proposal, num_draws, chunk_size)
+        return by_importance(proposal, num_draws, chunks.size)
 
-    size = min(256, chunk_size // K) if annealed else min(50, chunk_size, _WEIGHTS_HELD // K)
-    parts = []
+    def at_a_time(size: int) -> int:
+        return min(_CHAINED, size // K) if annealed else min(50, size, _WEIGHTS_HELD // K)
+
+    parts: list[LogMarginal] = []
     for batch in [x] if isinstance(x, Tensor | tuple) else x:
         arguments = arguments_of(batch, model, guide)
         if len(arguments[0]) > 0:
-            split = (part.split(max(1, size)) for part in arguments)
-            parts += [estimate(part) for part in zip(*split, strict=True)]
+            chunks.choose(model, arguments)
+            parts += chunks.in_parts(estimate, arguments, at_a_time)
     if not parts:
         raise checks.InputError("x must hold at least one datum, but is empty")
     return joined(parts)
@@ -120,13 +125,13 @@ def by_importance(proposal: Proposal, num_draws: int, chunk_size: int) -> LogMar
     log_weights = torch.empty(K, pair.count, dtype=torch.float64, device=pair.arguments[0].device)
     resampler = Resampler(num_draws)
     start = 0
-    for chunk in drawn(proposal, chunk_size):
-        log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
-        start += len(chunk.log_weight)
-        resampler.add(chunk.log_weight, chunk)
-    of_the_guide = log_weights
-    if not proposal.is_the_guide:
-        with evaluating(pair.model, pair.guide):
+    with evaluating(pair.model, pair.guide):
+        for chunk in drawn(proposal, chunk_size):
+            log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
+            start += len(chunk.log_weight)
+            resampler.add(chunk.log_weight, chunk)
+        of_the_guide = log_weights
+        if not proposal.is_the_guide:
             of_the_guide = proposal.of_the_guide(min(K, 100), chunk_size).double()
     return _result(
         log_weights,

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.tracing import is_latent, latents_of, log_prob_of, observed_of, run, values_of
 from pyrovae.handlers import Arguments, Program, forked_rng, is_point
+from pyrovae.products import full_precision
 
 __all__ = ["Chunk", "Pair"]
 
@@ -57,14 +58,15 @@ class Pair:
         self.guide = guide
         self.arguments = arguments
         self.count = len(arguments[0])
-        with pyro.validation_enabled(True):
-            validated = run(guide, arguments)
-            self.sites = latents_of(validated)
-            self._check(validated, run(poutine.condition(model, values_of(validated)), arguments))
-        with forked_rng(arguments[0].device):
-            self.encoded = run(guide, arguments)  # anew: its distributions must not validate what chains propose
-        self.broadcasts = True
-        self.broadcasts = self._does_broadcast([validated, self.encoded])
+        with full_precision():  # so that the same numbers are the same, and the data encoded as well as can be
+            with pyro.validation_enabled(True):
+                validated = run(guide, arguments)
+                self.sites = latents_of(validated)
+                self._check(validated, run(poutine.condition(model, values_of(validated)), arguments))
+            with forked_rng(arguments[0].device):
+                self.encoded = run(guide, arguments)  # anew: its distributions must not validate what chains propose
+            self.broadcasts = True
+            self.broadcasts = self._does_broadcast([validated, self.encoded])
 
     def run(self, program: Program, k: int) -> Trace:
         """Trace one run with k samples of each datum."""

@@ -14,12 +14,14 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.allotment import NUM_TUNED, TUNING_CHAINS, Plan
 from pyrovae.evaluation.annealed import Annealing, anneal, tune
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.proposals import Proposal
 from pyrovae.evaluation.resampling import Resampler
 from pyrovae.evaluation.tally import Tally
+from pyrovae.evaluation.tracing import evaluating
 from pyrovae.handlers import Arguments, Program, forked_rng
 
 __all__ = ["Clock", "Sampler"]
@@ -76,7 +78,7 @@ class Sampler:
         arguments: what they are called with, N data.
         seed: with the numbers of the round and of the batch in it, it decides all samples.
         num_draws: number S of posterior draws to keep of each datum.
-        chunk_size: latents that go through the model at a time.
+        chunks: how many latents go through the model at a time.
 
     Attributes:
         tally: the running figures.
@@ -85,14 +87,14 @@ class Sampler:
     """
 
     def __init__(
-        self, model: Program, guide: Program, arguments: Arguments, seed: int, num_draws: int, chunk_size: int
+        self, model: Program, guide: Program, arguments: Arguments, seed: int, num_draws: int, chunks: Chunks
     ) -> None:
         self.model = model
         self.guide = guide
         self.arguments = arguments
         self.seed = seed
         self.num_draws = num_draws
-        self.chunk_size = chunk_size
+        self.chunks = chunks
         self.tally = Tally.empty(len(arguments[0]), num_draws, NUM_TUNED)
         self.rounds = 0
         self.clock = Clock()
@@ -121,9 +123,9 @@ class Sampler:
     def begin(self) -> None:
         """Draw the first importance samples of all data."""
         with self._round():
-            for index in torch.arange(len(self.arguments[0])).split(min(50, self.chunk_size)):
+            for index in torch.arange(len(self.arguments[0])).split(min(50, self.chunks.size)):
                 with self.clock.measuring("importance", _FIRST * len(index)):
-                    self._by_importance(index, _FIRST)
+                    self._draw(index, 0, _FIRST)
 
     def run(self, plan: Plan, ends: float) -> bool:
         """Draw what is planned, until the clock shows ``ends``; return whether all was drawn."""
@@ -132,19 +134,28 @@ class Sampler:
             for kind in kinds.unique(dim=1).T:
                 T, k, _ = kind.tolist()
                 member = (kinds == kind[:, None]).all(0)
-                rows = min(256, self.chunk_size // k) if T else min(50, self.chunk_size, _WEIGHTS_HELD // k)
-                for index, cost in zip(
-                    *(part[member].split(max(1, rows)) for part in (plan.data, plan.cost)), strict=True
-                ):
+                rows = self._at_a_time(self.chunks.size, T, k)
+                for index, cost in zip(*(part[member].split(rows) for part in (plan.data, plan.cost)), strict=True):
                     name = "annealed" if T else "importance"
                     if self.clock.seconds + float(cost.sum()) * self.clock.each(name) > ends:
                         return False
                     with self.clock.measuring(name, float(cost.sum())):
-                        if T:
-                            self._by_annealing(index, T, k)
-                        else:
-                            self._by_importance(index, k)
+                        self._draw(index, T, k)
         return True
+
+    def _draw(self, index: Tensor, num_temperatures: int, k: int) -> None:
+        def draw(some: Tensor) -> None:
+            if num_temperatures:
+                self._by_annealing(some, num_temperatures, k)
+            else:
+                self._by_importance(some, k)
+
+        self.chunks.in_parts(draw, (index,), lambda size: self._at_a_time(size, num_temperatures, k))
+
+    @staticmethod
+    def _at_a_time(chunk_size: int, num_temperatures: int, k: int) -> int:
+        """Return how many data to draw k weights of at a time."""
+        return max(1, min(256, chunk_size // k) if num_temperatures else min(50, chunk_size, _WEIGHTS_HELD // k))
 
     @property
     def annealable(self) -> bool:
@@ -176,9 +187,10 @@ class Sampler:
         proposal = Proposal(self.model, self.guide, self._part(index), num_samples)
         held = Resampler(self.num_draws)
         log_weights = []
-        for chunk in drawn(proposal, self.chunk_size):
-            held.add(chunk.log_weight, chunk)
-            log_weights.append(chunk.log_weight.double())
+        with evaluating(self.model, self.guide):
+            for chunk in drawn(proposal, self.chunks.size):
+                held.add(chunk.log_weight, chunk)
+                log_weights.append(chunk.log_weight.double())
         self.tally.add(index, torch.cat(log_weights), held)
         self.tally.num_evaluations[index] += num_samples
 
@@ -194,7 +206,7 @@ class Sampler:
             steps = _between(self.tally.step_sizes[:, index], num_temperatures).to(self.arguments[0].device)
             if bool((self.tally.num_temperatures[index] != num_temperatures).any()):
                 self.tally.forget(index, num_temperatures)
-            for part in torch.empty(num_chains).split(max(1, self.chunk_size // len(index))):
+            for part in torch.empty(num_chains).split(max(1, self.chunks.size // len(index))):
                 chains = anneal(target, path, steps, target.draw(len(part)))
                 point = target.at(chains.end)
                 held = Resampler(self.num_draws)

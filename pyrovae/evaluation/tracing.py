@@ -14,16 +14,39 @@ from pyro.infer.util import site_is_subsample
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyrovae.handlers import Arguments, InDataPlate, Program, in_one_sentence, mode, private_modules
+from pyrovae.handlers import Arguments, InDataPlate, Program, in_one_sentence, mode, modules_of, private_modules
+from pyrovae.products import fast_products
 
-__all__ = ["evaluating", "is_latent", "latents_of", "log_prob_of", "observed_of", "run", "trace", "values_of"]
+__all__ = ["evaluating", "frozen", "is_latent", "latents_of", "log_prob_of", "observed_of", "run", "trace", "values_of"]
 
 
 @contextmanager
 def evaluating(*programs: Program) -> Iterator[None]:
-    """Run programs in evaluation mode, without gradients or validation, and leave Pyro's store as it was."""
-    with private_modules(), mode(*programs, training=False), pyro.validation_enabled(False), torch.no_grad():
+    """Run programs in evaluation mode, without gradients or validation, and leave Pyro's store as it was.
+
+    Their products are those of :func:`fast_products`.
+    """
+    with (
+        private_modules(),
+        mode(*programs, training=False),
+        pyro.validation_enabled(False),
+        torch.no_grad(),
+        fast_products(),
+    ):
         yield
+
+
+@contextmanager
+def frozen(*programs: Program) -> Iterator[None]:
+    """Take the parameters of the programs' modules as constants: gradients in latents cost less without theirs."""
+    learned = [part for owner in modules_of(*programs) for part in owner.parameters() if part.requires_grad]
+    for part in learned:
+        part.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part in learned:
+            part.requires_grad_(True)
 
 
 def trace(program: Program, arguments: Arguments) -> Trace:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions import UnitBernoulli
+from pyrovae.distributions import LinearBernoulli, UnitBernoulli
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.networks import MLP, NetworkFactory, make_network, start_output
+from pyrovae.networks import MLP, NetworkFactory, linear_end, make_network, start_output
+from pyrovae.products import are_fast
 
 __all__ = ["Bernoulli"]
 
@@ -39,6 +41,11 @@ class Bernoulli(Likelihood):
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
+        # Values are validated at their logits.
+        end = linear_end(self.network, z) if are_fast() and not is_validation_enabled() else None
+        if end is not None:
+            h, last = end
+            return LinearBernoulli(h, last.weight, last.bias, self.data_shape)
         return UnitBernoulli(logits=self.network(z)).to_event(len(self.data_shape))
 
     def initialize(self, x: Tensor) -> None:

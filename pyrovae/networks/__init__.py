@@ -4,7 +4,7 @@ What comes in ``(*, *in_shape)``; what goes out ``(*, *out_shape)``. To add one,
 ``nn.Module`` whose constructor takes the two shapes first and its own options after them.
 """
 
-from pyrovae.networks.base import NetworkFactory, Positive, Shape, make_network, start_output
+from pyrovae.networks.base import NetworkFactory, Positive, Shape, linear_end, make_network, start_output
 from pyrovae.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
 from pyrovae.networks.mlp import MLP, GatedMLP
@@ -23,6 +23,7 @@ __all__ = [
     "ResidualBlock",
     "Shape",
     "follow",
+    "linear_end",
     "make_network",
     "map_leading",
     "start_output",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["NetworkFactory", "Positive", "Shape", "make_network", "start_output"]
+__all__ = ["NetworkFactory", "Positive", "Shape", "linear_end", "make_network", "start_output"]
 
 Shape: TypeAlias = int | tuple[int, ...]
 """A number of features, or a shape such as ``(1, 28, 28)``."""
@@ -106,3 +106,33 @@ def start_output(network: nn.Module, value: Tensor) -> None:
             bias.copy_(value.flatten())
         elif len(bias) == len(value):  # one bias a channel
             bias.copy_(value.flatten(1).mean(1))
+
+
+def linear_end(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear] | None:
+    """Return what the linear layer that a network ends in is given for ``x``, ``(*, H)``, and that layer.
+
+    Args:
+        network: any; one that can tell has a method ``until_last``, as :class:`MLP` has.
+        x: its input, ``(*, *in_shape)``.
+
+    Returns:
+        None where the network cannot tell, or does something else besides: a ``forward`` of its own or hooks.
+
+    Example:
+        >>> h, last = linear_end(MLP(3, (1, 2, 2), hidden_features=(8,)), torch.zeros(5, 3))
+        >>> h.shape, last
+        (torch.Size([5, 8]), Linear(in_features=8, out_features=4, bias=True))
+    """
+    until_last: Callable[[Tensor], tuple[Tensor, nn.Module]] | None = getattr(network, "until_last", None)
+    if until_last is None or "forward" in vars(network) or _has_hooks(network):
+        return None
+    classes = type(network).__mro__
+    told, done = (next(i for i, cls in enumerate(classes) if name in vars(cls)) for name in ("until_last", "forward"))
+    if done < told:  # a subclass does otherwise than what until_last was written for
+        return None
+    h, last = until_last(x)
+    return (h, last) if type(last) is nn.Linear and "forward" not in vars(last) and not _has_hooks(last) else None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)

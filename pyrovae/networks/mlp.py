@@ -57,6 +57,10 @@ class MLP(nn.Module):
         """Map ``x`` of shape ``(*, *in_shape)`` to ``(*, *out_shape)``."""
         return map_leading(self.layers, x, self.in_shape, self.out_shape, (prod(self.in_shape),))
 
+    def until_last(self, x: Tensor) -> tuple[Tensor, nn.Module]:
+        """Return what the last layer is given for ``x``, ``(*, H)``, and that layer."""
+        return _until_last(self.layers, x, self.in_shape)
+
 
 class GatedMLP(nn.Module):
     r"""Map through gated layers: :math:`h_{i+1} = (W_i h_i + b_i) \odot \sigma(V_i h_i + c_i)`, the last one linear.
@@ -102,6 +106,10 @@ class GatedMLP(nn.Module):
         """Map ``x`` of shape ``(*, *in_shape)`` to ``(*, *out_shape)``."""
         return map_leading(self.layers, x, self.in_shape, self.out_shape, (prod(self.in_shape),))
 
+    def until_last(self, x: Tensor) -> tuple[Tensor, nn.Module]:
+        """Return what the last layer is given for ``x``, ``(*, H)``, and that layer."""
+        return _until_last(self.layers, x, self.in_shape)
+
 
 def _layers(
     in_shape: tuple[int, ...],
@@ -120,3 +128,8 @@ def _layers(
         layers += follow(rows * width, activation, normalization, dropout, out_width=width)
         features = width
     return nn.Sequential(*layers, nn.Linear(features, prod(out_shape)))
+
+
+def _until_last(layers: nn.Sequential, x: Tensor, in_shape: tuple[int, ...]) -> tuple[Tensor, nn.Module]:
+    h = layers[:-1](x.reshape(-1, prod(in_shape)))  # (N, H)
+    return h.reshape(*x.shape[: -len(in_shape)], -1), layers[-1]

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from pyrovae.products import onednn_linear
+
 __all__ = ["Recording", "distance"]
 
 _aten = torch.ops.aten
@@ -230,23 +232,14 @@ def _onednn_linear() -> Any:
     return torch.ops.pyrovae.onednn_linear.default
 
 
-def _dense(x: Tensor) -> Tensor:
-    """Copy a part of a wider matrix, of which oneDNN would take the product a thousand times more slowly."""
-    return x if x.is_contiguous() or x.t().is_contiguous() else x.contiguous()
-
-
 @cache  # a library that is forgotten takes its operations along
 def _library() -> torch.library.Library:
     library = torch.library.Library("pyrovae", "FRAGMENT")
     library.define("onednn_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-    linear = torch.ops.mkldnn._linear_pointwise.default
-
-    def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return linear(_dense(x), _dense(weight), bias, "none", [], "")
 
     def shaped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return x.new_empty(x.shape[0], weight.shape[0])
 
-    library.impl("onednn_linear", compute, "CPU")
+    library.impl("onednn_linear", onednn_linear, "CPU")
     torch.library.register_fake("pyrovae::onednn_linear", shaped, lib=library)
     return library

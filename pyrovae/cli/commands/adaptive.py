@@ -24,7 +24,7 @@ def within(
     max_samples: int | None = None,
     seed: int = 0,
     num_draws: int = 10,
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
 ) -> Effort:
     """Estimate log p(x) of data to within an error, from where an earlier call of the same name stopped.
 
@@ -38,7 +38,7 @@ def within(
         max_samples: decoder runs in all.
         seed: of the samples.
         num_draws: posterior draws of each datum to keep.
-        chunk_size: latents that go through the decoder at a time.
+        chunk_size: latents that go through the decoder at a time; by the program's size if not given.
     """
     data = x if isinstance(x, tuple) else (x,)
     file = Unfinished(run.folder / "evaluation" / f"{name}.safetensors", program, data, seed, num_draws)

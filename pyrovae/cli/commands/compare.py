@@ -7,10 +7,7 @@ import math
 import os
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from pyrovae import checks, figures
-from pyrovae.evaluation import Comparison
 from pyrovae.evaluation import compare as compare_results
 from pyrovae.files import writing
 from pyrovae.runs import Evaluated, Run, check_comparable, common_evaluation, differences_of_data, read_evaluation
@@ -52,8 +49,16 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     ):
         with writing(to / f"comparison.{ending}") as file:
             file.write(content.encode())
+    rows = comparison.rows
+    picture = figures.comparison(
+        [row.name for row in rows],
+        [row.nll for row in rows],
+        [row.standard_error for row in rows],
+        [row.difference if row.paired else math.nan for row in rows],
+        [(row.low, row.high) for row in rows],
+    )
     with writing(to / "comparison.png") as file:
-        _picture(comparison).savefig(file, format="png", dpi=120)
+        picture.savefig(file, format="png", dpi=120)
     print(text, end="")
     print(f"written to {to}: comparison.txt, comparison.md, comparison.csv and comparison.png")
 
@@ -83,14 +88,3 @@ def _names(runs: list[str]) -> list[str]:
             raise checks.InputError(f"runs must be different folders, but {run} was given twice")
     root = os.path.commonpath([path.parent for path in paths])
     return [str(path.relative_to(root)) for path in paths]
-
-
-def _picture(comparison: Comparison) -> Figure:
-    rows = comparison.rows
-    return figures.comparison(
-        [row.name for row in rows],
-        [row.nll for row in rows],
-        [row.standard_error for row in rows],
-        [row.difference if row.paired else math.nan for row in rows],
-        [(row.low, row.high) for row in rows],
-    )

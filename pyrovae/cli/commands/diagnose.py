@@ -30,7 +30,7 @@ def diagnose(
     full_covariance: bool = False,
     annealing: evaluation.Annealing | None = None,
     weights: Literal["best", "last"] = "best",
-    chunk_size: int = 2000,
+    chunk_size: int | None = None,
     device: str = "auto",
     seed: int = 0,
 ) -> None:
@@ -45,7 +45,7 @@ def diagnose(
         full_covariance: refine the posterior to any covariance.
         annealing: the path of the annealed chains that estimate log p(x).
         weights: those of the best validation ELBO, or of the last epoch.
-        chunk_size: latents that go through the decoder at a time.
+        chunk_size: latents that go through the decoder at a time; by the program's size if not given.
         device: cpu, cuda, or auto for cuda where there is one.
         seed: of the samples.
     """

@@ -1,0 +1,186 @@
+"""Time the estimate of log p(x) with K = 5,000 importance samples, as a multiple of the decoder's matrix products.
+
+The products are those of the decoder's layers alone, on inputs that lie ready, as many rows at a time as pyrovae takes.
+The contenders have the same network, images and threads, and take turns in one process, so that a change of the
+machine's speed meets all of them; what is printed are medians over the rounds. Annealing is compared to the products
+of its own runs of the decoder, each of which has a gradient in the latents: twice the products. pythae is left out
+where it is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae import (
+    MLP,
+    MNIST,
+    VAE,
+    Bernoulli,
+    ConvolutionalDecoder,
+    ConvolutionalEncoder,
+    DiagonalNormal,
+    StandardNormal,
+    log_marginal,
+)
+from pyrovae.evaluation.chunks import Chunks
+
+K = 5000
+SHAPE = (1, 28, 28)
+ARCHITECTURES = {
+    "A": (20, *[partial(MLP, hidden_features=(400,), activation=nn.ReLU)] * 2),
+    "B": (50, *[partial(MLP, hidden_features=(200, 200), activation=nn.Tanh)] * 2),
+    "convolutional": (20, ConvolutionalEncoder, ConvolutionalDecoder),
+}
+PRODUCTS = "the decoder's products alone"
+
+
+def make_vae(architecture: str) -> VAE:
+    latent_dim, encoder, decoder = ARCHITECTURES[architecture]
+    return VAE(
+        StandardNormal(latent_dim), Bernoulli(SHAPE, latent_dim, decoder), DiagonalNormal(SHAPE, latent_dim, encoder)
+    ).eval()
+
+
+def products(vae: VAE, rows: int) -> Callable[[], None]:
+    """Return what takes the products of one run of the decoder on so many rows."""
+    calls: list[Callable[[], Any]] = []
+
+    def keep(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            calls.append(partial(torch.addmm, layer.bias, given[0].clone(), layer.weight.t(), out=made.clone()))
+        else:
+            calls.append(partial(layer.forward, given[0].clone()))
+
+    layers = [part for part in vae.likelihood.modules() if isinstance(part, nn.Linear | nn.ConvTranspose2d)]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    with torch.no_grad():
+        vae.likelihood.network(torch.randn(rows, vae.likelihood.latent_dim))
+    for hook in hooks:
+        hook.remove()
+
+    @torch.no_grad()
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return run
+
+
+@torch.no_grad()
+def by_hand(vae: VAE, x: Tensor, validate: bool) -> float:
+    """Return the NLL as it is often written: an image at a time, by distributions of Pyro."""
+    found = []
+    for image in x:
+        q = vae.posterior.forward(image)
+        z = q.sample((K,))
+        p = dist.Bernoulli(logits=vae.likelihood.network(z), validate_args=validate).to_event(3)
+        log_weight = p.log_prob(image) + dist.Normal(0.0, 1.0).log_prob(z).sum(-1) - q.log_prob(z)
+        found.append(log_weight.logsumexp(0).item() - math.log(K))
+    return -statistics.fmean(found)
+
+
+def of_pythae(vae: VAE) -> nn.Module:
+    """Return pythae's model of the same networks."""
+    from pythae.models import VAE as TheirVAE
+    from pythae.models import VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    class Encoder(BaseEncoder):
+        def forward(self, x: Tensor) -> ModelOutput:
+            q = vae.posterior(x).base_dist
+            return ModelOutput(embedding=q.loc, log_covariance=2 * q.scale.log())
+
+    class Decoder(BaseDecoder):
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=vae.likelihood.network(z).sigmoid())
+
+    config = VAEConfig(input_dim=SHAPE, latent_dim=vae.likelihood.latent_dim, reconstruction_loss="bce")
+    return TheirVAE(config, encoder=Encoder(), decoder=Decoder()).eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, random binary images")
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="B")
+    parser.add_argument("--num_images", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(options.seed)
+    N = options.num_images
+    x = torch.rand(N, *SHAPE).round() if options.root is None else MNIST(options.root).test[:N]
+    vae = make_vae(options.architecture)
+    vae.likelihood.initialize(x)
+    chunks = Chunks(None)
+    chunks.choose(vae.model, (x,))
+    print(f"architecture {options.architecture}, {N} images, K = {K}, chunks of {chunks.size}")
+    print(f"torch {torch.__version__}, pyro {pyro.__version__}, {platform.machine()}, {options.threads} threads")
+
+    contenders: dict[str, Callable[[], float]] = {
+        "pyrovae, log_marginal": lambda: log_marginal(vae.model, vae.guide, x, K).nll,
+        "by hand, dist.Bernoulli validated": lambda: by_hand(vae, x, validate=True),
+        "by hand, dist.Bernoulli": lambda: by_hand(vae, x, validate=False),
+    }
+    try:
+        theirs = of_pythae(vae)
+        contenders["pythae, get_nll"] = lambda: -theirs.get_nll(x, K)
+        contenders["pythae, get_nll(batch_size=1000)"] = lambda: -theirs.get_nll(x, K, batch_size=1000)
+    except ImportError as error:
+        print(f"pythae is left out: {error}", file=sys.stderr)
+    annealed = log_marginal(vae.model, vae.guide, x, method="annealed")
+    contenders["pyrovae, annealed"] = lambda: log_marginal(vae.model, vae.guide, x, method="annealed").nll
+    gradients = int(annealed.num_evaluations[0])
+
+    run = products(vae, chunks.size)
+    run()
+    for contender in contenders.values():  # what is imported or chosen at the first call is no part of it
+        contender()
+    seconds: dict[str, list[float]] = {}
+    nll: dict[str, float] = {}
+    for i in range(options.rounds):
+        start = time.perf_counter()
+        repetitions = max(1, round(N * K / chunks.size))
+        for _ in range(repetitions):
+            run()
+        taken = (time.perf_counter() - start) * N * K / (repetitions * chunks.size)
+        seconds.setdefault(PRODUCTS, []).append(taken)
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            with torch.no_grad():
+                nll[name] = contender()
+            seconds.setdefault(name, []).append(time.perf_counter() - start)
+        print(f"round {i + 1} of {options.rounds}", file=sys.stderr)
+
+    ours, floor = seconds["pyrovae, log_marginal"], seconds[PRODUCTS]
+    for name, times in seconds.items():
+        own = [2 * part * gradients / K for part in floor] if name == "pyrovae, annealed" else floor
+        ratios = [part / against for part, against in zip(times, own, strict=True)]
+        to_ours = statistics.median(part / against for part, against in zip(times, ours, strict=True))
+        print(
+            f"  {name:34} {1e3 * statistics.median(times) / N:8.2f} ms an image, "
+            f"{statistics.median(ratios):6.2f} x the products (from {min(ratios):.2f} to {max(ratios):.2f}), "
+            f"{to_ours:6.2f} x log_marginal" + (f", NLL {nll[name]:.2f}" if name in nll else "")
+        )
+    print(f"annealing: 16 chains of 100 temperatures, {gradients} gradients an image, compared to their own products")
+
+
+if __name__ == "__main__":
+    main()

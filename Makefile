@@ -22,8 +22,11 @@ docs: .venv/.installed-dev
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "the pages begin at docs/_build/html/index.html"
 
-bench: .venv/.installed
+bench: .venv/.installed-bench
+	$(BIN)/python scripts/benchmark_startup.py
 	$(BIN)/python scripts/benchmark_training.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
+	$(BIN)/python scripts/benchmark_evaluation.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
+	$(BIN)/python scripts/benchmark_memory.py
 
 format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -40,4 +43,9 @@ clean:
 .venv/.installed-dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --no-compile -e '.[dev,docs]'
+	touch .venv/.installed $@
+
+.venv/.installed-bench: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --no-compile -e '.[bench]'
 	touch .venv/.installed $@

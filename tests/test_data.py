@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from pyrovae import MNIST, ArrayFile, DataSet, Digits, FreyFaces, ImageFolder, InputError, Omniglot
-from pyrovae.data.noise import fixed_uniform
+from pyrovae.data import noise
+from pyrovae.data.noise import fixed_uniform, fresh_binary
 
 REAL = os.environ.get("PYROVAE_DATA")
 needs_real_data = pytest.mark.skipif(REAL is None, reason="PYROVAE_DATA does not name a folder with MNIST")
@@ -78,6 +79,56 @@ def test_binarisation_has_the_grey_value_as_its_mean(fresh):
     z = (mean - p)[1:-1] / (p * (1 - p) / len(split))[1:-1].sqrt()
     assert z.abs().max() < 4.5
     assert z.std().item() == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("levels", [256, 17, 2, 101])
+def test_of_all_bytes_there_are_just_as_many_binarisations_on_as_the_level_says(levels, monkeypatch):
+    maximum = levels - 1
+    kept = 255 // maximum * maximum  # bytes that decide at once; of the others, all must be drawn again
+    decided, again = torch.arange(256).repeat(kept), torch.arange(kept).repeat(256 - kept)
+    for v in range(levels):
+        drawn = [decided, torch.full((kept * (256 - kept),), 255), again]  # the second has nothing to offer
+
+        def draw(count, drawn=drawn):
+            assert count == len(drawn[0])
+            return drawn.pop(0).to(torch.uint8)
+
+        monkeypatch.setattr(noise, "_bytes", draw)
+        on = fresh_binary(torch.full((256 * kept,), v, dtype=torch.uint8), levels).sum()
+        assert on.item() * maximum == 256 * kept * v
+        assert drawn == []
+
+
+def test_bytes_are_uniform_and_neighbours_independent():
+    drawn = noise._bytes(2_560_001).long()
+    for cells in (
+        drawn.bincount(minlength=256),
+        (drawn[::2][: 1 << 20] % 16 * 16 + drawn[1::2][: 1 << 20] % 16).bincount(),
+    ):
+        chi_square = ((cells - cells.sum() / 256) ** 2 / (cells.sum() / 256)).sum().item()
+        assert abs(chi_square - 255) < 4.5 * math.sqrt(2 * 255)
+
+
+@pytest.mark.parametrize("v", [0.0, 2**-9, 0.3, 0.5, 255.25 / 256, 1.0])
+def test_of_a_float_that_a_byte_leaves_open_the_rest_decides(v, monkeypatch):
+    monkeypatch.setattr(noise, "_bytes", lambda count: torch.arange(256, dtype=torch.uint8).repeat(count // 256))
+    on = fresh_binary(torch.full((4000, 256), v, dtype=torch.float64))
+    whole = int(v * 256)
+    assert on[:, :whole].all()
+    assert not on[:, whole + 1 :].any()
+    assert v == 1 or abs(on[:, whole].mean().item() - (v * 256 - whole)) < 4.5 * 0.5 / math.sqrt(4000)
+
+
+@pytest.mark.parametrize("levels", [256, 17, None])
+def test_fresh_noise_is_torchs_alone(levels):
+    v = torch.rand(50, 9) if levels is None else torch.randint(0, levels, (50, 9), dtype=torch.uint8)
+    torch.manual_seed(3)
+    first, second = fresh_binary(v, levels), fresh_binary(v, levels)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(3)
+    assert torch.equal(fresh_binary(v, levels), first)
+    assert not torch.equal(first, second)
+    assert set(first.unique().tolist()) == {0.0, 1.0}
 
 
 def test_grey_floats_are_binarised_in_proportion():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrovae.figures.base import COLOURS, array
+from pyrovae.figures.base import COLOURS, array, blank
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["annealing_paths"]
 
@@ -28,7 +32,7 @@ def annealing_paths(beta: Tensor, log_weight: Tensor, acceptance: Tensor, step_s
     """
     betas, log_weights = array(beta), array(log_weight)
     relative = log_weights - np.diff(betas) @ log_weights  # (T, B)
-    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    figure = blank(10.5, 3.4)
     weights, accepted, steps = figure.subplots(1, 3)
     shown = relative[:, np.linspace(0, relative.shape[1] - 1, min(10, relative.shape[1])).round().astype(int)]
     weights.plot(betas[:-1], shown, color=COLOURS[4], linewidth=0.8, alpha=0.8)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["COLOURS", "array", "as_images", "image_grid", "plain_numbers"]
+if TYPE_CHECKING:  # it takes a third of a second, and most commands draw nothing
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "array", "as_images", "blank", "image_grid", "plain_numbers"]
 
 COLOURS = [
     "#0072B2",
@@ -29,6 +31,18 @@ COLOURS = [
 """Okabe & Ito's colours, which the colour-blind can tell apart, and three that keep clear of them."""
 
 
+def blank(width: float, height: float) -> Figure:
+    """Make an empty figure, which no backend of matplotlib's knows.
+
+    Args:
+        width: inches.
+        height: inches.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
     """Draw data as images in a grid; vectors are drawn as squares where they can be, else as rows.
 
@@ -43,7 +57,7 @@ def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
     grid = make_grid(images, columns, padding, pad_value=0.5).permute(1, 2, 0).numpy()  # (H, W, 3)
     height, width = grid.shape[:2]
     inches = min(10.0, max(6.0, width / 40))
-    figure = Figure(figsize=(inches, max(1.0, inches * height / width) + 0.4), layout="constrained")
+    figure = blank(inches, max(1.0, inches * height / width) + 0.4)
     axes = figure.subplots()
     axes.imshow(grid, interpolation="nearest", vmin=0, vmax=1)
     axes.set_axis_off()
@@ -85,6 +99,8 @@ def plain_numbers(axis: Axis) -> None:
     Args:
         axis: whose limits are set.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     low, high = axis.get_view_interval()
     if high < 3e4 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
-from pyrovae.figures.base import COLOURS
+from pyrovae.figures.base import COLOURS, blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["nats"]
 
@@ -57,7 +60,7 @@ def nats(
                 least, most = ", at least", ", at most"
             steps.append((f"+ mutual information of x and z{least}", distortion, middle, COLOURS[4]))
             steps.append((f"+ marginal KL(q(z) ‖ p(z)){most}", middle, middle + marginal_kl, COLOURS[3]))
-    figure = Figure(figsize=(8.5, 0.9 + 0.42 * len(steps)), layout="constrained")
+    figure = blank(8.5, 0.9 + 0.42 * len(steps))
     axes = figure.subplots()
     for row, (_, start, end, colour) in enumerate(steps):
         axes.barh(row, end - start, left=start, height=0.62, color=colour, edgecolor=colour, linewidth=0.8)

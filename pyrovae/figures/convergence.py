@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pyrovae.figures.base import COLOURS, plain_numbers
+from pyrovae.figures.base import COLOURS, blank, plain_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["convergence_plot"]
 
@@ -29,7 +31,7 @@ def convergence_plot(
         return np.array([np.nan if row[name] is None else row[name] for row in table], dtype=np.float64)
 
     k, bound, error, jackknife = (column(name) for name in ("num_samples", "bound", "standard_error", "jackknife"))
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = blank(7.2, 4.2)
     axes = figure.subplots()
     axes.fill_between(k, bound - 1.96 * error, bound + 1.96 * error, color=COLOURS[0], alpha=0.25, linewidth=0)
     axes.plot(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import matplotlib
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyrovae.figures.base import COLOURS
+from pyrovae.figures.base import COLOURS, blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["latent_map"]
 
@@ -19,7 +22,7 @@ def latent_map(codes: Tensor, labels: Tensor | None) -> Figure:
         codes: ``(N, D)``.
         labels: ``(N,)`` integers, or None.
     """
-    figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+    figure = blank(6.4, 5.4)
     axes = figure.subplots()
     points, shares = codes.detach().cpu().numpy().astype(np.float64), None
     if points.shape[1] == 1:
@@ -33,11 +36,11 @@ def latent_map(codes: Tensor, labels: Tensor | None) -> Figure:
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=size, color=COLOURS[0], linewidths=0)
     else:
+        from matplotlib import colormaps
+
         classes = labels.cpu().numpy()
         names = np.unique(classes)
-        colours = (
-            COLOURS if len(names) <= len(COLOURS) else matplotlib.colormaps["viridis"](np.linspace(0, 1, len(names)))
-        )
+        colours = COLOURS if len(names) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 1, len(names)))
         for name, colour in zip(names, colours, strict=False):
             members = points[classes == name]
             axes.scatter(members[:, 0], members[:, 1], s=size, color=colour, linewidths=0, label=str(name))

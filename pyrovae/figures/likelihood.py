@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrovae.figures.base import COLOURS, array, as_images, plain_numbers
+from pyrovae.figures.base import COLOURS, array, as_images, blank, plain_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["error_map", "extremes", "pareto_map", "weight_tails"]
 
@@ -32,7 +33,7 @@ def pareto_map(log_prob: Tensor, pareto_k: Tensor, threshold: float | Tensor) ->
     x, k_hat, limits = array(log_prob)[known], k_hat[known], limits[known]
     bottom, top = _limits(k_hat, limits)
     above, inside = k_hat > limits, (k_hat >= bottom) & (k_hat <= top)
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = blank(7.2, 4.2)
     axes = figure.subplots()
     for limit in {limits.min(), limits.max()} if len(x) else ():
         axes.axhline(limit, color="black", linewidth=1, linestyle="--", label=f"threshold {limit:.2f}")
@@ -70,7 +71,7 @@ def error_map(log_prob: Tensor, standard_error: Tensor, annealed: Tensor | None 
     else:
         chains = annealed.cpu().numpy()[known]
         groups = {f"importance sampling ({(~chains).sum():,})": ~chains, f"annealed ({chains.sum():,})": chains}
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = blank(7.2, 4.2)
     axes = figure.subplots()
     for (name, chosen), colour in zip(groups.items(), (GOOD, COLOURS[1]), strict=False):
         axes.scatter(x[chosen], error[chosen], color=colour, label=name, **_marks(len(x)))
@@ -109,7 +110,7 @@ def extremes(x: Tensor, log_prob: Tensor, doubt: Tensor, name: str = "k̂", *, c
     images = as_images(x[torch.cat([order[:count] for *_, order, _ in rows])]).permute(0, 2, 3, 1).numpy()
     images = images.repeat(max(1, images.shape[2] // (2 * images.shape[1])), axis=1)  # a vector becomes a strip
     height, width = images.shape[1:3]
-    figure = Figure(figsize=(10.0, 2 * (0.9 * height / width + 0.6)), layout="constrained")
+    figure = blank(10.0, 2 * (0.9 * height / width + 0.6))
     for axes, (title, values, order, style), shown in zip(
         figure.subplots(2, 1), rows, (images[:count], images[count:]), strict=True
     ):
@@ -150,7 +151,7 @@ def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, c
         "median": (order[middle : middle + third], NEUTRAL),
         "worst": (order[-third:], BAD),
     }
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = blank(7.2, 4.2)
     axes = figure.subplots()
     ranks = np.arange(1, len(tail) + 1)
     level = 1 / float(torch.as_tensor(num_samples).expand(len(pareto_k))[order].double().median())
@@ -198,6 +199,8 @@ def _marks(count: int) -> dict[str, Any]:
 
 
 def _legend_below(axes: Axes) -> None:
+    from matplotlib.collections import PathCollection
+
     legend = axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):

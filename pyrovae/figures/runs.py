@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from pyrovae import checks
-from pyrovae.figures.base import COLOURS
+from pyrovae.figures.base import COLOURS, blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["comparison"]
 
@@ -38,7 +41,7 @@ def comparison(
     rows = np.arange(len(names))
     values, errors, differences = (np.asarray(v, dtype=float) for v in (nll, standard_error, difference))
     limits = np.asarray(interval, dtype=float)
-    figure = Figure(figsize=(10, 1.5 + 0.4 * len(names)), layout="constrained")
+    figure = blank(10, 1.5 + 0.4 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
     best = int(np.nanargmin(values))
     for row in rows:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
-from pyrovae.figures.base import COLOURS
+import numpy as np
+
+from pyrovae.figures.base import COLOURS, blank
 from pyrovae.training import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["training_curves"]
 
@@ -18,7 +22,7 @@ def training_curves(history: History) -> Figure:
     Args:
         history: the epochs' figures.
     """
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = blank(10, 3.2)
     epochs = [row.epoch for row in history.epochs]
     titles = {"elbo": "ELBO", "reconstruction": "reconstruction, E log p(x|z)", "kl": "KL(q(z|x) ‖ p(z))"}
     for axes, (name, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):

@@ -6,15 +6,18 @@ import base64
 import io
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import torch
 import yaml
-from matplotlib.figure import Figure
 
 from pyrovae.files import writing
 from pyrovae.report import diagnosis, evaluations, program
 from pyrovae.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["write_report"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyrovae import checks, figures
@@ -18,6 +17,9 @@ from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.runs import some_of, template_of
 from pyrovae.training import History
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["pictures", "summary"]
 

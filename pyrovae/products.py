@@ -123,9 +123,29 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or x.mT.is_contiguous() else x.contiguous()
 
 
-def are_fast() -> bool:
-    """Tell whether the program runs in :func:`fast_products`, where digits beyond rounding need not be the same."""
-    return _fast.get()
+def are_fast(x: Tensor) -> bool:
+    """Tell whether what is done with ``x`` may differ beyond rounding: in :func:`fast_products`, in full precision.
+
+    Args:
+        x: on the device in question.
+
+    Example:
+        >>> with fast_products():
+        ...     are_fast(torch.ones(3))
+        True
+    """
+    return _fast.get() and not _rounded.get() and _is_eager(x)
+
+
+def _is_eager(x: Tensor) -> bool:
+    """Tell whether nothing casts, transforms or records the operations on a tensor."""
+    return (
+        not torch.is_autocast_enabled(x.device.type)
+        and not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch.autograd.forward_ad._current_level < 0
+    )
 
 
 @contextmanager
@@ -227,10 +247,7 @@ def _is_plain(x: Any) -> bool:
         and x.dtype == torch.float32
         and x.device.type == "cpu"
         and x.layout == torch.strided
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and torch._C._len_torch_dispatch_stack() == 0  # something records the operations
+        and _is_eager(x)
     )
 
 

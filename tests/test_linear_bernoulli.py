@@ -24,7 +24,7 @@ from pyrovae import (
 from pyrovae.distributions import LinearBernoulli, UnitBernoulli
 from pyrovae.distributions.linear_bernoulli import _IN_CACHE
 from pyrovae.networks import linear_end
-from pyrovae.products import fast_products
+from pyrovae.products import fast_products, precision
 
 SHAPE = (1, 7, 5)  # 35 pixels, which are not a multiple of four
 
@@ -74,7 +74,7 @@ def test_extreme_logits_are_weighed_as_the_plain_path_weighs_them(scale):
     fused, plain = pair(scale=scale)
     x = torch.rand(6, *SHAPE).round()
     torch.testing.assert_close(fused.log_prob(x), plain.log_prob(x), rtol=1e-5, atol=1e-3)
-    assert is_fused(fused) == (scale == 2.0)
+    assert is_fused(fused)
 
 
 @pytest.mark.parametrize("wrong", [math.inf, -math.inf, math.nan])
@@ -175,7 +175,57 @@ def appended(*shapes):
     return network
 
 
-@pytest.mark.parametrize("network", [Doubled, hooked, normalized, appended, nn.Linear])
+class Called(MLP):
+    def __call__(self, *args):
+        return 3 * super().__call__(*args)
+
+
+class Tripled(nn.Sequential):
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+class Delegating(nn.Module):
+    """It has all that its network has, and a forward of its own."""
+
+    def __init__(self, *shapes):
+        super().__init__()
+        self.network = MLP(*shapes)
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.network, name)
+
+    def forward(self, x):
+        return 3 * self.network(x)
+
+
+def with_layers(change):
+    def make(*shapes):
+        network = MLP(*shapes)
+        change(network)
+        return network
+
+    return make
+
+
+hooked_layers = with_layers(lambda network: network.layers.register_forward_hook(lambda *parts: 3 * parts[-1]))
+prehooked_layers = with_layers(
+    lambda network: network.layers.register_forward_pre_hook(lambda _, given: (3 * given[0],))
+)
+replaced_layers = with_layers(lambda network: setattr(network, "layers", Tripled(*network.layers)))
+patched_layers = with_layers(lambda network: setattr(network.layers, "forward", lambda x: x))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(Doubled, hooked, normalized, appended, nn.Linear, Called, Delegating),
+        *(hooked_layers, prehooked_layers, replaced_layers, patched_layers),
+    ],
+)
 def test_a_network_that_does_otherwise_is_not_cut_open(network):
     assert linear_end(network(3, 35), torch.zeros(3)) is None
 
@@ -197,7 +247,7 @@ def test_evaluations_are_those_of_the_plain_path(method, monkeypatch):
         return log_marginal(vae.model, vae.guide, x, 20 if method == "importance" else 4, method)
 
     fused = evaluated()
-    monkeypatch.setattr("pyrovae.likelihoods.bernoulli.are_fast", lambda: False)
+    monkeypatch.setattr("pyrovae.likelihoods.bernoulli.are_fast", lambda z: False)
     plain = evaluated()
     tolerance = 1e-3 if method == "importance" else 0.5  # chains part where a rounding decides
     torch.testing.assert_close(fused.log_prob, plain.log_prob, rtol=0, atol=tolerance)
@@ -206,3 +256,39 @@ def test_evaluations_are_those_of_the_plain_path(method, monkeypatch):
 def test_data_that_are_no_coins_are_still_weighed():
     vae = VAE(StandardNormal(3), Bernoulli((4,), 3), DiagonalNormal((4,), 3))
     assert log_weights(vae.model, vae.guide, torch.rand(5, 4), 30).isfinite().all()
+
+
+def test_a_hook_on_all_modules_is_heeded():
+    network = MLP(3, 35)
+    assert linear_end(network, torch.zeros(3)) is not None
+    handle = nn.modules.module.register_module_forward_hook(lambda *parts: None)
+    try:
+        assert linear_end(network, torch.zeros(3)) is None
+    finally:
+        handle.remove()
+
+
+def test_second_derivatives_are_the_plain_ones():
+    torch.manual_seed(0)
+    likelihood = Bernoulli((1, 8, 8), 3).double().requires_grad_(False)
+    x, z = torch.rand(1, 8, 8).round().double(), torch.randn(5, 3, dtype=torch.float64)
+    with pyro.validation_enabled(False):
+        expected = torch.autograd.functional.hessian(lambda z: likelihood(z).log_prob(x).sum(), z)
+        with fast_products():
+            assert isinstance(likelihood(z), LinearBernoulli)
+            found = torch.autograd.functional.hessian(lambda z: likelihood(z).log_prob(x).sum(), z)
+    torch.testing.assert_close(found, expected)
+    assert expected.abs().max() > 1e-3
+
+
+def test_where_operations_are_cast_or_transformed_the_plain_path_is_taken():
+    likelihood = Bernoulli((1, 8, 8), 3)
+    x, z = torch.rand(1, 8, 8).round(), torch.randn(5, 3)
+    with fast_products(), pyro.validation_enabled(False):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not isinstance(likelihood(z), LinearBernoulli)
+        with precision("bfloat16", z.device):
+            assert not isinstance(likelihood(z), LinearBernoulli)
+        found = torch.func.vmap(lambda z: likelihood(z).log_prob(x))(z)
+        assert isinstance(likelihood(z), LinearBernoulli)
+    torch.testing.assert_close(found, likelihood(z).log_prob(x), rtol=1e-4, atol=1e-4)

@@ -10,7 +10,6 @@ import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
@@ -28,9 +27,9 @@ class LinearBernoulli(dist.Independent):
         = h^\top (W^\top x) + b^\top x + \sum_i \log \sigma(-l_i)
 
     Where many h are weighed for one x, its products are taken once for all of them, and the sum is one over logarithms
-    of products of four. Where such a product is too small for its type, as that of logits above 21 is in float32, or
-    something is not finite, and for as many x as there are h, it is computed as :class:`UnitBernoulli` does. Of values
-    nothing is validated.
+    of products of four, or of single ones where such a product is too small for its type, as that of logits above 21 is
+    in float32. Where something is not finite, and for as many x as there are h, it is computed as
+    :class:`UnitBernoulli` does. Of values nothing is validated.
 
     Args:
         features: h, ``(*, H)``.
@@ -78,13 +77,11 @@ class LinearBernoulli(dist.Independent):
             return super().log_prob(value)
         x = value.flatten(-self.reinterpreted_batch_ndims)  # (*, P)
         # Of the negative weights, so that no pass over the logits is needed to turn their sign.
-        log_off, smallest = _LogOff.apply(self.features, -self.weight, None if self.bias is None else -self.bias)
+        log_off = _LogOff.apply(self.features, -self.weight, None if self.bias is None else -self.bias)
         log_prob = (self.features * (x @ self.weight)).sum(-1) + log_off
         if self.bias is not None:
             log_prob = log_prob + x @ self.bias
-        if bool((smallest > torch.finfo(smallest.dtype).tiny) & log_prob.isfinite().all()):
-            return log_prob
-        return super().log_prob(value)
+        return log_prob if bool(log_prob.isfinite().all()) else super().log_prob(value)
 
     def _is_hoisted(self, value: Tensor) -> bool:
         count = self.reinterpreted_batch_ndims
@@ -100,15 +97,15 @@ class LinearBernoulli(dist.Independent):
 
 
 class _LogOff(torch.autograd.Function):
-    r"""Compute :math:`\sum_i \log \sigma(l_i)` for :math:`l = W h + b`, and the smallest product that was taken.
+    r"""Compute :math:`\sum_i \log \sigma(l_i)` for :math:`l = W h + b`.
 
     The logits are made of some rows at a time, that fit the cache, and are not kept: the gradient in h is computed with
     them. There is none in W and b.
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_off, smallest, gradients = [], [], []
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        log_off, gradients = [], []
         rows = features.reshape(-1, features.shape[-1])  # (N, H)
         size = max(1, _IN_CACHE // len(weight)) if rows.device.type == "cpu" else len(rows)
         for h in rows.split(max(1, size)):
@@ -116,18 +113,21 @@ class _LogOff(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 gradients.append(F.linear(1 - on, weight.t()))
             product = _multiplied(on)
-            smallest.append(product.amin())
-            log_off.append(product.log_().sum(-1))
+            if bool(product.amin() > torch.finfo(product.dtype).tiny):
+                log_off.append(product.log_().sum(-1))
+            else:
+                log_off.append(F.logsigmoid(F.linear(h, weight, bias)).sum(-1))
         lead = features.shape[:-1]
-        ctx.save_for_backward(torch.cat(gradients).reshape(features.shape) if gradients else torch.empty(0))
-        least = torch.stack(smallest).amin()
-        ctx.mark_non_differentiable(least)
-        return torch.cat(log_off).reshape(lead), least
+        gradient = torch.cat(gradients).reshape(features.shape) if gradients else torch.empty(0)
+        ctx.save_for_backward(features, weight, bias, gradient)
+        return torch.cat(log_off).reshape(lead)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
-        return gradient.unsqueeze(-1) * ctx.saved_tensors[0], None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        features, weight, bias, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it is differentiated itself
+            slope = F.linear(1 - F.linear(features, weight, bias).sigmoid(), weight.t())
+        return gradient.unsqueeze(-1) * slope, None, None
 
 
 def _multiplied(factors: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _UNKNOWN = 2000  # latents at a time, where a program does not tell
 _IN_CACHE = 2**22  # numbers in the largest tensor of a chunk, on a CPU
+_IN_MEMORY = 2**29  # bytes of all tensors of a chunk together, on a CPU
 _MOST = {"cpu": 2**15, "cuda": 2**18}
 
 
@@ -28,8 +30,8 @@ class Chunks:
 
     Args:
         chunk_size: how many latents go through the model at a time. If it is not given, a small run of the model
-            tells: on a CPU as many as keep its largest tensor to some 16 MiB, which is the same on every machine; on a
-            GPU as many as a quarter of its free memory holds.
+            tells: on a CPU as many as keep its largest tensor to some 16 MiB and all of them to 512 MiB, which is the
+            same on every machine; on a GPU as many as a quarter of its free memory holds, as a power of two.
 
     Attributes:
         size: the number, halved where memory did not suffice.
@@ -107,8 +109,9 @@ def _chosen(model: Program, arguments: Arguments) -> int | None:
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
         size = (free - torch.cuda.memory_allocated(device)) / 4 / max(sum(growth), 1)
+        size = 2 ** int(math.log2(max(size, 1)))  # so that it hardly ever hangs on what else the memory holds
     else:
-        size = 4 * _IN_CACHE / max(*growth, 1)
+        size = min(4 * _IN_CACHE / max(*growth, 1), _IN_MEMORY / max(sum(growth), 1))
     return max(1, min(int(size), _MOST.get(device.type, _MOST["cpu"])))
 
 

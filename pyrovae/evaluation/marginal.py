@@ -106,7 +106,7 @@ def log_marginal(
         return by_importance(proposal, num_draws, chunks.size)
 
     def at_a_time(size: int) -> int:
-        return min(_CHAINED, size // K) if annealed else min(50, size, _WEIGHTS_HELD // K)
+        return min(_CHAINED, size // max(K, 16)) if annealed else min(50, size, _WEIGHTS_HELD // K)
 
     parts: list[LogMarginal] = []
     for batch in [x] if isinstance(x, Tensor | tuple) else x:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -210,6 +211,11 @@ class LogMarginal:
             "verdict": self.verdict,
         }
 
+    def compact(self) -> LogMarginal:
+        """Return the same with the data as bytes, if they are zeros and ones."""
+        binary = self.x.dtype != torch.uint8 and all(bool(((x == 0) | (x == 1)).all()) for x in self.x.split(1000))
+        return replace(self, x=self.x.to(torch.uint8)) if binary else self
+
     def to_arviz(self) -> arviz.InferenceData:
         """Return ArviZ's InferenceData.
 
@@ -241,7 +247,7 @@ class LogMarginal:
             "posterior": draws,
             "log_likelihood": {"x": array(self.log_likelihood.T[None])},
         }  # (1, S, B)
-        x = self.x.to(torch.uint8) if bool(((self.x == 0) | (self.x == 1)).all()) else self.x
+        x = self.compact().x
         latent_dims = {
             name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
         }
@@ -261,26 +267,31 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def joined(parts: list[LogMarginal]) -> LogMarginal:
-    """Put the results of several batches of data together; of annealed chains' paths the first batch's are kept."""
+def joined(parts: list[LogMarginal], concatenate: Callable[..., Tensor] = torch.cat) -> LogMarginal:
+    """Put the results of several batches of data together; of annealed chains' paths the first batch's are kept.
+
+    Args:
+        parts: the results, in order.
+        concatenate: is called as ``torch.cat`` is.
+    """
 
     def cat(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
+        return concatenate([getattr(part, name) for part in parts])
 
     bounds = [part.convergence for part in parts if part.convergence is not None]
     figures: dict[str, Any] = {name: cat(name) for name in STATISTICS}
     return replace(
         parts[0],
         **figures,
-        tail=torch.cat([part.tail for part in parts], 1),
-        draws={site: torch.cat([part.draws[site] for part in parts]) for site in parts[0].draws},
+        tail=concatenate([part.tail for part in parts], 1),
+        draws={site: concatenate([part.draws[site] for part in parts]) for site in parts[0].draws},
         log_likelihood=cat("log_likelihood"),
         x=cat("x"),
         convergence=Convergence(
             num_samples=bounds[0].num_samples,
-            bound=torch.cat([part.bound for part in bounds], 1),
-            standard_error=torch.cat([part.standard_error for part in bounds], 1),
-            jackknife=torch.cat([part.jackknife for part in bounds], 1),
+            bound=concatenate([part.bound for part in bounds], 1),
+            standard_error=concatenate([part.standard_error for part in bounds], 1),
+            jackknife=concatenate([part.jackknife for part in bounds], 1),
         )
         if bounds
         else None,

@@ -42,7 +42,7 @@ class Bernoulli(Likelihood):
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
         # Values are validated at their logits.
-        end = linear_end(self.network, z) if are_fast() and not is_validation_enabled() else None
+        end = linear_end(self.network, z) if are_fast(z) and not is_validation_enabled() else None
         if end is not None:
             h, last = end
             return LinearBernoulli(h, last.weight, last.bias, self.data_shape)

@@ -116,23 +116,32 @@ def linear_end(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear] | None
         x: its input, ``(*, *in_shape)``.
 
     Returns:
-        None where the network cannot tell, or does something else besides: a ``forward`` of its own or hooks.
+        None where the network cannot tell, or where anything is done besides its layers: a ``forward`` of one's own
+        or hooks, of the network, of its ``layers`` or of the last of these.
 
     Example:
         >>> h, last = linear_end(MLP(3, (1, 2, 2), hidden_features=(8,)), torch.zeros(5, 3))
         >>> h.shape, last
         (torch.Size([5, 8]), Linear(in_features=8, out_features=4, bias=True))
     """
-    until_last: Callable[[Tensor], tuple[Tensor, nn.Module]] | None = getattr(network, "until_last", None)
-    if until_last is None or "forward" in vars(network) or _has_hooks(network):
-        return None
+    layers = getattr(network, "layers", None)
     classes = type(network).__mro__
-    told, done = (next(i for i, cls in enumerate(classes) if name in vars(cls)) for name in ("until_last", "forward"))
-    if done < told:  # a subclass does otherwise than what until_last was written for
+    told, done = (next((i for i, cls in enumerate(classes) if name in vars(cls)), -1) for name in _PAIR)
+    if told < 0 or done < told:  # a subclass does otherwise than what until_last was written for
         return None
-    h, last = until_last(x)
-    return (h, last) if type(last) is nn.Linear and "forward" not in vars(last) and not _has_hooks(last) else None
+    if type(layers) is not nn.Sequential or not layers or type(layers[-1]) is not nn.Linear:
+        return None
+    if not all(map(_is_untouched, (network, layers, layers[-1]))):
+        return None
+    until_last: Callable[[Tensor], tuple[Tensor, nn.Linear]] = network.until_last  # type: ignore[assignment]
+    return until_last(x)
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+_PAIR = ("until_last", "forward")
+
+
+def _is_untouched(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    everywhere = (nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks)
+    own = not {"forward", "until_last", "__call__"}.isdisjoint(vars(module))
+    return type(module).__call__ is nn.Module.__call__ and not own and not any((*hooks, *everywhere))

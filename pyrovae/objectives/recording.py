@@ -201,29 +201,42 @@ def _is_same_shape(node: Node) -> bool:
 
 
 def _for_inductor(graph: Graph) -> None:
-    """Let the graph say what it changes, and have oneDNN take products of float32 matrices on CPU.
+    r"""Let the graph say what it changes; on CPU, have oneDNN take products of float32 matrices, and replace tanh.
 
-    On processors that are not Intel's these take half of the time of the library that torch calls for them.
+    On processors that are not Intel's, oneDNN takes half of the time of the library that torch calls for products.
+    Of :math:`\tanh x = 2 \sigma(2 x) - 1` torch has a slow kernel on the left and a fast one on the right; they differ
+    by 2e-7.
     """
-    onednn = torch.backends.mkldnn.is_available()
     for node in list(graph.nodes):
         if node.target is _aten.native_batch_norm.default:  # whose schema hides that it changes the running statistics
             node.target = _aten._native_batch_norm_legit.default
-        if not onednn or node.target not in (_aten.addmm.default, _aten.mm.default) or node.kwargs:
-            continue
-        product: Tensor | None = node.meta.get("val")
-        *biases, left, right = node.args
-        bias: Any = biases[0] if biases else None
-        if product is None or product.dtype != torch.float32 or product.device.type != "cpu":
-            continue
-        if bias is not None and bias.meta["val"].shape != product.shape[1:]:
+        result: Any = node.meta.get("val")
+        if not isinstance(result, Tensor) or result.dtype != torch.float32 or result.device.type != "cpu":
             continue
         with graph.inserting_before(node):
-            turned = graph.call_function(_aten.t.default, (right,))
-            replacement = graph.call_function(_onednn_linear(), (left, turned, bias))
-        node.replace_all_uses_with(replacement)
+            if node.target is _aten.tanh.default:
+                half = graph.call_function(_aten.sigmoid.default, (_scaled(graph, node.args[0], 2.0),))
+                faster = graph.call_function(_aten.sub.Tensor, (_scaled(graph, half, 2.0), 1.0))
+            elif node.target in (_aten.addmm.default, _aten.mm.default) and _is_linear(node):
+                *bias, left, right = node.args
+                turned = graph.call_function(_aten.t.default, (right,))
+                faster = graph.call_function(_onednn_linear(), (left, turned, bias[0] if bias else None))
+            else:
+                continue
+        node.replace_all_uses_with(faster)
         graph.erase_node(node)
     _simplify(graph)
+
+
+def _scaled(graph: Graph, node: Any, factor: float) -> Node:
+    return graph.call_function(_aten.mul.Tensor, (node, factor))
+
+
+def _is_linear(node: Node) -> bool:
+    """Tell whether a product is one that a linear layer takes: what is added is a bias, if anything."""
+    bias = node.args[0] if node.target is _aten.addmm.default else None
+    plain = bias is None or (isinstance(bias, Node) and bias.meta["val"].shape == node.meta["val"].shape[1:])
+    return plain and not node.kwargs and torch.backends.mkldnn.is_available()
 
 
 def _onednn_linear() -> Any:

@@ -18,7 +18,8 @@ from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
 from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, log_marginal
 from pyrovae.evaluation import sandwich as judge
-from pyrovae.evaluation.result import joined
+from pyrovae.evaluation.chunks import Chunks
+from pyrovae.evaluation.spool import Spool
 from pyrovae.handlers import uses_labels
 from pyrovae.products import Precision
 from pyrovae.runs import Run, caveats_of, labels_of, template_of
@@ -113,9 +114,10 @@ def evaluate(
     in_precision = partial(products.precision, precision, where)
     with_labels = uses_labels(program.model) == "always"
 
-    def estimated() -> list[LogMarginal]:
+    def estimated() -> Spool:
         """Estimate block by block, with noise that hangs on the block alone; several processes take turns."""
-        found = []
+        spool = Spool(folder.folder)
+        chunks, found = Chunks(chunk_size), list[LogMarginal]()
         blocks = torch.arange(count).split(100)
         turns = processes.turns(len(blocks))
         total = sum(len(blocks[i]) for i in turns)
@@ -124,22 +126,26 @@ def evaluate(
         with tqdm(total=total, desc=f"{split}, K = {K}", unit="image", delay=1e-3, disable=hidden) as bar:
             for i in turns:
                 x = part[blocks[i]]
+                arguments = (x, labels_of(part)[blocks[i]]) if with_labels else (x,)
+                chunks.choose(program.model, arguments)
                 torch.manual_seed(processes.seed_of(seed, i))
                 block = log_marginal(
                     program.model,
                     program.guide,
-                    (x, labels_of(part)[blocks[i]]) if with_labels else x,
+                    arguments,
                     K,
                     method,
                     annealing=path if annealed else None,
                     proposal_scale=proposal_scale,
                     prior_share=prior_share,
                     num_draws=num_draws,
-                    chunk_size=chunk_size,
+                    chunk_size=chunks.size,
                 )
-                found.append(processes.on_cpu(block))
+                (spool.add if processes.count() == 1 else found.append)(processes.on_cpu(block))
                 bar.update(len(x))
-        return processes.in_order(found, everywhere=False)
+        for block in processes.in_order(found, everywhere=False):
+            spool.add(block)
+        return spool
 
     def bounded(path: Annealing, **effort: int) -> Sandwich:
         return judge(
@@ -177,10 +183,10 @@ def evaluate(
         verdict = f"{effort.verdict} {result.verdict}"
     else:
         with in_precision():
-            parts = estimated()
+            spool = estimated()
         if processes.rank() > 0:  # the first has them all, and goes on alone
             return
-        result = joined(parts)
+        result = spool.joined()
         torch.manual_seed(seed)
         with in_precision():
             bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None

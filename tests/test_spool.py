@@ -1,0 +1,50 @@
+"""Results of many data in files: the same figures, and nothing left behind."""
+
+import torch
+
+from pyrovae import VAE, Annealing, Bernoulli, DiagonalNormal, StandardNormal, log_marginal
+from pyrovae.evaluation.result import STATISTICS, joined
+from pyrovae.evaluation.spool import Spool
+
+
+def results(counts, **options):
+    torch.manual_seed(0)
+    vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+    return [log_marginal(vae.model, vae.guide, torch.rand(n, 4).round(), 8, num_draws=3, **options) for n in counts]
+
+
+def test_results_in_files_are_those_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyrovae.evaluation.spool._TOGETHER", 2)
+    for options in ({}, {"method": "annealed", "annealing": Annealing(num_temperatures=3)}):
+        parts = results([3, 5, 1, 4, 2], **options)
+        spool = Spool(tmp_path)
+        for part in parts:
+            spool.add(part)
+        found, expected = spool.joined(), joined(parts)
+        for name in (*STATISTICS, "tail", "log_likelihood", "x"):
+            torch.testing.assert_close(
+                getattr(found, name), getattr(expected, name), check_dtype=name != "x", equal_nan=True, rtol=0, atol=0
+            )
+        assert torch.equal(found.draws["z"], expected.draws["z"])
+        assert torch.equal(found.convergence.bound, expected.convergence.bound)
+        assert found.x.dtype == torch.uint8
+        assert found.to_arviz().observed_data.equals(expected.to_arviz().observed_data)
+        assert found.to_arviz().posterior.equals(expected.to_arviz().posterior)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grey_data_stay_grey_where_some_parts_are_binary(tmp_path):
+    binary, grey = results([2, 2])
+    object.__setattr__(grey, "x", torch.rand(2, 4))
+    spool = Spool(tmp_path)
+    for part in (binary, grey):
+        spool.add(part)
+    assert torch.equal(spool.joined().x, torch.cat((binary.x, grey.x)))
+
+
+def test_no_more_than_a_few_results_are_held_in_memory(tmp_path):
+    spool = Spool(tmp_path)
+    for part in results([1] * 40):
+        spool.add(part)
+        assert len(spool._in_memory) < 16
+    assert len(spool.joined().log_prob) == 40

@@ -140,6 +140,42 @@ def parameter_of_one(largest):
             return str(raised)
 
 
+def images_read_after_a_callback_that_draws():
+    """Train two epochs; return the positions that this process reads in the second."""
+    program, data, read = HeldNoise(), held_noise_data(), [[]]
+    positions = {tuple(x.tolist()): i for i, x in enumerate(data.train[:])}
+
+    def model(x):
+        if program.training:
+            read[-1] += [positions[tuple(row.tolist())] for row in x]
+        return program.model(x)
+
+    def rate(epoch):  # it is asked for at the end of each epoch, in all processes
+        read.append([])
+        return 1.0
+
+    fit(
+        model,
+        program.guide,
+        data,
+        epochs=2,
+        batch_size=10,
+        compile="off",
+        progress=False,
+        scheduler=partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=rate),
+        callback=lambda *_: torch.randn(7),
+    )
+    return read[-2]
+
+
+def batch_sizes_that_differ(batch_size):
+    program = HeldNoise()
+    try:
+        fit(program.model, program.guide, held_noise_data(), epochs=1, batch_size=batch_size, progress=False)
+    except InputError as raised:
+        return str(raised)
+
+
 def in_python():
     """What users' own scripts do: start the group themselves, perhaps with a seed for each process."""
     torch.distributed.init_process_group("gloo")
@@ -161,8 +197,9 @@ def in_python():
         found.setdefault("state", state())
 
     found["digits"] = fit_digits(seed=rank, callback=keep)
-    state = processes.from_first(found.get("state"))
-    found["resumed"] = fit_digits(seed=9, state=state)
+    found["resumed"] = fit_digits(seed=9, state=found.get("state"))  # the first process alone has one
+    found["read"] = images_read_after_a_callback_that_draws()
+    found["differing"] = batch_sizes_that_differ(100 + rank)
     try:
         processes.by_first(lambda: 1 / 0)
     except ZeroDivisionError as error:

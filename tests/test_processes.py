@@ -98,6 +98,19 @@ def test_two_processes_resume_exactly(two):
         assert found["resumed"][1] == found["digits"][1]
 
 
+def test_a_callback_that_draws_leaves_every_image_to_one_process(two):
+    _, found, _ = two
+    read = [own["read"] for own in found]
+    assert all(read)
+    assert sorted(read[0] + read[1]) == list(range(len(several_processes.held_noise_data().train)))
+
+
+def test_arguments_that_differ_are_refused(two):
+    _, found, _ = two
+    for own in found:
+        assert own["differing"] == "batch_size must be the same in all processes, but 100 and 101 were given"
+
+
 def test_the_first_process_alone_calls_back(two):
     assert [found["calls"] for found in two[1]] == [2, 0]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import reduce
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ __all__ = [
     "agree",
     "ahead",
     "by_first",
+    "failing_together",
     "from_first",
     "gathered",
     "in_order",
@@ -78,6 +79,24 @@ def agree(error: Exception | None) -> None:
             raise first
 
 
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """Do something in all processes; what is raised in one is raised in all at the end.
+
+    Example:
+        >>> with failing_together():
+        ...     pass
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        if count() == 1:
+            raise
+        failure = error
+    agree(failure)
+
+
 def by_first(work: Callable[[], T]) -> T:
     """Let the first process do some work while the others wait; hand its result, or its error, to all.
 
@@ -107,17 +126,16 @@ def by_first(work: Callable[[], T]) -> T:
 
 
 def ahead(work: Callable[[], T]) -> T:
-    """Let the first process of each machine do some work before the others there do it, such as a download."""
+    """Do some work first in one process, such as a download, then in one of each machine, then in the others."""
     if count() == 1:
         return work()
-    error: Exception | None = None
-    if local_rank() == 0:
-        try:
-            result = work()
-        except Exception as raised:
-            error = raised
-    agree(error)
-    return result if local_rank() == 0 else work()
+    mine = 0 if rank() == 0 else 1 if local_rank() == 0 else 2
+    results: list[T] = []
+    for turn in range(3):
+        with failing_together():
+            if turn == mine:
+                results.append(work())
+    return results[0]
 
 
 def turns(number: int) -> range:

@@ -67,9 +67,10 @@ def started() -> Iterator[None]:
     if own_gpu:
         torch.cuda.set_device(place)
     _meetings += 1
-    with answering():
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # a store may outlive the attempt before
+    with answering("the processes cannot meet"):
         store, number, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
-        _store = dist.PrefixStore(f"pyrovae {_meetings}", store)
+        _store = dist.PrefixStore(f"pyrovae {attempt} {_meetings}", store)
         backend = "cpu:gloo,cuda:nccl" if own_gpu and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=_store, rank=number, world_size=size, timeout=_PATIENCE)
     try:
@@ -93,13 +94,14 @@ def fails_first() -> bool:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
+def answering(
+    sentence: str = f"another process ended, or did not answer within {_PATIENCE.total_seconds() / 60:.0f} minutes",
+) -> Iterator[None]:
     """Make what torch raises when another process does not answer one sentence."""
     try:
         yield
     except RuntimeError as error:  # torch has no class of its own for what gloo says
-        minutes = int(_PATIENCE.total_seconds() // 60)
-        raise LostProcess(f"another process ended, or did not answer within {minutes} minutes") from error
+        raise LostProcess(f"{sentence} ({checks.reason(error)})") from error
 
 
 @contextmanager

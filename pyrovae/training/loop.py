@@ -110,7 +110,7 @@ def fit(
             ``bfloat16``, by autocast.
         progress: show a progress bar.
         callback: called after each epoch, in the first process alone.
-        state: where a callback's earlier state left off, to go on from there.
+        state: where a callback's earlier state left off, to go on from there; of several processes, the first's counts.
 
     Returns:
         the figures of each epoch; reconstruction and KL are estimated from samples, whatever the objective.
@@ -142,6 +142,7 @@ def fit(
     elbo = checks.make("objective", objective, ELBO, like="Trace_ELBO")
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
+    state = processes.from_first(processes.on_cpu(state))
     if compile == "auto":
         chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)
     else:
@@ -163,13 +164,17 @@ def fit(
         if labels == "where known":  # a batch with labels has nothing to enumerate
             warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
             warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # they may be sampled
-        rehearse(elbo, model, guide, modules, labels, data, batch_size)
+        with processes.failing_together():
+            rehearse(elbo, model, guide, modules, labels, data, batch_size)
         if state is not None:
             restore(state, optim, history, model, guide)
             best = state["best"] if restore_best else None
             if restore_best and best is None:
                 raise checks.InputError("state must come from a training with restore_best, to go on with it")
-        begin_together(model, guide)
+        alike: dict[str, object] = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
+        alike |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
+        alike |= {"number of images": (len(data.train), len(data.validation))}
+        begin_together(model, guide, alike)
         weight = torch.full((), float(beta), device=data.train.device)
         for module in modules:  # what another loop has left behind
             module.zero_grad(set_to_none=True)

@@ -96,21 +96,30 @@ def compiled_as(state: State) -> Compile:
     return state.get("compile", "graph") if isinstance(state, dict) else "graph"  # an older state says nothing
 
 
-def begin_together(model: Program, guide: Program) -> None:
+def begin_together(model: Program, guide: Program, arguments: dict[str, object]) -> None:
     """Let all processes begin with the weights and the generators of the first.
 
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        arguments: numbers and words that must be the same in all, by their names.
+
     Raises:
-        ValueError: in all of them, if they do not have the same programs.
+        ValueError: in all of them, if these differ, or if they do not have the same programs.
     """
     if processes.count() == 1:
         return
+    given = processes.gathered(arguments)
+    for name in arguments:
+        values = list(dict.fromkeys(str(own[name]) for own in given))
+        if len(values) > 1:
+            raise checks.InputError(f"{name} must be the same in all processes, but {' and '.join(values)} were given")
     weights, rng = processes.from_first((processes.on_cpu(weights_of(model, guide)), _generators()))
-    failure: Exception | None = None
-    try:
-        load_weights(weights, model, guide)
-    except checks.InputError:
-        failure = checks.InputError("programs must be the same in all processes, but their parameters differ")
-    processes.agree(failure)
+    with processes.failing_together():
+        try:
+            load_weights(weights, model, guide)
+        except checks.InputError:
+            raise checks.InputError("programs must be the same in all processes, but their parameters differ") from None
     _set_generators(rng)
 
 
@@ -124,7 +133,7 @@ def own_noise() -> Iterator[torch.Generator | None]:
     if processes.count() == 1:
         yield None
         return
-    number = int(torch.randint(2**62, ()))
+    number = processes.from_first(int(torch.randint(2**62, ())))  # its callback may have drawn, too
     common = _generators()
     seed = processes.seed_of(number, processes.rank())
     torch.manual_seed(seed)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pyrovae import processes
 from pyrovae.data import Split
 from pyrovae.handlers import Program, forked_rng, mode
-from pyrovae.objectives import NonFiniteLoss, measure
+from pyrovae.objectives import measure
 from pyrovae.training.feed import Labels, batches, count_batches
 
 __all__ = ["validate"]
@@ -32,14 +32,9 @@ def validate(model: Program, guide: Program, labels: Labels, split: Split, batch
     labels = "always" if labels == "always" else "no"
     turns = processes.turns(count_batches(labels, split, batch_size))
     totals: list[Tensor] = []
-    failure: Exception | None = None
-    with forked_rng(split.device), mode(model, guide, training=False):
-        try:
-            for i, arguments in zip(turns, batches(labels, split, batch_size, part="turn"), strict=True):
-                torch.manual_seed(processes.seed_of(i))
-                totals.append(measure(model, guide, *arguments))
-        except NonFiniteLoss as error:
-            failure = error
-    processes.agree(failure)
+    with processes.failing_together(), forked_rng(split.device), mode(model, guide, training=False):
+        for i, arguments in zip(turns, batches(labels, split, batch_size, part="turn"), strict=True):
+            torch.manual_seed(processes.seed_of(i))
+            totals.append(measure(model, guide, *arguments))
     parts = processes.in_order(torch.stack(totals).double().cpu().tolist() if totals else [])
     return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()

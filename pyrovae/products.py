@@ -20,15 +20,8 @@ Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 """What the factors of a network's matrix products are rounded to."""
 
 _FEW = 2**20  # multiplications, below which the detour costs more than it gains
-_LAYERS = {
-    F.linear,
-    F.conv1d,
-    F.conv2d,
-    F.conv3d,
-    F.conv_transpose1d,
-    F.conv_transpose2d,
-    F.conv_transpose3d,
-}
+_LAYERS = {F.linear, F.conv1d, F.conv2d, F.conv3d}
+_LAYERS |= {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 _MATMUL = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
 _rounded: ContextVar[bool] = ContextVar("rounded", default=False)
 _fast: ContextVar[bool] = ContextVar("fast", default=False)

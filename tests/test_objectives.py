@@ -384,3 +384,106 @@ def test_terms_of_an_enumerated_site_are_their_mean_over_its_values(x):
     sampled = torch.stack([measure(program.model, program.guide, x) for _ in range(600)])
     error = sampled.std(0) / 600**0.5
     assert ((enumerated.totals / 300 - sampled.mean(0)).abs() < 6 * error + 1e-3).all()
+
+
+def test_each_parameter_gets_a_gradient_of_its_own_in_its_own_layout(x):
+    """Fused optimizers read raw memory, and clipping in place would meet a shared gradient twice."""
+    module = nn.Module()
+    module.weight = nn.Parameter(torch.randn(16, 3))
+    module.a, module.b = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+
+    def model(x):
+        pyro.module("odd", module)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            loc = x.flatten(1) @ module.weight.t().reshape(3, 16).t() + (module.a + module.b)
+            pyro.sample("x", dist.Normal(loc + z, 1.0).to_event(1), obs=torch.zeros(len(x), 3))
+            pyro.factor("odd", -module.weight.sum().expand(len(x)))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+    step = Step(Trace_ELBO(), "graph", [module])
+    for _ in range(4):
+        module.zero_grad()
+        step.loss_and_grads(model, guide, x)
+    assert step.compile == "graph"
+    for parameter in module.parameters():
+        assert parameter.grad.stride() == parameter.stride()
+    assert module.a.grad.data_ptr() != module.b.grad.data_ptr()
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.9, 1.03])
+@pytest.mark.parametrize("prior", ["plain", "with an infinite buffer"])
+def test_a_compiler_that_errs_is_found_out(x, monkeypatch, factor, prior):
+    def compile(self, *arguments):
+        self._compiled = lambda *inputs: (
+            *self._run(*inputs)[:2],
+            *(factor * gradient for gradient in self._run(*inputs)[2:]),
+        )
+
+    monkeypatch.setattr("pyrovae.objectives.recording.Recording.compile", compile)
+    vae = make_vae()
+    if prior != "plain":
+        vae.register_buffer("bound", torch.tensor(math.inf))
+    step = Step(Trace_ELBO(), "inductor", [vae])
+    with pytest.warns(UserWarning, match="does not repeat the recorded one"):
+        gradients(step, vae, x, 4)
+    assert step.compile == "graph"
+
+
+def test_a_parameter_that_only_pyro_gives_a_gradient_is_found_out(x):
+    vae = make_vae()
+    late = nn.Module()
+    late.shift = nn.Parameter(torch.zeros(()))
+    calls = []
+
+    def model(x):
+        calls.append(len(x))
+        if len(calls) > 2:
+            pyro.module("late", late)
+            return vae.model(x * (1 + late.shift))
+        return vae.model(x)
+
+    step = Step(Trace_ELBO(), "graph", [vae])
+    for _ in range(2):
+        step.loss_and_grads(model, vae.guide, x)
+    with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
+        step.loss_and_grads(model, vae.guide, x)
+
+
+def test_shapes_that_depend_on_values_are_not_recorded(x):
+    vae = make_vae()
+
+    def guide(x):
+        bright = x.flatten(1).mean(1) > 0.5
+        return vae.guide(x + 0 * x[bright].sum())
+
+    step = Step(Trace_ELBO(), "graph")
+    step.loss_and_grads(vae.model, guide, x)
+    with pytest.warns(UserWarning, match="the shapes of what it computes depend on values"):
+        step.loss_and_grads(vae.model, guide, x)
+
+
+@pytest.mark.parametrize("kind", ["number", "tensor"])
+def test_a_program_that_counts_in_python_is_not_recorded(x, kind):
+    vae = make_vae()
+    vae.steps = 0 if kind == "number" else torch.zeros(())
+
+    def guide(x):
+        vae.steps += 1
+        return vae.guide(x)
+
+    step = Step(Trace_ELBO(), "graph", [vae])
+    with pytest.warns(UserWarning, match="attributes of the program's modules"):
+        step.loss_and_grads(vae.model, guide, x)
+
+
+def test_batches_of_other_strides_are_recorded_apart(x):
+    vae = make_vae()
+    step = Step(Trace_ELBO(), "graph")
+    for _ in range(4):
+        for batch in (x, x.transpose(2, 3)):
+            assert math.isfinite(step.loss_and_grads(vae.model, vae.guide, batch))
+    assert len(step._graphs) == 2

@@ -41,6 +41,7 @@ def differentiated(
     """
     loss = torch.zeros((), device=arguments[0].device)
     total: dict[str, Tensor] = {}
+    params: dict[str, Tensor] = {}
     with poutine.trace(param_only=True) as capture, traces_of(elbo) as traces:
         for value, surrogate in _particles(elbo, model, guide, arguments):
             loss = loss + value
@@ -50,7 +51,18 @@ def differentiated(
             for name, grad in zip(params, grads, strict=True):
                 if grad is not None:
                     total[name] = total[name] + grad if name in total else grad
-    return loss, terms_of(traces, elbo.num_particles), total
+    return loss, terms_of(traces, elbo.num_particles), _as_backward_leaves(total, params)
+
+
+def _as_backward_leaves(grads: dict[str, Tensor], params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give each parameter a gradient of its own in its own memory layout, which fused optimizers do not ask about."""
+    seen = set()
+    for name, grad in grads.items():
+        storage = grad.untyped_storage()._cdata
+        if grad.stride() != params[name].stride() or storage in seen:
+            grads[name] = torch.empty_like(params[name]).copy_(grad)
+        seen.add(storage)
+    return grads
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from pyrovae.objectives.terms import NonFiniteLoss
 
-__all__ = ["Losses", "generators", "set_generators"]
+__all__ = ["Losses"]
 
 _LATE = 100  # steps on a GPU after which their losses are looked at
+_KEPT = 2**28  # bytes of batches that are kept meanwhile, to find out whose fault a loss is
 
 
 class Losses:
@@ -40,13 +41,15 @@ class Losses:
         self.every = every
         self.unsound: Tensor | None = None
         self._late: list[tuple[Tensor, Callable[[], str]]] = []
+        self._kept = 0
 
-    def add(self, loss: Tensor, blame: Callable[[], str]) -> float:
+    def add(self, loss: Tensor, blame: Callable[[], str], size: int = 0) -> float:
         """Return a loss as a number, or NaN if it is not waited for.
 
         Args:
             loss: of the next step.
             blame: names the site whose fault it is, should it not be finite.
+            size: bytes that are kept for that.
 
         Raises:
             FloatingPointError: if it, or an earlier one that was not waited for, is not finite.
@@ -60,7 +63,8 @@ class Losses:
         bad = (~loss.isfinite()).to(torch.float32)
         self.unsound = bad if self.unsound is None else torch.maximum(self.unsound, bad, out=self.unsound)
         self._late.append((loss.clone(), blame))  # the next replay of a CUDA graph writes over it
-        if len(self._late) == every:
+        self._kept += size
+        if len(self._late) == every or self._kept > _KEPT:
             self.settle()
         return math.nan
 
@@ -73,7 +77,7 @@ class Losses:
         Raises:
             FloatingPointError: if one is not finite; its ``steps_ago`` counts the steps after it.
         """
-        late, self._late = self._late, []
+        late, self._late, self._kept = self._late, [], 0
         if self.unsound is None or not bool(self.unsound):
             return
         self.unsound = None
@@ -83,15 +87,3 @@ class Losses:
                 error.steps_ago = len(late) - 1 - i + since
                 raise error
         raise NonFiniteLoss("finite, but the norm of its gradients is not")
-
-
-def generators(device: torch.device) -> list[Tensor]:
-    """Return the states of torch's generators, the CPU's and that of ``device``."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-def set_generators(device: torch.device, states: list[Tensor]) -> None:
-    """Put back the states that :func:`generators` returned."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)

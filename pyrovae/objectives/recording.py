@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, TypeAlias
 
 import torch
@@ -14,9 +12,9 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.products import onednn_linear
+from pyrovae.objectives.inductor import for_inductor
 
-__all__ = ["Recording", "distance"]
+__all__ = ["Recording"]
 
 _aten = torch.ops.aten
 _Run: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -32,6 +30,9 @@ class Recording:
         function: of tensors, to a tuple of tensors; it may differentiate.
         arguments: to record it with. Others must have their shapes.
 
+    Raises:
+        ValueError: if the shapes of what it computes depend on values, as where a mask is an index.
+
     Example:
         >>> weight = torch.ones(3, requires_grad=True)
         >>> def square(x):
@@ -44,6 +45,8 @@ class Recording:
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]) -> None:
         graph = make_fx(function)(*arguments)
+        if any(map(_has_a_shape_by_values, graph.graph.nodes)):
+            raise ValueError("the shapes of what it computes depend on values")
         self._graph, self._held = _lifted(graph)
         _simplify(self._graph.graph)
         self._graph.recompile()
@@ -81,7 +84,8 @@ class Recording:
         from torch._inductor import compile as inductor  # takes a second to import
 
         graph = GraphModule(self._graph, _copied(self._graph.graph))
-        _for_inductor(graph.graph)
+        for_inductor(graph.graph)
+        _simplify(graph.graph)
         graph.recompile()
         log = logging.getLogger("torch.utils.cpp_extension")  # says that there is no GPU
         level = log.level
@@ -116,22 +120,6 @@ class Recording:
     def _without_autocast(self) -> AbstractContextManager[Any]:
         kind = self._device.type  # what it casts is in the graph
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
-
-
-def distance(before: Sequence[Tensor | None], after: Sequence[Tensor | None]) -> float:
-    """Return by how much tensors differ, as a share of the norm of all together: 0 if they are the same to the bit."""
-    difference = scale = 0.0
-    for a, b in zip(before, after, strict=True):
-        if a is None or b is None:
-            return math.inf
-        if a.is_floating_point() and not torch.equal(a, b):
-            difference += (a.double() - b.double()).square().sum().item()
-        elif not torch.equal(a, b):
-            return math.inf
-        scale += a.double().square().sum().item() if a.is_floating_point() else 0.0
-    if difference == 0:
-        return 0.0
-    return math.sqrt(difference / scale) if scale > 0 else math.inf
 
 
 def _captured(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) -> _Run:
@@ -183,6 +171,15 @@ def _copied(graph: Graph) -> Graph:
     return new
 
 
+def _has_a_shape_by_values(node: Node) -> bool:
+    if torch.Tag.dynamic_output_shape not in getattr(node.target, "tags", ()):
+        return False
+    if node.target is not _aten.index.Tensor:
+        return True
+    indices: Any = node.args[1]
+    return any(index is not None and index.meta["val"].dtype in (torch.bool, torch.uint8) for index in indices)
+
+
 def _simplify(graph: Graph) -> None:
     """Drop what only autograd needed, views that change no shape, and what nothing uses."""
     for node in graph.nodes:
@@ -198,61 +195,3 @@ def _is_same_shape(node: Node) -> bool:
         return False
     before, after = node.args[0].meta.get("tensor_meta"), node.meta.get("tensor_meta")  # type: ignore[union-attr]
     return before is not None and after is not None and before.shape == after.shape
-
-
-def _for_inductor(graph: Graph) -> None:
-    r"""Let the graph say what it changes; on CPU, have oneDNN take products of float32 matrices, and replace tanh.
-
-    On processors that are not Intel's, oneDNN takes half of the time of the library that torch calls for products.
-    Of :math:`\tanh x = 2 \sigma(2 x) - 1` torch has a slow kernel on the left and a fast one on the right; they differ
-    by 2e-7.
-    """
-    for node in list(graph.nodes):
-        if node.target is _aten.native_batch_norm.default:  # whose schema hides that it changes the running statistics
-            node.target = _aten._native_batch_norm_legit.default
-        result: Any = node.meta.get("val")
-        if not isinstance(result, Tensor) or result.dtype != torch.float32 or result.device.type != "cpu":
-            continue
-        with graph.inserting_before(node):
-            if node.target is _aten.tanh.default:
-                half = graph.call_function(_aten.sigmoid.default, (_scaled(graph, node.args[0], 2.0),))
-                faster = graph.call_function(_aten.sub.Tensor, (_scaled(graph, half, 2.0), 1.0))
-            elif node.target in (_aten.addmm.default, _aten.mm.default) and _is_linear(node):
-                *bias, left, right = node.args
-                turned = graph.call_function(_aten.t.default, (right,))
-                faster = graph.call_function(_onednn_linear(), (left, turned, bias[0] if bias else None))
-            else:
-                continue
-        node.replace_all_uses_with(faster)
-        graph.erase_node(node)
-    _simplify(graph)
-
-
-def _scaled(graph: Graph, node: Any, factor: float) -> Node:
-    return graph.call_function(_aten.mul.Tensor, (node, factor))
-
-
-def _is_linear(node: Node) -> bool:
-    """Tell whether a product is one that a linear layer takes: what is added is a bias, if anything."""
-    bias = node.args[0] if node.target is _aten.addmm.default else None
-    plain = bias is None or (isinstance(bias, Node) and bias.meta["val"].shape == node.meta["val"].shape[1:])
-    return plain and not node.kwargs and torch.backends.mkldnn.is_available()
-
-
-def _onednn_linear() -> Any:
-    """Return :math:`x W^T + b` by oneDNN as an operation that Inductor leaves as it is: its own wants W constant."""
-    _library()
-    return torch.ops.pyrovae.onednn_linear.default
-
-
-@cache  # a library that is forgotten takes its operations along
-def _library() -> torch.library.Library:
-    library = torch.library.Library("pyrovae", "FRAGMENT")
-    library.define("onednn_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-
-    def shaped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return x.new_empty(x.shape[0], weight.shape[0])
-
-    library.impl("onednn_linear", onednn_linear, "CPU")
-    torch.library.register_fake("pyrovae::onednn_linear", shaped, lib=library)
-    return library

@@ -24,16 +24,19 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.handlers import Arguments, Program, forked_rng
+from pyrovae.objectives.agreement import Results
 from pyrovae.objectives.differentiated import differentiated, recordable
-from pyrovae.objectives.losses import Losses, generators, set_generators
-from pyrovae.objectives.recording import Recording, distance
+from pyrovae.objectives.losses import Losses
+from pyrovae.objectives.modules import decays_of, state_in_python
+from pyrovae.objectives.noise import generators, set_generators
+from pyrovae.objectives.recording import Recording
 from pyrovae.objectives.terms import NonFiniteLoss, blame, terms_of, traces_of
 
 __all__ = ["Compile", "ObjectiveFactory", "Step"]
 
 Compile: TypeAlias = Literal["off", "graph", "inductor"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
-_Key: TypeAlias = tuple[Any, ...]  # shapes, types and devices of the arguments
+_Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the arguments
 
 _ROUNDING = 0.01  # of the norm of all gradients, by which compiled ones may differ: far more than in float32
 _UNCOMPILED = 2  # steps of an epoch, which a resumed training runs through Pyro
@@ -93,7 +96,7 @@ class Step:
         self._graphs: dict[_Key, tuple[Recording, list[str]]] = {}
         self._steps: Counter[_Key] = Counter()
         self._unchecked: set[_Key] = set()
-        self._decays = _decays_of(modules)
+        self._decays = decays_of(modules)
 
     def recheck(self) -> None:
         """Begin an epoch: compare each recording with Pyro once more, at its next step."""
@@ -117,7 +120,7 @@ class Step:
         return loss
 
     def _loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
-        key = tuple((part.shape, part.dtype, part.device) for part in arguments)
+        key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
         self._steps[key] += 1
         if key not in self._seen:
             self._seen.add(key)
@@ -136,7 +139,7 @@ class Step:
 
     def _validated(self, model: Program, guide: Program, *arguments: Tensor) -> float:
         """Run a first batch through Pyro, which looks at every value."""
-        before = self._buffers()
+        before, state = self._buffers(), state_in_python(self.modules)
         noise = torch.get_rng_state()
         try:
             with pyro.validation_enabled(True):
@@ -147,6 +150,8 @@ class Step:
             raise
         if self.compile != "off" and [id(buffer) for buffer in before] != [id(buffer) for buffer in self._buffers()]:
             self._give_up("the step replaces buffers of the program by others, instead of changing them")
+        elif self.compile != "off" and state != state_in_python(self.modules):
+            self._give_up("the step changes attributes of the program's modules that are no buffers")
         return loss
 
     def _buffers(self) -> list[Tensor]:
@@ -165,7 +170,8 @@ class Step:
         recording, names = self._graphs[key]
         noise = generators(arguments[0].device)
         loss, terms, *grads = recording(*arguments, compiled=self._steps[key] > _UNCOMPILED)
-        value = self.losses.add(loss, partial(self._blame, model, guide, arguments, noise))
+        size = sum(part.nbytes for part in arguments)
+        value = self.losses.add(loss, partial(self._blame, model, guide, arguments, noise), size)
         for name, grad in zip(names, grads, strict=True):
             param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
             param.grad = grad if param.grad is None else param.grad + grad
@@ -202,25 +208,30 @@ class Step:
     def _compile(self, key: _Key, *arguments: Tensor) -> None:
         """Have Inductor compile a recording, if what it computes stays the same to rounding."""
         recording, _ = self._graphs[key]
-        expected = self._results(recording, *arguments)
+        on_gpu = arguments[0].device.type == "cuda"
         try:
             with self._undone(arguments[0].device):
                 recording.compile(*arguments)
-        except Exception as error:
-            reason = f"Inductor cannot compile the step ({_first_line(error)})"
-        else:
-            if distance(expected, self._results(recording, *arguments, compiled=True)) <= _ROUNDING:
-                if arguments[0].device.type == "cuda":
+            if self._results(recording, *arguments).are(self._results(recording, *arguments, compiled=True), _ROUNDING):
+                if on_gpu:
                     self._capture(recording, *arguments)
                 return
-            recording.forget()
             reason = "Inductor's step does not repeat the recorded one from the same noise"
+        except Exception as error:
+            reason = f"Inductor cannot compile the step ({_first_line(error)})"
+        recording.forget()
         self.compile = "graph"
         warnings.warn(f"{reason}; training goes on with the recorded graph", stacklevel=2)
+        if on_gpu:
+            self._capture(recording, *arguments)
 
-    def _results(self, recording: Recording, *arguments: Tensor, compiled: bool = False) -> list[Tensor]:
+    def _results(self, recording: Recording, *arguments: Tensor, compiled: bool = False) -> Results:
         with self._undone(arguments[0].device):
-            return [result.clone() for result in (*recording(*arguments, compiled=compiled), *self._buffers())]
+            loss, terms, *grads = recording(*arguments, compiled=compiled)
+            return Results(loss.item(), terms.clone(), [grad.clone() for grad in grads], self._copies())
+
+    def _copies(self) -> list[Tensor]:
+        return [buffer.clone() for buffer in self._buffers()]
 
     @contextmanager
     def _undone(self, device: torch.device) -> Iterator[None]:
@@ -241,46 +252,41 @@ class Step:
             reason = f"the step cannot be captured as a CUDA graph ({_first_line(error)})"
             warnings.warn(f"{reason}; its kernels are launched one by one", stacklevel=2)
 
-    def _compare(self, key: tuple[Any, ...], model: Program, guide: Program, *arguments: Tensor) -> None:
+    def _compare(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
         self._unchecked.discard(key)
         totals, losses = self.totals, self.losses
         self.losses = Losses(every=1)
-        params = {name: pyro.param(name).unconstrained() for name in self._graphs[key][1]}
-        held = {name: param.grad for name, param in params.items()}
-        values: list[float] = []
-        results: list[list[Tensor | None]] = []
-        for run in (self._by_pyro, partial(self._by_graph, key)):
-            for param in params.values():
-                param.grad = None
-            with self._undone(arguments[0].device):
-                values.append(run(model, guide, *arguments))
-                tensors = [*(param.grad for param in params.values()), *self._buffers()]
-                results.append([None if tensor is None else tensor.clone() for tensor in tensors])
-        self.totals, self.losses = totals, losses
-        for name, param in params.items():
-            param.grad = held[name]
-        # Pyro adds the sites' terms up as Python floats, the graph as tensors: only their rounding may differ. So it is
-        # with compiled gradients; those of the graph are the very same.
-        same = math.isclose(*values, rel_tol=1e-4)
-        same &= distance(*results) <= (_ROUNDING if self._graphs[key][0].is_compiled else 0.0)
-        if not same:
-            self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
+        store = pyro.get_param_store()
+        params = [store[name].unconstrained() for name in sorted(store.keys())]
+        held = [param.grad for param in params]
+        results = []
+        try:
+            for run in (self._by_pyro, partial(self._by_graph, key)):
+                self.totals = torch.zeros(2)
+                for param in params:
+                    param.grad = None
+                with self._undone(arguments[0].device):
+                    loss = run(model, guide, *arguments)
+                    grads = [None if param.grad is None else param.grad.clone() for param in params]
+                    results.append(Results(loss, self.totals.clone(), grads, self._copies()))
+        except NonFiniteLoss:
+            raise
+        except Exception as error:
+            if not results:  # it is Pyro that stumbles
+                raise
+            self._give_up(f"the recorded step cannot be repeated ({_first_line(error)})")
+        else:
+            if not results[0].are(results[1], _ROUNDING if self._graphs[key][0].is_compiled else 0.0):
+                self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
+        finally:
+            self.totals, self.losses = totals, losses
+            for param, grad in zip(params, held, strict=True):
+                param.grad = grad
 
     def _give_up(self, reason: str) -> None:
         self.compile = "off"
         self._graphs.clear()
         warnings.warn(f"{reason}; training goes on through Pyro, without recording", stacklevel=2)
-
-
-def _decays_of(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
-    """Pair each weight (biases are none) with the ``weight_decay`` of its network, where that has any."""
-    decays: dict[Tensor, float] = {}
-    for owner in modules:
-        for module in owner.modules():  # the outer ones come first, so that the innermost decides
-            decay = getattr(module, "weight_decay", 0.0)
-            if isinstance(decay, int | float) and decay > 0:
-                decays |= {weight: decay for weight in module.parameters() if weight.dim() > 1}
-    return list(decays.items())
 
 
 def _first_line(error: Exception) -> str:

@@ -101,13 +101,14 @@ def fit(
         max_norm: largest norm of the gradients, or None.
         patience: epochs without a better validation ELBO after which training stops, or None.
         restore_best: leave the weights of the best validation ELBO in the programs, instead of the last.
-        accumulate: parts in which a batch goes through the programs, one after the other, for less memory.
+        accumulate: parts in which a batch goes through the programs, one after the other, for less memory; what is no
+            sum over data, such as batch normalisation or the distance of ``MMD``, is computed of each part.
         compile: ``graph`` to record the step and replay it, with the very gradients of Pyro; ``inductor`` to compile
             the recording too, on CPU with oneDNN's matrix products, with gradients that are the same to rounding and
-            about twice as fast; ``off`` to run Pyro at every step; ``auto`` for ``inductor`` where the run is long
-            enough to pay for some ten seconds of compiling, else ``graph``.
-        precision: of the matrix products: ``float32``, or in a run that may differ in its last digits ``tf32`` or
-            ``bfloat16``, by autocast.
+            about twice as fast, from the third batch of an epoch on; ``off`` to run Pyro at every step; ``auto`` for
+            ``inductor`` where the run is long enough to pay for some ten seconds of compiling, else ``graph``.
+        precision: of the matrix products of linear and convolutional layers: ``float32``, or rounded to ``tf32`` (10
+            bits after the point, on a GPU) or ``bfloat16`` (7 bits).
         progress: show a progress bar.
         callback: called after each epoch, in the first process alone.
         state: where a callback's earlier state left off, to go on from there; of several processes, the first's counts.
@@ -211,8 +212,8 @@ def fit(
                                 done = ((epoch - 1) * num_batches + i) / (kl_warmup * num_batches)
                                 weight.fill_(beta * min(1.0, done))
                             parts = parts_of(arguments, accumulate)
-                            for part in parts:
-                                optim.holding = part is not parts[-1]
+                            for j, part in enumerate(parts):
+                                optim.holding = j + 1 < len(parts)
                                 svi.step(*part)
                             bar.update()
                             seen += len(arguments[0])
@@ -220,7 +221,7 @@ def fit(
                                 bar.set_postfix_str(_figures("training", *(step.totals / seen).tolist()), refresh=False)
                         step.losses.settle()
                     except FloatingPointError as error:
-                        number = i + 1 - getattr(error, "steps_ago", 0) // accumulate
+                        number = (i * accumulate + j - getattr(error, "steps_ago", 0)) // accumulate + 1
                         place = f"epoch {epoch}, batch {number} of {num_batches}"
                         raise NonFiniteLoss(f"training stopped in {place}: the loss is {error}") from None
                 train = (processes.summed(step.totals.double()) / len(data.train)).tolist()

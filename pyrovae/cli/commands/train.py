@@ -77,10 +77,11 @@ def train(
         kl_warmup: epochs over which it grows from 0 to beta.
         max_norm: largest norm of the gradients.
         patience: epochs without a better validation ELBO after which training stops.
-        accumulate: parts in which a batch goes through the program, one after the other, for less memory.
+        accumulate: parts in which a batch goes through the program, one after the other, for less memory; batch
+            normalisation and other statistics of a batch are those of each part.
         compile: graph records the training step and replays it, inductor compiles it too, off runs Pyro at every step;
             auto takes inductor where the run is long enough to pay for compiling, else graph.
-        precision: of matrix products: float32, tf32 or bfloat16, whose results differ in their last digits.
+        precision: of the networks' matrix products: float32, tf32 (10 bits after the point, on a GPU) or bfloat16 (7).
         device: cpu, cuda, or auto for cuda where there is one.
         seed: of initial weights, order of batches and all noise; data sets have their own.
         run: the folder; it must be new unless the run is resumed.

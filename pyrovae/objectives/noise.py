@@ -1,0 +1,20 @@
+"""The states of torch's generators, from which a step draws."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["generators", "set_generators"]
+
+
+def generators(device: torch.device) -> list[Tensor]:
+    """Return the states of torch's generators, the CPU's and that of ``device``."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_generators(device: torch.device, states: list[Tensor]) -> None:
+    """Put back the states that :func:`generators` returned."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

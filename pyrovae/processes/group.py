@@ -16,6 +16,7 @@ from pyrovae import checks
 __all__ = ["LostProcess", "alone", "answering", "count", "fails_first", "local_rank", "rank", "started"]
 
 _PATIENCE = timedelta(minutes=30)  # for a process that is silent; one that ended is noticed at once
+_LOST = f"another process ended, or did not answer within {_PATIENCE.total_seconds() / 60:.0f} minutes"
 _meetings = 0
 _store: dist.Store | None = None
 _alone = False  # while the first process does what only one shall do
@@ -94,9 +95,7 @@ def fails_first() -> bool:
 
 
 @contextmanager
-def answering(
-    sentence: str = f"another process ended, or did not answer within {_PATIENCE.total_seconds() / 60:.0f} minutes",
-) -> Iterator[None]:
+def answering(sentence: str = _LOST) -> Iterator[None]:
     """Make what torch raises when another process does not answer one sentence."""
     try:
         yield

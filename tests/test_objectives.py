@@ -117,6 +117,7 @@ def test_a_recorded_step_is_bit_identical(x, elbo, kind):
 def test_a_compiled_step_is_the_recorded_one_to_rounding(x):
     vae = normalized(x)
     vae.posterior.network.layers.insert(2, nn.Dropout(0.3))
+    vae.likelihood.network.layers.insert(1, nn.Tanh())
     before = [buffer.clone() for buffer in vae.buffers()]
     found = []
     for compile in ("graph", "inductor"):
@@ -133,6 +134,9 @@ def test_a_compiled_step_is_the_recorded_one_to_rounding(x):
     for (loss, grads), (compiled_loss, compiled) in zip(found[0][0], found[1][0], strict=True):
         assert compiled_loss == pytest.approx(loss, rel=1e-5)
         torch.testing.assert_close(compiled, grads, rtol=1e-3, atol=1e-4)
+    names = [node.name for node in recording._graph.graph.nodes]
+    assert any("tanh" in name for name in names)  # what is replaced for the compiler
+    assert any("cross_entropy" in name for name in names)
     torch.testing.assert_close(found[1][1], found[0][1])
 
 

@@ -196,6 +196,8 @@ def fit(
             mininterval=0.1 if sys.stderr.isatty() else 10.0,
         )
         with bar:
+            if chosen == "inductor":
+                bar.set_postfix_str("the step is compiled first", refresh=False)
             for epoch in range(len(history.epochs) + 1, epochs + 1):
                 if patience is not None and history.epochs and epoch - 1 - history.best_epoch >= patience:
                     break

@@ -1,6 +1,7 @@
 """The step: what it computes, that a recording repeats it bit for bit, and when it is not believed."""
 
 import math
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -457,17 +458,36 @@ def test_a_parameter_that_only_pyro_gives_a_gradient_is_found_out(x):
         step.loss_and_grads(model, vae.guide, x)
 
 
-def test_shapes_that_depend_on_values_are_not_recorded(x):
+@pytest.mark.parametrize("way", ["refused", "repeated", "given up"])
+def test_shapes_that_depend_on_values(x, way):
     vae = make_vae()
 
     def guide(x):
         bright = x.flatten(1).mean(1) > 0.5
-        return vae.guide(x + 0 * x[bright].sum())
+        if way == "refused":
+            return vae.guide(x + 0 * bright.nonzero().sum())
+        some = x[bright]
+        if way == "given up":
+            some = some + torch.zeros(some.shape)  # the number is one of the recorded batch
+        return vae.guide(x * (1 + some.mean()))
 
+    dark, light = torch.zeros(4, *SHAPE), torch.ones(4, *SHAPE)
+    batches = [
+        torch.cat((dark[:i], light[: 8 - i] if i > 3 else torch.cat((light, light))[: 8 - i])) for i in (4, 4, 4, 2, 4)
+    ]
+    expected = gradients(Step(Trace_ELBO(), "off"), Guided(vae, guide), x, 5, batches)
     step = Step(Trace_ELBO(), "graph")
-    step.loss_and_grads(vae.model, guide, x)
-    with pytest.warns(UserWarning, match="the shapes of what it computes depend on values"):
-        step.loss_and_grads(vae.model, guide, x)
+    message = {"refused": "depend on values", "given up": "cannot be repeated"}.get(way)
+    with nullcontext() if message is None else pytest.warns(UserWarning, match=message):
+        found = gradients(step, Guided(vae, guide), x, 5, batches)
+    assert step.compile == ("graph" if message is None else "off")
+    for (_, grads), (_, others) in zip(expected, found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(grads, others, strict=True))
+
+
+class Guided:
+    def __init__(self, vae, guide):
+        self.model, self.guide, self.parameters = vae.model, guide, vae.parameters
 
 
 @pytest.mark.parametrize("kind", ["number", "tensor"])

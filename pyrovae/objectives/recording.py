@@ -31,7 +31,7 @@ class Recording:
         arguments: to record it with. Others must have their shapes.
 
     Raises:
-        ValueError: if the shapes of what it computes depend on values, as where a mask is an index.
+        ValueError: if the shapes of what it computes depend on values, as those of ``nonzero`` do.
 
     Example:
         >>> weight = torch.ones(3, requires_grad=True)
@@ -172,12 +172,8 @@ def _copied(graph: Graph) -> Graph:
 
 
 def _has_a_shape_by_values(node: Node) -> bool:
-    if torch.Tag.dynamic_output_shape not in getattr(node.target, "tags", ()):
-        return False
-    if node.target is not _aten.index.Tensor:
-        return True
-    indices: Any = node.args[1]
-    return any(index is not None and index.meta["val"].dtype in (torch.bool, torch.uint8) for index in indices)
+    # A mask as an index is common, where what is taken out goes back to the same places, as in splines.
+    return torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ()) and node.target is not _aten.index.Tensor
 
 
 def _simplify(graph: Graph) -> None:

@@ -169,7 +169,12 @@ class Step:
     def _by_graph(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> float:
         recording, names = self._graphs[key]
         noise = generators(arguments[0].device)
-        loss, terms, *grads = recording(*arguments, compiled=self._steps[key] > _UNCOMPILED)
+        try:
+            loss, terms, *grads = recording(*arguments, compiled=self._steps[key] > _UNCOMPILED)
+        except RuntimeError as error:  # shapes within may hang on values, and those of this batch be others
+            set_generators(arguments[0].device, noise)
+            self._give_up(f"the recorded step cannot be repeated ({_first_line(error)})")
+            return self._by_pyro(model, guide, *arguments)
         size = sum(part.nbytes for part in arguments)
         value = self.losses.add(loss, partial(self._blame, model, guide, arguments, noise), size)
         for name, grad in zip(names, grads, strict=True):
@@ -259,6 +264,7 @@ class Step:
         store = pyro.get_param_store()
         params = [store[name].unconstrained() for name in sorted(store.keys())]
         held = [param.grad for param in params]
+        rounding = _ROUNDING if self._graphs[key][0].is_compiled else 0.0
         results = []
         try:
             for run in (self._by_pyro, partial(self._by_graph, key)):
@@ -269,19 +275,12 @@ class Step:
                     loss = run(model, guide, *arguments)
                     grads = [None if param.grad is None else param.grad.clone() for param in params]
                     results.append(Results(loss, self.totals.clone(), grads, self._copies()))
-        except NonFiniteLoss:
-            raise
-        except Exception as error:
-            if not results:  # it is Pyro that stumbles
-                raise
-            self._give_up(f"the recorded step cannot be repeated ({_first_line(error)})")
-        else:
-            if not results[0].are(results[1], _ROUNDING if self._graphs[key][0].is_compiled else 0.0):
-                self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
         finally:
             self.totals, self.losses = totals, losses
             for param, grad in zip(params, held, strict=True):
                 param.grad = grad
+        if not results[0].are(results[1], rounding):
+            self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
 
     def _give_up(self, reason: str) -> None:
         self.compile = "off"

@@ -133,7 +133,7 @@ def linear_end(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear] | None
         return None
     if not all(map(_is_untouched, (network, layers, layers[-1]))):
         return None
-    until_last: Callable[[Tensor], tuple[Tensor, nn.Linear]] = network.until_last  # type: ignore[assignment]
+    until_last: Callable[[Tensor], tuple[Tensor, nn.Linear]] = network.until_last  # type: ignore[assignment] # told above
     return until_last(x)
 
 

@@ -189,5 +189,5 @@ def _simplify(graph: Graph) -> None:
 def _is_same_shape(node: Node) -> bool:
     if node.target not in (_aten.view.default, _aten.expand.default):
         return False
-    before, after = node.args[0].meta.get("tensor_meta"), node.meta.get("tensor_meta")  # type: ignore[union-attr]
+    before, after = node.args[0].meta.get("tensor_meta"), node.meta.get("tensor_meta")  # type: ignore[union-attr] # a view has an input
     return before is not None and after is not None and before.shape == after.shape

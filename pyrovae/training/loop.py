@@ -174,6 +174,7 @@ def fit(
                 raise checks.InputError("state must come from a training with restore_best, to go on with it")
         alike: dict[str, object] = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
         alike |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
+        alike |= {"beta": beta, "precision": precision}
         alike |= {"number of images": (len(data.train), len(data.validation))}
         begin_together(model, guide, alike)
         weight = torch.full((), float(beta), device=data.train.device)

@@ -13,7 +13,7 @@ from pyrovae import checks, processes
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Digits
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
-from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Trace_ELBO
+from pyrovae.objectives import NonFiniteLoss, ObjectiveFactory, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
@@ -45,7 +45,7 @@ def train(
     max_norm: float | None = None,
     patience: int | None = None,
     accumulate: int = 1,
-    compile: Compile | Literal["auto"] = "auto",
+    compile: Literal["auto", "off", "graph", "inductor"] = "auto",
     precision: Precision = "float32",
     device: str = "auto",
     seed: int = 0,

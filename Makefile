@@ -11,7 +11,7 @@ demo: .venv/.installed
 	$(BIN)/python -m pyrovae report $(RUN)
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .

@@ -108,7 +108,7 @@ def _command(parser: ArgumentParser, text: str) -> str | None:
     if found := re.match(r'[Ee]xpected "subcommand" to be one of \{(.*)\}', text):
         return f"COMMAND must be one of {found[1].replace(',', ', ')}, but none was given"
     if found := re.match(r"[Uu]nrecognized arguments: (.*)", text):
-        return f"there is no option {found[1]} here: pyrovae COMMAND --help lists them"
+        return f"there is no option {found[1]} here: --help lists them"
     if found := re.match(r"(?:Subcommand '\w+' does not accept o|O)ption '([^']+)'(?: is not accepted)?$", text):
         accepted = f"; accepted are {names}" if names else ", and the class takes none"
         return f"--{found[1]}: there is no such option" + (accepted if not parser._subcommands_action else "")

@@ -1,20 +1,17 @@
-"""The command line's entry: parsing, errors as one sentence, exit status."""
+"""The command line's entry: which command, with which options."""
 
 from __future__ import annotations
 
-import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
-import torch
 from jsonargparse import Namespace
 
 from pyrovae import checks, processes
 from pyrovae.cli.commands import compare, data, diagnose, evaluate, refit_prior, report, sample, train
-from pyrovae.objectives import NonFiniteLoss
+from pyrovae.cli.status import told
 from pyrovae.parsing import Parser
 from pyrovae.runs import Run, complete, options_of_the_vae
 
@@ -33,33 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # which keeps torchrun's options from ours
     try:
         with processes.started():
-            return _told(arguments)
+            return told(partial(_dispatch, arguments))
     except (checks.InputError, processes.LostProcess) as error:  # before the processes have met
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
-
-
-def _told(arguments: list[str]) -> int:
-    """Run a command; say in one sentence why it failed, if this process is the first to know; return the status."""
-    try:
-        with _flushed_denormals(), _importable_here(), _silence():
-            _dispatch(arguments)
-    except NonFiniteLoss as error:
-        status, text = 1, f"{error}; nothing was updated from it, and the epochs done before are kept"
-    except processes.LostProcess as error:
-        status, text = 1, f"{error}; what was done before is kept, and train goes on from it with --resume true"
-    except checks.InputError as error:
-        status, text = 2, f"error: {error}"
-    except OSError as error:
-        where = error.filename2 or error.filename
-        status, text = 2, f"error: {error if where is None else f'{where}: {error.strerror}'}"
-    except KeyboardInterrupt:
-        status, text = 130, "interrupted; --resume true goes on from the last epoch"
-    else:
-        return 0
-    if processes.fails_first():
-        print(f"pyrovae: {text}", file=sys.stderr)
-    return status
 
 
 def _dispatch(arguments: list[str]) -> None:
@@ -124,37 +98,3 @@ def _parser(commands: dict[str, Callable[..., None]]) -> Parser:
         subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
         subcommands.add_subcommand(name, subparser, help=summary)
     return parser
-
-
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    torch.set_flush_denormal(True)  # optimizer moments that decay into denormals slow every step by a third
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Let the first of several processes alone print and warn."""
-    with ExitStack() as stack:
-        if processes.rank() > 0:
-            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def _importable_here() -> Iterator[None]:
-    """Find classes by import path in the current folder too, as ``python -m pyrovae`` does."""
-    here = os.getcwd()
-    missing = here not in sys.path and "" not in sys.path
-    if missing:
-        sys.path.append(here)
-    try:
-        yield
-    finally:
-        if missing:
-            sys.path.remove(here)

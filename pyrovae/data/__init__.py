@@ -4,7 +4,7 @@ from pyrovae.data.arrays import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.split import Binarization, Split
-from pyrovae.data.standard import KMNIST, MNIST, Digits, FashionMNIST, Omniglot
+from pyrovae.data.standard import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
 
 __all__ = [
     "KMNIST",
@@ -16,7 +16,9 @@ __all__ = [
     "FashionMNIST",
     "FreyFaces",
     "ImageFolder",
+    "MissingFiles",
     "Omniglot",
     "PartlyLabelled",
     "Split",
+    "or_digits",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,11 @@ from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Binarization
 from pyrovae.files import writing
 
-__all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "Omniglot"]
+__all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "MissingFiles", "Omniglot", "or_digits"]
+
+
+class MissingFiles(checks.InputError):
+    """Say that a data set's files are not there and cannot be downloaded."""
 
 
 class Digits(DataSet):
@@ -205,7 +210,7 @@ def _load(
     try:
         return load(download=True)
     except Exception as error:
-        raise checks.InputError(
+        raise MissingFiles(
             f"{name} is not in {root} and cannot be downloaded ({_first_line(error)}); "
             f"put {files}, or take the data set Digits, which needs no files"
         ) from error
@@ -238,3 +243,20 @@ def _reduce_omniglot(root: Path, reduced: Path) -> None:
             test=arrays["test"],
             test_labels=arrays["test_labels"],
         )
+
+
+def or_digits(data: Callable[[], DataSet]) -> DataSet:
+    """Make a data set or, where its files are missing, the embedded digits, with a sentence that says so.
+
+    Args:
+        data: makes it.
+
+    Example:
+        >>> or_digits(Digits)
+        Digits(train=1437, validation=180, test=180, data_shape=(1, 8, 8), kind='binary')
+    """
+    try:
+        return data()
+    except MissingFiles as missing:
+        print(f"{checks.reason(missing).partition(';')[0]}: scikit-learn's digits are taken instead", file=sys.stderr)
+        return Digits()

@@ -1,7 +1,7 @@
 """Pictures: arrays in, a matplotlib ``Figure`` out, no global state of matplotlib touched."""
 
 from pyrovae.figures.annealing import annealing_paths
-from pyrovae.figures.base import image_grid
+from pyrovae.figures.base import image_grid, save
 from pyrovae.figures.breakdown import nats
 from pyrovae.figures.convergence import convergence_plot
 from pyrovae.figures.images import manifold, reconstructions, samples
@@ -23,6 +23,7 @@ __all__ = [
     "pareto_map",
     "reconstructions",
     "samples",
+    "save",
     "training_curves",
     "weight_tails",
 ]

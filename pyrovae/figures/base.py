@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrovae.files import writing
+
 if TYPE_CHECKING:  # it takes a third of a second, and most commands draw nothing
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "array", "as_images", "blank", "image_grid", "plain_numbers"]
+__all__ = ["COLOURS", "array", "as_images", "blank", "image_grid", "plain_numbers", "save"]
 
 COLOURS = [
     "#0072B2",
@@ -91,6 +95,18 @@ def array(values: Tensor) -> NDArray[np.float64]:
         values: of any shape.
     """
     return values.detach().cpu().double().numpy()
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> None:
+    """Write a figure as a PNG file, whole or not at all; its folder is made if need be.
+
+    Args:
+        figure: what to write.
+        path: of the file.
+        dpi: pixels an inch.
+    """
+    with writing(Path(path)) as file:
+        figure.savefig(file, format="png", dpi=dpi)
 
 
 def plain_numbers(axis: Axis) -> None:

@@ -57,8 +57,7 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
         [row.difference if row.paired else math.nan for row in rows],
         [(row.low, row.high) for row in rows],
     )
-    with writing(to / "comparison.png") as file:
-        picture.savefig(file, format="png", dpi=120)
+    figures.save(picture, to / "comparison.png", dpi=120)
     print(text, end="")
     print(f"written to {to}: comparison.txt, comparison.md, comparison.csv and comparison.png")
 

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from pyrovae import checks, evaluation, figures
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
-from pyrovae.files import writing
 from pyrovae.handlers import Arguments
 from pyrovae.runs import Run, caveats_of, some_of
 
@@ -93,10 +92,8 @@ def diagnose(
     }
     path = folder.save_diagnosis(split, summary)
     picture = folder.folder / "figures" / f"diagnosis-{split}-nats.png"
-    with writing(picture) as file:
-        steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
-        drawn = figures.nats(**steps, saturated=result.rate_distortion.saturated)
-        drawn.savefig(file, format="png", dpi=120)
+    steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
+    figures.save(figures.nats(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
     print(f"{len(result.evidence.x)} {split} images")
     print(result.table())
     for sentence in (*result.notes, *caveats):

@@ -35,11 +35,11 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
     template = template_of(program, dataset)
     x = generate(program.model, num_samples, template, noise=noise)
     columns = len(template[1]) if isinstance(template, tuple) else None  # one for each class
-    with writing(path) as file:
-        if path.suffix == ".npy":
+    if path.suffix == ".npy":
+        with writing(path) as file:
             np.save(file, x.numpy())
-        else:
-            figures.samples(x, columns, noise=noise).savefig(file, format="png", dpi=150)
+    else:
+        figures.save(figures.samples(x, columns, noise=noise), path)
     print(f"{num_samples} samples written to {path}")
 
 
@@ -78,6 +78,5 @@ def data(data: DataFactory = Digits, out: str | None = None) -> None:
             f"mean {x.mean().item():.4f}"
         )
     if path is not None:
-        with writing(path) as file:
-            figures.image_grid(dataset.train[:100], columns=10).savefig(file, format="png", dpi=120)
+        figures.save(figures.image_grid(dataset.train[:100], columns=10), path, dpi=120)
         print(f"picture written to {path}")

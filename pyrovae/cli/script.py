@@ -1,0 +1,45 @@
+"""A function as a program of its own: its arguments are options, its errors one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from pyrovae import checks
+from pyrovae.cli.status import told
+from pyrovae.parsing import Parser
+from pyrovae.runs import complete
+
+__all__ = ["script"]
+
+
+def script(main: Callable[..., None], arguments: list[str] | None = None) -> int:
+    """Run a function with the options of the command line; return the exit status, as :func:`main` does.
+
+    Classes are chosen by name or import path, and have their own options, as in ``pyrovae train``; ``--config`` takes
+    a YAML file, ``--help`` prints the docstring.
+
+    Args:
+        main: whose parameters have types and defaults; its docstring is the help.
+        arguments: the words after the program's name; those of the process if not given.
+
+    Example:
+        >>> def main(name: str = "world") -> None:
+        ...     print(f"hello {name}")
+        >>> script(main, ["--name", "VAE"])
+        hello VAE
+        0
+    """
+    try:
+        summary, _, details = (main.__doc__ or "").partition("\n\n")
+        parser = Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
+        parser.add_function_arguments(main)
+        parser.add_argument("--config", action="config", help="a YAML file of options")
+        given = parser.parse_args(sys.argv[1:] if arguments is None else arguments, defaults=False)
+        given.pop("config", None)
+        completed, options = complete(main, given)
+        made = completed.instantiate(options).as_dict()
+    except checks.InputError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    return told(lambda: main(**made))

@@ -1,0 +1,74 @@
+"""A function as a program of its own."""
+
+import pytest
+
+from pyrovae import MNIST, Digits
+from pyrovae.cli import script
+from pyrovae.data import MissingFiles, or_digits
+from pyrovae.runs import DataFactory
+
+
+def experiment(data: DataFactory = MNIST, epochs: int = 3) -> None:
+    """Print what it would do.
+
+    More of it.
+
+    Args:
+        data: the data set.
+        epochs: passes over it.
+    """
+    if epochs > 10:
+        raise RuntimeError("a fault of the program")
+    print(f"{or_digits(data)!r}, {epochs} epochs")
+
+
+def test_options_are_those_of_the_class_that_is_chosen(capsys):
+    assert script(experiment, ["--data", "Digits", "--data.test_size", "10", "--epochs", "4"]) == 0
+    assert capsys.readouterr().out.endswith("test=10, data_shape=(1, 8, 8), kind='binary'), 4 epochs\n")
+
+
+def test_the_digits_stand_in_for_files_that_are_missing(tmp_path, capsys):
+    assert script(experiment, ["--data.root", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"{Digits()!r}, 3 epochs\n"
+    assert told.err.startswith("MNIST is not in")
+    assert told.err.endswith("scikit-learn's digits are taken instead\n")
+    with pytest.raises(MissingFiles):
+        MNIST(tmp_path)
+
+
+def test_files_that_cannot_be_read_are_an_error(tmp_path, capsys):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / "MNIST" / "raw" / f"{name}-ubyte").write_bytes(b"nothing")
+    assert script(experiment, ["--data.root", str(tmp_path)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--epochs", "x"], "--epochs: expected an integer, but x was given"),
+        (["--epoch", "3"], "there is no option --epoch 3 here: --help lists them"),
+        (["--data.rot", "x"], "--data.rot: there is no such option; accepted are root"),
+    ],
+)
+def test_bad_options_are_one_sentence(words, sentence, capsys):
+    assert script(experiment, words) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") == 1
+
+
+def test_faults_of_the_program_are_not_hidden():
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        script(experiment, ["--data", "Digits", "--epochs", "11"])
+
+
+def test_the_docstring_is_the_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        script(experiment, ["--help"])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    assert "Print what it would do. More of it." in told
+    assert "passes over it" in told

@@ -1,15 +1,19 @@
 """``fit``: it learns, repeats itself, resumes exactly, stops where it should and leaves the world as it was."""
 
+import copy
 import math
 from functools import partial
 
 import pyro
 import pytest
 import torch
-from pyro.infer import TraceMeanField_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, Digits, InputError, NonFiniteLoss, StandardNormal, fit
+from pyrovae.objectives import Step
+from pyrovae.objectives.recording import _recorded
+from pyrovae.optimizers import JointOptimizer
 from pyrovae.training import tensorboard_writer
 
 small = partial(MLP, hidden_features=(32,))
@@ -139,15 +143,22 @@ def test_no_step_waits_for_a_value(digits, monkeypatch):
     assert 0 < questions.count < 120
 
 
-def test_a_compiled_training_resumes_exactly(digits, monkeypatch):
-    """The compiler is a stand-in, which rounds otherwise."""
-    compiled = []
+@pytest.fixture
+def compiled(monkeypatch):
+    """Let a stand-in compile, which rounds otherwise; return the sizes of its batches, and what it was to compile."""
+    found = []
 
-    def compile(self, *arguments):
-        compiled.append(len(arguments[0]))
-        self._compiled = lambda *inputs: tuple(result * (1 + 1e-5) for result in self._run(*inputs))
+    def compile(self, *arguments, instead=None):
+        found.append((len(arguments[0]), None if instead is None else instead.__name__))
+        graph, self._compiled_held = (self._graph, self._held) if instead is None else _recorded(instead, arguments)
+        self._compiled = lambda *inputs: tuple(result * (1 + 1e-5) for result in graph(*inputs))
 
     monkeypatch.setattr("pyrovae.objectives.recording.Recording.compile", compile)
+    return found
+
+
+@pytest.mark.parametrize("optimizer", [fast, partial(torch.optim.SGD, lr=1e-4)])
+def test_a_compiled_training_resumes_exactly(digits, compiled, optimizer):
     ends, states = [], []
     for mode, state in (("inductor", None), ("inductor", 0), ("graph", None)):
         vae = make_vae()
@@ -159,6 +170,7 @@ def test_a_compiled_training_resumes_exactly(digits, monkeypatch):
             epochs=3,
             batch_size=100,
             compile=mode,
+            optimizer=optimizer,
             progress=False,
             callback=lambda _, state: states.append(state()),
             state=None if state is None else states[state],
@@ -166,7 +178,76 @@ def test_a_compiled_training_resumes_exactly(digits, monkeypatch):
         ends.append(weights(vae))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
-    assert compiled == [100, 100]  # the smaller last batches are not worth it
+    # The smaller last batches are not worth it.
+    assert compiled == [(100, "_updating_step" if optimizer is fast else None)] * 2
+
+
+def test_what_the_compiled_step_updates_is_what_the_optimizer_would(digits, monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        JointOptimizer,
+        "updated",
+        lambda self, params, count=JointOptimizer.updated: (counted.append(len(params)), count(self, params)),
+    )
+    ends = []
+    for compile in ("graph", "inductor"):
+        vae = make_vae(network=partial(MLP, hidden_features=(16,), weight_decay=1e-3))
+        torch.manual_seed(1)
+        history = fit(
+            vae.model,
+            vae.guide,
+            digits,
+            epochs=3,
+            batch_size=128,
+            optimizer=partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.1),
+            scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5),
+            compile=compile,
+            progress=False,
+        )
+        ends.append((weights(vae), history.epochs[-1].train_elbo))
+    assert counted == [8] * 3 * (11 - 2)  # eleven whole batches an epoch, of which two are not compiled
+    torch.testing.assert_close(ends[1][0], ends[0][0], rtol=1e-3, atol=1e-4)
+    assert ends[1][1] == pytest.approx(ends[0][1], rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"max_norm": 5.0}, {"accumulate": 2}])
+def test_gradients_that_are_changed_are_left_to_the_optimizer(digits, compiled, options):
+    vae = make_vae()
+    fit(vae.model, vae.guide, digits, epochs=1, batch_size=200, compile="inductor", progress=False, **options)
+    assert {instead for _, instead in compiled} == {None}
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro says so of the batch that is run again
+def test_nothing_is_updated_in_a_compiled_step_whose_loss_is_not_finite(digits, compiled):
+    class Broken(VAE):
+        def model(self, x):
+            pyro.module("vae", self)
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", self.prior())
+                return pyro.sample("x", self.likelihood(z + self.bad), obs=x)
+
+    vae = make_vae()
+    vae.__class__ = Broken
+    vae.register_buffer("bad", torch.zeros(()))
+    optim = JointOptimizer(fast)
+    recorded = Step(Trace_ELBO(), "inductor", [vae], optim)
+    svi = SVI(vae.model, vae.guide, optim, loss=recorded.loss, loss_and_grads=recorded.loss_and_grads)
+    with pyro.get_param_store().scope(), pyro.validation_enabled(False):
+        for _ in range(6):
+            svi.step(digits.train[:50])
+        assert compiled == [(50, "_updating_step")]
+        before = weights(vae), copy.deepcopy(optim.get_state())
+        vae.bad.fill_(torch.nan)
+        with pytest.raises(NonFiniteLoss, match="site 'x'"):
+            svi.step(digits.train[:50])
+        assert torch.equal(weights(vae), before[0])
+        after = optim.get_state()["optimizer"]["state"]
+        for row, state in before[1]["optimizer"]["state"].items():
+            assert all(torch.equal(after[row][name], value) for name, value in state.items())
+            assert state["step"] == 6
+        vae.bad.fill_(0.0)
+        svi.step(digits.train[:50])
+        assert not torch.equal(weights(vae), before[0])
 
 
 @pytest.mark.parametrize(("epochs", "chosen"), [(1, "graph"), (10**6, "inductor")])
@@ -174,7 +255,7 @@ def test_a_long_run_is_compiled_by_itself(digits, monkeypatch, epochs, chosen):
     class Stop(Exception):
         pass
 
-    def step(elbo, compile, modules):
+    def step(elbo, compile, modules, optimizer):
         found.append(compile)
         raise Stop
 

@@ -44,14 +44,10 @@ class Recording:
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]) -> None:
-        graph = make_fx(function)(*arguments)
-        if any(map(_has_a_shape_by_values, graph.graph.nodes)):
-            raise ValueError("the shapes of what it computes depend on values")
-        self._graph, self._held = _lifted(graph)
-        _simplify(self._graph.graph)
-        self._graph.recompile()
+        self._graph, self._held = _recorded(function, arguments)
         self._run: _Run = self._graph.forward
         self._compiled: _Run | None = None
+        self._compiled_held = self._held
         self._device = arguments[0].device
 
     def __call__(self, *arguments: Tensor, compiled: bool = False) -> tuple[Tensor, ...]:
@@ -61,29 +57,33 @@ class Recording:
             arguments: of the shapes that it was recorded with.
             compiled: whether to run what :meth:`compile` has made, if it has.
         """
-        run = self._compiled if compiled and self._compiled is not None else self._run
+        run, held = self._run, self._held
+        if compiled and self._compiled is not None:
+            run, held = self._compiled, self._compiled_held
         with torch.no_grad(), self._without_autocast():
-            return run(*arguments, *self._held)
+            return run(*arguments, *held)
 
     @property
     def is_compiled(self) -> bool:
         """Whether it was compiled."""
         return self._compiled is not None
 
-    def compile(self, *arguments: Tensor) -> None:
+    def compile(self, *arguments: Tensor, instead: Callable[..., tuple[Tensor, ...]] | None = None) -> None:
         """Have Inductor compile the graph; on CPU, matrix products in float32 are oneDNN's.
 
         The noise is the same, all other numbers are the same to rounding.
 
         Args:
             arguments: such as it will be called with.
+            instead: a function that does the same and more, to be compiled in its place.
 
         Raises:
             Exception: whatever torch raises where it cannot, such as without a C++ compiler.
         """
         from torch._inductor import compile as inductor  # takes a second to import
 
-        graph = GraphModule(self._graph, _copied(self._graph.graph))
+        plain, held = (self._graph, self._held) if instead is None else _recorded(instead, arguments)
+        graph = GraphModule(plain, _copied(plain.graph))
         for_inductor(graph.graph)
         _simplify(graph.graph)
         graph.recompile()
@@ -92,11 +92,11 @@ class Recording:
         log.setLevel(logging.ERROR)
         try:
             with torch.no_grad(), self._without_autocast():
-                run = inductor(graph, [*arguments, *self._held], options={"fallback_random": True})
-                run(*arguments, *self._held)  # is compiled now
+                run = inductor(graph, [*arguments, *held], options={"fallback_random": True})
+                run(*arguments, *held)  # is compiled now
         finally:
             log.setLevel(level)
-        self._compiled = run
+        self._compiled, self._compiled_held = run, held
 
     def forget(self) -> None:
         """Forget what was compiled."""
@@ -115,7 +115,7 @@ class Recording:
             if self._compiled is None:
                 self._run = _captured(self._run, arguments, self._held)
             else:
-                self._compiled = _captured(self._compiled, arguments, self._held)
+                self._compiled = _captured(self._compiled, arguments, self._compiled_held)
 
     def _without_autocast(self) -> AbstractContextManager[Any]:
         kind = self._device.type  # what it casts is in the graph
@@ -141,6 +141,18 @@ def _captured(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) ->
         return results
 
     return replay
+
+
+def _recorded(
+    function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]
+) -> tuple[GraphModule, list[Tensor]]:
+    graph = make_fx(function)(*arguments)
+    if any(map(_has_a_shape_by_values, graph.graph.nodes)):
+        raise ValueError("the shapes of what it computes depend on values")
+    lifted, held = _lifted(graph)
+    _simplify(lifted.graph)
+    lifted.recompile()
+    return lifted, held
 
 
 def _lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:

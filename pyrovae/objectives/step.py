@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -23,14 +22,14 @@ from pyro.infer import (
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.handlers import Arguments, Program, forked_rng
+from pyrovae.handlers import Arguments, Program
 from pyrovae.objectives.agreement import Results
-from pyrovae.objectives.differentiated import differentiated, recordable
 from pyrovae.objectives.losses import Losses
 from pyrovae.objectives.modules import decays_of, state_in_python
 from pyrovae.objectives.noise import generators, set_generators
-from pyrovae.objectives.recording import Recording
+from pyrovae.objectives.recorded import ROUNDING, RecordedStep, first_line, undone
 from pyrovae.objectives.terms import NonFiniteLoss, blame, terms_of, traces_of
+from pyrovae.optimizers import JointOptimizer
 
 __all__ = ["Compile", "ObjectiveFactory", "Step"]
 
@@ -38,7 +37,6 @@ Compile: TypeAlias = Literal["off", "graph", "inductor"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
 _Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the arguments
 
-_ROUNDING = 0.01  # of the norm of all gradients, by which compiled ones may differ: far more than in float32
 _UNCOMPILED = 2  # steps of an epoch, which a resumed training runs through Pyro
 
 
@@ -59,6 +57,8 @@ class Step:
             attribute ``weight_decay`` is an L2 penalty,
             weight_decay / 2 times the squared norm of its weights for each datum, in nats; it is added to the
             gradients, not to the loss.
+        optimizer: that updates the parameters after each step, if nothing else changes their gradients before: a
+            compiled step makes an update like Adam's itself, and tells.
 
     Attributes:
         totals: reconstruction and KL, summed over all data since it was last set, in nats.
@@ -72,7 +72,13 @@ class Step:
         True
     """
 
-    def __init__(self, elbo: ELBO, compile: Compile = "graph", modules: Sequence[nn.Module] = ()) -> None:
+    def __init__(
+        self,
+        elbo: ELBO,
+        compile: Compile = "graph",
+        modules: Sequence[nn.Module] = (),
+        optimizer: JointOptimizer | None = None,
+    ) -> None:
         if isinstance(elbo, JitTrace_ELBO | JitTraceEnum_ELBO | JitTraceGraph_ELBO | JitTraceMeanField_ELBO):
             raise checks.InputError(
                 "objective must not fix the size of a batch, as Pyro's Jit ELBOs do, "
@@ -80,6 +86,7 @@ class Step:
             )
         self.elbo = elbo
         self.modules = modules
+        self.optimizer = optimizer
         self.compile = checks.choice("compile", compile, get_args(Compile))
         checks.integer("num_particles of the objective", elbo.num_particles)
         nesting = elbo.max_plate_nesting
@@ -93,7 +100,7 @@ class Step:
         self.totals = torch.zeros(2)
         self.losses = Losses()
         self._seen: set[_Key] = set()
-        self._graphs: dict[_Key, tuple[Recording, list[str]]] = {}
+        self._graphs: dict[_Key, RecordedStep] = {}
         self._steps: Counter[_Key] = Counter()
         self._unchecked: set[_Key] = set()
         self._decays = decays_of(modules)
@@ -125,15 +132,15 @@ class Step:
         if key not in self._seen:
             self._seen.add(key)
             return self._validated(model, guide, *arguments)
-        if self.compile != "off" and key not in self._graphs:
+        if self.compile != "off" and key not in self._graphs and self._steps[key] > 1:
             # It is tried on the next batch: one that holds this batch's values instead of reading them is found out.
             self._record(key, model, guide, *arguments)
             return self._by_pyro(model, guide, *arguments)
-        if key in self._unchecked and (self._steps[key] > _UNCOMPILED or not self._graphs[key][0].is_compiled):
+        if key in self._unchecked and (self._steps[key] > _UNCOMPILED or not self._graphs[key].is_compiled):
             self._compare(key, model, guide, *arguments)
-        if self.compile == "off":
+        if key not in self._graphs:
             return self._by_pyro(model, guide, *arguments)
-        if self.compile == "inductor" and self._steps[key] > _UNCOMPILED and not self._graphs[key][0].is_compiled:
+        if self.compile == "inductor" and self._steps[key] > _UNCOMPILED and not self._graphs[key].is_compiled:
             self._compile(key, *arguments)
         return self._by_graph(key, model, guide, *arguments)
 
@@ -167,20 +174,23 @@ class Step:
         return loss
 
     def _by_graph(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> float:
-        recording, names = self._graphs[key]
+        recorded, compiled = self._graphs[key], self._steps[key] > _UNCOMPILED
         noise = generators(arguments[0].device)
         try:
-            loss, terms, *grads = recording(*arguments, compiled=self._steps[key] > _UNCOMPILED)
+            loss, terms, *grads = recorded(*arguments, compiled=compiled)
         except RuntimeError as error:  # shapes within may hang on values, and those of this batch be others
             set_generators(arguments[0].device, noise)
-            self._give_up(f"the recorded step cannot be repeated ({_first_line(error)})")
+            self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
             return self._by_pyro(model, guide, *arguments)
         size = sum(part.nbytes for part in arguments)
         value = self.losses.add(loss, partial(self._blame, model, guide, arguments, noise), size)
-        for name, grad in zip(names, grads, strict=True):
+        self.totals = self.totals.to(arguments[0].device) + terms
+        if compiled and recorded.updates:
+            recorded.updated()
+            return value
+        for name, grad in zip(recorded.names, grads, strict=True):
             param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
             param.grad = grad if param.grad is None else param.grad + grad
-        self.totals = self.totals.to(arguments[0].device) + terms
         return value
 
     def _blame(self, model: Program, guide: Program, arguments: Arguments, noise: list[Tensor]) -> str:
@@ -191,95 +201,49 @@ class Step:
         return blame(traces)
 
     def _record(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
-        names: list[str] = []
-
-        def step(*arguments: Tensor) -> tuple[Tensor, ...]:
-            loss, terms, grads = differentiated(self.elbo, model, guide, arguments)
-            names[:] = grads
-            return loss, terms, *grads.values()
-
-        with self._undone(arguments[0].device):
-            try:
-                with recordable():
-                    recording = Recording(step, arguments)
-            except Exception as error:
-                self._give_up(f"the step cannot be recorded ({_first_line(error)})")
-                return
+        try:
+            recorded = RecordedStep(self.elbo, model, guide, arguments, self.modules, self.optimizer)
+        except Exception as error:
+            self._give_up(f"the step cannot be recorded ({first_line(error)})")
+            return
         if arguments[0].device.type == "cuda" and self.compile == "graph":
-            self._capture(recording, *arguments)
-        self._graphs[key] = recording, names
+            _capture(recorded, *arguments)
+        self._graphs[key] = recorded
         self._unchecked.add(key)
 
     def _compile(self, key: _Key, *arguments: Tensor) -> None:
         """Have Inductor compile a recording, if what it computes stays the same to rounding."""
-        recording, _ = self._graphs[key]
-        on_gpu = arguments[0].device.type == "cuda"
-        try:
-            with self._undone(arguments[0].device):
-                recording.compile(*arguments)
-            if self._results(recording, *arguments).are(self._results(recording, *arguments, compiled=True), _ROUNDING):
-                if on_gpu:
-                    self._capture(recording, *arguments)
-                return
-            reason = "Inductor's step does not repeat the recorded one from the same noise"
-        except Exception as error:
-            reason = f"Inductor cannot compile the step ({_first_line(error)})"
-        recording.forget()
-        self.compile = "graph"
-        warnings.warn(f"{reason}; training goes on with the recorded graph", stacklevel=2)
-        if on_gpu:
-            self._capture(recording, *arguments)
-
-    def _results(self, recording: Recording, *arguments: Tensor, compiled: bool = False) -> Results:
-        with self._undone(arguments[0].device):
-            loss, terms, *grads = recording(*arguments, compiled=compiled)
-            return Results(loss.item(), terms.clone(), [grad.clone() for grad in grads], self._copies())
-
-    def _copies(self) -> list[Tensor]:
-        return [buffer.clone() for buffer in self._buffers()]
-
-    @contextmanager
-    def _undone(self, device: torch.device) -> Iterator[None]:
-        """Put generators and buffers back."""
-        before = [(buffer, buffer.clone()) for buffer in self._buffers()]
-        try:
-            with forked_rng(device):
-                yield
-        finally:
-            for buffer, value in before:
-                buffer.copy_(value)
-
-    def _capture(self, recording: Recording, *arguments: Tensor) -> None:
-        try:
-            with self._undone(arguments[0].device):
-                recording.capture(*arguments)
-        except Exception as error:
-            reason = f"the step cannot be captured as a CUDA graph ({_first_line(error)})"
-            warnings.warn(f"{reason}; its kernels are launched one by one", stacklevel=2)
+        reason = self._graphs[key].compile(*arguments)
+        if reason is not None:
+            self.compile = "graph"
+            warnings.warn(f"{reason}; training goes on with the recorded graph", stacklevel=2)
+        if arguments[0].device.type == "cuda":
+            _capture(self._graphs[key], *arguments)
 
     def _compare(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
         self._unchecked.discard(key)
-        totals, losses = self.totals, self.losses
-        self.losses = Losses(every=1)
-        store = pyro.get_param_store()
-        params = [store[name].unconstrained() for name in sorted(store.keys())]
-        held = [param.grad for param in params]
-        rounding = _ROUNDING if self._graphs[key][0].is_compiled else 0.0
-        results = []
+        recorded, totals, store = self._graphs[key], self.totals, pyro.get_param_store()
+        held = {name: store[name].unconstrained().grad for name in store.keys()}  # noqa: SIM118
+        self.totals = torch.zeros(2)
+        for name in held:
+            store[name].unconstrained().grad = None
         try:
-            for run in (self._by_pyro, partial(self._by_graph, key)):
-                self.totals = torch.zeros(2)
-                for param in params:
-                    param.grad = None
-                with self._undone(arguments[0].device):
-                    loss = run(model, guide, *arguments)
-                    grads = [None if param.grad is None else param.grad.clone() for param in params]
-                    results.append(Results(loss, self.totals.clone(), grads, self._copies()))
+            with undone(arguments[0].device, self._buffers()):
+                loss = self._by_pyro(model, guide, *arguments)
+                # After it there may be parameters that were not there before.
+                grads = {name: store[name].unconstrained().grad for name in store.keys()}  # noqa: SIM118
+                learned = {name: grad.clone() for name, grad in grads.items() if grad is not None}
+                buffers = [buffer.clone() for buffer in self._buffers()]
+            expected = Results(loss, self.totals, [learned.pop(name, None) for name in recorded.names], buffers)
+            found = recorded.results(*arguments, compiled=recorded.is_compiled)
+        except RuntimeError as error:
+            self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
+            return
         finally:
-            self.totals, self.losses = totals, losses
-            for param, grad in zip(params, held, strict=True):
-                param.grad = grad
-        if not results[0].are(results[1], rounding):
+            self.totals = totals
+            for name in store.keys():  # noqa: SIM118
+                store[name].unconstrained().grad = held.get(name)
+        if learned or not expected.are(found, ROUNDING if recorded.is_compiled else 0.0):
             self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
 
     def _give_up(self, reason: str) -> None:
@@ -288,5 +252,9 @@ class Step:
         warnings.warn(f"{reason}; training goes on through Pyro, without recording", stacklevel=2)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _capture(recorded: RecordedStep, *arguments: Tensor) -> None:
+    try:
+        recorded.capture(*arguments)
+    except Exception as error:
+        reason = f"the step cannot be captured as a CUDA graph ({first_line(error)})"
+        warnings.warn(f"{reason}; its kernels are launched one by one", stacklevel=2)

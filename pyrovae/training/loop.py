@@ -148,7 +148,7 @@ def fit(
         chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)
     else:
         chosen = compile
-    step = Step(elbo, chosen, modules)
+    step = Step(elbo, chosen, modules, optim if accumulate == 1 else None)
     if processes.count() > 1:
         step.losses.every = 1  # those of one process concern all
     history = History()

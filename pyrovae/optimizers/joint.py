@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyrovae import checks, processes
+from pyrovae.optimizers.recordable import RecordableAdam
 
 __all__ = ["JointOptimizer", "OptimizerFactory", "SchedulerFactory"]
 
@@ -57,10 +58,17 @@ class JointOptimizer(PyroOptim):
         self.holding = False
         self.unsound: Tensor | None = None
         self._held: dict[Tensor, Tensor] = {}
+        self._recordable: RecordableAdam | None = None
+        self._is_updated = False
         self._rehearse()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Make one step on ``params``, which hold their gradients, and clear these."""
+        if self._is_updated:
+            self._is_updated = False
+            return
+        if self._recordable is not None:
+            self._recordable.settle()
         params = list(params)
         if self.holding:
             self._hold(params)
@@ -89,6 +97,19 @@ class JointOptimizer(PyroOptim):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def recordable(self) -> RecordableAdam | None:
+        """Return the update for a compiled graph to make, if it is nothing but Adam's, of one process."""
+        alone = self.max_norm is None and self.unsound is None and processes.count() == 1
+        if self._recordable is None and alone and self._params and RecordableAdam.fits(self.optimizer):
+            self._recordable = RecordableAdam(self.optimizer)
+        return self._recordable
+
+    def updated(self, params: Iterable[Tensor]) -> None:
+        """Count an update that a graph has made by :meth:`recordable`; the next call has nothing to do."""
+        assert self._recordable is not None
+        self._recordable.made(params)
+        self._is_updated = True
+
     @property
     def learning_rate(self) -> float:
         """The first parameter group's learning rate."""
@@ -108,6 +129,8 @@ class JointOptimizer(PyroOptim):
         """Return the state of optimizer and scheduler: tensors, numbers and strings only."""
         if self._pending is not None:
             return self._pending
+        if self._recordable is not None:
+            self._recordable.settle()
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from pyrovae import checks
+from pyrovae import checks, progress
 from pyrovae.cli.status import told
 from pyrovae.parsing import Parser
 from pyrovae.runs import complete
@@ -34,12 +34,19 @@ def script(main: Callable[..., None], arguments: list[str] | None = None) -> int
         summary, _, details = (main.__doc__ or "").partition("\n\n")
         parser = Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
         parser.add_function_arguments(main)
+        parser.add_argument("--quiet", action="store_true", help="show no progress")
         parser.add_argument("--config", action="config", help="a YAML file of options")
         given = parser.parse_args(sys.argv[1:] if arguments is None else arguments, defaults=False)
+        quiet = bool(given.pop("quiet", False))
         given.pop("config", None)
         completed, options = complete(main, given)
         made = completed.instantiate(options).as_dict()
     except checks.InputError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
-    return told(lambda: main(**made))
+
+    def command() -> None:
+        with progress.quiet(quiet):
+            main(**made)
+
+    return told(command)

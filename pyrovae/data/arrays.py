@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from pyrovae import checks
+from pyrovae import checks, progress
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Binarization
 
@@ -185,7 +185,6 @@ def _read_frey_mat(path: Path) -> np.ndarray:
 def _read_folder(root: Path, size: tuple[int, ...] | None, grey: bool) -> tuple[np.ndarray, Tensor | np.ndarray | None]:
     from PIL import Image, ImageOps
     from torchvision.datasets.folder import IMG_EXTENSIONS
-    from tqdm.auto import tqdm
 
     if not root.is_dir():
         raise checks.InputError(f"root must be a folder of images, but there is no folder {root}")
@@ -193,7 +192,7 @@ def _read_folder(root: Path, size: tuple[int, ...] | None, grey: bool) -> tuple[
     if not files:
         raise checks.InputError(f"root must hold images ({', '.join(IMG_EXTENSIONS)}), but {root} holds none")
     arrays: list[np.ndarray] = []
-    for path in tqdm(files, "images", disable=len(files) < 1000):
+    for path in progress.over(files, "reading", "image"):
         try:
             with Image.open(path) as image:
                 picture = image.convert("L" if grey else "RGB")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -14,7 +13,6 @@ import pyro
 import torch
 from pyro.infer import ELBO, SVI
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from pyrovae import checks, processes, products
 from pyrovae.data import DataSet
@@ -28,6 +26,7 @@ from pyrovae.handlers import (
 )
 from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
+from pyrovae.progress import bar as progress_bar
 from pyrovae.training.feed import batches, count_batches, labels_for, parts_of
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.rehearsal import rehearse
@@ -188,14 +187,9 @@ def fit(
             loss_and_grads=partial(_share_of_step, step, optim),
         )
         num_batches = count_batches(labels, data.train, batch_size)
-        bar = tqdm(
-            total=epochs * num_batches,
-            initial=len(history.epochs) * num_batches,
-            desc="training",
-            unit="batch",
-            disable=not progress or processes.rank() > 0,
-            mininterval=0.1 if sys.stderr.isatty() else 10.0,
-        )
+        shown = progress and processes.rank() == 0
+        before = len(history.epochs) * num_batches
+        bar = progress_bar("training", epochs * num_batches, "batch", initial=before, hidden=not shown)
         with bar:
             if chosen == "inductor":
                 bar.set_postfix_str("the step is compiled first", refresh=False)

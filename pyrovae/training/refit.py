@@ -33,6 +33,7 @@ def refit_prior(
     batch_size: int = 256,
     optimizer: OptimizerFactory = torch.optim.Adam,
     patience: int = 5,
+    progress: bool = True,
 ) -> tuple[History, float]:
     r"""Fit a prior to the aggregate posterior of a trained program and put it in the place of the program's own.
 
@@ -49,6 +50,7 @@ def refit_prior(
         batch_size: codes in a batch.
         optimizer: makes the torch optimizer.
         patience: epochs without a better log p(z) on the codes of the validation images after which it stops.
+        progress: show a progress bar.
 
     Returns:
         the history, whose ELBO is the mean log p(z) of the codes, in nats; and by how much that of the validation
@@ -59,7 +61,7 @@ def refit_prior(
 
     Example:
         >>> data, vae = assemble(latent_dim=2)
-        >>> history, gain = refit_prior(vae, data, LearnedNormal, epochs=1)
+        >>> history, gain = refit_prior(vae, data, LearnedNormal, epochs=1, progress=False)
         >>> type(vae.prior).__name__
         'LearnedNormal'
     """
@@ -114,7 +116,7 @@ def refit_prior(
             optimizer=optimizer,
             patience=patience,
             restore_best=True,
-            progress=False,
+            progress=progress,
         )
     program.prior = new
     return history, history.best_value - before

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tqdm.auto import tqdm
-
+from pyrovae import progress
 from pyrovae.evaluation import Effort, log_marginal_within
 from pyrovae.handlers import Batch
 from pyrovae.runs import Run, Unfinished
@@ -43,7 +42,7 @@ def within(
     data = x if isinstance(x, tuple) else (x,)
     file = Unfinished(run.folder / "evaluation" / f"{name}.safetensors", program, data, seed, num_draws)
     state = file.load()
-    with tqdm(total=max_samples, desc=name, unit=" decoder runs", unit_scale=True, delay=1e-3) as bar:
+    with progress.bar(name, max_samples, " decoder runs", unit_scale=True) as bar:
 
         def show(effort: Effort) -> None:
             errors = f"Monte Carlo error {effort.monte_carlo_error:.2g}, bias {effort.bias:.2g}"

@@ -9,9 +9,8 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
-from tqdm.auto import tqdm
 
-from pyrovae import checks, evaluation, figures
+from pyrovae import checks, evaluation, figures, progress
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
 from pyrovae.handlers import Arguments
@@ -56,9 +55,8 @@ def diagnose(
     part: Split = getattr(dataset.to(where), split)
     program.to(where)
 
-    def progress(what: str, batches: list[Arguments]) -> Iterator[Arguments]:
-        # It waits for the first batch, which says whether there will be any.
-        with tqdm(total=sum(len(batch[0]) for batch in batches), desc=what, unit="image", delay=1e-3) as bar:
+    def watched(what: str, batches: list[Arguments]) -> Iterator[Arguments]:
+        with progress.bar(what, sum(len(batch[0]) for batch in batches), "image") as bar:
             for batch in batches:
                 yield batch
                 bar.update(len(batch[0]))
@@ -74,7 +72,7 @@ def diagnose(
         full_covariance=full_covariance,
         annealing=annealing,
         chunk_size=chunk_size,
-        progress=progress,
+        progress=watched,
     )
     caveats = caveats_of(program, dataset)
     summary = {

@@ -10,9 +10,8 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
-from tqdm.auto import tqdm
 
-from pyrovae import checks, processes, products
+from pyrovae import checks, processes, products, progress
 from pyrovae.cli.commands.adaptive import within
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
@@ -121,9 +120,7 @@ def evaluate(
         blocks = torch.arange(count).split(100)
         turns = processes.turns(len(blocks))
         total = sum(len(blocks[i]) for i in turns)
-        # It waits for the first block, which says whether there will be any.
-        hidden = processes.rank() > 0
-        with tqdm(total=total, desc=f"{split}, K = {K}", unit="image", delay=1e-3, disable=hidden) as bar:
+        with progress.bar(f"{split}, K = {K}", total, "image", hidden=processes.rank() > 0) as bar:
             for i in turns:
                 x = part[blocks[i]]
                 arguments = (x, labels_of(part)[blocks[i]]) if with_labels else (x,)

@@ -1,0 +1,78 @@
+"""Bars: a line that changes on a terminal, lines in a log, nothing if quiet."""
+
+import io
+import sys
+
+import pytest
+
+from pyrovae import progress
+from pyrovae.cli import main, script
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(progress, "_DELAY", 0)
+    monkeypatch.setattr(progress, "_OFTEN", 0)
+
+
+def test_a_log_has_lines(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    assert list(progress.over("abc", "reading", "letter")) == ["a", "b", "c"]
+    assert "\r" not in log.getvalue()
+    lines = log.getvalue().splitlines()
+    assert len(lines) >= 3
+    assert all(line.startswith("reading: ") and "letter" in line for line in lines)
+    assert "3/3" in lines[-1]
+
+
+def test_a_terminal_has_one_line_that_changes(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.bar("reading", 3, "letter", initial=1) as bar:
+        bar.set_postfix_str("at a")
+        bar.update(2)
+    assert terminal.getvalue().startswith("\rreading:")
+    assert "3/3" in terminal.getvalue()
+    assert "at a" in terminal.getvalue()
+    assert terminal.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_nothing_is_shown_where_it_is_hidden_or_quiet(monkeypatch, hidden):
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    with progress.quiet(not hidden), progress.bar("reading", 3, "letter", hidden=hidden) as bar:
+        bar.update(3)
+        with progress.quiet(False):  # what is quiet stays so
+            assert (list(progress.over("ab", "more", "letter")), bool(log.getvalue())) == (["a", "b"], hidden)
+
+
+@pytest.mark.parametrize("words", [[], ["--quiet"]])
+def test_commands_are_quiet_if_they_are_told_to_be(tmp_path, capsys, words):
+    run = str(tmp_path / "run")
+    assert main(["train", "--epochs", "1", "--latent_dim", "2", "--run", run, *words]) == 0
+    told = capsys.readouterr()
+    assert "best validation ELBO" in told.out
+    assert ("training:" in told.err) == (not words)
+    assert "quiet:" not in (tmp_path / "run" / "config.yaml").read_text()
+    assert main(["evaluate", run, "--num_samples", "10", "--num_images", "20", *words]) == 0
+    told = capsys.readouterr()
+    assert "test NLL" in told.out
+    assert ("test, K = 10" in told.err) == (not words)
+
+
+def test_scripts_are_quiet_if_they_are_told_to_be(capsys):
+    def experiment(count: int = 3) -> None:
+        """Count."""
+        print(len(list(progress.over(range(count), "counting", "number"))))
+
+    assert script(experiment, []) == 0
+    assert "counting" in capsys.readouterr().err
+    assert script(experiment, ["--quiet", "--count", "4"]) == 0
+    assert capsys.readouterr() == ("4\n", "")

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pyrovae.optimizers import RecordableAdam
 
@@ -55,6 +56,27 @@ def test_it_takes_turns_with_the_optimizer(make):
     assert [int(optimizer.state[param]["step"]) for param in ours] == [30, 26]
 
 
+def test_groups_have_rates_of_their_own_and_parameters_may_come_later():
+    theirs, ours = parameters(), parameters()
+    plain, optimizer = (
+        torch.optim.AdamW([{"params": params[:1], "lr": 0.1}, {"params": params[1:], "betas": (0.5, 0.9)}])
+        for params in (theirs, ours)
+    )
+    grads = [torch.ones(5, 3), torch.ones(4)]
+    step(plain, theirs, grads)
+    step(optimizer, ours, grads)
+    update = RecordableAdam(optimizer)
+    late = nn.Parameter(torch.zeros(2))
+    optimizer.add_param_group({"params": [late]})
+    for _ in range(3):
+        step(plain, theirs, grads)
+        update.begin()
+        update(dict(zip(ours, grads, strict=True)), torch.tensor(True))
+        update.made(ours)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert late.tolist() == [0, 0]
+
+
 def test_nothing_changes_where_gradients_are_unsound():
     params = parameters()
     optimizer = torch.optim.Adam(params)
@@ -83,6 +105,20 @@ def test_others_do_not_fit(make):
     optimizer = make(params)
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
     assert not RecordableAdam.fits(optimizer)
+
+
+def test_one_that_is_watched_does_not_fit():
+    params = parameters()
+    optimizer = torch.optim.Adam(params)
+    step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
+    assert RecordableAdam.fits(optimizer)
+    hook = optimizer.register_step_post_hook(lambda *_: None)
+    assert not RecordableAdam.fits(optimizer)
+    hook.remove()
+    hook = register_optimizer_step_pre_hook(lambda *_: None)
+    assert not RecordableAdam.fits(optimizer)
+    hook.remove()
+    assert RecordableAdam.fits(optimizer)
 
 
 def test_a_parameter_without_a_step_does_not_fit():

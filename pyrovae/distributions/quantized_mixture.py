@@ -81,7 +81,8 @@ class QuantizedLogisticMixture(TorchDistribution):
             self._validate_sample(value)
         *_, C, P = self.loc.shape
         x = value.reshape(*value.shape[: value.dim() - len(self.event_shape)], 1, C, P)
-        loc = torch.stack([self._loc_of(c, self.loc, self.slopes, x) for c in range(C)], -2)  # (*, K, C, P)
+        locs = torch.broadcast_tensors(*(self._loc_of(c, self.loc, self.slopes, x) for c in range(C)))
+        loc = torch.stack(locs, -2)  # (*, K, C, P)
         parts = QuantizedLogistic(loc, self.scale, self.levels, validate_args=False).log_prob(x).sum(-2)  # (*, K, P)
         return (self.logits.log_softmax(-2) + parts).logsumexp(-2).sum(-1)
 
@@ -106,14 +107,17 @@ class QuantizedLogisticMixture(TorchDistribution):
 
     def _one_by_one(self, loc: Tensor, scale: Tensor, slopes: Tensor, *, mean: bool) -> Tensor:
         """Take the channels of ``loc``, of shape ``(*, C, P)``, in their order."""
-        x = torch.zeros_like(loc[..., :0, :])
+        x: list[Tensor] = []
         for c in range(loc.shape[-2]):
-            fn = QuantizedLogistic(self._loc_of(c, loc, slopes, x), scale[..., c, :], self.levels, validate_args=False)
-            x = torch.cat((x, (fn.mean if mean else fn.sample()).unsqueeze(-2)), -2)
-        return x
+            at = self._loc_of(c, loc, slopes, torch.stack(x, -2) if x else loc)
+            fn = QuantizedLogistic(at, scale[..., c, :], self.levels, validate_args=False)
+            x.append(fn.mean if mean else fn.sample())
+        return torch.stack(x, -2)
 
     @staticmethod
     def _loc_of(c: int, loc: Tensor, slopes: Tensor, x: Tensor) -> Tensor:
         """Move channel ``c`` by the channels of ``x`` before it: ``(*, P)``."""
+        if c == 0:  # ONNX knows no sums of nothing
+            return loc[..., 0, :]
         first = c * (c - 1) // 2
         return loc[..., c, :] + (slopes[..., first : first + c, :] * (x[..., :c, :] - 0.5)).sum(-2)

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 __all__ = ["RecordableAdam"]
 
@@ -48,8 +49,10 @@ class RecordableAdam:
 
     @staticmethod
     def fits(optimizer: Optimizer) -> TypeGuard[Adam | AdamW]:
-        """Tell whether its update is known here: Adam's or AdamW's, of float32 parameters on a CPU."""
-        return type(optimizer) in (Adam, AdamW) and all(
+        """Tell whether its update is known here: Adam's or AdamW's, of float32 parameters on a CPU, without hooks."""
+        if type(optimizer) not in (Adam, AdamW) or _is_watched(optimizer):
+            return False
+        return all(
             not group["amsgrad"]
             and not group["maximize"]
             and not group.get("differentiable")
@@ -86,18 +89,17 @@ class RecordableAdam:
         """Read the optimizer's options and the numbers of steps, as the next update needs them."""
         if self._steps is None:
             self._steps = [int(self._optimizer.state[param]["step"]) for param in self._rows]
-        rows = []
+        table = self._numbers.numpy()  # of the same memory, and faster to write to
+        start = 0
         for group in self._optimizer.param_groups:
-            known: dict[int, list[float]] = {}
-            for param in group["params"]:
-                row = self._rows.get(param)
-                if row is None:  # it came later
-                    continue
-                t = self._steps[row] + 1
-                if t not in known:
-                    known[t] = self._row(group, t)
-                rows.append(known[t])
-        self._numbers.copy_(torch.tensor(rows))
+            count = sum(param in self._rows for param in group["params"])  # some may have come later
+            steps = self._steps[start : start + count]
+            rows = {t: self._row(group, t + 1) for t in steps}
+            if len(rows) == 1:
+                table[start : start + count] = rows[steps[0]]
+            elif rows:
+                table[start : start + count] = [rows[t] for t in steps]
+            start += count
 
     def _row(self, group: dict[str, Any], t: int) -> list[float]:
         beta1, beta2 = group["betas"]
@@ -135,6 +137,11 @@ class RecordableAdam:
             state = self._optimizer.state[param]
             found += [param.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"]]
         return found
+
+
+def _is_watched(optimizer: Optimizer) -> bool:
+    own = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+    return any((*own, _global_optimizer_pre_hooks, _global_optimizer_post_hooks))
 
 
 def _params(optimizer: Optimizer) -> list[Tensor]:

@@ -66,6 +66,18 @@ def test_latent_maps(dims, classes):
     assert expected in figure.axes[0].get_xlabel()
 
 
+def test_several_maps_beside_each_other():
+    points = {"one": torch.randn(60, 2), "another": torch.randn(60, 2)}
+    figure = figures.maps(points, torch.arange(60) % 3)
+    assert [axes.get_title() for axes in figure.axes] == ["one", "another"]
+    assert [len(axes.collections) for axes in figure.axes] == [3, 3]
+    assert len(figure.legends) == 1
+    assert pixels(figures.maps(points, None)).std() > 0
+    for wrong in ({}, {"one": torch.randn(60, 3)}):
+        with pytest.raises(InputError, match="at least one map"):
+            figures.maps(wrong, None)
+
+
 def test_training_curves():
     history = History([Epoch(i, -30 + i, -28 + i, 2.0, -31 + i, -29 + i, 2.1, 0.1, 1e-3) for i in range(1, 20)])
     figure = figures.training_curves(history)
@@ -125,7 +137,7 @@ def test_extremes_are_the_lowest_and_the_most_doubtful(shape, count):
     np.testing.assert_allclose(worst.images[0].get_array(), 1.0)
     assert len(worst.images) == len(doubtful.images) == few
     assert doubtful.texts[0].get_text() == "inf"
-    assert doubtful.texts[-1].get_text() == ("nan" if count == 3 else f"{doubt[2:].sort().values[-9]:#.2g}")
+    assert doubtful.texts[-1].get_text() == ("nan" if count == 3 else f"{doubt[2:].sort().values[-9]:.2g}")
     assert pixels(figure).std() > 0
 
 

@@ -1,8 +1,9 @@
 """A function as a program of its own."""
 
 import pytest
+import torch
 
-from pyrovae import MNIST, Digits
+from pyrovae import MNIST, DataSet, Digits, InputError
 from pyrovae.cli import script
 from pyrovae.data import MissingFiles, or_digits
 from pyrovae.runs import DataFactory
@@ -35,6 +36,14 @@ def test_the_digits_stand_in_for_files_that_are_missing(tmp_path, capsys):
     assert told.err.endswith("scikit-learn's digits are taken instead\n")
     with pytest.raises(MissingFiles):
         MNIST(tmp_path)
+
+
+def test_data_without_labels_are_refused_where_labels_are_needed():
+    images = torch.zeros(20, 4)
+    assert or_digits(lambda: DataSet(images)).train.labels is None
+    assert or_digits(lambda: DataSet(images, torch.zeros(20, dtype=torch.int64)), labelled=True).data_shape == (4,)
+    with pytest.raises(InputError, match="data must have labels, but these have none"):
+        or_digits(lambda: DataSet(images), labelled=True)
 
 
 def test_files_that_cannot_be_read_are_an_error(tmp_path, capsys):

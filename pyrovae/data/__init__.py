@@ -3,6 +3,7 @@
 from pyrovae.data.arrays import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.labels import PartlyLabelled
+from pyrovae.data.parts import observed, of_classes
 from pyrovae.data.split import Binarization, Split
 from pyrovae.data.standard import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
 
@@ -20,5 +21,7 @@ __all__ = [
     "Omniglot",
     "PartlyLabelled",
     "Split",
+    "observed",
+    "of_classes",
     "or_digits",
 ]

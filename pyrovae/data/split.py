@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -56,10 +57,7 @@ class Split:
         self.seed = seed
         self.fresh = fresh
         self._fixed: Tensor | None = None
-        if self._noise == "fixed" and binarization != "none" and isinstance(self._source, Tensor):
-            # Held as it is observed: the noise need not be hashed at every reading.
-            parts = [self[part].to(torch.uint8) for part in torch.arange(len(self)).split(_CHUNK)]
-            self._fixed = torch.cat(parts)
+        self._fix()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -119,6 +117,35 @@ class Split:
         x = v + u if v.is_floating_point() else u.add_(v)
         return x.div_(self.levels).clamp_(max=1 - 2**-24).to(dtype)  # 255 + u may round to 256
 
+    def take(self, position: Tensor) -> Split:
+        """Return some of the images as a split of their own; each keeps its label and its fixed noise.
+
+        Args:
+            position: positions in the split, int64 of shape ``(B,)``.
+        """
+        part = copy.copy(self)
+        position = position.to(self._index.device)
+        part._index = self._index[position]
+        if isinstance(self._source, Tensor):
+            part._source = self._source[position]
+        if self._fixed is not None:
+            part._fixed = self._fixed[position]
+        if self.labels is not None:
+            part.labels = self.labels[position]
+        return part
+
+    def observed(self, binarization: Binarization, dequantize: bool) -> Split:
+        """Return the same images, observed another way.
+
+        Args:
+            binarization: see :class:`DataSet`.
+            dequantize: see :class:`DataSet`.
+        """
+        part = copy.copy(self)
+        part.binarization, part.dequantize = binarization, dequantize
+        part._fix()
+        return part
+
     def batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[Tensor]:
         """Yield the split once, in batches of ``batch_size`` observed images, the last one smaller if need be.
 
@@ -176,6 +203,13 @@ class Split:
         if self.labels is None or not bool((self.labels[position[:1]] >= 0).all()):
             return (self[position],)
         return self[position], self.labels[position]
+
+    def _fix(self) -> None:
+        """Hold images whose noise is fixed as they are observed: it need not be hashed at every reading."""
+        self._fixed = None
+        if self._noise == "fixed" and self.binarization != "none" and isinstance(self._source, Tensor):
+            parts = [self[part].to(torch.uint8) for part in torch.arange(len(self)).split(_CHUNK)]
+            self._fixed = torch.cat(parts)
 
     @property
     def _maximum(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from pyrovae import checks
+from pyrovae import checks, progress
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Binarization
 from pyrovae.files import writing
@@ -223,7 +223,6 @@ def _first_line(error: Exception) -> str:
 def _reduce_omniglot(root: Path, reduced: Path) -> None:
     import torchvision.datasets
     from PIL import Image
-    from tqdm.auto import tqdm
 
     files = f"images_background.zip and images_evaluation.zip in {root / 'omniglot-py'}"
     arrays: dict[str, np.ndarray] = {}
@@ -231,7 +230,7 @@ def _reduce_omniglot(root: Path, reduced: Path) -> None:
     for name, part in zip(("train", "test"), sets, strict=True):
         images = np.empty((len(part), 1, 28, 28), np.uint8)
         labels = np.empty(len(part), np.int64)
-        for i in tqdm(range(len(part)), f"Omniglot, {name}"):
+        for i in progress.over(range(len(part)), f"Omniglot, {name}", "image"):
             image, labels[i] = part[i]
             images[i, 0] = 255 - np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BOX))
         arrays |= {name: images, f"{name}_labels": labels}
@@ -245,18 +244,25 @@ def _reduce_omniglot(root: Path, reduced: Path) -> None:
         )
 
 
-def or_digits(data: Callable[[], DataSet]) -> DataSet:
+def or_digits(data: Callable[[], DataSet], *, labelled: bool = False) -> DataSet:
     """Make a data set or, where its files are missing, the embedded digits, with a sentence that says so.
 
     Args:
         data: makes it.
+        labelled: refuse one without labels.
+
+    Raises:
+        ValueError: if it cannot be made for another reason, or has no labels though it must.
 
     Example:
         >>> or_digits(Digits)
         Digits(train=1437, validation=180, test=180, data_shape=(1, 8, 8), kind='binary')
     """
     try:
-        return data()
+        made = data()
     except MissingFiles as missing:
         print(f"{checks.reason(missing).partition(';')[0]}: scikit-learn's digits are taken instead", file=sys.stderr)
-        return Digits()
+        made = Digits()
+    if labelled and made.train.labels is None:
+        raise checks.InputError("data must have labels, but these have none")
+    return made

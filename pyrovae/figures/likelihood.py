@@ -42,7 +42,7 @@ def pareto_map(log_prob: Tensor, pareto_k: Tensor, threshold: float | Tensor) ->
         axes.scatter(x[chosen & inside], k_hat[chosen & inside], color=colour, label=label, **_marks(len(x)))
     for outside, edge, marker, sign in ((k_hat > top, top, "^", ">"), (k_hat < bottom, bottom, "v", "<")):
         if outside.any():
-            label = f"k̂ {sign} {edge:.1f} ({outside.sum():,})"
+            label = f"k̂ {sign} {edge:.1f} ({outside.sum():,})".replace("-", "−")
             colour = BAD if marker == "^" else GOOD
             axes.scatter(
                 x[outside], np.full(outside.sum(), edge), marker=marker, s=22, color=colour, label=label, alpha=0.7
@@ -118,7 +118,7 @@ def extremes(x: Tensor, log_prob: Tensor, doubt: Tensor, name: str = "k̂", *, c
             left, right = 1.1 * width * place, 1.1 * width * place + width
             axes.imshow(image, extent=(left, right, 0, height), interpolation="nearest", vmin=0, vmax=1, cmap="gray")
             axes.annotate(
-                style.format(value).replace("-", "−"),
+                style.format(value).rstrip(".").replace("-", "−"),
                 ((left + right) / 2, height),
                 (0, 3),
                 textcoords="offset points",
@@ -172,7 +172,7 @@ def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, c
             )
     axes.axhline(level, color="black", linewidth=1, linestyle="--", label=f"equal weights, 1/K = {level:.2g}")
     axes.set(xscale="log", yscale="log", xlabel="rank of the weight", ylabel="weight over the sum of all")
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-4 * level))
+    axes.set_ylim(max(axes.get_ylim()[0], 1e-4 * level), 2)  # a share is 1 at most
     plain_numbers(axes.xaxis)
     plain_numbers(axes.yaxis)
     axes.set_title(
@@ -209,4 +209,5 @@ def _legend_below(axes: Axes) -> None:
 
 def _range(values: NDArray[np.float64]) -> str:
     low, high = np.nanmin(values), np.nanmax(values)
-    return f", k̂ = {low:.2f}" if low == high else f", k̂ = {low:.2f} to {high:.2f}"
+    told = f", k̂ = {low:.2f}" if low == high else f", k̂ = {low:.2f} to {high:.2f}"
+    return told.replace("-", "−")

@@ -1,0 +1,148 @@
+"""Codes as features: how well classes can be told from them, and how well they fill a prior."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrovae import checks
+
+__all__ = ["cluster_purity", "coverage", "linear_probe", "neighbour_probe"]
+
+
+def linear_probe(codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_labels: Tensor | None) -> float:
+    """Return the share of test data whose class logistic regression tells from their codes.
+
+    A probe of what a representation makes easy (Alain & Bengio, 2017, arXiv:1610.01644): if it is low, classes may
+    still be apart, but not by planes. Features are scaled to unit variance first.
+
+    Args:
+        codes: to learn from, ``(N, *)``.
+        labels: their classes, ``(N,)`` integers.
+        test_codes: to be told, ``(M, *)``.
+        test_labels: their classes, ``(M,)``.
+
+    Raises:
+        ValueError: if labels are missing, or are of one class only.
+
+    Example:
+        >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
+        >>> linear_probe(x + 9 * y[:, None], y, x + 9 * y[:, None], y)
+        1.0
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = _known(codes, labels)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000)).fit(x, y)
+    return float(probe.score(*_known(test_codes, test_labels)))
+
+
+def neighbour_probe(
+    codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_labels: Tensor | None, num_neighbours: int = 5
+) -> float:
+    """Return the share of test data whose class most of the nearest codes have.
+
+    Args:
+        codes: to learn from, ``(N, *)``.
+        labels: their classes, ``(N,)`` integers.
+        test_codes: to be told, ``(M, *)``.
+        test_labels: their classes, ``(M,)``.
+        num_neighbours: how many of them vote.
+
+    Raises:
+        ValueError: if labels are missing or of one class only, or there are fewer codes than neighbours.
+
+    Example:
+        >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
+        >>> neighbour_probe(x + 9 * y[:, None], y, x + 9 * y[:, None], y)
+        1.0
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = _known(codes, labels)
+    _enough("codes", x, checks.integer("num_neighbours", num_neighbours))
+    probe = KNeighborsClassifier(num_neighbours).fit(x, y)
+    return float(probe.score(*_known(test_codes, test_labels)))
+
+
+def cluster_purity(codes: Tensor, labels: Tensor | None, seed: int = 0) -> float:
+    """Return the share of data that are of the most frequent class of their cluster.
+
+    There are as many clusters as classes, found by k-means without the labels (Manning et al., 2008, section 16.3).
+
+    Args:
+        codes: ``(N, *)``.
+        labels: ``(N,)`` integers.
+        seed: of the clusters' beginnings.
+
+    Raises:
+        ValueError: if labels are missing or of one class only.
+
+    Example:
+        >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
+        >>> cluster_purity(x + 99 * y[:, None], y)
+        1.0
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics.cluster import contingency_matrix
+
+    x, y = _known(codes, labels)
+    clusters = KMeans(len(np.unique(y)), n_init=10, random_state=checks.seed(seed)).fit_predict(x)
+    return float(contingency_matrix(y, clusters).max(0).sum() / len(y))
+
+
+def coverage(reference: Tensor, codes: Tensor, num_neighbours: int = 5) -> float:
+    r"""Return the share of reference points that have a code in the ball to their k-th nearest reference point.
+
+    .. math:: \frac1M \sum_m \bigl[\min_n \|z_n - r_m\| \le \|r_m - r_m^{(k)}\|\bigr]
+
+    (Naeem et al., 2020, arXiv:2002.09797, of real and generated images.) With draws from the prior as the reference,
+    what is missing are holes, from which a decoder that never saw their codes is asked for images. Codes that have
+    the distribution of the reference, and are as many, reach :math:`1 - 2^{-k}`, about.
+
+    Args:
+        reference: ``(M, D)``.
+        codes: ``(N, D)``.
+        num_neighbours: the number k; fewer than M.
+
+    Raises:
+        ValueError: if the two have different numbers of dimensions, or there are too few reference points.
+
+    Example:
+        >>> z = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+        >>> round(coverage(z[:500], z[500:]), 2), round(coverage(z[:500], z[500:] + 3), 2)
+        (0.97, 0.07)
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    if reference.dim() != 2 or codes.dim() != 2 or reference.shape[1] != codes.shape[1] or not len(codes):
+        raise checks.InputError(
+            "reference and codes must have the shapes (M, D) and (N, D), but have "
+            f"{tuple(reference.shape)} and {tuple(codes.shape)}"
+        )
+    points, others = (part.detach().cpu().double().numpy() for part in (reference, codes))
+    _enough("reference", points, checks.integer("num_neighbours", num_neighbours) + 1)
+    # The nearest of all is the point itself.
+    radius = NearestNeighbors(n_neighbors=num_neighbours + 1).fit(points).kneighbors(points)[0][:, -1]
+    distance = NearestNeighbors(n_neighbors=1).fit(others).kneighbors(points)[0][:, 0]
+    return float((distance <= radius).mean())
+
+
+def _known(codes: Tensor, labels: Tensor | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return codes and labels as arrays, ``(N, D)`` and ``(N,)``."""
+    if labels is None:
+        raise checks.InputError("labels must tell the classes of the codes, but None was given")
+    if labels.shape != codes.shape[:1]:
+        raise checks.InputError(f"labels must be one for each of {len(codes)} codes, but have {tuple(labels.shape)}")
+    if len(torch.unique(labels)) < 2:
+        raise checks.InputError("labels must be of at least two classes, but are of one")
+    return codes.detach().cpu().double().flatten(1).numpy(), labels.cpu().numpy()
+
+
+def _enough(name: str, points: NDArray[np.float64], count: int) -> None:
+    if len(points) < count:
+        raise checks.InputError(f"{name} must hold at least {count} points, but hold {len(points)}")

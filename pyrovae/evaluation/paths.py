@@ -1,0 +1,113 @@
+"""Ways through the latents: between two codes, and along the difference of two classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrovae import checks
+
+__all__ = ["class_direction", "linear_path", "spherical_path"]
+
+
+def linear_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
+    r"""Go straight from one code to another: :math:`z(t) = (1 - t) z_0 + t z_1`, t evenly spaced from 0 to 1.
+
+    Args:
+        start: :math:`z_0`, ``(*, D)``.
+        end: :math:`z_1`, likewise.
+        num_points: how many codes, both ends among them; at least 2.
+
+    Returns:
+        ``(num_points, *, D)``.
+
+    Raises:
+        ValueError: if there are fewer points, or the ends have two shapes.
+
+    Example:
+        >>> linear_path(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 0.0]), 3)
+        tensor([[0.0000, 2.0000],
+                [0.5000, 1.0000],
+                [1.0000, 0.0000]])
+    """
+    return torch.lerp(start, end, _times(start, end, num_points))
+
+
+def spherical_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
+    r"""Go from one code to another as on a sphere: the direction turns evenly, the norm grows or shrinks evenly.
+
+    .. math:: z(t) = \bigl((1 - t) \|z_0\| + t \|z_1\|\bigr) \frac{\sin((1 - t) \omega) u_0 + \sin(t \omega) u_1}
+        {\sin \omega}, \qquad u_i = \frac{z_i}{\|z_i\|}, \quad \cos \omega = u_0 \cdot u_1
+
+    Nearly all of a standard normal in many dimensions lies near a sphere of radius :math:`\sqrt{D}`, which a straight
+    line leaves (Shoemake, 1985, doi:10.1145/325165.325242; for latents: White, 2016, arXiv:1609.04468). Where the
+    directions are the same, opposite, or unknown, the way is straight.
+
+    Args:
+        start: :math:`z_0`, ``(*, D)``.
+        end: :math:`z_1`, likewise.
+        num_points: how many codes, both ends among them; at least 2.
+
+    Returns:
+        ``(num_points, *, D)``.
+
+    Raises:
+        ValueError: if there are fewer points, or the ends have two shapes.
+
+    Example:
+        >>> spherical_path(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 0.0]), 3)
+        tensor([[0.0000, 2.0000],
+                [1.0607, 1.0607],
+                [1.0000, 0.0000]])
+    """
+    t = _times(start, end, num_points)
+    first_norm, last_norm = (z.norm(dim=-1, keepdim=True) for z in (start, end))  # (*, 1) each
+    first, last = start / first_norm.clamp(min=1e-12), end / last_norm.clamp(min=1e-12)
+    angle = torch.arccos((first * last).sum(-1, keepdim=True).clamp(-1, 1))  # (*, 1)
+    sine = angle.sin()
+    turned = (((1 - t) * angle).sin() * first + (t * angle).sin() * last) / sine  # (num_points, *, D)
+    known = (sine > 1e-4) & (first_norm > 0) & (last_norm > 0)
+    path = torch.where(known, torch.lerp(first_norm, last_norm, t) * turned, torch.lerp(start, end, t))
+    path[0], path[-1] = start, end
+    return path
+
+
+def class_direction(codes: Tensor, labels: Tensor | None, to: int, source: int | None = None) -> Tensor:
+    """Return the way from one class to another: the mean of its codes minus that of the other's, or of all others.
+
+    (Larsen et al., 2016, arXiv:1512.09300, add such a vector to codes to change one attribute of an image.)
+
+    Args:
+        codes: ``(N, D)``.
+        labels: ``(N,)`` integers.
+        to: the class to go to.
+        source: the class to come from; all others if not given.
+
+    Returns:
+        ``(D,)``.
+
+    Raises:
+        ValueError: if there are no labels, or none of these.
+
+    Example:
+        >>> class_direction(torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0, 1]), to=1)
+        tensor([4., 1.])
+    """
+    if labels is None:
+        raise checks.InputError("labels must tell the classes of the codes, but None was given")
+    members = labels == to
+    others = ~members if source is None else labels == source
+    for name, chosen, label in (("to", members, to), ("source", others, source)):
+        if not bool(chosen.any()):
+            raise checks.InputError(f"{name} must be one of the labels, but none is {label!r}")
+    return codes[members].mean(0) - codes[others].mean(0)
+
+
+def _times(start: Tensor, end: Tensor, num_points: int) -> Tensor:
+    checks.integer("num_points", num_points, minimum=2)
+    if start.shape != end.shape:
+        raise checks.InputError(
+            f"start and end must have one shape, but have {tuple(start.shape)} and {tuple(end.shape)}"
+        )
+    t = torch.linspace(0, 1, num_points, dtype=start.dtype, device=start.device)
+    return t.reshape(-1, *[1] * start.dim())  # (num_points, *, 1)

@@ -1,0 +1,97 @@
+"""Pictures of posteriors: samples of several approximations against the exact density, and against each other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.figures.base import COLOURS, array, blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["forest", "plane_posteriors"]
+
+
+def plane_posteriors(
+    samples: Mapping[str, Tensor], log_density: Tensor, limits: tuple[float, float, float, float], columns: int = 3
+) -> Figure:
+    """Draw samples of several approximations of one posterior in the plane, over lines of its exact density.
+
+    The lines hold half, nine tenths and ninety-nine hundredths of the probability.
+
+    Args:
+        samples: by name, ``(S, 2)`` each.
+        log_density: exact, up to a constant, at the crossings of a grid, ``(n, m)``: the first coordinate to the
+            right, by column, the second upwards, by row.
+        limits: of the first coordinate from and to, and of the second.
+        columns: panels in a row.
+    """
+    low, high, bottom, top = limits
+    n, m = log_density.shape
+    density = np.exp(array(log_density - log_density.max()))
+    ordered = np.sort(density.flatten())[::-1]
+    held = np.cumsum(ordered) / ordered.sum()
+    levels = [ordered[np.searchsorted(held, share)] for share in (0.99, 0.9, 0.5)]
+    rows = -(-len(samples) // columns)
+    figure = blank(3.2 * columns, 3.2 * rows * (top - bottom) / (high - low) + 0.5)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    for place, (name, points) in zip(axes, samples.items(), strict=False):
+        chosen = array(points)
+        place.scatter(chosen[:, 0], chosen[:, 1], s=4, color=COLOURS[1], alpha=0.5, linewidths=0, rasterized=True)
+        place.contour(
+            np.linspace(low, high, m), np.linspace(bottom, top, n), density, levels, colors="black", linewidths=0.9
+        )
+        place.set_title(name, fontsize=10)
+        place.set(xlim=(low, high), ylim=(bottom, top), aspect="equal")
+    for place in axes[len(samples) :]:
+        place.set_axis_off()
+    for place in axes[: len(samples)]:
+        place.set_xlabel("$z_1$")
+    for place in axes[::columns]:
+        place.set_ylabel("$z_2$")
+    return figure
+
+
+def forest(samples: Mapping[str, Mapping[str, Tensor]], share: float = 0.94) -> Figure:
+    """Draw the intervals of each quantity by each approximation, with ArviZ's forest plot.
+
+    Args:
+        samples: by the approximation's name and the quantity's, ``(S, *shape)`` each.
+        share: of the probability, that the thin lines hold; the thick ones hold half.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
+        import arviz
+
+    checks.number("share", share, 0.0, 1.0, open_below=True)
+    data = [
+        arviz.from_dict(posterior={name: array(values)[None] for name, values in of_one.items()})  # (1, S, *shape)
+        for of_one in samples.values()
+    ]
+    count = sum(int(np.prod(values.shape[1:])) for values in next(iter(samples.values())).values())
+    figure = blank(8.4, 0.16 * count * len(samples) + 0.35 * count + 1.0)
+    axes = figure.subplots()
+    arviz.plot_forest(
+        data,
+        model_names=list(samples),
+        var_names=list(next(iter(samples.values()))),  # in this order; ArviZ's own is that of a set
+        combined=True,
+        hdi_prob=share,
+        colors=COLOURS[: len(samples)],
+        ax=axes,
+        textsize=10,
+        markersize=4,
+        linewidth=1.8,
+    )
+    legend = axes.get_legend()
+    if legend is not None:
+        legend.set(loc="center left", bbox_to_anchor=(1.0, 0.5), frame_on=False)
+    axes.set_title(f"intervals that hold {share:.0%} and 50%", fontsize=10)
+    axes.grid(axis="x", alpha=0.3)
+    return figure

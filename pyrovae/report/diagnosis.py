@@ -37,7 +37,11 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         rows = [
-            (label, f"{entry[name]:.2f}", *(_error(entry.get(f"{name}_{of}")) for of in ("mc_error", "standard_error")))
+            (
+                label,
+                f"{entry[name]:.2f}".replace("-", "−"),
+                *(_error(entry.get(f"{name}_{of}")) for of in ("mc_error", "standard_error")),
+            )
             for name, label in _LABELS.items()
             if entry.get(name) is not None and (name != "inference_gap" or entry.get("approximation_gap") is None)
         ]

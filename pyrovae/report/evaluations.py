@@ -58,7 +58,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the table's lines; what an older evaluation does not have is left out."""
 
     def nats(key: str, digits: int) -> str:
-        return "unknown" if entry[key] is None else f"{entry[key]:.{digits}f} nats"
+        return "unknown" if entry[key] is None else f"{entry[key]:.{digits}f} nats".replace("-", "−")
 
     unit = "chains" if entry["method"] == "annealed" else "samples"
     rows = [
@@ -70,8 +70,10 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("too large by, as the weights themselves tell", nats("bias", 4)))
     for lower, upper, gap, error, count in _sandwich(entry, "lower", "upper", "gap", "gap_error", "num_simulated"):
         spread = "" if error is None else f" ± {error:.4f}"
-        rows.append((f"bounds of log p(x) of {count} simulated images", f"{lower:.3f} and {upper:.3f} nats"))
-        rows.append(("gap between these two bounds", f"{gap:.4f}{spread} nats"))
+        rows.append(
+            (f"bounds of log p(x) of {count} simulated images", f"{lower:.3f} and {upper:.3f} nats".replace("-", "−"))
+        )
+        rows.append(("gap between these two bounds", f"{gap:.4f}{spread} nats".replace("-", "−")))
     if entry["bits_per_dim"] is not None:
         rows.append(("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
     rows += [("ELBO, per image", nats("elbo", 2)), ("images", f"{entry['num_images']:,}")]
@@ -104,9 +106,9 @@ def _level(row: dict[str, Any]) -> list[str]:
     bound, error, jackknife = (row[key] for key in ("bound", "standard_error", "jackknife"))
     return [
         f"{row['num_samples']:,}",
-        "unknown" if bound is None else f"{bound:.3f}",
+        "unknown" if bound is None else f"{bound:.3f}".replace("-", "−"),
         "unknown" if error is None else f"{error:.4f}",
-        "" if jackknife is None else f"{jackknife:.3f}",
+        "" if jackknife is None else f"{jackknife:.3f}".replace("-", "−"),
     ]
 
 

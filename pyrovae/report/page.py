@@ -6,52 +6,83 @@ import base64
 import io
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import torch
 import yaml
 
+from pyrovae import checks, progress
+from pyrovae.data import DataSet
 from pyrovae.files import writing
-from pyrovae.report import diagnosis, evaluations, program
+from pyrovae.handlers import arguments_of
+from pyrovae.report import diagnosis, evaluations, program, words
+from pyrovae.report.explorer import colours, explorer
+from pyrovae.report.gallery import batch_at, chosen, gallery, known_of
+from pyrovae.report.plane import Latents
+from pyrovae.report.sprites import Pixels
 from pyrovae.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from tqdm import tqdm
 
 __all__ = ["write_report"]
 
+_BYTES = 1_200_000  # of the gallery's images, before they are compressed
 
-def write_report(folder: str | Path, *, seed: int = 0) -> Path:
+
+def write_report(folder: str | Path, *, latents: Latents = None, num_images: int = 400, seed: int = 0) -> Path:
     """Draw a run's pictures into ``figures/`` and write ``report.html``, which needs no other file.
 
     Args:
         folder: the run's folder.
+        latents: the plane of codes that can be explored: two latents by their numbers from 0, ``pca`` for the first
+            two principal directions of the codes, or None for the two latents where there are no more, and else pca.
+        num_images: test images in the gallery, at most.
         seed: of the samples that are drawn.
 
     Returns:
         the page's path.
 
     Raises:
-        ValueError: if the folder does not hold a trained run, or what is known of it cannot be read.
+        ValueError: if the folder does not hold a trained run, what is known of it cannot be read, or it has no such
+            latents.
     """
     run = Run(folder)
-    config = run.config()
-    history = run.history()
-    entries = run.evaluations()
+    checks.integer("num_images", num_images)
+    with progress.bar("report", 4, "part") as parts:
+        page = _page(run, latents, num_images, seed, parts)
+    with writing(run.folder / "report.html") as file:
+        file.write(page.encode())
+    return run.folder / "report.html"
+
+
+def _page(run: Run, latents: Latents, num_images: int, seed: int, parts: tqdm[Any]) -> str:
+    """Draw everything and return the page."""
+    config, history, entries = run.config(), run.history(), run.evaluations()
     evaluated = [evaluations.section(run, name, entries) for name in entries]
     diagnosed = [diagnosis.section(run, split, entry) for split, entry in run.diagnoses().items()]
+    best = words.best_evaluation(entries)
+    skipped: list[str] = []
+    parts.update()
     with torch.random.fork_rng(devices=[]):
         data, trained = run.load()
         torch.manual_seed(seed)
-        drawn = program.pictures(data, trained, history)
+        drawn = program.pictures(data, trained, history, skipped)
+        parts.update()
+        known = {} if best is None else known_of(run.values(best))
+        interactive = _interactive(data, trained, latents, num_images, known, skipped)
+        parts.update()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pyrovae"), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
     page = environment.get_template("report.html").render(
         name=run.folder.resolve().name,
-        folder=str(run.folder),
-        summary=program.summary(data, trained, history),
+        summary=words.trained(data, trained, history),
+        likelihood=None if best is None else words.likelihood(entries[best]),
+        following=words.following(run, data, trained, history, None if best is None else entries[best]),
+        interactive=interactive,
         evaluations=[
             {**section, "pictures": _saved(run, section["pictures"], f"{section['name']}-")} for section in evaluated
         ],
@@ -60,12 +91,33 @@ def write_report(folder: str | Path, *, seed: int = 0) -> Path:
             for section in diagnosed
         ],
         pictures=_saved(run, drawn),
+        skipped=skipped,
+        repeated=words.repeated(run),
         config=yaml.safe_dump(config, sort_keys=False),
         version=version("pyrovae"),
     )
-    with writing(run.folder / "report.html") as file:
-        file.write(page.encode())
-    return run.folder / "report.html"
+    parts.update()
+    return page
+
+
+def _interactive(
+    data: DataSet, trained: Any, latents: Latents, num_images: int, known: dict[str, torch.Tensor], skipped: list[str]
+) -> dict[str, Any]:
+    """Return what the page's scripts work on."""
+    x = arguments_of(batch_at(trained, data, torch.arange(min(500, len(data.test)))))[0]
+    pixels = Pixels.of(x)
+    fitting = max(20, _BYTES // pixels(x[:1]).numel())
+    positions = chosen(known, len(data.test), min(num_images, fitting))
+    plane = explorer(trained, data, latents, positions, pixels, skipped)
+    shown = gallery(trained, data, positions, known, pixels, skipped)
+    told = set(shown["classes"]) | ({label for label in plane["point_labels"] or () if label >= 0} if plane else set())
+    classes = sorted(told)
+    return {
+        "gallery": shown,
+        "plane": plane,
+        "classes": classes,
+        "colours": {"light": colours(len(classes)), "dark": colours(len(classes), dark=True)},
+    }
 
 
 def _saved(run: Run, drawn: dict[str, tuple[Figure, str]], prefix: str = "") -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,14 +44,19 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
     print(f"{num_samples} samples written to {path}")
 
 
-def report(run: str, seed: int = 0) -> None:
+def report(
+    run: str, latents: tuple[int, int] | Literal["pca"] | None = None, num_images: int = 400, seed: int = 0
+) -> None:
     """Draw a run's pictures and write its page, report.html, which needs no network and no other file.
 
     Args:
         run: the run's folder.
+        latents: the plane of codes to explore: two latents by their numbers from 0, such as [0,1], or pca for the first
+            two principal directions of the codes; if not given, the latents where there are two, else pca.
+        num_images: test images in the gallery, at most.
         seed: of the samples that are drawn.
     """
-    print(f"the page is {write_report(run, seed=checks.seed(seed))}")
+    print(f"the page is {write_report(run, latents=latents, num_images=num_images, seed=checks.seed(seed))}")
 
 
 def data(data: DataFactory = Digits, out: str | None = None) -> None:

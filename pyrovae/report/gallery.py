@@ -1,0 +1,187 @@
+"""The gallery of test images: which are shown, with what is known of each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data import DataSet
+from pyrovae.evaluation import encode, log_marginal, reconstruct
+from pyrovae.evaluation.tracing import evaluating
+from pyrovae.handlers import Batch, arguments_of, forked_rng, uses_labels
+from pyrovae.report.attempts import attempt
+from pyrovae.report.sprites import Pixels, sprite
+from pyrovae.runs import labels_of
+
+__all__ = ["batch_at", "chosen", "codes_at", "gallery", "known_of"]
+
+_FEW = 50  # samples of each image where there is no evaluation
+
+
+def batch_at(program: Any, data: DataSet, positions: Tensor) -> Batch:
+    """Return test data as the program is called with them: x, or (x, y) if it always takes labels.
+
+    Args:
+        program: with a model.
+        data: the data set.
+        positions: in the test split, ``(N,)``.
+    """
+    x = data.test[positions]
+    return (x, labels_of(data.test)[positions]) if uses_labels(program.model) == "always" else x
+
+
+def codes_at(program: Any, data: DataSet, positions: Tensor) -> dict[str, Tensor]:
+    """Return the means of the latents of test data, by site name, ``(N, *event_shape)``; few are read at a time.
+
+    Args:
+        program: with a model and a guide.
+        data: the data set.
+        positions: in the test split, ``(N,)``.
+    """
+    parts = [encode(program.guide, batch_at(program, data, part)) for part in positions.split(500)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def known_of(values: Any) -> dict[str, Tensor]:
+    """Return what an evaluation says of each datum: log p(x), its error, k̂ and the ELBO, each ``(N,)``.
+
+    Args:
+        values: as :meth:`LogMarginal.to_arviz` made them.
+    """
+    stats = values.sample_stats
+    names = ("log_prob", "elbo", "pareto_k", "standard_error")
+    return {name: torch.from_numpy(np.array(stats[name].values)) for name in names}
+
+
+def chosen(known: dict[str, Tensor], total: int, count: int) -> Tensor:
+    """Choose test images: the lowest and the highest log p(x), the most doubtful, and others evenly spaced.
+
+    Args:
+        known: what an evaluation says of the first so many data, by name; may be empty.
+        total: how many test images there are.
+        count: how many are shown at most.
+
+    Returns:
+        their positions in ascending order.
+
+    Example:
+        >>> known = {"log_prob": torch.arange(1000.0), "pareto_k": torch.zeros(1000)}
+        >>> chosen(known, total=2000, count=10)
+        tensor([   0,    1,    2,  334,  667,  998,  999, 1002, 1334, 1667])
+    """
+    if total <= count:
+        return torch.arange(total)
+    picked = torch.zeros(total, dtype=torch.bool)
+    if known:
+        doubt = known["pareto_k"] if bool((~known["pareto_k"].isnan()).any()) else known["standard_error"]
+        order = known["log_prob"].nan_to_num(-torch.inf).argsort(stable=True)
+        doubtful = doubt.nan_to_num(-torch.inf).argsort(descending=True, stable=True)
+        fifth = count // 5
+        for part in (order[:fifth], order[len(order) - fifth :], doubtful[:fifth]):
+            picked[part] = True
+    others, missing = (~picked).nonzero()[:, 0], count - int(picked.sum())
+    picked[others[torch.arange(missing) * len(others) // max(missing, 1)]] = True
+    return picked.nonzero()[:, 0]
+
+
+def gallery(
+    program: Any, data: DataSet, positions: Tensor, known: dict[str, Tensor], pixels: Pixels, skipped: list[str]
+) -> dict[str, Any]:
+    """Return what the page holds of test images: the images, their reconstructions, the figures of each.
+
+    Args:
+        program: with a model and a guide.
+        data: the data set.
+        positions: of the test images, ``(N,)``.
+        known: what an evaluation says of the first so many test images, by name; where there is none, a bound is
+            estimated from a few samples.
+        pixels: makes images of data.
+        skipped: gets a sentence about each thing that cannot be shown.
+    """
+    batch = batch_at(program, data, positions)
+    x = arguments_of(batch)[0]
+    per_row = math.ceil(math.sqrt(len(x)))
+    shown = {"images": sprite(pixels(x), per_row), "reconstructions": None}
+    columns: list[dict[str, Any]] = []
+    if known:
+        columns += _evaluated(known, positions)
+    else:
+        with attempt("log p(x) of test images", skipped):
+            columns += _estimated(program, batch)
+    with attempt("reconstructions of test images", skipped):
+        means = reconstruct(program.model, program.guide, batch)
+        shown["reconstructions"] = sprite(pixels(means), per_row)
+        error = (x.double() - means.double()).square().flatten(1).mean(1)
+        columns.append(_column("squared_error", "squared error", 4, error, rising=False))
+    classes: list[int] = []
+    if data.test.labels is not None:
+        labels = data.test.labels[positions]
+        classes = labels[labels >= 0].unique().tolist()
+        columns.append(_column("label", "class", 0, labels.double().masked_fill(labels < 0, math.nan)))
+    if callable(getattr(program, "classify", None)):
+        with evaluating(program.guide):
+            columns.append(_column("told", "class told", 0, program.classify(x).argmax(-1)))
+    columns.append(_column("index", "place", 0, positions))
+    return {
+        **shown,
+        "told": _told(columns, len(data.test), len(known.get("log_prob", ()))),
+        "count": len(x),
+        "classes": classes,
+        "columns": columns,
+    }
+
+
+def _told(columns: list[dict[str, Any]], total: int, evaluated: int) -> str:
+    keys, count = {column["key"] for column in columns}, len(columns[0]["values"])
+    figures = " Logarithms of probabilities are in nats." if "log_prob" in keys else ""
+    if "squared_error" in keys:
+        figures += " The squared error is that of the reconstruction, a mean over the pixels."
+    if count == total:
+        return f"All {total:,} test images.{figures}"
+    which = "evenly spaced"
+    if evaluated:
+        among = "" if evaluated == total else f" of the {evaluated:,} that were evaluated"
+        which = f"the lowest and highest log p(x) and the most doubtful{among}, and others evenly spaced"
+    return f"{count:,} of {total:,} test images: {which}.{figures}"
+
+
+def _evaluated(known: dict[str, Tensor], positions: Tensor) -> list[dict[str, Any]]:
+    """Return the columns of an evaluation, which may be of the first test images only."""
+    names = {
+        "log_prob": ("log p(x)", 2, True),
+        "elbo": ("ELBO", 2, True),
+        "pareto_k": ("k̂", 2, False),
+        "standard_error": ("Monte Carlo error", 4, False),
+    }
+    count = len(known["log_prob"])
+    inside = positions < count
+    columns = []
+    for name, (label, digits, rising) in names.items():
+        values = torch.full((len(positions),), math.nan, dtype=torch.float64)
+        values[inside] = known[name].double()[positions[inside]]
+        if bool(values.isfinite().any()):
+            columns.append(_column(name, label, digits, values, rising=rising))
+    return columns
+
+
+def _estimated(program: Any, batch: Batch) -> list[dict[str, Any]]:
+    """Return a bound of log p(x) and the ELBO, of a few samples."""
+    with forked_rng(arguments_of(batch)[0].device):
+        found = log_marginal(program.model, program.guide, batch, num_samples=_FEW)
+    return [
+        _column("log_prob", f"log p(x), bound of {_FEW} samples", 2, found.log_prob),
+        _column("elbo", "ELBO", 2, found.elbo),
+    ]
+
+
+def _column(key: str, label: str, digits: int, values: Tensor, *, rising: bool = True) -> dict[str, Any]:
+    """Return figures of images as a page holds them, null where one is unknown or infinite.
+
+    Where one sorts by them, the lowest come first if ``rising``: what is worth a look.
+    """
+    numbers = [round(value, digits or None) if math.isfinite(value) else None for value in values.tolist()]
+    return {"key": key, "label": label, "digits": digits, "rising": rising, "values": numbers}

@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 from jsonargparse import Namespace
 
-from pyrovae import checks, processes
-from pyrovae.cli.commands import compare, data, diagnose, evaluate, refit_prior, report, sample, train
+from pyrovae import checks, processes, progress
+from pyrovae.cli.commands import compare, data, diagnose, evaluate, explore, export, refit_prior, report, sample, train
 from pyrovae.cli.status import told
 from pyrovae.parsing import Parser
 from pyrovae.runs import Run, complete, options_of_the_vae
@@ -45,6 +45,8 @@ def _dispatch(arguments: list[str]) -> None:
         "refit_prior": refit_prior,
         "sample": sample,
         "report": report,
+        "explore": explore,
+        "export": export,
         "data": data,
     }
     parser = _parser(commands)
@@ -58,6 +60,7 @@ def _dispatch(arguments: list[str]) -> None:
             f"but there are {processes.count()}"
         )
     given = chosen[command]
+    quiet = bool(given.get("quiet"))
     resumed = Run(given.get("run", "runs/vae")) if command == "train" and given.get("resume") else None
     if resumed is not None and resumed.exists:
         # What the run was begun with stands where the command line does not say otherwise.
@@ -68,7 +71,7 @@ def _dispatch(arguments: list[str]) -> None:
             given = parser.parse_args(["train", "--config", str(stored), *rest], defaults=False)[command]
         except checks.InputError as error:  # the words given were accepted before
             raise checks.InputError(f"{stored} cannot be used: {error}") from error
-    left_out = {"config", *options_of_the_vae(given, chosen[command])}
+    left_out = {"config", "quiet", *options_of_the_vae(given, chosen[command])}
     for name in left_out:
         given.pop(name, None)
     completed, options = complete(commands[command], given, skip=set(left_out))
@@ -77,7 +80,8 @@ def _dispatch(arguments: list[str]) -> None:
         print(text, end="")
         return
     made = completed.instantiate(options).as_dict()
-    commands[command](**made, **({"config": text} if command in ("train", "refit_prior") else {}))
+    with progress.quiet(quiet):
+        commands[command](**made, **({"config": text} if command in ("train", "refit_prior") else {}))
 
 
 def _parser(commands: dict[str, Callable[..., None]]) -> Parser:
@@ -95,6 +99,7 @@ def _parser(commands: dict[str, Callable[..., None]]) -> Parser:
         for action in subparser._actions:
             if not action.option_strings and getattr(action, "_typehint", None) == list[str]:
                 vars(action).update(nargs="+", _typehint=str, metavar="RUN")  # A B C, where it would be [A,B,C]
+        subparser.add_argument("--quiet", action="store_true", help="show no progress")
         subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
         subcommands.add_subcommand(name, subparser, help=summary)
     return parser

@@ -1,0 +1,93 @@
+"""A picture of where codes lie in a plane, on which a point can be chosen and is marked."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrovae.figures.base import COLOURS, array, blank
+
+__all__ = ["Chart", "chart_of"]
+
+_SIDE = 480  # pixels
+_MARGIN = 0.11  # share of the side that the axes' labels take, at the left and below
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Hold a picture of a square of a plane, and where its points are.
+
+    Attributes:
+        pixels: ``(height, width, 3)``.
+        reach: how far the square goes from the middle, across and up.
+    """
+
+    pixels: NDArray[np.uint8]
+    reach: tuple[float, float]
+
+    def point(self, pixel: tuple[float, float]) -> tuple[float, float]:
+        """Return the point at a pixel, counted across and down; one outside the square is its nearest.
+
+        Example:
+            >>> chart = chart_of(torch.randn(50, 2), None, ("a", "b"), (2.0, 3.0))
+            >>> [round(u, 2) for u in chart.point(chart.pixel((1.0, -2.0)))]
+            [1.0, -2.0]
+        """
+        across = (pixel[0] / _SIDE - _MARGIN) / (1 - _MARGIN) * 2 - 1
+        up = 1 - pixel[1] / _SIDE / (1 - _MARGIN) * 2
+        return self.reach[0] * max(-1.0, min(1.0, across)), self.reach[1] * max(-1.0, min(1.0, up))
+
+    def pixel(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Return the pixel of a point, across and down."""
+        across, up = ((u / reach + 1) / 2 for u, reach in zip(point, self.reach, strict=True))
+        return _SIDE * (_MARGIN + (1 - _MARGIN) * across), _SIDE * (1 - _MARGIN) * (1 - up)
+
+    def marked(self, point: tuple[float, float]) -> NDArray[np.uint8]:
+        """Return the picture with a cross through a point and a ring around it."""
+        pixels = self.pixels.copy()
+        across, down = self.pixel(point)
+        rows, columns = np.mgrid[0 : pixels.shape[0], 0 : pixels.shape[1]]
+        radius = np.hypot(rows - down, columns - across)
+        inside = (columns >= _SIDE * _MARGIN) & (rows <= _SIDE * (1 - _MARGIN))
+        cross = inside & ((abs(rows - down) < 0.8) | (abs(columns - across) < 0.8)) & (radius > 9)
+        pixels[cross] = (pixels[cross] * 0.4).astype(np.uint8)
+        pixels[abs(radius - 9) < 3] = 255
+        pixels[abs(radius - 9) < 1.6] = 0
+        return pixels
+
+
+def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reach: tuple[float, float]) -> Chart:
+    """Draw points of a plane, coloured by class.
+
+    Args:
+        points: ``(N, 2)``.
+        labels: ``(N,)`` classes, or None.
+        names: of the two coordinates.
+        reach: how far the picture goes from 0, across and up.
+    """
+    figure = blank(_SIDE / 100, _SIDE / 100)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN))
+    axes.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
+    where = array(points)
+    classes: list[int | None] = [None] if labels is None else labels.unique().tolist()
+    for i, label in enumerate(classes):
+        chosen = slice(None) if labels is None or label is None else (labels == label).numpy()
+        axes.scatter(
+            where[chosen, 0], where[chosen, 1], s=7, color=COLOURS[i % len(COLOURS)], label=label, linewidths=0
+        )
+    if 1 < len(classes) <= len(COLOURS):
+        axes.legend(fontsize=9, markerscale=2.5, loc="upper right", framealpha=0.8, handletextpad=0, borderpad=0.2)
+    axes.tick_params(labelsize=9, direction="in", pad=3)
+    axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+    figure.text(0.5 + _MARGIN / 2, 0.012, names[0], ha="center", fontsize=10)
+    figure.text(0.006, 0.5 + _MARGIN / 2, names[1], va="center", fontsize=10, rotation=90)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="rgba", dpi=100)
+    pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(_SIDE, _SIDE, 4)[..., :3]
+    return Chart(pixels.copy(), reach)

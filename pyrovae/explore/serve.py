@@ -1,0 +1,89 @@
+"""The page served, to this machine alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrovae import checks
+from pyrovae.explore.app import blocks_of, gradio_here
+from pyrovae.explore.session import Session
+
+__all__ = ["serve"]
+
+HOST = "127.0.0.1"
+
+# A click at each place that the pointer is dragged over: Gradio has clicks alone.
+_DRAG = """
+<script>
+document.addEventListener("pointermove", (event) => {
+  const image = event.target.closest && event.target.closest("#plane img");
+  if (!image || event.buttons !== 1) return;
+  event.preventDefault();
+  image.dispatchEvent(new MouseEvent("click", {bubbles: true, clientX: event.clientX, clientY: event.clientY}));
+});
+document.addEventListener("dragstart", (event) => {
+  if (event.target.closest && event.target.closest("#plane")) event.preventDefault();
+});
+</script>
+"""
+# A chosen radio button would be white on white under the pointer.
+_CSS = """
+#plane img { cursor: crosshair; touch-action: none; }
+input[type=radio]:checked { background-color: var(--checkbox-background-color-selected) !important; }
+"""
+
+
+def serve(session: Session, title: str, port: int = 7860, *, wait: bool = True) -> Any:
+    """Serve a session's page on 127.0.0.1 until the process is interrupted.
+
+    Nothing is sent to, or asked of, any other machine.
+
+    Args:
+        session: what the page asks.
+        title: the page's.
+        port: on which it is served; 0 for any that is free.
+        wait: return when interrupted, or at once.
+
+    Returns:
+        Gradio's blocks, whose ``local_url`` is the page's address and whose ``close()`` ends it.
+
+    Raises:
+        ValueError: if Gradio is missing, or the port is taken.
+    """
+    checks.integer("port", port, minimum=0)
+    gradio = gradio_here()
+    blocks: Any = blocks_of(session, title)
+    sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # the machine's own: none is fetched
+    try:
+        blocks.launch(
+            server_name=HOST,
+            server_port=port or _free_port(),
+            share=False,
+            inbrowser=False,
+            quiet=True,
+            show_error=True,
+            prevent_thread_lock=True,
+            theme=gradio.themes.Default(font=sans, font_mono=mono),
+            css=_CSS,
+            head=_DRAG,
+            footer_links=[],
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+        )
+    except OSError as error:
+        raise checks.InputError(f"port must be one that is free, but {port} was given") from error
+    if wait:
+        print(f"the page is {blocks.local_url}; Ctrl+C ends it", flush=True)
+        blocks.block_thread()
+    return blocks
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        found: int = listening.getsockname()[1]
+    return found

@@ -1,0 +1,17 @@
+"""A program's encoder and decoder as files that other programs run: ONNX, and torch.export."""
+
+from pyrovae.export.folder import Written, export_run, pixel_values
+from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
+from pyrovae.export.halves import Decoder, Encoder
+
+__all__ = [
+    "TOLERANCE",
+    "Decoder",
+    "Encoder",
+    "Exported",
+    "Format",
+    "Written",
+    "export_module",
+    "export_run",
+    "pixel_values",
+]

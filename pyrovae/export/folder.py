@@ -1,0 +1,176 @@
+"""A run's encoder and decoder as two files, with a third that says what goes in and what comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from pyrovae import checks, progress
+from pyrovae.data import DataSet
+from pyrovae.evaluation import simulate
+from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
+from pyrovae.export.halves import Decoder, Encoder
+from pyrovae.files import writing
+from pyrovae.handlers import arguments_of, mode, private_modules
+from pyrovae.runs import Run, some_of, template_of
+
+__all__ = ["Written", "export_run", "pixel_values"]
+
+_BATCHES = (3, 1, 7)  # the first is what is recorded
+_ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
+
+
+_Batches: TypeAlias = list[tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """Name what was written.
+
+    Attributes:
+        encoder: path of the encoder.
+        decoder: path of the decoder.
+        description: path of the JSON file that describes both.
+        differences: the largest difference to PyTorch of each, by ``encoder`` and ``decoder``.
+    """
+
+    encoder: Path
+    decoder: Path
+    description: Path
+    differences: dict[str, float]
+
+
+def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | None = None) -> Written:
+    """Write a run's encoder and decoder as files that need neither pyrovae nor Pyro.
+
+    Both take any number of data. Each is compared with PyTorch on test data, and on codes from the prior, before
+    anything is written; a JSON file beside them says what they take and give.
+
+    Args:
+        folder: the run's folder.
+        format: ``onnx``, or ``torch`` for torch.export's.
+        out: folder for the files, by default ``export`` in the run's.
+
+    Raises:
+        ValueError: if the run is none, a half cannot be recorded, or the format's packages are missing.
+    """
+    checks.choice("format", format, tuple(_ENDINGS))
+    run = Run(folder)
+    data, program = run.load()
+    with torch.random.fork_rng(devices=[]), mode(program.model, program.guide, training=False):
+        torch.manual_seed(0)  # of the codes that the decoders are compared on
+        encoder, seen = _encoder(program, data)
+        decoder, codes = _decoder(program, data)
+        halves: list[tuple[str, Encoder | Decoder, _Batches]] = [
+            ("encoder", encoder, seen),
+            ("decoder", decoder, codes),
+        ]
+        made = {
+            name: _made(name, half, batches, format) for name, half, batches in progress.over(halves, "export", "file")
+        }
+    target = run.folder / "export" if out is None else Path(out)
+    paths = {name: target / f"{name}{_ENDINGS[format]}" for name in made}
+    description = {
+        "pyrovae": version("pyrovae"),
+        "torch": torch.__version__,
+        "format": format,
+        "run": run.folder.resolve().name,
+        "program": type(program).__name__,
+        "data": {"class": type(data).__name__, "shape": list(data.data_shape), "values": pixel_values(data)},
+        "encoder": _described(paths["encoder"], encoder, made["encoder"], encoder.families),
+        "decoder": _described(paths["decoder"], decoder, made["decoder"], {"x": decoder.family}),
+        "tolerance": TOLERANCE,
+        "compared_on_batches_of": sorted(_BATCHES),
+    }
+    for name, path in paths.items():
+        with writing(path) as file:
+            file.write(made[name].content)
+    with writing(target / f"{format}.json") as file:
+        file.write(json.dumps(description, indent=2).encode())
+    differences = {name: exported.difference for name, exported in made.items()}
+    return Written(paths["encoder"], paths["decoder"], target / f"{format}.json", differences)
+
+
+def pixel_values(data: DataSet) -> str:
+    """Say what the encoder's input must be, of data as they are stored.
+
+    Args:
+        data: what the program was trained on.
+
+    Example:
+        >>> from pyrovae import Digits
+        >>> pixel_values(Digits())
+        '1 with probability v / 16, else 0, for grey levels v from 0 to 16'
+    """
+    part = data.test
+    grey = "grey values v from 0 to 1" if part.levels is None else f"grey levels v from 0 to {part.levels - 1}"
+    share = "v" if part.levels is None else f"v / {part.levels - 1}"
+    if part.binarization == "threshold":
+        return f"1 where {share} >= 1/2, else 0, for {grey}"
+    if part.binarization != "none":
+        return f"1 with probability {share}, else 0, for {grey}"
+    if part.dequantize:
+        return f"(v + u) / {part.levels} for {grey} and u drawn evenly from 0 to 1"
+    return "as stored" if part.levels is None else f"{share} for {grey}"
+
+
+def _encoder(program: Any, data: DataSet) -> tuple[Encoder, _Batches]:
+    arguments = arguments_of(some_of(program, data.test, max(_BATCHES)), program.guide)
+    index = [torch.arange(count) % len(arguments[0]) for count in _BATCHES]
+    batches = [tuple(part[i] for part in arguments) for i in index]
+    with private_modules(), torch.no_grad():
+        return Encoder(program, batches[0]), batches
+
+
+def _decoder(program: Any, data: DataSet) -> tuple[Decoder, _Batches]:
+    latents, (_, *labels) = simulate(program.model, max(_BATCHES), template_of(program, data))
+    with private_modules():
+        decoder = Decoder(program, latents, data.data_shape, *labels)
+    codes = [latents[name] for name in decoder.sites] + labels
+    return decoder, [tuple(part[:count] for part in codes) for count in _BATCHES]
+
+
+def _made(name: str, half: Encoder | Decoder, batches: _Batches, format: Format) -> Exported:
+    try:
+        return export_module(half, batches, half.inputs, half.outputs, format)
+    except checks.InputError as error:
+        raise checks.InputError(f"the {name} cannot be exported: {error}") from error
+
+
+def _described(path: Path, half: Encoder | Decoder, made: Exported, families: dict[str, str]) -> dict[str, Any]:
+    def tensors(names: list[str], meaning: Callable[[str], str]) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "shape": made.shapes[name], "type": made.types[name], "meaning": meaning(name)}
+            for name in names
+        ]
+
+    outputs = "mean of p(x|z)" if isinstance(half, Decoder) else None
+    return {
+        "file": path.name,
+        "inputs": tensors(half.inputs, lambda name: _INPUTS.get((type(half), name), f"code of the latent site {name}")),
+        "outputs": tensors(half.outputs, lambda name: outputs or _OUTPUTS.get(name.rpartition("_")[2], "parameter")),
+        "distributions": families,
+        "largest_difference": made.difference,
+    }
+
+
+_INPUTS: dict[tuple[type, str], str] = {
+    (Encoder, "x"): "data, as values says",
+    (Encoder, "y"): "classes, counted from 0",
+}
+_OUTPUTS = {
+    "mean": "mean of the site's q; of directions, the mean direction",
+    "std": "standard deviation of each component",
+    "concentration": "how close directions lie to the mean direction; 0 is not at all",
+    "center": "where the flows put the mean of the normal that they start from: near q's mean, which has no formula",
+    "probs": "probability of each value; later sites are given the most probable one",
+    "tril": "Cholesky factor L of the covariance L L'",
+    "logits": "logarithms of the components' weights, up to a constant",
+}

@@ -1,0 +1,205 @@
+"""The two halves of a program as modules from tensors to tensors, with neither sampling nor Pyro's state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions import constraints
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+
+from pyrovae import checks
+from pyrovae.evaluation.tracing import observed_of
+from pyrovae.handlers import is_point
+
+__all__ = ["Decoder", "Encoder"]
+
+
+class Encoder(nn.Module):
+    """Map data to the parameters of q(z|x), site by site, each given the means of those before it.
+
+    For a site ``z``: ``z_mean`` and ``z_std``, the mean and the standard deviation of each component, and what else
+    the family has (``z_scale_tril`` of a full covariance; ``z_logits``, ``z_loc`` and ``z_scale`` of a mixture).
+    Of a point there is ``z_mean`` alone. Of directions, ``z_mean`` is the mean direction, of length 1, beside
+    ``z_concentration``; of a discrete site there is ``z_probs``, and later sites are given the most probable value; of
+    what flows make of a normal, whose mean has no formula, ``z_center`` is where they put the normal's mean.
+
+    Args:
+        program: a module with ``model`` and ``guide``.
+        example: two data or more to call the guide with: ``(x,)`` or ``(x, y)``.
+
+    Attributes:
+        outputs: names of what it returns.
+        families: names of the distributions, by site.
+
+    Raises:
+        ValueError: if a latent site has no mean.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> Encoder(vae, (torch.zeros(3, 4),)).outputs
+        ['z_mean', 'z_std']
+    """
+
+    program: Any  # with a guide, of which nn.Module knows nothing
+
+    def __init__(self, program: nn.Module, example: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.program = program
+        self.inputs = ["x", "y"][: len(example)]
+        sites = self._sites(example)
+        self.outputs = [key for name, fn in sites.items() for key in _parameters(name, fn)]
+        self.families = {name: type(_base(fn)).__name__ for name, fn in sites.items()}
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """Return what :attr:`outputs` names, for ``(x,)`` or ``(x, y)``."""
+        return tuple(value for name, fn in self._sites(arguments).items() for value in _parameters(name, fn).values())
+
+    def _sites(self, arguments: tuple[Tensor, ...]) -> dict[str, Any]:
+        with _Described() as described:
+            self.program.guide(*arguments)
+        return described.sites
+
+
+class Decoder(nn.Module):
+    """Map codes to the mean of p(x|z).
+
+    It takes the latent sites that the mean depends on, given all of them: of several layers, the one next to the data.
+
+    Args:
+        program: a module with ``model`` and ``guide``.
+        latents: two codes or more, by site name, each ``(B, *event_shape)``.
+        data_shape: shape of one datum.
+        labels: as many labels, ``(B,)``, for programs that are always called with them.
+
+    Attributes:
+        inputs: names of the sites, and ``y`` after them where it is given.
+
+    Raises:
+        ValueError: if a site has no mean.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> decoder = Decoder(vae, {"z": torch.zeros(3, 2)}, (4,))
+        >>> decoder.inputs, decoder(torch.zeros(3, 2)).shape
+        (['z'], torch.Size([3, 4]))
+    """
+
+    program: Any
+
+    def __init__(
+        self,
+        program: nn.Module,
+        latents: dict[str, Tensor],
+        data_shape: tuple[int, ...],
+        labels: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.program = program
+        self.data_shape = tuple(data_shape)
+        self.sites = list(latents)
+        told = () if labels is None else (labels,)
+        self.sites = self._needed(latents, told)
+        self.inputs = [*self.sites, *("y" for _ in told)]
+        self.outputs = ["x_mean"]
+        self.family = type(_base(self._distribution((*(latents[name] for name in self.sites), *told)))).__name__
+
+    def forward(self, *arguments: Tensor) -> Tensor:
+        """Return ``x_mean``, ``(B, *data_shape)``, for what :attr:`inputs` names."""
+        return self._distribution(arguments).mean.reshape(-1, *self.data_shape)
+
+    def _distribution(self, arguments: tuple[Tensor, ...]) -> Any:
+        codes, labels = arguments[: len(self.sites)], arguments[len(self.sites) :]
+        x = torch.zeros(len(codes[0]), *self.data_shape, dtype=_dtype(self.program), device=codes[0].device)
+        model = poutine.condition(self.program.model, dict(zip(self.sites, codes, strict=True)))
+        with _Described():
+            traced = poutine.trace(model).get_trace(x, *labels)
+        sites = [traced.nodes[name] for name in observed_of(traced, self.sites)]
+        return next(site["fn"] for site in reversed(sites) if not isinstance(site["fn"], dist.Unit))
+
+    def _needed(self, latents: dict[str, Tensor], labels: tuple[Tensor, ...]) -> list[str]:
+        codes = [z.detach().requires_grad_(z.is_floating_point()) for z in latents.values()]
+        with torch.enable_grad():
+            mean = self(*codes, *labels)
+        floats = [z for z in codes if z.requires_grad]
+        gradients = torch.autograd.grad(mean.sum(), floats, allow_unused=True) if mean.requires_grad and floats else ()
+        unused = {id(z) for z, gradient in zip(floats, gradients, strict=False) if gradient is None}
+        return [name for name, z in zip(latents, codes, strict=True) if id(z) not in unused]
+
+
+class _Described(Messenger):
+    """Put the mean at each latent site and keep its distribution; take parameters from where they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sites: dict[str, Any] = {}
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if not msg["is_observed"] and not site_is_subsample(msg):
+            name = str(msg["name"])
+            try:
+                self.sites[name], msg["value"] = msg["fn"], _center(msg["fn"])
+            except NotImplementedError as error:
+                raise checks.InputError(
+                    f"program must have means to be exported, but its site {name!r} has a "
+                    f"{type(_base(msg['fn'])).__name__}, which has none"
+                ) from error
+            msg["done"] = True
+
+    def _pyro_param(self, msg: Message) -> None:
+        # Pyro's store would keep tensors that exist in a recording alone.
+        name, *init = msg["args"]
+        store = pyro.get_param_store()
+        msg["value"] = store[name] if not init or name in store else init[0]() if callable(init[0]) else init[0]
+        msg["done"] = msg["stop"] = True
+
+
+def _center(fn: Any) -> Tensor:
+    """Return what stands for a latent where others depend on it: its mean, or what comes closest to it."""
+    base = _base(fn)
+    if fn.support is constraints.sphere and hasattr(base, "loc"):
+        return base.loc
+    if fn.support.is_discrete:
+        return fn.mode
+    if isinstance(base, torch.distributions.TransformedDistribution):
+        z = base.base_dist.mean
+        for transform in base.transforms:
+            z = transform(z)
+        return z
+    return fn.mean
+
+
+def _parameters(name: str, fn: Any) -> dict[str, Tensor]:
+    """Return what is known of a latent site without sampling, by the name of each tensor."""
+    base = _base(fn)
+    center = _center(fn)
+    if fn.support.is_discrete and hasattr(base, "probs"):
+        return {f"{name}_probs": base.probs}
+    if is_point(fn):
+        return {f"{name}_mean": center}
+    if isinstance(base, torch.distributions.TransformedDistribution):
+        return {f"{name}_center": center}
+    on_sphere = fn.support is constraints.sphere
+    known = {"mean": center if on_sphere else base.mean} | ({} if on_sphere else {"std": base.stddev})
+    for key, value in vars(base).items():
+        is_new = isinstance(value, Tensor) and all(value is not other for other in known.values())
+        if key in base.arg_constraints and is_new:
+            known[key] = value
+    return {f"{name}_{key}": value.to(center.dtype) for key, value in known.items()}
+
+
+def _base(fn: Any) -> Any:
+    while isinstance(fn, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
+        fn = fn.base_dist
+    return fn
+
+
+def _dtype(program: nn.Module) -> torch.dtype:
+    floats = (part.dtype for part in program.parameters() if part.is_floating_point())
+    return next(floats, torch.get_default_dtype())

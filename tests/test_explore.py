@@ -1,0 +1,336 @@
+"""The page to explore a run: what it computes, and the page itself, driven in Chromium."""
+
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from browser import browser
+
+from pyrovae import (
+    MLP,
+    VAE,
+    Autoencoder,
+    Bernoulli,
+    ConditionalVAE,
+    DataSet,
+    DiagonalNormal,
+    Digits,
+    DiscretizedLogistic,
+    FlowPosterior,
+    HierarchicalVAE,
+    InputError,
+    SemiSupervisedVAE,
+    SphericalVAE,
+    StandardNormal,
+    decode,
+    encode,
+    log_marginal,
+)
+from pyrovae.cli import main
+from pyrovae.explore import Session, as_picture, axes_of, chart_of, read_picture
+
+SHAPE, D = (1, 8, 8), 3
+small = partial(MLP, hidden_features=(8,))
+
+
+def plain(latent_dim=D):
+    q = DiagonalNormal(SHAPE, latent_dim, small)
+    return VAE(StandardNormal(latent_dim), Bernoulli(SHAPE, latent_dim, small), q)
+
+
+def grey():
+    return VAE(StandardNormal(12), DiscretizedLogistic(SHAPE, 12, small, levels=17), FlowPosterior(SHAPE, 12, small))
+
+
+PROGRAMS = {
+    "VAE": (plain, "dynamic"),
+    "one latent": (partial(plain, 1), "dynamic"),
+    "twelve latents": (grey, "none"),
+    "HierarchicalVAE": (partial(HierarchicalVAE, SHAPE, D, dims=(5,)), "dynamic"),
+    "ladder": (partial(HierarchicalVAE, SHAPE, D, dims=(5,), inference="ladder"), "static"),
+    "SphericalVAE": (partial(SphericalVAE, SHAPE, D), "threshold"),
+    "ConditionalVAE": (partial(ConditionalVAE, SHAPE, D), "dynamic"),
+    "SemiSupervisedVAE": (partial(SemiSupervisedVAE, SHAPE, D), "dynamic"),
+    "Autoencoder": (partial(Autoencoder, SHAPE, D), "dynamic"),
+}
+
+
+def session_of(name, **options):
+    make, binarization = PROGRAMS[name]
+    return Session(Digits(binarization=binarization), make(), num_images=20, num_samples=10, **options)
+
+
+class TestEveryProgram:
+    @pytest.mark.parametrize("name", PROGRAMS)
+    def test_all_that_the_page_asks(self, name):
+        session = session_of(name)
+        label = 3 if session.classes else None
+        assert (session.classes is None) == (name not in ("ConditionalVAE", "SemiSupervisedVAE"))
+        for axes in session.axes:
+            image = session.move(axes, session.place(axes, 4), label)
+            assert image.shape == SHAPE
+            assert torch.equal(image, session.move(axes, session.place(axes, 4), label))  # nothing is left to chance
+            assert session.chart(axes, 0, len(session.axes[axes].names) - 1).pixels.shape == (480, 480, 3)
+        assert session.between(2, 5, count=4).shape == (6, *SHAPE)
+        assert session.sample(3, label).shape == (3, *SHAPE)
+        found = session.explain(session.image(1), label)
+        assert 0 <= found.stranger <= 1
+        assert (found.log_prob is None) == (name == "Autoencoder")
+        assert (found.label is None) == (name != "SemiSupervisedVAE")
+        assert len(found.rows()) == sum(z.numel() for z in found.code.values())
+        assert "of test images are explained better" in str(found)
+
+
+class TestSession:
+    def test_a_code_is_decoded_as_the_program_does(self):
+        session = session_of("VAE")
+        x = session.image(4)
+        expected = decode(session.program.model, encode(session.program.guide, x), SHAPE)[0]
+        for axes in session.axes:
+            torch.testing.assert_close(session.move(axes, session.place(axes, 4)), expected)
+
+    def test_the_narrowest_site_moves_and_the_others_follow_it(self):
+        session = session_of("HierarchicalVAE")
+        assert session.site == "z2"
+        program, z = session.program, session.codes[:1]
+        expected = program.likelihood(program.layers[0](z).mean).mean
+        torch.testing.assert_close(session.move("latents", z[0].tolist()), expected[0])
+
+    def test_a_class_that_is_chosen_is_the_one_that_is_decoded(self):
+        session = session_of("ConditionalVAE")
+        program, z = session.program, session.codes[:1]
+        expected = program.likelihood(torch.cat((z, torch.eye(10)[[7]]), 1)).mean
+        torch.testing.assert_close(session.move("latents", z[0].tolist(), 7), expected[0])
+
+    def test_a_datum_is_weighed_as_log_marginal_does(self):
+        session = session_of("VAE")
+        session.num_samples = 5000
+        found = session.explain(session.image(0))
+        exact = log_marginal(session.program.model, session.program.guide, session.image(0), num_samples=5000)
+        assert found.log_prob == pytest.approx(exact.log_prob.item(), abs=0.1)
+        assert found.elbo == pytest.approx(exact.elbo.item(), abs=0.2)
+        assert found.elbo < found.log_prob
+
+    def test_what_is_explained_worse_than_all_is_an_anomaly(self):
+        program = plain().eval()
+        data = Digits()
+        program.initialize(data.train[:1000])
+        session = Session(data, program, num_images=50, num_samples=10)
+        found = session.explain(1 - session.image(0))
+        assert found.stranger == 1
+        assert "an anomaly" in str(found)
+        ranks = [session.explain(session.image(i)).stranger for i in range(50)]
+        assert np.mean(ranks) == pytest.approx(0.5, abs=0.1)  # of one test image, each share is equally likely
+
+    def test_samples_differ_by_seed_alone(self):
+        session = session_of("VAE")
+        assert torch.equal(session.sample(2, seed=1), session.sample(2, seed=1))
+        assert not torch.equal(session.sample(2, seed=1), session.sample(2, seed=2))
+        assert set(session.sample(2, noise=True).unique().tolist()) <= {0.0, 1.0}
+
+    def test_the_way_ends_at_the_images(self):
+        session = session_of("VAE")
+        way = session.between(3, 8, count=5, spherical=True)
+        assert torch.equal(way[[0, -1]], session.x[[3, 8]])
+        torch.testing.assert_close(way[1], session.move("latents", session.codes[3].tolist()))
+
+    @pytest.mark.parametrize(
+        ("ask", "sentence"),
+        [
+            (lambda s: s.between(0, 20), "the image's number must be from 0 to 19, but 20 was given"),
+            (lambda s: s.move("planes", [0.0]), "axes must be one of latents, principal directions"),
+        ],
+    )
+    def test_bad_questions(self, ask, sentence):
+        with pytest.raises(InputError, match=sentence):
+            ask(session_of("VAE"))
+
+
+class TestAxes:
+    def test_principal_directions_are_those_of_the_codes(self):
+        long, short = torch.tensor([0.6, 0.8]), torch.tensor([-0.8, 0.6])
+        codes = torch.randn(2000, 1) * 3 * long + torch.randn(2000, 1) * short + 5.0
+        axes = axes_of(codes)["principal directions"]
+        torch.testing.assert_close(
+            axes.axes, torch.stack((long, short.abs() * torch.tensor([1.0, -1.0]))), atol=0.05, rtol=0
+        )
+        assert axes.names[0] in [f"direction 1 ({share}%)" for share in (89, 90, 91)]
+        torch.testing.assert_close(axes.codes(axes.coordinates(codes)), codes)
+
+    def test_latents_that_are_not_shown_stay_at_their_mean(self):
+        codes = torch.randn(500, 4) * torch.tensor([1.0, 0.1, 2.0, 0.1]) + 7.0
+        axes = axes_of(codes, "z", most=2)["latents"]
+        assert axes.names == ["z[0]", "z[2]"]
+        z = axes.codes(torch.tensor([[1.0, 2.0]]))[0]
+        torch.testing.assert_close(
+            z, torch.stack((z.new_tensor(1.0), codes[:, 1].mean(), z.new_tensor(2.0), codes[:, 3].mean()))
+        )
+
+    def test_directions_stay_on_the_sphere(self):
+        codes = torch.nn.functional.normalize(torch.randn(100, 3), dim=-1)
+        axes = axes_of(codes)["latents"]
+        torch.testing.assert_close(axes.codes(torch.randn(5, 3)).norm(dim=-1), torch.ones(5))
+
+
+class TestPictures:
+    def test_black_on_white_becomes_the_digits_white_on_black(self):
+        pixels = np.full((96, 96, 3), 255, np.uint8)
+        pixels[24:72, 36:60] = 0
+        x = read_picture(pixels, Digits(binarization="threshold"))
+        expected = torch.zeros(SHAPE)
+        expected[0, 2:6, 3:5] = 1
+        torch.testing.assert_close(x[0], expected)
+        assert torch.equal(read_picture(255 - pixels, Digits(binarization="threshold")), x)
+
+    def test_what_is_transparent_is_white_and_what_is_long_is_padded(self):
+        pixels = np.zeros((40, 160, 4), np.uint8)  # a canvas with nothing on it but a bar
+        pixels[:, 60:100, 3] = 255
+        x = read_picture(pixels, Digits(binarization="threshold"))
+        rows = x[0, 0].sum(1)
+        assert rows[:3].sum() == rows[5:].sum() == 0
+        assert x.sum() == 4
+
+    def test_grey_levels_stay_what_they_are(self):
+        data = Digits(binarization="none")
+        pixels = (data.test.images[0, 0].numpy().astype(int) * 255 // 16).astype(np.uint8)
+        torch.testing.assert_close(read_picture(pixels, data), data.test[:1], atol=1 / 16, rtol=0)
+
+    def test_colours_stay(self):
+        data = DataSet((torch.rand(50, 3, 4, 4) * 255).to(torch.uint8))
+        red = np.zeros((8, 8, 3), np.uint8)
+        red[..., 0] = 255
+        x = read_picture(red, data)
+        assert x.shape == (1, 3, 4, 4)
+        assert x[0, 0].unique().tolist() in ([1.0], [0.0])  # inverted or not
+        assert x[0, 1].unique().tolist() == x[0, 2].unique().tolist() == [1 - x[0, 0, 0, 0].item()]
+
+    def test_vectors_cannot_be_drawn(self):
+        with pytest.raises(InputError, match="data must be pictures to be drawn"):
+            read_picture(np.zeros((8, 8, 3), np.uint8), DataSet(torch.randn(50, 5)))
+
+    def test_every_pixel_is_a_square(self):
+        x = torch.rand(1, 1, 2, 2)
+        picture = as_picture(x)
+        assert picture.shape == (280, 280, 3)
+        assert (picture[:140, :140] == picture[0, 0]).all()
+
+
+def test_a_chart_marks_the_point_that_it_gives_back():
+    chart = chart_of(torch.randn(30, 2), torch.arange(30) % 3, ("a", "b"), (2.0, 3.0))
+    for point in ((0.5, -1.0), (-2.0, 3.0)):
+        assert chart.point(chart.pixel(point)) == pytest.approx(point)
+    across, down = map(round, chart.pixel((0.5, -1.0)))
+    changed = (chart.marked((0.5, -1.0)) != chart.pixels).any(-1)
+    assert changed[down, across - 20]
+    assert not changed[down, across]  # the point itself stays visible
+    assert chart.point((0, 0)) == (-2.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert main(["train", "--latent_dim", "2", "--epochs", "2", "--compile", "off", "--run", str(folder)]) == 0
+    return folder
+
+
+def test_bad_input_is_one_sentence(run, tmp_path, capsys, monkeypatch):
+    assert main(["explore", str(tmp_path)]) == 2
+    assert "run must be a folder that pyrovae train made" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["explore", str(run)]) == 2
+    assert "pip install 'pyrovae[explore]', but gradio is missing" in capsys.readouterr().err
+
+
+@pytest.fixture
+def address(run):
+    """Serve the run's page in a process of its own, as a user does."""
+    pytest.importorskip("selenium")
+    command = [sys.executable, "-m", "pyrovae", "explore", str(run), "--port", "0", "--num_images", "30"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        line = process.stdout.readline()
+        while line and "the page is http://127.0.0.1:" not in line:
+            line = process.stdout.readline()
+        try:
+            yield line.split()[3].strip("/;")
+        finally:
+            process.terminate()
+
+
+def test_the_page_in_a_browser(address):
+    pytest.importorskip("gradio")
+    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    with browser(1200, 1000) as opened:
+        driver = opened.driver
+        wait = WebDriverWait(driver, 60)
+        opened.open(address)
+
+        def find(selector):
+            return wait.until(lambda d: next(iter(d.find_elements(By.CSS_SELECTOR, selector)), None))
+
+        def source(name):
+            return find(f"#{name} img").get_attribute("src")
+
+        def changed(name, before):
+            return wait.until(lambda d: source(name) != before)
+
+        def tab(text):
+            tabs = driver.find_elements(By.CSS_SELECTOR, "button[role=tab]")
+            next(button for button in tabs if button.text == text).click()
+
+        # Move: a slider by the keyboard, the plane by the pointer.
+        before = source("decoded")
+        slider = find("#slider-0 input[type=range]")
+        slider.send_keys(*[Keys.ARROW_RIGHT] * 20)
+        changed("decoded", before)
+        before, number = source("decoded"), find("#slider-1 input[type=number]")
+        was = number.get_attribute("value")
+        plane = find("#plane img")
+        ActionChains(driver).move_to_element_with_offset(plane, 40, -90).click().perform()
+        changed("decoded", before)
+        wait.until(lambda d: number.get_attribute("value") != was)
+        before = source("decoded")
+        path = ActionChains(driver).move_to_element_with_offset(plane, 40, -90).click_and_hold()
+        path.move_by_offset(-30, 60).move_by_offset(-30, 60).release().perform()
+        changed("decoded", before)
+
+        # Draw a bar, and explain it; then a test image, and a picture from a file.
+        tab("Draw")
+        find("#editor button[aria-label='Brush']").click()
+        canvas = find("#editor canvas")
+        ActionChains(driver).move_to_element(canvas).click_and_hold().move_by_offset(0, 40).move_by_offset(
+            0, -80
+        ).release().perform()
+        time.sleep(1)  # the editor sends what is drawn after a while
+        find("#explain-picture").click()
+        first = wait.until(lambda d: find("#explanation").text)
+        assert "of test images are explained better" in first
+        drawn = source("explained")
+        find("#explain-test-image").click()
+        changed("explained", drawn)
+        wait.until(lambda d: find("#explanation").text != first)
+
+        tab("Interpolate")
+        before = source("strip")
+        find("#to input[type=range]").send_keys(*[Keys.ARROW_RIGHT] * 5)
+        changed("strip", before)
+
+        tab("Sample")
+        before = source("samples")
+        find("#again").send_keys(Keys.ENTER)
+        changed("samples", before)
+
+        assert opened.foreign(address.removeprefix("http://")) == []
+        opened.read()
+        assert [entry for entry in opened._console if entry["level"] == "SEVERE"] == []
+        unlabelled = """
+            return [...document.querySelectorAll("input:not([type=file]), textarea, select")].filter(
+                (part) => part.offsetParent && !part.labels?.length && !part.ariaLabel && !part.title
+                    && !part.getAttribute("aria-labelledby")).map((part) => part.outerHTML.slice(0, 200))"""
+        assert driver.execute_script(unlabelled) == []

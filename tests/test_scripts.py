@@ -1,0 +1,95 @@
+"""Every experiment of scripts/ runs, leaves the pictures and figures that it promises, and is in the gallery."""
+
+import importlib.util
+import inspect
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pyrovae.cli import script
+
+ROOT = Path(__file__).parent.parent
+TOOLS = {"combinations", "likelihood"}  # and benchmark_*, training_*: they measure the package, and show nothing
+EXPERIMENTS = sorted(
+    path.stem
+    for path in (ROOT / "scripts").glob("*.py")
+    if path.stem not in TOOLS and not path.stem.startswith(("benchmark_", "training_"))
+)
+# By script, options with which it takes a second or two on the digits.
+TINY = {
+    "anomaly_detection": "--normal [0,1] --epochs 1 --num_images 20 --num_samples 5 --refinement_steps 2",
+    "autoencoder_vs_vae": "--hidden_features [8] --epochs 1 --num_images 60 --columns 3",
+    "black_box_vi": "--steps 2 --num_samples 2 --num_simulated 100",
+    "compression": "--latent_dim 2 --epochs 1 --betas [0.1,1] --num_images 20",
+    "convolutional_vae": "--latent_dim 2 --epochs 1 --shown [1] --num_images 20",
+    "denoising": "--latent_dim 2 --epochs 1 --flips [0,0.1] --num_images 12 --num_temperatures 2",
+    "embedding": "--latent_dim 2 --epochs 1 --num_learned 100 --num_mapped 50",
+    "fully_connected_vae": "--iterations 12 --hidden_features [16,16] --num_images 20",
+    "gaussian_decoder": "--latent_dim 2 --epochs 1 --num_images 20 --num_samples 5",
+    "interpolation": "--latent_dim 2 --epochs 1 --pairs [[2,2],[1,3]] --changes [[4,9]] --steps 3",
+    "latent_film": "--iterations 24 --hidden_features [16] --num_frames 5 --num_stills 2 --num_images 50 --columns 3",
+    "latent_size": "--latent_dims [2,3] --epochs 1 --num_images 12 --num_samples 5",
+    "memorise": "--steps 2 --noises [1] --betas [1] --epochs 1",
+    "vae_gan": "--latent_dim 2 --epochs 1 --iterations 2",
+}
+
+
+def module_of(name, monkeypatch):
+    spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # where the types of its options are looked up
+    spec.loader.exec_module(module)
+    return module
+
+
+def promised(module):
+    """The files that the docstring says are written."""
+    return set(re.findall(r"``([\w-]+\.(?:png|gif|json))``", module.__doc__))
+
+
+def numbers(thing):
+    """All numbers in what JSON holds."""
+    if isinstance(thing, dict | list):
+        for part in thing.values() if isinstance(thing, dict) else thing:
+            yield from numbers(part)
+    elif isinstance(thing, int | float):
+        yield float(thing)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_the_script_leaves_what_it_promises(name, tmp_path, monkeypatch, capsys):
+    module = module_of(name, monkeypatch)
+    data = ["--data", "Digits"] if "data" in inspect.signature(module.main).parameters else []
+    status = script(module.main, [*data, "--out", str(tmp_path), *TINY[name].split()])
+    assert status == 0, capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == promised(module)
+    for path in tmp_path.glob("*.png"):
+        picture = np.asarray(Image.open(path).convert("L"))
+        assert min(picture.shape) >= 150, f"{path.name} is too small to be read"
+        assert picture.std() > 0, f"{path.name} is empty"
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(numbers(results))
+    assert all(map(math.isfinite, numbers(results)))
+    for path in tmp_path.glob("*.gif"):
+        with Image.open(path) as film:
+            assert film.n_frames == results["frames"] > 1
+
+
+def test_every_experiment_is_tried_and_has_its_place_in_the_gallery():
+    assert sorted(TINY) == EXPERIMENTS
+    gallery = (ROOT / "docs" / "gallery.md").read_text()
+    for name in EXPERIMENTS:
+        assert f"scripts/{name}.py" in gallery
+        assert f"images/gallery/{name}.png" in gallery
+        assert (ROOT / "docs" / "images" / "gallery" / f"{name}.png").stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_script_is_thin(name):
+    assert len((ROOT / "scripts" / f"{name}.py").read_text().splitlines()) <= 130

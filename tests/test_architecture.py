@@ -12,12 +12,12 @@ PACKAGE = Path(pyrovae.__file__).parent
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
     [{"checks"}],
-    [{"files"}, {"processes"}],
+    [{"files"}, {"processes"}, {"progress"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"products"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}],
     [{"vae"}, {"objectives", "training"}, {"evaluation"}],
     [{"runs"}, {"figures"}],
-    [{"report"}],
+    [{"report"}, {"export"}, {"explore"}],
     [{"cli"}],
     [{"__main__"}],
 ]

@@ -251,6 +251,9 @@ ROWS = {
     },
     "no samples to draw": ("sample {run} --num_samples 0 --out {d}/x.npy", ["num_samples", "0"]),
     "report's seed": ("report {run} --seed -1", ["seed", "-1"]),
+    "report's gallery": ("report {run} --num_images 0", ["num_images", "0"]),
+    "report's latents": ("report {run} --latents '[0, 99]'", ["latents", "pca", "99"]),
+    "report's one latent": ("report {run} --latents '[1]'", ["--latents", "1"]),
     # Literals and numbers.
     "binarization": (f"{TRAIN} --data.binarization Static", ["--data.binarization", "static", "Static"]),
     "scale": (f"{TRAIN} --likelihood Gaussian --likelihood.scale all", ["--likelihood.scale", "shared", "all"]),

@@ -31,7 +31,7 @@ from pyrovae import (
     log_marginal,
 )
 from pyrovae.cli import main
-from pyrovae.explore import Session, as_picture, axes_of, chart_of, read_picture
+from pyrovae.explore import Session, as_picture, chart_of, read_picture, sliders_of
 
 SHAPE, D = (1, 8, 8), 3
 small = partial(MLP, hidden_features=(8,))
@@ -150,30 +150,18 @@ class TestSession:
             ask(session_of("VAE"))
 
 
-class TestAxes:
-    def test_principal_directions_are_those_of_the_codes(self):
-        long, short = torch.tensor([0.6, 0.8]), torch.tensor([-0.8, 0.6])
-        codes = torch.randn(2000, 1) * 3 * long + torch.randn(2000, 1) * short + 5.0
-        axes = axes_of(codes)["principal directions"]
-        torch.testing.assert_close(
-            axes.axes, torch.stack((long, short.abs() * torch.tensor([1.0, -1.0]))), atol=0.05, rtol=0
-        )
-        assert axes.names[0] in [f"direction 1 ({share}%)" for share in (89, 90, 91)]
-        torch.testing.assert_close(axes.codes(axes.coordinates(codes)), codes)
+class TestSliders:
+    def test_they_are_the_latents_that_vary_most(self):
+        codes = torch.randn(500, 4) * torch.tensor([1.0, 0.1, 2.0, 0.1])
+        found = sliders_of(codes, "z", most=2)
+        assert found["latents"].names == ["z[0]", "z[2]"]
+        assert len(found["principal directions"].names) == 2
+        for sliders in found.values():
+            furthest = sliders.coordinates(codes).abs().amax(0)
+            assert all(far <= reach for far, reach in zip(furthest.tolist(), sliders.reach, strict=True))
 
-    def test_latents_that_are_not_shown_stay_at_their_mean(self):
-        codes = torch.randn(500, 4) * torch.tensor([1.0, 0.1, 2.0, 0.1]) + 7.0
-        axes = axes_of(codes, "z", most=2)["latents"]
-        assert axes.names == ["z[0]", "z[2]"]
-        z = axes.codes(torch.tensor([[1.0, 2.0]]))[0]
-        torch.testing.assert_close(
-            z, torch.stack((z.new_tensor(1.0), codes[:, 1].mean(), z.new_tensor(2.0), codes[:, 3].mean()))
-        )
-
-    def test_directions_stay_on_the_sphere(self):
-        codes = torch.nn.functional.normalize(torch.randn(100, 3), dim=-1)
-        axes = axes_of(codes)["latents"]
-        torch.testing.assert_close(axes.codes(torch.randn(5, 3)).norm(dim=-1), torch.ones(5))
+    def test_one_latent_has_no_directions(self):
+        assert list(sliders_of(torch.randn(10, 1))) == ["latents"]
 
 
 class TestPictures:

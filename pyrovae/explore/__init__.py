@@ -1,23 +1,23 @@
 """A page to explore a run: move in its latents, draw, interpolate, sample."""
 
 from pyrovae.explore.app import blocks_of, gradio_here
-from pyrovae.explore.axes import Axes, axes_of
 from pyrovae.explore.chart import Chart, chart_of
 from pyrovae.explore.pictures import as_picture, is_picture, read_picture
 from pyrovae.explore.serve import serve
 from pyrovae.explore.session import Explanation, Session
+from pyrovae.explore.sliders import Sliders, sliders_of
 
 __all__ = [
-    "Axes",
     "Chart",
     "Explanation",
     "Session",
+    "Sliders",
     "as_picture",
-    "axes_of",
     "blocks_of",
     "chart_of",
     "gradio_here",
     "is_picture",
     "read_picture",
     "serve",
+    "sliders_of",
 ]

@@ -16,8 +16,9 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.evaluation import decode, encode, generate, linear_path, log_weights, spherical_path
-from pyrovae.explore.axes import axes_of
+from pyrovae.evaluation.axes import narrowest
 from pyrovae.explore.chart import Chart, chart_of
+from pyrovae.explore.sliders import sliders_of
 from pyrovae.handlers import uses_labels
 from pyrovae.runs import labels_of, template_of
 
@@ -114,9 +115,14 @@ class Session:
         self._lock = threading.RLock()
         with self._alone():
             latents = encode(program.guide, self._batch(self.x, self._labels(self.labels)))
-        self.site = _narrowest(latents)
+        site = narrowest({name: z for name, z in latents.items() if z.dim() > 1})
+        if site is None:
+            raise checks.InputError(
+                f"program must have a latent site of vectors to explore, but has {', '.join(latents)}"
+            )
+        self.site = site
         self.codes = latents[self.site].flatten(1)
-        self.axes = axes_of(self.codes, self.site)
+        self.axes = sliders_of(self.codes, self.site)
         self._charts: dict[tuple[str, int, int], Chart] = {}
 
     def move(self, axes: str, coordinates: list[float], label: int | None = None) -> Tensor:
@@ -270,12 +276,3 @@ class Session:
         with self._lock, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed if seed is None else seed)
             yield
-
-
-def _narrowest(latents: dict[str, Tensor]) -> str:
-    vectors = {
-        name: z[0].numel() for name, z in latents.items() if z.dim() > 1 and z.is_floating_point() and (z % 1).any()
-    }
-    if not vectors:
-        raise checks.InputError(f"program must have a latent site of vectors to explore, but has {', '.join(latents)}")
-    return min(vectors, key=lambda name: vectors[name])

@@ -104,28 +104,36 @@ def test_others_do_not_fit(make):
     params = parameters()
     optimizer = make(params)
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
-    assert not RecordableAdam.fits(optimizer)
+    assert not RecordableAdam.fits(optimizer, params)
 
 
 def test_one_that_is_watched_does_not_fit():
     params = parameters()
     optimizer = torch.optim.Adam(params)
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
-    assert RecordableAdam.fits(optimizer)
+    assert RecordableAdam.fits(optimizer, params)
     hook = optimizer.register_step_post_hook(lambda *_: None)
-    assert not RecordableAdam.fits(optimizer)
+    assert not RecordableAdam.fits(optimizer, params)
     hook.remove()
     hook = register_optimizer_step_pre_hook(lambda *_: None)
-    assert not RecordableAdam.fits(optimizer)
+    assert not RecordableAdam.fits(optimizer, params)
     hook.remove()
-    assert RecordableAdam.fits(optimizer)
+    assert RecordableAdam.fits(optimizer, params)
 
 
 def test_a_parameter_without_a_step_does_not_fit():
     params = parameters()
     optimizer = torch.optim.Adam(params)
     step(optimizer, params, [torch.ones(5, 3), None])
-    assert not RecordableAdam.fits(optimizer)
+    assert not RecordableAdam.fits(optimizer, params)
+    assert RecordableAdam.fits(optimizer, params[:1])  # of the others nothing is asked
+    update = RecordableAdam(optimizer)
+    assert len(update.tensors()) == 4
+    update.begin()
+    update({params[0]: torch.ones(5, 3)}, torch.tensor(True))
+    update.made(params[:1])
+    update.settle()
+    assert list(optimizer.state) == params[:1]
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
-    assert RecordableAdam.fits(optimizer)
-    assert not RecordableAdam.fits(torch.optim.Adam(parameters()))
+    assert RecordableAdam.fits(optimizer, params)
+    assert not RecordableAdam.fits(torch.optim.Adam(params), params)

@@ -468,7 +468,70 @@ def test_a_module_left_in_evaluation_mode_is_trained_and_left_there(digits):
     assert not any(module.training for module in vae.modules())
 
 
-def test_progress_shows_elbo_reconstruction_and_kl(digits, capsys):
+class NamedTwice(VAE):
+    def model(self, x):
+        pyro.module("likelihood", self.likelihood)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior())
+            return pyro.sample("x", self.likelihood(z), obs=x)
+
+
+@pytest.mark.parametrize("optimizer", [fast, partial(torch.optim.SGD, lr=1e-4)])
+def test_parameters_with_two_names_learn_as_with_one(digits, compiled, optimizer):
+    ends = []
+    for compile in ("off", "graph", "inductor"):
+        vae = make_vae()
+        vae.__class__ = NamedTwice
+        torch.manual_seed(1)
+        options = {"batch_size": 100, "compile": compile, "optimizer": optimizer, "progress": False}
+        fit(vae.model, vae.guide, digits, epochs=3, **options)
+        ends.append(weights(vae))
+    assert torch.equal(ends[0], ends[1])
+    torch.testing.assert_close(ends[2], ends[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*was not registered in the param store because requires_grad=False")
+def test_what_learns_may_change_between_epochs(digits, compiled):
+    ends = []
+    for compile in ("off", "graph", "inductor"):
+        vae = make_vae()
+        held = list(vae.posterior.network.parameters())[:2]
+
+        def freeze(history, _, held=held):
+            for param in held:
+                param.requires_grad_(len(history.epochs) != 1)
+
+        torch.manual_seed(1)
+        fit(vae.model, vae.guide, digits, epochs=3, batch_size=100, compile=compile, callback=freeze, progress=False)
+        ends.append(weights(vae))
+    assert torch.equal(ends[0], ends[1])
+    torch.testing.assert_close(ends[2], ends[0], rtol=1e-3, atol=1e-4)
+    assert len(compiled) == 3
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_batches_of_two_sizes_and_a_restarted_optimizer(digits, compiled, interrupted):
+    ends = []
+    for compile in ("graph", "inductor"):
+        vae, optim = make_vae(), JointOptimizer(fast)
+        step = Step(Trace_ELBO(), compile, [vae], optim)
+        svi = SVI(vae.model, vae.guide, optim, loss=step.loss, loss_and_grads=step.loss_and_grads)
+        torch.manual_seed(1)
+        with pyro.get_param_store().scope(), pyro.validation_enabled(False):
+            for _ in range(3):
+                step.recheck()
+                for i in range(8):
+                    svi.step(digits.train[: (50, 30)[i % 2]])
+                if interrupted:  # between the update and the optimizer
+                    optim.is_updated = True
+                optim.optimizer.state.clear()  # a warm restart
+        ends.append((weights(vae), {int(state["step"]) for state in optim.optimizer.state.values()}))
+    torch.testing.assert_close(ends[1][0], ends[0][0], rtol=1e-3, atol=1e-4)
+    assert compiled == [(50, "_updating_step"), (30, "_updating_step")] * 3
+
+
+def test_progress_shows_elbo_reconstruction_and_kl(digits, capsys, monkeypatch):
+    monkeypatch.setattr("pyrovae.progress._DELAY", 0)
     vae = make_vae()
     fit(vae.model, vae.guide, digits, epochs=2)
     shown = capsys.readouterr().err

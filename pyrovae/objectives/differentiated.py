@@ -45,7 +45,12 @@ def differentiated(
     with poutine.trace(param_only=True) as capture, traces_of(elbo) as traces:
         for value, surrogate in _particles(elbo, model, guide, arguments):
             loss = loss + value
-            params = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
+            names: dict[
+                Tensor, str
+            ] = {}  # the first of each: a tensor that has several would be differentiated for each
+            for name, site in capture.trace.nodes.items():
+                names.setdefault(site["value"].unconstrained(), name)
+            params = {name: param for param, name in names.items()}
             # Particle by particle, as Pyro does, so that the sums round alike.
             grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
             for name, grad in zip(params, grads, strict=True):

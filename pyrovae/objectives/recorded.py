@@ -39,6 +39,7 @@ class RecordedStep:
 
     Attributes:
         names: of the parameters that have a gradient, in the order of the gradients.
+        params: these parameters.
         updates: whether the compiled step updates the parameters.
 
     Raises:
@@ -64,7 +65,9 @@ class RecordedStep:
         with undone(arguments[0].device, self._buffers):
             self._recording = Recording(self._step, arguments)
         store = pyro.get_param_store()
-        self._params = [store[name].unconstrained() for name in self.names]
+        self.params = [store[name].unconstrained() for name in self.names]
+        self._learned = [(param, param.requires_grad) for module in modules for param in module.parameters()]
+        self._moments: list[Tensor] = []
 
     def __call__(self, *arguments: Tensor, compiled: bool = False) -> tuple[Tensor, ...]:
         """Return loss, terms and gradients; what is compiled may have updated the parameters, where they are finite.
@@ -84,10 +87,23 @@ class RecordedStep:
         """Whether it was compiled."""
         return self._recording.is_compiled
 
+    @property
+    def is_current(self) -> bool:
+        """Whether what it was recorded of is still what is trained: parameters, which of them learn, Adam's moments."""
+        store = pyro.get_param_store()
+        now = [store[name].unconstrained() if name in store else None for name in self.names]
+        moments = self._update.moments() if self.updates and self._update is not None else []
+        return (
+            all(a is b for a, b in zip(now, self.params, strict=True))
+            and all(param.requires_grad == learned for param, learned in self._learned)
+            and len(moments) == len(self._moments)
+            and all(a is b for a, b in zip(moments, self._moments, strict=True))
+        )
+
     def updated(self) -> None:
         """Tell the optimizer that the last call has updated the parameters."""
         assert self._optimizer is not None
-        self._optimizer.updated(self._params)
+        self._optimizer.updated(self.params)
 
     def results(self, *arguments: Tensor, compiled: bool = False) -> Results:
         """Return what a call computes, and undo what it changes."""
@@ -99,12 +115,13 @@ class RecordedStep:
     def compile(self, *arguments: Tensor) -> str | None:
         """Have Inductor compile the step, with the update if that can be; return why it cannot be used, or None."""
         if self._optimizer is not None and arguments[0].device.type == "cpu":
-            self._update = self._optimizer.recordable()
+            self._update = self._optimizer.recordable(self.params)
         self.updates = self._update is not None
         reason = self._tried(*arguments)
         if reason is not None and self.updates:
             self.updates = False
             reason = self._tried(*arguments)
+        self._moments = self._update.moments() if self.updates and self._update is not None else []
         return reason
 
     def _tried(self, *arguments: Tensor) -> str | None:
@@ -139,30 +156,32 @@ class RecordedStep:
     def _updating_step(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         loss, terms, *grads = self._step(*arguments)
         assert self._update is not None
-        self._update(dict(zip(self._params, self._decayed(grads, len(arguments[0])), strict=True)), loss.isfinite())
+        self._update(dict(zip(self.params, self._decayed(grads, len(arguments[0])), strict=True)), loss.isfinite())
         return loss, terms, *grads
 
     def _decayed(self, grads: Sequence[Tensor], size: int) -> list[Tensor]:
         return [
             grad + self._decays[param] * size * param.detach() if param in self._decays else grad
-            for param, grad in zip(self._params, grads, strict=True)
+            for param, grad in zip(self.params, grads, strict=True)
         ]
 
     def _updates_as_the_optimizer(self, *arguments: Tensor) -> bool:
         """Tell whether the parameters after a compiled step are those that the optimizer makes of its gradients."""
         assert self._optimizer is not None
-        before = [param.detach().clone() for param in self._params]
+        before = [param.detach().clone() for param in self.params]
         with self._undone(arguments[0].device):
             _, _, *grads = self(*arguments, compiled=True)
-            ours = [param.detach().clone() for param in self._params]
-        with self._undone(arguments[0].device):
-            held = [param.grad for param in self._params]
-            for param, grad in zip(self._params, self._decayed(grads, len(arguments[0])), strict=True):
-                param.grad = grad
-            self._optimizer.optimizer.step()
-            theirs = [param.detach().clone() for param in self._params]
-            for param, grad in zip(self._params, held, strict=True):
-                param.grad = grad
+            ours = [param.detach().clone() for param in self.params]
+        held = [param.grad for param in self.params]
+        try:
+            with self._undone(arguments[0].device):
+                for param, grad in zip(self.params, self._decayed(grads, len(arguments[0])), strict=True):
+                    param.grad = grad
+                self._optimizer.optimizer.step()
+                theirs = [param.detach().clone() for param in self.params]
+        finally:
+            for param, before_it in zip(self.params, held, strict=True):
+                param.grad = before_it
         difference, moved, size = (
             math.sqrt(sum((a - b).double().square().sum().item() for a, b in zip(first, second, strict=True)))
             for first, second in ((ours, theirs), (theirs, before), (before, [torch.zeros(())] * len(before)))

@@ -106,7 +106,8 @@ class Step:
         self._decays = decays_of(modules)
 
     def recheck(self) -> None:
-        """Begin an epoch: compare each recording with Pyro once more, at its next step."""
+        """Begin an epoch: compare each recording with Pyro once more, at its next step, and forget those outdated."""
+        self._graphs = {key: recorded for key, recorded in self._graphs.items() if recorded.is_current}
         self._unchecked = set(self._graphs)
         self._steps.clear()
 
@@ -127,6 +128,8 @@ class Step:
         return loss
 
     def _loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        if self.optimizer is not None:
+            self.optimizer.is_updated = False  # a step may have been interrupted
         key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
         self._steps[key] += 1
         if key not in self._seen:
@@ -179,6 +182,8 @@ class Step:
         try:
             loss, terms, *grads = recorded(*arguments, compiled=compiled)
         except RuntimeError as error:  # shapes within may hang on values, and those of this batch be others
+            if compiled and recorded.updates:
+                raise  # who knows what was updated
             set_generators(arguments[0].device, noise)
             self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
             return self._by_pyro(model, guide, *arguments)
@@ -231,10 +236,10 @@ class Step:
             with undone(arguments[0].device, self._buffers()):
                 loss = self._by_pyro(model, guide, *arguments)
                 # After it there may be parameters that were not there before.
-                grads = {name: store[name].unconstrained().grad for name in store.keys()}  # noqa: SIM118
-                learned = {name: grad.clone() for name, grad in grads.items() if grad is not None}
+                params = [store[name].unconstrained() for name in store.keys()]  # noqa: SIM118
+                learned = {param: param.grad.clone() for param in params if param.grad is not None}
                 buffers = [buffer.clone() for buffer in self._buffers()]
-            expected = Results(loss, self.totals, [learned.pop(name, None) for name in recorded.names], buffers)
+            expected = Results(loss, self.totals, [learned.pop(param, None) for param in recorded.params], buffers)
             found = recorded.results(*arguments, compiled=recorded.is_compiled)
         except RuntimeError as error:
             self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias
 
 import pyro
@@ -59,13 +59,13 @@ class JointOptimizer(PyroOptim):
         self.unsound: Tensor | None = None
         self._held: dict[Tensor, Tensor] = {}
         self._recordable: RecordableAdam | None = None
-        self._is_updated = False
+        self.is_updated = False
         self._rehearse()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Make one step on ``params``, which hold their gradients, and clear these."""
-        if self._is_updated:
-            self._is_updated = False
+        if self.is_updated:
+            self.is_updated = False
             return
         if self._recordable is not None:
             self._recordable.settle()
@@ -97,18 +97,25 @@ class JointOptimizer(PyroOptim):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def recordable(self) -> RecordableAdam | None:
-        """Return the update for a compiled graph to make, if it is nothing but Adam's, of one process."""
+    def recordable(self, params: Collection[Tensor]) -> RecordableAdam | None:
+        """Return the update for a compiled graph to make, if it is nothing but Adam's, in one process.
+
+        Args:
+            params: which the graph updates.
+        """
         alone = self.max_norm is None and self.unsound is None and processes.count() == 1
-        if self._recordable is None and alone and self._params and RecordableAdam.fits(self.optimizer):
+        if not alone or not RecordableAdam.fits(self.optimizer, params):
+            return None
+        if self._recordable is None:
             self._recordable = RecordableAdam(self.optimizer)
-        return self._recordable
+        self._recordable.settle()
+        return self._recordable if self._recordable.knows(params) else None
 
     def updated(self, params: Iterable[Tensor]) -> None:
         """Count an update that a graph has made by :meth:`recordable`; the next call has nothing to do."""
         assert self._recordable is not None
         self._recordable.made(params)
-        self._is_updated = True
+        self.is_updated = True
 
     @property
     def learning_rate(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeGuard
 
 import torch
@@ -25,7 +25,7 @@ class RecordableAdam:
     known to the optimizer after :meth:`settle`.
 
     Args:
-        optimizer: that :meth:`fits`, and has made a step of every parameter.
+        optimizer: that :meth:`fits`.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
@@ -48,23 +48,30 @@ class RecordableAdam:
         self._behind = [0] * len(self._rows)
 
     @staticmethod
-    def fits(optimizer: Optimizer) -> TypeGuard[Adam | AdamW]:
-        """Tell whether its update is known here: Adam's or AdamW's, of float32 parameters on a CPU, without hooks."""
+    def fits(optimizer: Optimizer, params: Collection[Tensor]) -> TypeGuard[Adam | AdamW]:
+        """Tell whether its update of some parameters is known here: Adam's or AdamW's, of float32 on a CPU, unwatched.
+
+        Args:
+            optimizer: any of torch's.
+            params: which it must have updated before.
+        """
         if type(optimizer) not in (Adam, AdamW) or _is_watched(optimizer):
             return False
-        return all(
+        known = all(
             not group["amsgrad"]
             and not group["maximize"]
             and not group.get("differentiable")
             and not isinstance(group["lr"], Tensor)
-            and all(
-                param.dtype == torch.float32
-                and param.device.type == "cpu"
-                and "exp_avg" in optimizer.state.get(param, {})
-                for param in group["params"]
-            )
             for group in optimizer.param_groups
         )
+        return known and all(
+            param.dtype == torch.float32 and param.device.type == "cpu" and "exp_avg" in optimizer.state.get(param, {})
+            for param in params
+        )
+
+    def knows(self, params: Iterable[Tensor]) -> bool:
+        """Tell whether the optimizer had these parameters from the beginning."""
+        return all(param in self._rows for param in params)
 
     def __call__(self, grads: Mapping[Tensor, Tensor], sound: Tensor) -> None:
         """Update parameters where their gradients are sound, in operations that can be recorded.
@@ -88,7 +95,7 @@ class RecordableAdam:
     def begin(self) -> None:
         """Read the optimizer's options and the numbers of steps, as the next update needs them."""
         if self._steps is None:
-            self._steps = [int(self._optimizer.state[param]["step"]) for param in self._rows]
+            self._steps = [int(self._state(param).get("step", 0)) for param in self._rows]
         table = self._numbers.numpy()  # of the same memory, and faster to write to
         start = 0
         for group in self._optimizer.param_groups:
@@ -125,18 +132,24 @@ class RecordableAdam:
     def settle(self) -> None:
         """Let the optimizer know what was counted; it may then make a step itself."""
         for param, row in self._rows.items():
-            if self._behind[row]:
-                self._optimizer.state[param]["step"] += self._behind[row]
-                self._behind[row] = 0
+            if self._behind[row] and "step" in (state := self._state(param)):  # somebody may have cleared it
+                state["step"] += self._behind[row]
+            self._behind[row] = 0
         self._steps = None
 
+    def moments(self) -> list[Tensor]:
+        """List the optimizer's own means and mean squares, which a graph knows by their address."""
+        states = [state for param in self._rows if (state := self._state(param))]
+        return [state[name] for state in states for name in ("exp_avg", "exp_avg_sq")]
+
     def tensors(self) -> list[Tensor]:
-        """List what an update changes, the optimizer's own included."""
-        found = []
-        for param in self._rows:
-            state = self._optimizer.state[param]
-            found += [param.detach(), state["exp_avg"], state["exp_avg_sq"], state["step"]]
-        return found
+        """List what an update changes: parameters, the optimizer's moments and numbers of steps."""
+        learned = [param for param in self._rows if self._state(param)]
+        counts = [self._optimizer.state[param]["step"] for param in learned]
+        return [*(param.detach() for param in learned), *self.moments(), *counts]
+
+    def _state(self, param: Tensor) -> dict[str, Any]:
+        return self._optimizer.state.get(param, {})  # looking it up would make one
 
 
 def _is_watched(optimizer: Optimizer) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyrovae import checks
 
-__all__ = ["writing"]
+__all__ = ["write_text", "writing"]
 
 
 @contextlib.contextmanager
@@ -33,3 +33,9 @@ def writing(path: Path) -> Iterator[Any]:
         with contextlib.suppress(FileNotFoundError):
             os.remove(beside)
         raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text as a file, whole or not at all; its folder is made if need be."""
+    with writing(Path(path)) as file:
+        file.write(text.encode())

@@ -156,6 +156,10 @@ def _value(text: str) -> str:
     """Word what concerns a value."""
     text, _, given = text.partition("Got value: ")
     text = text.strip().rstrip(".")
+    if found := re.match(
+        r"[Nn]ot of type PositiveInt: (?:invalid literal .*: )?'?(.*?)'?(?: does not conform .*)?$", text
+    ):
+        return f"expected an integer of at least 1, but {found[1]} was given"
     text = re.sub(r"a typing\.Literal\[(.*)\]", lambda found: "one of " + found[1].replace("'", ""), text)
     text = re.sub(r"an? <class '([^']+)'>", lambda found: _TYPES.get(found[1], f"a {found[1]}"), text)
     text = re.sub(r"<class '([^']+)'>", r"\1", text).replace("a tuple with", "a list of")

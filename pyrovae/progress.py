@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["bar", "over", "quiet"]
+__all__ = ["bar", "note", "over", "quiet"]
 
 T = TypeVar("T")
 
@@ -76,9 +76,23 @@ def over(items: Sequence[T], what: str, unit: str) -> Iterator[T]:
             shown.update()
 
 
+def note(text: str) -> None:
+    """Say what comes next, in a line of its own, unless it is to be quiet.
+
+    Args:
+        text: the line.
+
+    Example:
+        >>> with quiet():
+        ...     note("now something else")
+    """
+    if not _quiet.get():
+        print(text, file=sys.stderr)
+
+
 @contextmanager
 def quiet(is_quiet: bool = True) -> Iterator[None]:
-    """Show no bars.
+    """Show no bars and no notes.
 
     Args:
         is_quiet: whether to.

@@ -15,11 +15,13 @@ import sys
 from pathlib import Path
 
 import pyro
+from jsonargparse.typing import PositiveInt
 
-from pyrovae import MNIST, VAE, Bernoulli, DiagonalNormal, StandardNormal, figures, fit
+from pyrovae import MNIST, VAE, Bernoulli, DiagonalNormal, StandardNormal, checks, figures, fit, progress
 from pyrovae.cli import script
 from pyrovae.data import of_classes, or_digits
 from pyrovae.evaluation import anomaly_scores, separation
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -29,9 +31,9 @@ def main(
     latent_dim: int = 20,
     epochs: int = 10,
     quantile: float = 0.95,
-    num_images: int = 1000,
-    num_samples: int = 200,
-    refinement_steps: int = 100,
+    num_images: PositiveInt = 1000,
+    num_samples: PositiveInt = 200,
+    refinement_steps: PositiveInt = 100,
     seed: int = 0,
     out: str = "runs/anomaly_detection",
 ) -> None:
@@ -49,10 +51,14 @@ def main(
         seed: of weights, batches and noise.
         out: folder of the pictures and the figures.
     """
-    pyro.set_rng_seed(seed)
-    whole = or_digits(data)
+    pyro.set_rng_seed(checks.seed(seed))
+    checks.number("quantile", quantile, 0.0, 1.0)
+    whole = or_digits(data, labelled=True)
+    anomalous = [label for label in whole.train.labels.unique().tolist() if label not in normal]
+    if not normal or not anomalous:
+        raise checks.InputError(f"normal must be some of the classes and not all, but {tuple(normal)} were given")
     known = of_classes(whole, normal)
-    others = of_classes(whole, [label for label in whole.train.labels.unique().tolist() if label not in normal])
+    others = of_classes(whole, anomalous)
     shape = whole.data_shape
     vae = VAE(StandardNormal(latent_dim), Bernoulli(shape, latent_dim), DiagonalNormal(shape, latent_dim))
     vae.initialize(known.train[:])
@@ -65,7 +71,7 @@ def main(
     }
     scores = {}
     for part, images in x.items():
-        print(f"scoring {len(images):,} images ({part})", file=sys.stderr)
+        progress.note(f"scoring {len(images):,} images ({part})")
         scores[part] = anomaly_scores(vae.model, vae.guide, images, num_samples, refinement_steps=refinement_steps)
     separations, results = {}, {}
     print(f"{'score':22} {'AUROC':>6} {'95 % interval':>16} {'false alarms':>13} {'caught':>7}")
@@ -84,7 +90,7 @@ def main(
         interval = f"[{found.low:.3f}, {found.high:.3f}]"
         print(f"{name:22} {found.auroc:6.3f} {interval:>16} {alarms:13.1%} {caught:7.1%}")
     Path(out).mkdir(parents=True, exist_ok=True)
-    Path(out, "results.json").write_text(json.dumps(results, indent=1))
+    write_text(f"{out}/results.json", json.dumps(results, indent=1))
     figures.save(figures.roc_curves(separations), f"{out}/roc.png")
 
     best = max(results, key=lambda name: results[name]["auroc"])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
-from pathlib import Path
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch.distributions import Bernoulli as Coin
 from torch.distributions import MultivariateNormal
 
@@ -24,6 +24,7 @@ from pyrovae import (
     Bernoulli,
     DiagonalNormal,
     StandardNormal,
+    checks,
     decode,
     encode,
     figures,
@@ -33,6 +34,7 @@ from pyrovae import (
 from pyrovae.cli import script
 from pyrovae.data import or_digits
 from pyrovae.evaluation import cluster_purity, coverage, linear_probe, neighbour_probe
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -40,8 +42,8 @@ def main(
     data: DataFactory = MNIST,
     hidden_features: tuple[int, ...] = (400, 200, 100),
     epochs: int = 12,
-    num_images: int = 5000,
-    columns: int = 15,
+    num_images: PositiveInt = 5000,
+    columns: PositiveInt = 15,
     seed: int = 0,
     out: str = "runs/autoencoder_vs_vae",
 ) -> None:
@@ -60,7 +62,7 @@ def main(
     shape = images.data_shape
     encoder = partial(MLP, hidden_features=hidden_features)
     likelihood = partial(Bernoulli, network=partial(MLP, hidden_features=hidden_features[::-1]))
-    torch.manual_seed(seed)
+    torch.manual_seed(checks.seed(seed))
     programs = {
         "autoencoder": Autoencoder(shape, 2, likelihood=likelihood, encoder=encoder),
         "VAE": VAE(StandardNormal(2), likelihood(shape, 2), DiagonalNormal(shape, 2, encoder)),
@@ -99,7 +101,7 @@ def main(
         }
         print(f"{name}:", ", ".join(f"{what} {value:.3f}" for what, value in results[name].items()))
     figures.save(figures.film_strip(frames, labels, one_scale=False), f"{out}/comparison.png")
-    Path(out, "results.json").write_text(json.dumps(results, indent=2))
+    write_text(f"{out}/results.json", json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

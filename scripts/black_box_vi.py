@@ -14,28 +14,26 @@ import math
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import torch
+from jsonargparse.typing import PositiveInt
 from pyro.distributions.transforms import affine_autoregressive, iterated
 from pyro.infer import MCMC, NUTS, SVI
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal, AutoNormalizingFlow
 from sklearn.datasets import load_diabetes
 from torch import Tensor
 
-from pyrovae import MLP, DataSet, FlowPosterior, Trace_ELBO, figures, fit, log_weights, progress
+from pyrovae import MLP, DataSet, FlowPosterior, Trace_ELBO, checks, figures, fit, log_weights, progress
 from pyrovae.cli import script
+from pyrovae.files import write_text
 
 NAMES = ("body mass index", "cholesterol", "LDL cholesterol", "noise")
 ELBO = partial(Trace_ELBO, vectorize_particles=True, max_plate_nesting=1)
-FLOW = partial(iterated, 3, affine_autoregressive, hidden_dims=[32, 32])
-GUIDES = {
-    "mean-field normal": AutoDiagonalNormal,
-    "normal": AutoMultivariateNormal,
-    "autoregressive flow": partial(AutoNormalizingFlow, init_transform_fn=FLOW),
-}
+LAYERS = partial(iterated, 3, affine_autoregressive, hidden_dims=[32, 32])
+FLOW = partial(AutoNormalizingFlow, init_transform_fn=LAYERS)
+GUIDES = {"mean-field normal": AutoDiagonalNormal, "normal": AutoMultivariateNormal, "autoregressive flow": FLOW}
 
 
 def crescent(x: Tensor) -> None:
@@ -65,7 +63,7 @@ def by_svi(model: Callable, make_guide: Callable, *data: Tensor, steps: int) -> 
 
 
 def by_nuts(model: Callable, *data: Tensor, num_samples: int) -> dict[str, Tensor]:
-    with progress.bar(f"NUTS, {model.__name__}", num_samples + num_samples // 2, "step") as bar:
+    with progress.bar(f"NUTS, {model.__name__}", num_samples * 3 // 2, "step") as bar:
         kernel, half = NUTS(model, max_tree_depth=6), num_samples // 2
         chain = MCMC(kernel, num_samples, half, hook_fn=lambda *_: bar.update(), disable_progbar=True)
         chain.run(*data)
@@ -73,9 +71,9 @@ def by_nuts(model: Callable, *data: Tensor, num_samples: int) -> dict[str, Tenso
 
 
 def main(
-    steps: int = 1500,
-    num_samples: int = 1000,
-    num_simulated: int = 20_000,
+    steps: PositiveInt = 1500,
+    num_samples: PositiveInt = 1000,
+    num_simulated: PositiveInt = 20_000,
     seed: int = 0,
     out: str = "runs/black_box_vi",
 ) -> None:
@@ -88,7 +86,7 @@ def main(
         seed: of all that is random.
         out: folder of the pictures and the figures.
     """
-    pyro.set_rng_seed(seed)
+    pyro.set_rng_seed(checks.seed(seed))
     seen, limits = torch.ones(1, 1), (-2.5, 2.5, -3.5, 2.5)
     z = torch.cartesian_prod(torch.linspace(-3.5, 2.5, 500), torch.linspace(-2.5, 2.5, 400)).flip(-1)  # (200,000, 2)
     log_joint = dist.Normal(0.0, 1.0).log_prob(z).sum(-1) + dist.Normal(z[:, 1] + z[:, 0] ** 2, 0.3).log_prob(seen[0])
@@ -123,7 +121,7 @@ def main(
     figures.save(figures.forest(shown), f"{out}/regression.png")
     results = {"log_prob": log_prob, "kl": gaps, "elbo": elbos, "standard_deviations": widths}
     print(json.dumps(results, indent=1))
-    Path(out, "results.json").write_text(json.dumps(results, indent=1))
+    write_text(f"{out}/results.json", json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

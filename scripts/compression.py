@@ -16,15 +16,29 @@ import json
 import math
 import sys
 from functools import partial
-from pathlib import Path
 
 import pyro
 import torch
+from jsonargparse.typing import PositiveInt
 
-from pyrovae import MLP, MNIST, VAE, Bernoulli, DiagonalNormal, StandardNormal, figures, fit, generate, reconstruct
+from pyrovae import (
+    MLP,
+    MNIST,
+    VAE,
+    Bernoulli,
+    DiagonalNormal,
+    StandardNormal,
+    checks,
+    figures,
+    fit,
+    generate,
+    progress,
+    reconstruct,
+)
 from pyrovae.cli import script
 from pyrovae.data import or_digits
 from pyrovae.evaluation import rate_distortion
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -33,7 +47,7 @@ def main(
     latent_dim: int = 20,
     epochs: int = 6,
     betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0),
-    num_images: int = 1000,
+    num_images: PositiveInt = 1000,
     seed: int = 0,
     out: str = "runs/compression",
 ) -> None:
@@ -53,8 +67,8 @@ def main(
     rows, samples, results = {"data": x[:12]}, {}, []
     network = partial(MLP, hidden_features=(300, 300), activation=torch.nn.ELU)
     for beta in betas:
-        pyro.set_rng_seed(seed)
-        print(f"β = {beta:g}", file=sys.stderr)
+        pyro.set_rng_seed(checks.seed(seed))
+        progress.note(f"β = {beta:g}")
         likelihood, posterior = Bernoulli(shape, latent_dim, network), DiagonalNormal(shape, latent_dim, network)
         vae = VAE(StandardNormal(latent_dim), likelihood, posterior)
         fit(vae.model, vae.guide, images, epochs=epochs, beta=beta, kl_warmup=epochs // 2)
@@ -90,7 +104,7 @@ def main(
             f"{row['beta']:5g} {row['rate']:11.1f} {row['distortion']:17.1f} {row['total']:7.1f} "
             f"{row['rmse']:7.4f} {row['active_units']:7}"
         )
-    Path(out, "results.json").write_text(json.dumps(results, indent=1))
+    write_text(f"{out}/results.json", json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

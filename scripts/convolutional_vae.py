@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from pyrovae import (
@@ -24,6 +24,7 @@ from pyrovae import (
     DiagonalNormal,
     History,
     StandardNormal,
+    checks,
     figures,
     fit,
     generate,
@@ -32,6 +33,7 @@ from pyrovae import (
 )
 from pyrovae.cli import script
 from pyrovae.data import or_digits
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -40,7 +42,7 @@ def main(
     latent_dim: int = 20,
     epochs: int = 20,
     shown: tuple[int, ...] = (1, 9, 20),
-    num_images: int = 500,
+    num_images: PositiveInt = 500,
     seed: int = 0,
     out: str = "runs/convolutional_vae",
 ) -> None:
@@ -55,7 +57,7 @@ def main(
         seed: of all that is random.
         out: folder for the pictures and results.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(checks.seed(seed))
     images = or_digits(data)
     vae = VAE(
         StandardNormal(latent_dim),
@@ -83,7 +85,7 @@ def main(
         "nll": evidence.nll,
         "nll_error": evidence.sampling_error,
     }
-    Path(out, "results.json").write_text(json.dumps(results, indent=2))
+    write_text(f"{out}/results.json", json.dumps(results, indent=2))
     for row in history.epochs:
         print(
             f"epoch {row.epoch}: validation ELBO {row.validation_elbo:.2f} nats, KL in it {row.validation_kl:.2f} nats"

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from pyrovae import (
@@ -26,14 +26,17 @@ from pyrovae import (
     Bernoulli,
     DiagonalNormal,
     StandardNormal,
+    checks,
     decode,
     figures,
     fit,
     log_marginal,
+    progress,
     reconstruct,
 )
 from pyrovae.cli import script
 from pyrovae.data import observed, or_digits
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -42,8 +45,8 @@ def main(
     latent_dim: int = 20,
     epochs: int = 15,
     flips: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3),
-    num_images: int = 100,
-    num_temperatures: int = 100,
+    num_images: PositiveInt = 100,
+    num_temperatures: PositiveInt = 100,
     seed: int = 0,
     out: str = "runs/denoising",
 ) -> None:
@@ -59,7 +62,8 @@ def main(
         seed: of weights, batches and noise.
         out: folder of the pictures and the figures.
     """
-    pyro.set_rng_seed(seed)
+    pyro.set_rng_seed(checks.seed(seed))
+    flips = tuple(checks.number("flips", flip, 0.0, 1.0) for flip in flips)
     clean = observed(or_digits(data), "threshold")
     shape, x = clean.data_shape, clean.test[:num_images]
     vae = VAE(StandardNormal(latent_dim), Bernoulli(shape, latent_dim), DiagonalNormal(shape, latent_dim))
@@ -76,7 +80,7 @@ def main(
     path = Annealing(num_temperatures=num_temperatures)
     rows, results = {"clean": x[:12]}, []
     for flip in flips:
-        print(f"{flip:.0%} of the pixels flipped", file=sys.stderr)
+        progress.note(f"{flip:.0%} of the pixels flipped")
         noisy = torch.where(torch.rand_like(x) < flip, 1 - x, x)
         as_it_is = reconstruct(vae.model, vae.guide, noisy)
         plain = log_marginal(vae.model, vae.guide, noisy, 4, "annealed", annealing=path, num_draws=0)
@@ -108,7 +112,7 @@ def main(
     figures.save(figures.against(flips, panels, "share of pixels that are flipped"), f"{out}/curves.png")
     for row in results:
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
-    Path(out, "results.json").write_text(json.dumps(results, indent=1))
+    write_text(f"{out}/results.json", json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

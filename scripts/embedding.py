@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import torch
+from jsonargparse.typing import PositiveInt
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from pyrovae import MNIST, VAE, Bernoulli, DiagonalNormal, StandardNormal, encode, figures, fit
+from pyrovae import MNIST, VAE, Bernoulli, DiagonalNormal, StandardNormal, checks, encode, figures, fit
 from pyrovae.cli import script
 from pyrovae.data import or_digits
 from pyrovae.evaluation import linear_probe, neighbour_probe
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -26,8 +27,8 @@ def main(
     data: DataFactory = MNIST,
     latent_dim: int = 20,
     epochs: int = 12,
-    num_learned: int = 10_000,
-    num_mapped: int = 3000,
+    num_learned: PositiveInt = 10_000,
+    num_mapped: PositiveInt = 3000,
     seed: int = 0,
     out: str = "runs/embedding",
 ) -> None:
@@ -42,7 +43,9 @@ def main(
         seed: of all that is random.
         out: folder for the picture and results.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(checks.seed(seed))
+    checks.integer("latent_dim", latent_dim, 2)
+    checks.integer("num_mapped", num_mapped, 31)  # more than t-SNE's perplexity
     images = or_digits(data, labelled=True)
     shape = images.data_shape
     vae = VAE(StandardNormal(latent_dim), Bernoulli(shape, latent_dim), DiagonalNormal(shape, latent_dim))
@@ -50,11 +53,14 @@ def main(
 
     train, test = images.train[:num_learned], images.test[:]
     labels, test_labels = images.train.labels[:num_learned], images.test.labels
-    pca = PCA(latent_dim, random_state=seed).fit(train.flatten(1))
+    flat = train.flatten(1)
+    pca = PCA(min(latent_dim, *flat.shape), random_state=seed).fit(flat)
     codes, test_codes = encode(vae.guide, train)["z"], encode(vae.guide, test)["z"]
     features = {
         "pixels": (train, test),
-        f"{latent_dim} principal components": [torch.from_numpy(pca.transform(x.flatten(1))) for x in (train, test)],
+        f"{pca.n_components} principal components": [
+            torch.from_numpy(pca.transform(x.flatten(1))) for x in (train, test)
+        ],
         f"{latent_dim} means of the VAE": (codes, test_codes),
     }
     results = {}
@@ -72,7 +78,7 @@ def main(
         "t-SNE of the means": torch.from_numpy(neighbours),
     }
     figures.save(figures.maps(maps, test_labels[:num_mapped]), f"{out}/map.png")
-    Path(out, "results.json").write_text(json.dumps(results, indent=2))
+    write_text(f"{out}/results.json", json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import json
 import sys
 from functools import partial
 from math import ceil
-from pathlib import Path
 
 import torch
+from jsonargparse.typing import PositiveInt
 
 from pyrovae import (
     MLP,
@@ -23,6 +23,7 @@ from pyrovae import (
     Bernoulli,
     DiagonalNormal,
     StandardNormal,
+    checks,
     figures,
     fit,
     generate,
@@ -31,6 +32,7 @@ from pyrovae import (
 )
 from pyrovae.cli import script
 from pyrovae.data import or_digits
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -40,9 +42,9 @@ def main(
     hidden_features: tuple[int, ...] = (500, 500),
     dropout: float = 0.1,
     weight_decay: float = 1e-5,
-    iterations: int = 20_000,
-    most_epochs: int = 100,
-    num_images: int = 500,
+    iterations: PositiveInt = 20_000,
+    most_epochs: PositiveInt = 100,
+    num_images: PositiveInt = 500,
     seed: int = 0,
     out: str = "runs/fully_connected_vae",
 ) -> None:
@@ -60,7 +62,7 @@ def main(
         seed: of all that is random.
         out: folder for the pictures and results.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(checks.seed(seed))
     images = or_digits(data)
     network = partial(MLP, activation=torch.nn.ELU, dropout=dropout, weight_decay=weight_decay)
     vae = VAE(
@@ -85,7 +87,7 @@ def main(
         "nll": evidence.nll,
         "nll_error": evidence.sampling_error,
     }
-    Path(out, "results.json").write_text(json.dumps(results, indent=2))
+    write_text(f"{out}/results.json", json.dumps(results, indent=2))
     print(f"epochs {epochs}, validation ELBO {last.validation_elbo:.2f} nats, KL in it {last.validation_kl:.2f} nats")
     print(f"NLL of {results['num_images']} test images {evidence.nll:.2f} ± {evidence.sampling_error:.2f} nats")
 

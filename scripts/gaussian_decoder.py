@@ -16,10 +16,10 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
-from pathlib import Path
 
 import pyro
 import torch
+from jsonargparse.typing import PositiveInt
 
 from pyrovae import (
     MLP,
@@ -30,17 +30,20 @@ from pyrovae import (
     DiagonalNormal,
     Gaussian,
     StandardNormal,
+    checks,
     encode,
     figures,
     fit,
     generate,
     log_marginal,
     prior_grid,
+    progress,
     reconstruct,
 )
 from pyrovae.cli import script
 from pyrovae.data import observed, or_digits
 from pyrovae.evaluation import rate_distortion
+from pyrovae.files import write_text
 from pyrovae.likelihoods import LikelihoodFactory
 from pyrovae.runs import DataFactory
 
@@ -62,8 +65,8 @@ def main(
     data: DataFactory = MNIST,
     latent_dim: int = 10,
     epochs: int = 6,
-    num_images: int = 500,
-    num_samples: int = 500,
+    num_images: PositiveInt = 500,
+    num_samples: PositiveInt = 500,
     seed: int = 0,
     out: str = "runs/gaussian_decoder",
 ) -> None:
@@ -83,9 +86,9 @@ def main(
     shape, x = grey.data_shape, grey.test[:num_images]
     reconstructions, samples, results = {"data": x[:10]}, {}, []
     for name, likelihood in LIKELIHOODS.items():
-        pyro.set_rng_seed(seed)
+        pyro.set_rng_seed(checks.seed(seed))
         seen = binary if "binarised" in name else grey
-        print(f"{name}:", file=sys.stderr)
+        progress.note(f"{name}:")
         vae = VAE(StandardNormal(latent_dim), likelihood(shape, latent_dim), DiagonalNormal(shape, latent_dim, NETWORK))
         vae.initialize(seen.train[:])
         fit(vae.model, vae.guide, seen, epochs=epochs, optimizer=ADAM)
@@ -107,8 +110,8 @@ def main(
     )
     figures.save(figures.labelled_rows(samples, "Samples from the prior (means of p(x|z))"), f"{out}/samples.png")
 
-    pyro.set_rng_seed(seed)
-    print("the map, σ learned:", file=sys.stderr)
+    pyro.set_rng_seed(checks.seed(seed))
+    progress.note("the map, σ learned:")
     vae = VAE(StandardNormal(2), LEARNED(shape, 2), DiagonalNormal(shape, 2, NETWORK))
     vae.initialize(grey.train[:])
     fit(vae.model, vae.guide, grey, epochs=epochs, optimizer=ADAM)
@@ -120,7 +123,7 @@ def main(
     for row in results:
         bits = "other data" if row["bits_per_dim"] is None else f"{row['bits_per_dim']:.3f}"
         print(f"{row['likelihood']:30} {row['nll']:10.1f} {bits:>9} {row['rate']:11.2f} {row['rmse']:7.4f}")
-    Path(out, "results.json").write_text(json.dumps(results, indent=1))
+    write_text(f"{out}/results.json", json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

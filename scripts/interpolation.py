@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.distributions import Bernoulli as Coin
 
-from pyrovae import MNIST, VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, decode, encode, figures, fit
+from pyrovae import MNIST, VAE, Bernoulli, DiagonalNormal, StandardNormal, checks, decode, encode, figures, fit
 from pyrovae.cli import script
 from pyrovae.data import or_digits
 from pyrovae.evaluation import class_direction, linear_path, spherical_path
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -46,12 +46,15 @@ def main(
         seed: of all that is random.
         out: folder for the pictures and results.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(checks.seed(seed))
+    checks.integer("steps", steps, 2)
     images = or_digits(data, labelled=True)
     shape, labels = images.data_shape, images.test.labels[:2000]
-    for name in {name for pair in pairs for name in pair}:
+    for name in {name for pair in (*pairs, *changes) for name in pair}:
         if int((labels == name).sum()) < 2:
-            raise InputError(f"pairs must be of classes with two test images or more, but {name} has fewer")
+            raise checks.InputError(
+                f"pairs and changes must be of classes with two test images or more, but {name} has fewer"
+            )
     vae = VAE(StandardNormal(latent_dim), Bernoulli(shape, latent_dim), DiagonalNormal(shape, latent_dim))
     fit(vae.model, vae.guide, images, epochs=epochs, batch_size=128)
 
@@ -97,7 +100,7 @@ def main(
         print(f"{first} + s (mean {second} - mean {first}), read as {second}:", *(f"{v:.0%}" for v in told.values()))
     title = "codes plus 0, 1/4, ... 3/2 times the difference of the two classes' means"
     figures.save(figures.labelled_rows(rows, title), f"{out}/attributes.png")
-    Path(out, "results.json").write_text(json.dumps(results, indent=2))
+    write_text(f"{out}/results.json", json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import json
 import sys
 from functools import partial
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import torch
+from jsonargparse.typing import PositiveInt
 
 from pyrovae import (
     MLP,
@@ -23,6 +23,7 @@ from pyrovae import (
     Bernoulli,
     DiagonalNormal,
     StandardNormal,
+    checks,
     encode,
     figures,
     fit,
@@ -30,6 +31,7 @@ from pyrovae import (
 )
 from pyrovae.cli import script
 from pyrovae.data import or_digits
+from pyrovae.files import write_text
 from pyrovae.handlers import forked_rng
 from pyrovae.runs import DataFactory
 
@@ -37,12 +39,12 @@ from pyrovae.runs import DataFactory
 def main(
     data: DataFactory = MNIST,
     hidden_features: tuple[int, ...] = (500, 500),
-    iterations: int = 10_000,
-    most_epochs: int = 100,
-    num_frames: int = 40,
-    num_stills: int = 6,
-    num_images: int = 3000,
-    columns: int = 12,
+    iterations: PositiveInt = 10_000,
+    most_epochs: PositiveInt = 100,
+    num_frames: PositiveInt = 40,
+    num_stills: PositiveInt = 6,
+    num_images: PositiveInt = 3000,
+    columns: PositiveInt = 12,
     seed: int = 0,
     out: str = "runs/latent_film",
 ) -> None:
@@ -60,7 +62,7 @@ def main(
         seed: of all that is random.
         out: folder for the film, the pictures and results.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(checks.seed(seed))
     images = or_digits(data)
     network = partial(MLP, activation=torch.nn.ELU)
     vae = VAE(
@@ -82,6 +84,7 @@ def main(
             step = next(steps)
             if step in moments:
                 with forked_rng(x.device):  # so that filming changes nothing
+                    torch.manual_seed(seed)  # the plane's percentiles are drawn: the same codes in all frames
                     codes, means = encode(vae.guide, x)["z"], prior_grid(vae.model, x[:1], columns)
                 frames.append(figures.Frame(f"iteration {step:,}", codes, means))
 
@@ -93,7 +96,7 @@ def main(
     figures.save(figures.manifold(frames[-1].means, columns), f"{out}/manifold.png")
     last = history.epochs[-1]
     results = {"frames": len(moments), "validation_elbo": last.validation_elbo, "validation_kl": last.validation_kl}
-    Path(out, "results.json").write_text(json.dumps(results, indent=2))
+    write_text(f"{out}/results.json", json.dumps(results, indent=2))
     print(
         f"{len(frames)} frames; validation ELBO {last.validation_elbo:.2f} nats, KL in it {last.validation_kl:.2f} nats"
     )

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import torch
+from jsonargparse.typing import PositiveInt
 
 from pyrovae import (
     MNIST,
@@ -20,6 +20,7 @@ from pyrovae import (
     Bernoulli,
     DiagonalNormal,
     StandardNormal,
+    checks,
     figures,
     fit,
     generate,
@@ -29,6 +30,7 @@ from pyrovae import (
 from pyrovae.cli import script
 from pyrovae.data import or_digits
 from pyrovae.evaluation import rate_distortion
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -36,8 +38,8 @@ def main(
     data: DataFactory = MNIST,
     latent_dims: tuple[int, ...] = (2, 5, 10, 20, 50),
     epochs: int = 12,
-    num_images: int = 500,
-    num_samples: int = 1000,
+    num_images: PositiveInt = 500,
+    num_samples: PositiveInt = 1000,
     seed: int = 0,
     out: str = "runs/latent_size",
 ) -> None:
@@ -57,7 +59,7 @@ def main(
     rows = {"test images": x[:12]}
     results = defaultdict(list)
     for latent_dim in latent_dims:
-        torch.manual_seed(seed)
+        torch.manual_seed(checks.seed(seed))
         vae = VAE(StandardNormal(latent_dim), Bernoulli(shape, latent_dim), DiagonalNormal(shape, latent_dim))
         fit(vae.model, vae.guide, images, epochs=epochs, batch_size=128)
         rows[f"{latent_dim} latents: reconstructions"] = reconstruct(vae.model, vae.guide, x[:12])
@@ -81,7 +83,7 @@ def main(
         "active units": {"active units": results["active units"]},
     }
     figures.save(figures.against(latent_dims, panels, "latents", log=True), f"{out}/figures.png")
-    Path(out, "results.json").write_text(json.dumps({"latent_dims": latent_dims, **results}, indent=2))
+    write_text(f"{out}/results.json", json.dumps({"latent_dims": latent_dims, **results}, indent=2))
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from __future__ import annotations
 import json
 import math
 import sys
-from pathlib import Path
 
 import pyro
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from pyrovae import (
@@ -31,6 +31,7 @@ from pyrovae import (
     DataSet,
     DiagonalNormal,
     StandardNormal,
+    checks,
     figures,
     fit,
     progress,
@@ -39,6 +40,7 @@ from pyrovae import (
 from pyrovae.cli import script
 from pyrovae.data import observed, or_digits
 from pyrovae.evaluation import rate_distortion
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -57,7 +59,7 @@ def store(x: Tensor, codes: Tensor, steps: int, noise: float = 0.0) -> Bernoulli
 
 def main(
     data: DataFactory = MNIST,
-    steps: int = 2000,
+    steps: PositiveInt = 2000,
     noises: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0),
     betas: tuple[float, ...] = (0.1, 1.0, 10.0),
     epochs: int = 150,
@@ -75,11 +77,13 @@ def main(
         seed: of weights and noise.
         out: folder of the pictures and the figures.
     """
-    pyro.set_rng_seed(seed)
-    images = observed(or_digits(data))
+    pyro.set_rng_seed(checks.seed(seed))
+    noises = tuple(checks.number("noises", noise, open_below=True) for noise in noises)
+    images = observed(or_digits(data, labelled=True))
     labels = images.train.labels
     x = images.train[torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])]  # (N, *shape)
     N = len(x)
+    _ = [checks.number("pixels of data", value.item(), 0.0, 1.0) for value in x.aminmax()]
     numbers = torch.arange(float(N))[:, None] - (N - 1) / 2  # so that ReLUs bend among them
 
     rows = {"data": x, "1. in the weights": store(x[:1], torch.ones(1, 1), steps)(torch.ones(1, 1)).mean}
@@ -119,7 +123,7 @@ def main(
             f"{row['kind']:8} {what:12} {row['bits']:5.2f} bits, RMSE {row['rmse']:.4f}"
             + (f", rate {row['rate']:.2f} bits" if "rate" in row else "")
         )
-    Path(out, "results.json").write_text(json.dumps(results, indent=1))
+    write_text(f"{out}/results.json", json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

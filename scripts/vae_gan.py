@@ -14,10 +14,10 @@ import copy
 import json
 import sys
 from itertools import chain, count
-from pathlib import Path
 
 import pyro
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -29,6 +29,7 @@ from pyrovae import (
     ConvolutionalEncoder,
     DiagonalNormal,
     StandardNormal,
+    checks,
     figures,
     fit,
     generate,
@@ -37,6 +38,7 @@ from pyrovae import (
 )
 from pyrovae.cli import script
 from pyrovae.data import observed, or_digits
+from pyrovae.files import write_text
 from pyrovae.runs import DataFactory
 
 
@@ -49,7 +51,7 @@ def main(
     data: DataFactory = MNIST,
     latent_dim: int = 20,
     epochs: int = 4,
-    iterations: int = 1500,
+    iterations: PositiveInt = 1500,
     batch_size: int = 64,
     lr: float = 3e-4,
     gamma: float = 0.1,
@@ -69,10 +71,12 @@ def main(
         seed: of weights, batches and noise.
         out: folder of the pictures and the figures.
     """
+    checks.number("lr", lr, open_below=True)
+    checks.number("gamma", gamma)
     images = observed(or_digits(data))
     shape = images.data_shape
 
-    pyro.set_rng_seed(seed)
+    pyro.set_rng_seed(checks.seed(seed))
     decoder = Bernoulli(shape, latent_dim, ConvolutionalDecoder)
     vae = VAE(StandardNormal(latent_dim), decoder, DiagonalNormal(shape, latent_dim, ConvolutionalEncoder))
     fit(vae.model, vae.guide, images, epochs=epochs, batch_size=batch_size)
@@ -112,7 +116,7 @@ def main(
     for name, parts in {"reconstructions": rows, "samples": halves}.items():
         figures.save(figures.labelled_rows(parts, f"{name.capitalize()}: blur and sharpness"), f"{out}/{name}.png")
     print(json.dumps(results, indent=1))
-    Path(out, "results.json").write_text(json.dumps(results, indent=1))
+    write_text(f"{out}/results.json", json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,16 @@ def test_manifold_has_its_second_coordinate_upwards():
     np.testing.assert_allclose(grid * 8, [[6, 7, 8], [3, 4, 5], [0, 1, 2]], atol=1e-5)
 
 
+def test_one_code_has_no_principal_components():
+    with pytest.raises(InputError, match="codes must be of 2 data or more to have principal components"):
+        figures.latent_map(torch.randn(1, 3), None)
+
+
+def test_an_unknown_class_is_none_of_the_classes():
+    axes = figures.latent_map(torch.randn(60, 2), torch.arange(60) % 4 - 1).axes[0]
+    assert [part.get_label() for part in axes.collections] == ["unknown", "0", "1", "2"]
+
+
 @pytest.mark.parametrize("dims", [1, 2, 5])
 @pytest.mark.parametrize("classes", [0, 3, 10, 30])
 def test_latent_maps(dims, classes):

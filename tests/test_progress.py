@@ -70,9 +70,12 @@ def test_commands_are_quiet_if_they_are_told_to_be(tmp_path, capsys, words):
 def test_scripts_are_quiet_if_they_are_told_to_be(capsys):
     def experiment(count: int = 3) -> None:
         """Count."""
+        progress.note("first of all")
         print(len(list(progress.over(range(count), "counting", "number"))))
 
     assert script(experiment, []) == 0
-    assert "counting" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("first of all\n")
+    assert "counting" in told
     assert script(experiment, ["--quiet", "--count", "4"]) == 0
     assert capsys.readouterr() == ("4\n", "")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from jsonargparse.typing import PositiveInt
 
 from pyrovae import MNIST, DataSet, Digits, InputError
 from pyrovae.cli import script
@@ -9,7 +10,7 @@ from pyrovae.data import MissingFiles, or_digits
 from pyrovae.runs import DataFactory
 
 
-def experiment(data: DataFactory = MNIST, epochs: int = 3) -> None:
+def experiment(data: DataFactory = MNIST, epochs: int = 3, count: PositiveInt = 1) -> None:
     """Print what it would do.
 
     More of it.
@@ -17,7 +18,10 @@ def experiment(data: DataFactory = MNIST, epochs: int = 3) -> None:
     Args:
         data: the data set.
         epochs: passes over it.
+        count: of something.
     """
+    if epochs > 20:
+        raise KeyboardInterrupt
     if epochs > 10:
         raise RuntimeError("a fault of the program")
     print(f"{or_digits(data)!r}, {epochs} epochs")
@@ -58,6 +62,8 @@ def test_files_that_cannot_be_read_are_an_error(tmp_path, capsys):
     ("words", "sentence"),
     [
         (["--epochs", "x"], "--epochs: expected an integer, but x was given"),
+        (["--count", "0"], "--count: expected an integer of at least 1, but 0 was given"),
+        (["--count", "x"], "--count: expected an integer of at least 1, but x was given"),
         (["--epoch", "3"], "there is no option --epoch 3 here: --help lists them"),
         (["--data.rot", "x"], "--data.rot: there is no such option; accepted are root"),
     ],
@@ -72,6 +78,11 @@ def test_bad_options_are_one_sentence(words, sentence, capsys):
 def test_faults_of_the_program_are_not_hidden():
     with pytest.raises(RuntimeError, match="a fault of the program"):
         script(experiment, ["--data", "Digits", "--epochs", "11"])
+
+
+def test_a_script_that_is_interrupted_does_not_speak_of_resuming(capsys):
+    assert script(experiment, ["--data", "Digits", "--epochs", "21"]) == 130
+    assert capsys.readouterr().err == "pyrovae: interrupted\n"
 
 
 def test_the_docstring_is_the_help(capsys):

@@ -81,6 +81,34 @@ def test_the_script_leaves_what_it_promises(name, tmp_path, monkeypatch, capsys)
             assert film.n_frames == results["frames"] > 1
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "sentence"),
+    [
+        ("anomaly_detection", "--normal [0,1,2,3,4,5,6,7,8,9]", "normal must be some of the classes and not all"),
+        ("anomaly_detection", "--quantile 2", "quantile must be a finite number"),
+        ("autoencoder_vs_vae", "--num_images -5", "--num_images: expected an integer of at least 1, but -5 was given"),
+        ("black_box_vi", "--steps 0", "--steps: expected an integer of at least 1, but 0 was given"),
+        ("denoising", "--flips [1.5]", "flips must be a finite number of at least 0 and at most 1"),
+        ("embedding", "--latent_dim 1", "latent_dim must be an integer of at least 2"),
+        ("embedding", "--num_mapped 5", "num_mapped must be an integer of at least 31"),
+        ("interpolation", "--changes [[4,77]]", "changes must be of classes with two test images or more, but 77"),
+        ("memorise", "--noises [-1]", "noises must be a finite number above 0"),
+        ("vae_gan", "--lr -1", "lr must be a finite number above 0"),
+        *((name, "--seed -1", "seed must be an integer of at least 0") for name in EXPERIMENTS),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_trained(
+    name, words, sentence, tmp_path, monkeypatch, capsys
+):
+    module = module_of(name, monkeypatch)
+    data = ["--data", "Digits"] if "data" in inspect.signature(module.main).parameters else []
+    monkeypatch.setattr(module, "fit", None)
+    assert script(module.main, [*data, "--out", str(tmp_path), *words.split()]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") == 1
+
+
 def test_every_experiment_is_tried_and_has_its_place_in_the_gallery():
     assert sorted(TINY) == EXPERIMENTS
     gallery = (ROOT / "docs" / "gallery.md").read_text()

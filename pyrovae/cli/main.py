@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # which keeps torchrun's options from ours
     try:
         with processes.started():
-            return told(partial(_dispatch, arguments))
+            return told(partial(_dispatch, arguments), keeps=arguments[:1] == ["train"])
     except (checks.InputError, processes.LostProcess) as error:  # before the processes have met
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2

@@ -49,4 +49,4 @@ def script(main: Callable[..., None], arguments: list[str] | None = None) -> int
         with progress.quiet(quiet):
             main(**made)
 
-    return told(command)
+    return told(command, keeps=False)

@@ -16,11 +16,12 @@ from pyrovae.objectives import NonFiniteLoss
 __all__ = ["told"]
 
 
-def told(command: Callable[[], None]) -> int:
+def told(command: Callable[[], None], *, keeps: bool = True) -> int:
     """Run a command; say in one sentence why it failed, if this process is the first to know; return the status.
 
     Args:
         command: what to do.
+        keeps: whether epochs that are done are kept, and ``--resume true`` goes on from them.
 
     Returns:
         0, 1 if training diverged or another process ended, 2 for bad input, 130 if it was interrupted.
@@ -29,7 +30,7 @@ def told(command: Callable[[], None]) -> int:
         with _flushed_denormals(), _importable_here(), _silence():
             command()
     except NonFiniteLoss as error:
-        status, text = 1, f"{error}; nothing was updated from it, and the epochs done before are kept"
+        status, text = 1, f"{error}; nothing was updated from it{', and the epochs done before are kept' * keeps}"
     except processes.LostProcess as error:
         status, text = 1, f"{error}; what was done before is kept, and train goes on from it with --resume true"
     except checks.InputError as error:
@@ -38,7 +39,7 @@ def told(command: Callable[[], None]) -> int:
         where = error.filename2 or error.filename
         status, text = 2, f"error: {error if where is None else f'{where}: {error.strerror}'}"
     except KeyboardInterrupt:
-        status, text = 130, "interrupted; --resume true goes on from the last epoch"
+        status, text = 130, f"interrupted{'; --resume true goes on from the last epoch' * keeps}"
     else:
         return 0
     if processes.fails_first():

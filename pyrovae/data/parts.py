@@ -54,7 +54,7 @@ def of_classes(data: DataSet, classes: Sequence[int]) -> DataSet:
         classes: labels of the images to keep.
 
     Raises:
-        ValueError: if the data have no labels, or a split has no image of these classes.
+        ValueError: if the data have no labels, or a split has no image of one of these classes.
 
     Example:
         >>> of_classes(Digits(), (0, 1)).test.labels.unique()
@@ -66,10 +66,12 @@ def of_classes(data: DataSet, classes: Sequence[int]) -> DataSet:
         split = getattr(data, name)
         if split.labels is None:
             raise checks.InputError(f"data must have labels, but {type(data).__name__} has none")
-        position = torch.isin(split.labels, wanted.to(split.labels.device)).nonzero().flatten()
-        if len(position) == 0:
+        labels = split.labels.cpu()
+        missing = wanted[~torch.isin(wanted, labels)]
+        if len(missing) > 0:
             raise checks.InputError(
-                f"classes must have images in every split, but {tuple(classes)} have none in {name}"
+                f"classes must have images in every split, but {missing[0].item()} has none in {name}"
             )
+        position = torch.isin(labels, wanted).nonzero().flatten()
         setattr(made, name, split.take(position))
     return made

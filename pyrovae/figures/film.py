@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from pyrovae import checks
+from pyrovae import checks, progress
 from pyrovae.figures.base import array, as_images, blank
 from pyrovae.figures.latents import draw_classes
 from pyrovae.files import writing
@@ -59,7 +57,7 @@ def film(
 
     limit = _limit(frames)
     pictures = []
-    for frame in tqdm(frames, "film", leave=False, mininterval=0.1 if sys.stderr.isatty() else 10.0):
+    for frame in progress.over(frames, "drawing the film", "frame"):
         figure = _side_by_side([frame], labels, limit, (8, 4.2), (1, 2))
         with io.BytesIO() as buffer:
             figure.savefig(buffer, format="png", dpi=dpi)

@@ -25,7 +25,12 @@ def latent_map(codes: Tensor, labels: Tensor | None) -> Figure:
     Args:
         codes: ``(N, D)``.
         labels: ``(N,)`` integers, or None.
+
+    Raises:
+        InputError: if there is one datum alone, and its code has more than two dimensions.
     """
+    if len(codes) < 2 and codes.shape[1] > 2:
+        raise checks.InputError("codes must be of 2 data or more to have principal components")
     figure = blank(6.4, 5.4)
     axes = figure.subplots()
     points, shares = array(codes), None
@@ -81,7 +86,7 @@ def draw_classes(axes: Axes, points: NDArray[np.float64], labels: Tensor | None,
     Args:
         axes: to draw on.
         points: ``(N, 2)``.
-        labels: ``(N,)`` integers, or None.
+        labels: ``(N,)`` integers, below 0 where the class is unknown, or None.
         size: of a point, in square points.
     """
     if labels is None:
@@ -90,7 +95,10 @@ def draw_classes(axes: Axes, points: NDArray[np.float64], labels: Tensor | None,
     from matplotlib import colormaps
 
     classes = labels.cpu().numpy()
-    names = np.unique(classes)
+    unknown = points[classes < 0]
+    if len(unknown):
+        axes.scatter(unknown[:, 0], unknown[:, 1], s=size, color="#bbbbbb", linewidths=0, label="unknown")
+    names = np.unique(classes[classes >= 0])
     colours = COLOURS if len(names) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 1, len(names)))
     for name, colour in zip(names, colours, strict=False):
         members = points[classes == name]

@@ -207,6 +207,20 @@ class TestPictures:
         assert (picture[:140, :140] == picture[0, 0]).all()
 
 
+def test_one_test_image_is_too_few():
+    with pytest.raises(InputError, match="data must have 2 test images or more to be explored, but have 1"):
+        Session(DataSet(torch.rand(20, *SHAPE), test_size=1), plain())
+
+
+def test_a_class_that_is_unknown_is_grey():
+    known, grey = torch.zeros(5, 2), torch.ones(5, 2)
+    labels = torch.tensor([0] * 5 + [-1] * 5)
+    chart = chart_of(torch.cat((known, grey)), labels, ("a", "b"), (2.0, 2.0))
+    for point, colour in (((0, 0), (0x00, 0x72, 0xB2)), ((1, 1), (0xBB, 0xBB, 0xBB))):
+        across, down = map(round, chart.pixel(point))
+        assert tuple(chart.pixels[down, across].tolist()) == colour
+
+
 def test_a_chart_marks_the_point_that_it_gives_back():
     chart = chart_of(torch.randn(30, 2), torch.arange(30) % 3, ("a", "b"), (2.0, 3.0))
     for point in ((0.5, -1.0), (-2.0, 3.0)):
@@ -220,7 +234,7 @@ def test_a_chart_marks_the_point_that_it_gives_back():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "digits"
+    folder = tmp_path_factory.mktemp("runs") / "a_b_ <img src=x> $y$"
     assert main(["train", "--latent_dim", "2", "--epochs", "2", "--compile", "off", "--run", str(folder)]) == 0
     return folder
 
@@ -228,6 +242,8 @@ def run(tmp_path_factory):
 def test_bad_input_is_one_sentence(run, tmp_path, capsys, monkeypatch):
     assert main(["explore", str(tmp_path)]) == 2
     assert "run must be a folder that pyrovae train made" in capsys.readouterr().err
+    assert main(["explore", str(run), "--port", "65536"]) == 2
+    assert "port must be at most 65535, but 65536 was given" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["explore", str(run)]) == 2
     assert "pip install 'pyrovae[explore]', but gradio is missing" in capsys.readouterr().err
@@ -271,6 +287,8 @@ def test_the_page_in_a_browser(address):
         def tab(text):
             tabs = driver.find_elements(By.CSS_SELECTOR, "button[role=tab]")
             next(button for button in tabs if button.text == text).click()
+
+        assert find("h1").text == "VAE: a_b_ <img src=x> $y$"  # a folder's name is neither HTML nor Markdown
 
         # Move: a slider by the keyboard, the plane by the pointer.
         before = source("decoded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import string
 from typing import TYPE_CHECKING, Any
 
 from pyrovae import checks
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from gradio import Blocks
 
 __all__ = ["blocks_of", "gradio_here"]
+
+_ESCAPED = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})  # a folder's name is no Markdown
 
 
 def blocks_of(session: Session, title: str) -> Blocks:
@@ -28,7 +31,7 @@ def blocks_of(session: Session, title: str) -> Blocks:
     """
     gradio = gradio_here()
     with gradio.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as blocks:
-        gradio.Markdown(f"# {title}")
+        gradio.Markdown(f"# {title.translate(_ESCAPED)}")
         with gradio.Tab("Move", id="move"):
             _move(gradio, blocks, session)
         with gradio.Tab("Draw", id="draw"):

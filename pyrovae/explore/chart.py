@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrovae.figures.base import COLOURS, array, blank
+from pyrovae.figures.latents import draw_classes
 
 __all__ = ["Chart", "chart_of"]
 
@@ -65,7 +66,7 @@ def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reac
 
     Args:
         points: ``(N, 2)``.
-        labels: ``(N,)`` classes, or None.
+        labels: ``(N,)`` classes, below 0 where unknown, or None.
         names: of the two coordinates.
         reach: how far the picture goes from 0, across and up.
     """
@@ -73,16 +74,10 @@ def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reac
     figure.set_layout_engine("none")
     axes = figure.add_axes((_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN))
     axes.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
-    where = array(points)
-    classes: list[int | None] = [None] if labels is None else labels.unique().tolist()
-    for i, label in enumerate(classes):
-        chosen = slice(None) if labels is None or label is None else (labels == label).numpy()
-        axes.scatter(
-            where[chosen, 0], where[chosen, 1], s=7, color=COLOURS[i % len(COLOURS)], label=label, linewidths=0
-        )
-    if 1 < len(classes) <= len(COLOURS):
+    if 1 < draw_classes(axes, array(points), labels, 7) <= len(COLOURS):
         axes.legend(fontsize=9, markerscale=2.5, loc="upper right", framealpha=0.8, handletextpad=0, borderpad=0.2)
     axes.tick_params(labelsize=9, direction="in", pad=3)
+    axes.locator_params(nbins=6, prune="both")  # at the corners numbers would be cut off
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     figure.text(0.5 + _MARGIN / 2, 0.012, names[0], ha="center", fontsize=10)

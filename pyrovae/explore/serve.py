@@ -48,9 +48,10 @@ def serve(session: Session, title: str, port: int = 7860, *, wait: bool = True) 
         Gradio's blocks, whose ``local_url`` is the page's address and whose ``close()`` ends it.
 
     Raises:
-        ValueError: if Gradio is missing, or the port is taken.
+        ValueError: if Gradio is missing, or the port is taken or too large.
     """
-    checks.integer("port", port, minimum=0)
+    if checks.integer("port", port, minimum=0) > 65535:
+        raise checks.InputError(f"port must be at most 65535, but {port} was given")
     gradio = gradio_here()
     blocks: Any = blocks_of(session, title)
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # the machine's own: none is fetched

@@ -86,7 +86,7 @@ class Session:
         axes: coordinates, by name.
 
     Raises:
-        ValueError: if the program has no site of vectors.
+        ValueError: if the program has no site of vectors, or there are fewer than 2 test images.
 
     Example:
         >>> from pyrovae import Digits
@@ -105,6 +105,8 @@ class Session:
         self.num_samples = checks.integer("num_samples", num_samples)
         self.seed = checks.seed(seed)
         self.x = data.test[: checks.integer("num_images", num_images, minimum=2)]
+        if len(self.x) < 2:
+            raise checks.InputError(f"data must have 2 test images or more to be explored, but have {len(self.x)}")
         known = data.test.labels
         self.labels = None if known is None else known[: len(self.x)]
         self._told = uses_labels(program.model) == "always"  # what the label is, in every call

@@ -111,7 +111,8 @@ def following(
             "collapsed to the prior. A weight of the KL that grows over the first epochs, or a smaller learning rate, "
             "may help."
         )
-        steps.append((told, f"pyrovae train --config {folder}/config.yaml --kl_warmup 20 --run NEW_FOLDER"))
+        warmup = max(1, min(20, len(history.epochs) // 2))
+        steps.append((told, f"pyrovae train --config {folder}/config.yaml --kl_warmup {warmup} --run NEW_FOLDER"))
     elif last.epoch == history.best_epoch and last.epoch > 1 and not refitted:
         told = "The last epoch is the best one: more epochs may be better still."
         steps.append((told, f"pyrovae train --resume true --epochs {2 * last.epoch} --run {folder}"))

@@ -32,9 +32,8 @@ def against(
     Raises:
         InputError: if a line has not as many values as x.
     """
-    labels = list(
-        dict.fromkeys(label for lines in panels.values() for label in lines)
-    )  # one colour each, in all panels
+    # One colour each, in all panels.
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     figure = blank(4.6 * len(panels) + 0.4, 3.6)
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for label, values in lines.items():

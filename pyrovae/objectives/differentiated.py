@@ -45,9 +45,8 @@ def differentiated(
     with poutine.trace(param_only=True) as capture, traces_of(elbo) as traces:
         for value, surrogate in _particles(elbo, model, guide, arguments):
             loss = loss + value
-            names: dict[
-                Tensor, str
-            ] = {}  # the first of each: a tensor that has several would be differentiated for each
+            names: dict[Tensor, str] = {}
+            # The first name of each: a tensor that has several would be differentiated for each.
             for name, site in capture.trace.nodes.items():
                 names.setdefault(site["value"].unconstrained(), name)
             params = {name: param for param, name in names.items()}

@@ -92,7 +92,7 @@ class RecordedStep:
         """Whether what it was recorded of is still what is trained: parameters, which of them learn, Adam's moments."""
         store = pyro.get_param_store()
         now = [store[name].unconstrained() if name in store else None for name in self.names]
-        moments = self._update.moments() if self.updates and self._update is not None else []
+        moments = self._update.moments(self.params) if self.updates and self._update is not None else []
         return (
             all(a is b for a, b in zip(now, self.params, strict=True))
             and all(param.requires_grad == learned for param, learned in self._learned)
@@ -121,7 +121,7 @@ class RecordedStep:
         if reason is not None and self.updates:
             self.updates = False
             reason = self._tried(*arguments)
-        self._moments = self._update.moments() if self.updates and self._update is not None else []
+        self._moments = self._update.moments(self.params) if self.updates and self._update is not None else []
         return reason
 
     def _tried(self, *arguments: Tensor) -> str | None:

@@ -137,16 +137,16 @@ class RecordableAdam:
             self._behind[row] = 0
         self._steps = None
 
-    def moments(self) -> list[Tensor]:
-        """List the optimizer's own means and mean squares, which a graph knows by their address."""
-        states = [state for param in self._rows if (state := self._state(param))]
+    def moments(self, params: Iterable[Tensor]) -> list[Tensor]:
+        """List the optimizer's own means and mean squares of some parameters, which a graph knows by their address."""
+        states = [state for param in params if (state := self._state(param))]
         return [state[name] for state in states for name in ("exp_avg", "exp_avg_sq")]
 
     def tensors(self) -> list[Tensor]:
         """List what an update changes: parameters, the optimizer's moments and numbers of steps."""
         learned = [param for param in self._rows if self._state(param)]
         counts = [self._optimizer.state[param]["step"] for param in learned]
-        return [*(param.detach() for param in learned), *self.moments(), *counts]
+        return [*(param.detach() for param in learned), *self.moments(learned), *counts]
 
     def _state(self, param: Tensor) -> dict[str, Any]:
         return self._optimizer.state.get(param, {})  # looking it up would make one

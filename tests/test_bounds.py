@@ -50,6 +50,7 @@ CASES = [
     (IWAE(K), lambda lw: mean_of_exponentials(lw)),
     (DReG(K), lambda lw: mean_of_exponentials(lw)),
     (STL(K), lambda lw: lw.mean(0)),
+    (STL(K, weighted=True), lambda lw: mean_of_exponentials(lw)),
     (MIWAE(3, 2), lambda lw: mean_of_exponentials(lw.reshape(2, 3, -1), 1).mean(0)),
     (PIWAE(3, 2), lambda lw: mean_of_exponentials(lw)),
     (CIWAE(K, 0.25), lambda lw: 0.25 * lw.mean(0) + 0.75 * mean_of_exponentials(lw)),

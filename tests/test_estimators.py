@@ -133,6 +133,18 @@ def test_piwae_trains_the_model_as_iwae_and_the_guide_as_miwae(make):
         torch.testing.assert_close(found[name], (iwae if name in ("W", "b", "v") else miwae)[name])
 
 
+def test_weighted_landing_leaves_out_the_score_of_iwae_and_so_biases_the_guide_alone():
+    program = Learned()
+    with torch.no_grad():
+        program.c += 0.5
+    found, iwae = (gradients(kind, program, data(), 500) for kind in (STL(4, weighted=True), IWAE(4)))
+    for name in ("W", "b"):  # from the same noise, they agree to rounding
+        torch.testing.assert_close(found[name], iwae[name])
+    bias = found["c"].mean(0) - iwae["c"].mean(0)
+    error = ((found["c"].var(0) + iwae["c"].var(0)) / 500).sqrt()
+    assert (bias.abs() > 5 * error).any()
+
+
 def test_path_gradients_vanish_at_the_exact_posterior_where_the_plain_ones_do_not():
     program = Learned(latent_dim=1, exact=True)
     plain, path = gradients(IWAE(3), program, data(), 200), gradients(DReG(3), program, data(), 200)

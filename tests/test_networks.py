@@ -289,6 +289,18 @@ def test_mlp_is_its_formula():
     torch.testing.assert_close(network(x), layers(network, nn.Linear)[-1](h))
 
 
+@pytest.mark.parametrize(
+    ("initialization", "variance"),
+    [("torch", lambda n, m: 1 / (3 * n)), ("glorot", lambda n, m: 2 / (n + m)), ("he", lambda n, m: 2 / n)],
+)
+@pytest.mark.parametrize("make", [MLP, GatedMLP])
+def test_weights_start_with_their_variance(make, initialization, variance):
+    for linear in layers(make(300, 500, hidden_features=(400,), initialization=initialization), nn.Linear):
+        m, n = linear.weight.shape
+        assert linear.weight.var().item() == pytest.approx(variance(n, m), rel=0.03)
+        assert linear.weight.mean().item() == pytest.approx(0, abs=0.005)
+
+
 def test_gated_mlp_is_its_formula():
     network = GatedMLP(6, 5, hidden_features=(8, 7))
     h = x = torch.randn(3, 6)

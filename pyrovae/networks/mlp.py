@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
@@ -11,6 +12,11 @@ from pyrovae.networks.base import Shape
 from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
 
 __all__ = ["MLP", "GatedMLP"]
+
+Initialization: TypeAlias = Literal["torch", "glorot", "he"]
+"""How the weights of linear maps are drawn."""
+
+_DRAWS = {"torch": None, "glorot": nn.init.xavier_uniform_, "he": nn.init.kaiming_normal_}
 
 
 class MLP(nn.Module):
@@ -28,6 +34,9 @@ class MLP(nn.Module):
         dropout: probability that a hidden feature is set to zero in training.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.
+        initialization: how the weights are drawn, of a map from n to m features: ``torch``'s own, of variance 1/(3n);
+            ``glorot``, uniform of variance 2/(n + m) (Glorot & Bengio, 2010), for tanh; ``he``, normal of variance 2/n
+            (He et al., 2015, arXiv:1502.01852), for rectifiers and gates.
 
     Raises:
         ValueError: if an option is out of range, or a normalization or activation does not fit.
@@ -46,12 +55,14 @@ class MLP(nn.Module):
         normalization: NormalizationFactory | None = None,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
+        initialization: Initialization = "torch",
     ) -> None:
         super().__init__()
         self.in_shape = checks.shape("in_features", in_features)
         self.out_shape = checks.shape("out_features", out_features)
         self.weight_decay = checks.number("weight_decay", weight_decay)
         self.layers = _layers(self.in_shape, self.out_shape, hidden_features, activation, normalization, dropout)
+        _initialize(self.layers, initialization)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` of shape ``(*, *in_shape)`` to ``(*, *out_shape)``."""
@@ -78,6 +89,9 @@ class GatedMLP(nn.Module):
         dropout: probability that a hidden feature is set to zero in training.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.
+        initialization: how the weights are drawn, of a map from n to m features: ``torch``'s own, of variance 1/(3n);
+            ``glorot``, uniform of variance 2/(n + m) (Glorot & Bengio, 2010), for tanh; ``he``, normal of variance 2/n
+            (He et al., 2015, arXiv:1502.01852), for rectifiers and gates.
 
     Raises:
         ValueError: if an option is out of range, or a normalization does not fit.
@@ -95,12 +109,14 @@ class GatedMLP(nn.Module):
         normalization: NormalizationFactory | None = None,
         dropout: float = 0.0,
         weight_decay: float = 0.0,
+        initialization: Initialization = "torch",
     ) -> None:
         super().__init__()
         self.in_shape = checks.shape("in_features", in_features)
         self.out_shape = checks.shape("out_features", out_features)
         self.weight_decay = checks.number("weight_decay", weight_decay)
         self.layers = _layers(self.in_shape, self.out_shape, hidden_features, nn.GLU, normalization, dropout, 2)
+        _initialize(self.layers, initialization)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` of shape ``(*, *in_shape)`` to ``(*, *out_shape)``."""
@@ -128,6 +144,13 @@ def _layers(
         layers += follow(rows * width, activation, normalization, dropout, out_width=width)
         features = width
     return nn.Sequential(*layers, nn.Linear(features, prod(out_shape)))
+
+
+def _initialize(layers: nn.Sequential, initialization: Initialization) -> None:
+    draw = _DRAWS[checks.choice("initialization", initialization, _DRAWS)]
+    for layer in layers:
+        if isinstance(layer, nn.Linear) and draw is not None:
+            draw(layer.weight)
 
 
 def _until_last(layers: nn.Sequential, x: Tensor, in_shape: tuple[int, ...]) -> tuple[Tensor, nn.Module]:

@@ -120,11 +120,14 @@ class STL(_Estimator):
     r"""Maximise the ELBO by the path of the samples alone: "sticking the landing".
 
     (Roeder et al., 2017, arXiv:1703.09194.) It leaves out the score :math:`\nabla_\phi \log q_\phi(z|x)`, whose mean
-    is zero: the variance of the guide's gradient vanishes where the guide is the exact posterior.
+    is zero: the variance of the guide's gradient vanishes where the guide is the exact posterior. Weighted, it leaves
+    out the score of the gradient of :class:`~pyrovae.objectives.IWAE`, :math:`a = b = \tilde w, c = 0`, where its
+    mean is not zero: the guide's gradient is biased (Tucker et al., 2018, arXiv:1810.04152).
 
     Args:
         num_particles: number K of samples of each datum.
         vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+        weighted: maximise :math:`L_K` instead of the ELBO.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -132,14 +135,18 @@ class STL(_Estimator):
         True
     """
 
+    def __init__(self, num_particles: int = 1, vectorize_particles: bool = True, weighted: bool = False) -> None:
+        super().__init__(num_particles, vectorize_particles)
+        self.weighted = weighted
+
     def bound(self, log_weight: Tensor) -> Tensor:
-        """Return the ELBO, ``(B,)``."""
-        return log_weight.mean(0)
+        """Return the ELBO, or the bound of all samples, ``(B,)``."""
+        return super().bound(log_weight) if self.weighted else log_weight.mean(0)
 
     def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
-        """Weigh all samples alike, and leave out the score."""
-        even = torch.full_like(log_weight, 1 / len(log_weight))
-        return _Parts(even, even, None)
+        """Weigh all samples alike, or by their normalised weights, and leave out the score."""
+        share = log_weight.softmax(0) if self.weighted else torch.full_like(log_weight, 1 / len(log_weight))
+        return _Parts(share, share, None)
 
 
 class DReG(_Estimator):

@@ -15,11 +15,12 @@ from PIL import Image
 from pyrovae.cli import script
 
 ROOT = Path(__file__).parent.parent
-TOOLS = {"combinations", "likelihood"}  # and benchmark_*, training_*: they measure the package, and show nothing
+TOOLS = {"combinations", "likelihood"}  # they measure the package and show nothing, as those with these names do
+PREFIXES = ("benchmark_", "training_", "reproduc")
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / "scripts").glob("*.py")
-    if path.stem not in TOOLS and not path.stem.startswith(("benchmark_", "training_"))
+    if path.stem not in TOOLS and not path.stem.startswith(PREFIXES)
 )
 # By script, options with which it takes a second or two on the digits.
 TINY = {

@@ -1,0 +1,280 @@
+"""What the reproductions of published figures share: runs that go on where they stopped, and results that are kept.
+
+A ``scripts/reproduce_*.py`` trains its runs as ``pyrovae train --resume true`` does, evaluates them as ``pyrovae
+evaluate`` does, and keeps what came out as ``NAME.json`` and its learning curves as ``NAME.csv``. What is there
+already is not done again, so that a command that was interrupted goes on when it is given again; a folder of runs of
+other options is refused. Several commands may train different runs of one reproduction (``--only``); each writes the
+record of all that it finds, so that the last one should find all.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyrovae import checks
+from pyrovae.cli import main as command
+from pyrovae.evaluation import Annealing, rate_distortion
+from pyrovae.files import write_text
+from pyrovae.runs import Evaluated, Run, read_evaluation, some_of
+
+POINTS = 30  # of a learning curve that is kept
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Hold what all runs of a reproduction share.
+
+    Args:
+        root: folder that holds ``MNIST``; without it, scikit-learn's digits stand in for it.
+        runs: folder for the runs' folders.
+        out: folder for what is kept.
+        epochs: of every run, in place of the protocol's.
+        threads: of torch.
+        seed: of the runs and of their evaluations.
+        only: runs to train and evaluate; of the others, what is there already is kept. All if not given.
+    """
+
+    root: str | None
+    runs: str
+    out: str
+    epochs: int | None
+    threads: int
+    seed: int
+    only: list[str] | None = None
+
+    def begin(self, *names: str, **counts: int) -> None:
+        """Check the options and set torch's threads, as the command line's processes have them.
+
+        Args:
+            names: of all runs, of which ``only`` may have some.
+            counts: options that must be 2 or more, such as a number of images, for there to be an error.
+        """
+        checks.seed(self.seed)
+        for name, count in counts.items():
+            checks.integer(name, count, minimum=2)
+        for name in self.only or []:
+            checks.choice("only", name, names)
+        os.makedirs(self.out, exist_ok=True)
+        if not os.access(self.out, os.W_OK):
+            raise checks.InputError(f"out must be a folder that can be written to, but {self.out} was given")
+        torch.set_num_threads(checks.integer("threads", self.threads))
+
+    def data(self, validation_size: int) -> list[str]:
+        """Return the words that choose MNIST, binarised at every step, the test set once."""
+        if self.root is None:
+            return ["--data", "Digits"]
+        return ["--data", "MNIST", "--data.root", self.root, "--data.validation_size", str(validation_size)]
+
+    def train(self, name: str, words: Sequence[str], epochs: int) -> Run | None:
+        """Train a run by ``pyrovae train``, or go on with it; None if it is neither done nor to be.
+
+        Args:
+            name: of its folder.
+            words: the options, which a run that is there must have been trained with.
+            epochs: of the protocol.
+        """
+        epochs = self.epochs or epochs
+        run = Run(f"{self.runs}/{name}")
+        wanted = self.only is None or name in self.only
+        if not wanted and not ((run.folder / "metrics.csv").exists() and len(run.history().epochs) >= epochs):
+            return None
+        _do(
+            *("train", *words, "--epochs", str(epochs), "--seed", str(self.seed)),
+            *("--run", str(run.folder), "--resume", "true"),
+        )
+        return run
+
+    def cosine(self, lr: float, epochs: int) -> list[str]:
+        """Return the words for Adam at a learning rate that falls to zero like a cosine over all epochs."""
+        words = ["--optimizer", "Adam", "--optimizer.lr", f"{lr:g}", "--scheduler", "CosineAnnealingLR"]
+        return [*words, "--scheduler.T_max", str(self.epochs or epochs)]
+
+    def evaluate(self, run: Run, **options: Any) -> Evaluated:
+        """Evaluate a run by ``pyrovae evaluate``, unless it was since its last epoch.
+
+        Args:
+            run: which.
+            options: of the command; of the annealing's path with two underscores, as in ``annealing__num_leapfrogs``.
+        """
+        options = {"seed": self.seed, **options}
+        name = _evaluation(run, options)
+        if name is None:
+            words = [f"--{key.replace('__', '.')}={json.dumps(value)}" for key, value in options.items()]
+            _do("evaluate", str(run.folder), *(word.replace('"', "") for word in words))
+            name = _evaluation(run, options)
+        assert name is not None, f"{run.folder} was evaluated, but its evaluation was not found"
+        return read_evaluation(run, name)
+
+    def keep(self, name: str, record: dict[str, Any], runs: dict[str, Run]) -> None:
+        """Write a reproduction's record, with what its runs came to, and their learning curves beside it."""
+        record = {
+            "command": f"python scripts/{Path(sys.argv[0]).name} --root DIR",
+            **record,
+            "runs": [{"run": run, **facts(folder)} for run, folder in runs.items()],
+            "seed": self.seed,
+            "threads": self.threads,
+            "date": date.today().isoformat(),
+            "versions": {package: version(package) for package in ("torch", "pyro-ppl")},
+        }
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["run", "epoch", "train_elbo", "validation_elbo", "learning_rate"])
+        for run, folder in runs.items():
+            epochs = folder.history().epochs
+            for i in sorted({round(len(epochs) ** (j / (POINTS - 1))) for j in range(POINTS)}):
+                row = epochs[i - 1]
+                figures = row.train_elbo, row.validation_elbo, row.learning_rate
+                table.writerow([run, i, *(f"{figure:.6g}" for figure in figures)])
+        write_text(f"{self.out}/{name}.csv", text.getvalue())
+        write_text(f"{self.out}/{name}.json", json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def network(at: str, kind: str, width: int, **options: str) -> list[str]:
+    """Return the words that choose a network of two hidden layers for a conditional.
+
+    Args:
+        at: where the conditional is given, such as ``likelihood`` or ``program.layer``.
+        kind: class of the network.
+        width: of both layers.
+        options: others of the network.
+    """
+    words = [f"--{at}.network", f"pyrovae.{kind}", f"--{at}.network.hidden_features", f"[{width},{width}]"]
+    return [*words, *(word for key, value in options.items() for word in (f"--{at}.network.{key}", value))]
+
+
+def tanh(at: str, width: int) -> list[str]:
+    """Return the words that choose Burda et al.'s network, of this width."""
+    return network(at, "MLP", width, activation="torch.nn.Tanh", initialization="glorot")
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Return what a run's training came to."""
+    epochs = run.history().epochs
+    return {
+        "epochs": len(epochs),
+        "minutes": sum(row.seconds for row in epochs) / 60,
+        "seed": run.config()["seed"],
+        "batch": run.config()["batch_size"],
+        "train_elbo": epochs[-1].train_elbo,
+    }
+
+
+def figures(evaluated: Evaluated) -> dict[str, float]:
+    """Return an evaluation's NLL with both of its errors, and the ELBO, in nats per image."""
+    result = evaluated.result
+    return {
+        "nll": result.nll,
+        "standard_error": result.sampling_error,
+        "mc_error": result.monte_carlo_error,
+        "elbo": result.elbo.mean().item(),
+    }
+
+
+def beside_annealing(sampled: Evaluated, annealed: Evaluated) -> dict[str, float]:
+    """Return the figures of importance sampling, how far they are above annealing's, and what that makes of the NLL.
+
+    The gap is measured on the images that were annealed, the first of those that were sampled.
+    """
+    gap, error = paired(sampled, annealed)
+    acceptance = annealed.result.acceptance.median().item()
+    nll = sampled.result.nll - gap
+    return {**figures(sampled), "gap": gap, "gap_error": error, "annealed": nll, "acceptance": acceptance}
+
+
+def columns_beside_annealing(num_samples: int) -> list[tuple[str, str, str]]:
+    """Return the columns of :func:`beside_annealing`, after those of the NLL itself."""
+    return [
+        ("standard_error", "± images", ".2f"),
+        ("mc_error", "± samples", ".3f"),
+        ("elbo", "ELBO", ".2f"),
+        ("gap", f"IWAE-{num_samples} above annealing", ".2f"),
+        ("gap_error", "±", ".2f"),
+        ("annealed", "NLL by annealing", ".2f"),
+        ("acceptance", "moves accepted", ".2f"),
+    ]
+
+
+def note_on_annealing(num_annealed: int, temperatures: int, num_samples: int) -> str:
+    """Return how the figures of :func:`beside_annealing` are to be read."""
+    return (
+        f"IWAE-{num_samples} is evaluated on all test images, annealing ({temperatures} temperatures, 16 chains) on "
+        f"the first {num_annealed:,}, where the gap is measured, image by image; the NLL by annealing is that by "
+        "importance sampling less this gap. Moves accepted are a median over these images."
+    )
+
+
+def paired(first: Evaluated, second: Evaluated) -> tuple[float, float]:
+    """Return by how much the NLL of the first is larger, with the standard error, on the images that both have."""
+    count = min(len(first.result.log_prob), len(second.result.log_prob))
+    if not torch.equal(first.result.x[:count], second.result.x[:count]):
+        raise checks.InputError(
+            f"runs must be evaluated on the same images to be compared, but {first.folder} and {second.folder} are not"
+        )
+    difference = second.result.log_prob[:count] - first.result.log_prob[:count]
+    return difference.mean().item(), difference.std().item() / math.sqrt(count)
+
+
+def ordering(claim: str, better: Evaluated, worse: Evaluated, published: float | None = None) -> tuple[str, bool]:
+    """Return a claim of which run is better, with by how much, and whether that is more than two standard errors.
+
+    Args:
+        claim: in words.
+        better: by the claim.
+        worse: by the claim.
+        published: by how much, in nats.
+    """
+    gain, error = paired(worse, better)
+    told = "" if published is None else f" (published {published:+.2f})"
+    return f"{claim}: {gain:+.2f} ± {error:.2f} nats{told}.", gain > 2 * error
+
+
+def active_units(run: Run, num_images: int, weights: str = "last", seed: int = 0) -> dict[str, int]:
+    """Count the latents whose posterior mean has a variance above 0.01 over test images, by site."""
+    data, program = run.load(weights)  # type: ignore[arg-type]
+    torch.manual_seed(seed)
+    x = some_of(program, data.test, num_images)
+    found = rate_distortion(program.model, program.guide, x, 50, num_codes=1)
+    return {site: int(active.sum()) for site, active in sorted(found.active.items())}
+
+
+def _do(*words: str) -> None:
+    """Run a command of pyrovae's; end as it does where it fails."""
+    print("pyrovae", *words, flush=True)
+    status = command(list(words))
+    if status != 0:
+        sys.exit(status)
+
+
+def _evaluation(run: Run, options: dict[str, Any]) -> str | None:
+    """Return the name of the evaluation with these options, if there is one that is newer than the weights."""
+    trained = (run.folder / "checkpoint" / "weights.safetensors").stat().st_mtime
+    defaults: dict[str, Any] = {"method": "importance", "num_samples": 5000, "weights": "best", "sandwich": False}
+    defaults |= {"split": "test", "precision": "float32", "proposal_scale": 1.0, "prior_share": 0.0}
+    if options.get("method") == "annealed":
+        defaults |= {"num_samples": 16}
+        defaults |= {f"annealing__{key}": value for key, value in asdict(Annealing()).items()}
+    for name, summary in run.evaluations().items():
+        judged = summary["sandwich"] or {}
+        made = {**summary, "sandwich": bool(judged), "num_simulated": judged.get("num_simulated")}
+        path = summary["annealing"] or judged.get("annealing") or {}
+        made |= {f"annealing__{key}": value for key, value in path.items()}
+        if "-first" not in name:  # of all images, however many were asked for
+            made["num_images"] = max(made["num_images"], options.get("num_images", 0))
+        alike = all(made.get(key) == value for key, value in (defaults | options).items())
+        partial = "num_images" in options or "-first" not in name
+        if alike and partial and (run.folder / "evaluation" / f"{name}.json").stat().st_mtime >= trained:
+            return name
+    return None

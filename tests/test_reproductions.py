@@ -1,0 +1,195 @@
+"""Every reproduction runs, goes on where it stopped, and is on the page, which is what its result files say."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from test_scripts import ROOT, module_of, numbers
+
+from pyrovae import InputError, LogMarginal
+from pyrovae.cli import script
+
+SCRIPTS = ROOT / "scripts"
+KEPT = ROOT / "docs" / "reproductions"
+# By script, options with which it takes some seconds on the digits, and the records that it keeps.
+TINY = {
+    "reproduce_annealing": (
+        "--latents [2] --widths [8] --num_images 5 --num_samples 20 --temperatures 4 --num_simulated 4",
+        ["annealing"],
+    ),
+    "reproduce_gradient_estimators": ("--num_samples 10 --num_images 12", ["gradient_estimators"]),
+    "reproduce_iwae": ("--num_samples 10 --num_annealed 12 --temperatures 2", ["iwae"]),
+    "reproduce_peer": ("--num_images 6 --num_samples 30 --repetitions 2", ["peer"]),
+    "reproduce_vampprior": ("--components 5 --num_samples 10 --num_annealed 12 --temperatures 2", ["vampprior"]),
+}
+
+
+@pytest.fixture
+def page(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return module_of("reproductions_page", monkeypatch)
+
+
+def test_every_reproduction_is_tried():
+    assert sorted(TINY) == sorted(path.stem for path in SCRIPTS.glob("reproduce_*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_script_is_thin(name):
+    assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 190
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_script_keeps_its_records_and_does_nothing_twice(name, page, tmp_path, monkeypatch, capsys):
+    module = module_of(name, monkeypatch)
+    options, records = TINY[name]
+    words = ["--epochs", "2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), *options.split()]
+    assert script(module.main, words) == 0, capsys.readouterr().err
+    assert {path.stem for path in (tmp_path / "out").glob("*.json")} == set(records)
+    for record in records:
+        kept = json.loads((tmp_path / "out" / f"{record}.json").read_text())
+        assert all(map(math.isfinite, numbers(kept)))
+        assert all(len(line) == len(kept["protocol"][0]) for line in kept["protocol"])
+        assert {key for key, *_ in kept["columns"]} <= set().union(*map(set, kept["rows"]))
+        with (tmp_path / "out" / f"{record}.csv").open(newline="") as file:
+            assert {row["run"] for row in csv.DictReader(file)} == {run["run"] for run in kept["runs"]}
+    assert page.written(str(tmp_path / "out")).count("reproductions/") >= 2 * len(records)
+
+    import reproduction
+
+    weights = sorted((tmp_path / "runs").rglob("*.safetensors"))
+    written = [path.stat().st_mtime_ns for path in weights]
+    done, command = [], reproduction.command
+    monkeypatch.setattr(reproduction, "command", lambda words: done.append(words) or command(words))
+    assert script(module.main, words) == 0
+    assert {word for word, *_ in done} == {"train"}  # which finds that there is nothing to do
+    assert [path.stat().st_mtime_ns for path in weights] == written
+    with pytest.raises(SystemExit):
+        script(module.main, [*words, "--seed", "3"])
+    assert "seed must stay as it was" in capsys.readouterr().err
+    for path in weights:  # as if they had been trained on since their evaluation
+        os.utime(path, (2**32, 2**32))
+    monkeypatch.setattr(reproduction, "command", lambda words: int(words[0] == "evaluate"))
+    with pytest.raises(SystemExit):
+        script(module.main, words)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_bad_input_is_refused_before_anything_is_trained(name, page, tmp_path, monkeypatch, capsys):
+    module = module_of(name, monkeypatch)
+    assert script(module.main, ["--seed", "-1", "--runs", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "seed must be an integer of at least 0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["reproduce_gradient_estimators", "reproduce_iwae", "reproduce_vampprior"])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--only", "[none]"], "only must be one of"),
+        (["--num_samples", "1"], "num_samples must be an integer of at least 2"),
+        (["--out", "/proc/none"], "none"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_first(name, words, sentence, page, tmp_path, monkeypatch, capsys):
+    module = module_of(name, monkeypatch)
+    assert script(module.main, ["--runs", str(tmp_path), "--out", str(tmp_path), *words]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_what_is_asked_for_is_trained_and_what_is_missing_is_said(page, tmp_path, monkeypatch):
+    module = module_of("reproduce_vampprior", monkeypatch)
+    words = [
+        "--epochs",
+        "1",
+        "--runs",
+        str(tmp_path / "runs"),
+        "--out",
+        str(tmp_path),
+        *TINY["reproduce_vampprior"][0].split(),
+    ]
+    assert script(module.main, [*words, "--only", "[]"]) == 0
+    assert not list(tmp_path.iterdir())
+    assert script(module.main, [*words, "--only", "[mnist-standard]"]) == 0
+    kept = json.loads((tmp_path / "vampprior.json").read_text())
+    assert [row["prior"] for row in kept["rows"]] == ["standard normal"]
+    assert "Not trained to the end yet: vamp." in kept["notes"]
+    assert not kept["findings"]
+
+
+def test_frey_faces_in_bits(page, tmp_path, monkeypatch):
+    module = module_of("reproduce_vampprior", monkeypatch)
+    np.savez(tmp_path / "faces.npz", images=np.random.default_rng(0).integers(0, 256, (450, 28, 20), np.uint8))
+    words = ["--frey", str(tmp_path / "faces.npz"), "--epochs", "1", "--only", "[frey_faces-standard]"]
+    words += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), *TINY["reproduce_vampprior"][0].split()]
+    assert script(module.main, words) == 0
+    (row,) = json.loads((tmp_path / "out" / "frey_faces.json").read_text())["rows"]
+    for key in ("nll", "standard_error", "annealed"):
+        assert row[f"{key}_bits"] == pytest.approx(row[key] / (560 * math.log(2)))
+    assert row["nll_bits"] > 7.9  # noise of 256 levels has 8 bits
+
+
+class Evaluated(NamedTuple):
+    """What is compared of an evaluation."""
+
+    result: LogMarginal
+    folder: str = "runs/some"
+
+
+def evaluated(log_prob):
+    log_prob = torch.tensor(log_prob)
+    nothing = torch.zeros(len(log_prob))
+    one = dict.fromkeys(["standard_error", "bias", "pareto_k", "ess", "elbo", "acceptance"], nothing)
+    counts = {"num_samples": nothing, "num_evaluations": nothing, "method": "importance"}
+    x = torch.arange(5.0)[: len(log_prob), None]
+    return Evaluated(
+        LogMarginal(log_prob=log_prob, **one, **counts, tail=nothing, draws={}, log_likelihood=nothing, x=x)
+    )
+
+
+def test_an_ordering_holds_if_the_gain_is_more_than_two_standard_errors(page):
+    from reproduction import ordering
+
+    worse = evaluated([-5.0, -6.0, -7.0, -8.0, -9.0])
+    clear, doubtful = evaluated([-4.0, -4.5, -6.5, -7.0, -7.5]), evaluated([-4.0, -7.0, -6.0, -9.0, -8.0])
+    assert ordering("So", clear, worse, 1.22) == ("So: +1.10 ± 0.19 nats (published +1.22).", True)
+    assert ordering("So", worse, clear) == ("So: -1.10 ± 0.19 nats.", False)
+    assert ordering("So", doubtful, worse) == ("So: +0.20 ± 0.49 nats.", False)
+
+
+def test_runs_are_compared_on_the_images_that_both_have(page):
+    from reproduction import paired
+
+    first, second = evaluated([-5.0, -6.0, -7.0]), evaluated([-4.0, -4.0])
+    assert paired(first, second) == pytest.approx((1.5, 0.5))
+    other = Evaluated(dataclasses.replace(second.result, x=second.result.x + 1))
+    with pytest.raises(InputError, match="runs must be evaluated on the same images"):
+        paired(first, other)
+
+
+def test_the_page_is_what_the_results_say(page):
+    assert (ROOT / "docs" / "reproductions.md").read_text() == page.written(str(KEPT))
+
+
+def test_what_is_kept_is_small_and_all_there(page):
+    records = page.kept(str(KEPT))
+    assert set(records) <= {record for _, kept in TINY.values() for record in kept} | {"frey_faces"}
+    for name in records:
+        assert sum(path.stat().st_size for path in KEPT.glob(f"{name}*")) < 300_000
+
+
+def test_a_figure_that_is_not_there_leaves_its_cell_empty(page):
+    columns = [("name", "", ""), ("nll", "NLL", ".2f")]
+    assert page.table(columns, [{"name": "a", "nll": 1.234}, {"name": "b", "nll": None}]).splitlines()[2:] == [
+        "| a | 1.23 |",
+        "| b |  |",
+    ]

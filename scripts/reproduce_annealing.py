@@ -86,6 +86,7 @@ def measured(run: Run, sampled: Evaluated, annealed: Evaluated) -> dict[str, flo
         bound = torch.tensor(curve["convergence_bound"].values[level])  # (B,)
         fewer = replace(sampled, result=replace(sampled.result, log_prob=bound))
         row[f"gap_{K}"], row[f"gap_{K}_error"] = paired(fewer, annealed)
+        row[f"gap_{K}_median"] = (annealed.result.log_prob - bound).median().item()
     for name, evaluated in (("sampling", sampled), ("annealing", annealed)):
         sandwich = run.evaluations()[evaluated.name]["sandwich"]
         row[f"{name}_sandwich"], row[f"{name}_sandwich_error"] = sandwich["gap"], sandwich["gap_error"]
@@ -137,8 +138,8 @@ def record(rows: list[dict], images: int, samples: int, temperatures: int, simul
     findings = {
         f"{bound} underestimates log p(x): of {len(like)} decoders of 10 latents or more, {below} have it below "
         "annealing by more than two standard errors.": below == len(like),
-        f"Its gap grows with the number of latents: {latents} nats (latents in brackets).": all(
-            few[gap] < many[gap] for few, many in pairwise(by(rows, "latents"))
+        f"Its gap grows from 10 latents on: {latents} nats (latents in brackets).": all(
+            few[gap] < many[gap] for few, many in pairwise(by(like, "latents"))
         ),
         f"BDMC's upper bound is not below annealing by more than chance with {bracketed} of {len(rows)} decoders, and "
         f"within {widest:.3f} nats of it.": bracketed == len(rows),
@@ -152,6 +153,7 @@ def record(rows: list[dict], images: int, samples: int, temperatures: int, simul
     headings |= {"annealing_sandwich": "BDMC's gap of annealing", "sampling_sandwich": f"of {bound}"}
     for key, heading in headings.items():
         columns += [(key, heading, ".3f"), (f"{key}_error", "±", ".3f")]
+        columns += [(f"{gap}_median", "its median", ".3f")] if key == gap else []
     caption = "How far IWAE's bounds lie below annealing on test images, and annealing below BDMC's upper bound on "
     caption += "simulated ones, by number of latents and by the decoder's width; the bars are one standard error"
     return {
@@ -185,6 +187,7 @@ def record(rows: list[dict], images: int, samples: int, temperatures: int, simul
         "notes": [
             f"Nats per image. The gaps below annealing are paired, on the first {images:,} test images; BDMC's are of "
             f"{simulated} images that the decoder made itself.",
+            "Where the mean of a gap is far above its median, it is due to a few images.",
             f"With the decoder's width the gap of {bound} goes as {width} nats (width in brackets).",
         ],
         "findings": list(findings.items()),

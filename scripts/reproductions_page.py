@@ -16,7 +16,7 @@ import jinja2
 
 from pyrovae import checks, figures
 from pyrovae.cli import script
-from pyrovae.figures.base import COLOURS, blank
+from pyrovae.figures.base import COLOURS, blank, plain_numbers
 from pyrovae.files import write_text
 
 ORDER = ["iwae", "vampprior", "frey_faces", "gradient_estimators", "annealing", "peer"]
@@ -129,6 +129,7 @@ def drawn(curves: list[dict[str, str]]) -> Any:
         axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="o", markersize=2.5)
     axes.set_xscale("log")
     axes.set_xlim(left=4)
+    plain_numbers(axes.xaxis)
     last = [float(row["train_elbo"]) for row in curves if int(row["epoch"]) >= 5] or [0.0]
     axes.set_ylim(min(last), max(last) + 0.05 * (max(last) - min(last)) + 0.1)
     axes.set_xlabel("epoch")

@@ -42,7 +42,7 @@ def test_every_reproduction_is_tried():
 
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_script_is_thin(name):
-    assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 190
+    assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 200
 
 
 @pytest.mark.parametrize("name", sorted(TINY))

@@ -59,7 +59,7 @@ def test_roc_curves_tell_area_and_interval():
 
 def test_histogram_tells_what_is_above_the_threshold():
     figure = figures.score_histogram(torch.arange(10.0), torch.arange(5.0, 15.0), 8.5, "nats")
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"normal: 10% above", "anomalies: 60% above"} <= set(legend)
 
 
@@ -69,6 +69,8 @@ def test_lines_keep_their_colour_from_panel_to_panel():
     left, right = figure.axes
     assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
     assert [axes.get_ylabel() for axes in figure.axes] == ["left", "right"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert not figures.against([0.1, 1.0], {"left": {"a": [1, 2]}}, "noise").legends
     with pytest.raises(InputError, match="2 values a line"):
         figures.against([0.1, 1.0], {"left": {"a": [1]}}, "noise")
 

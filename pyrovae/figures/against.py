@@ -12,6 +12,7 @@ from pyrovae.figures.base import COLOURS, blank, plain_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 __all__ = ["against", "rate_distortion_plane"]
 
@@ -34,6 +35,7 @@ def against(
     """
     # One colour each, in all panels.
     labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    shared: dict[str, Line2D] = {}
     figure = blank(4.6 * len(panels) + 0.4, 3.6)
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for label, values in lines.items():
@@ -41,14 +43,18 @@ def against(
                 raise checks.InputError(f"panels must hold {len(x)} values a line, but {label!r} has {len(values)}")
             index = labels.index(label)
             colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
-            axes.plot(x, values, color=colour, marker=marker, markersize=4.5, label=label)
+            line = axes.plot(x, values, color=colour, marker=marker, markersize=4.5, label=label)
+            if len(lines) > 1:
+                shared[label] = line[0]
         if log:
             axes.set_xscale("log")
             plain_numbers(axes.xaxis)
         axes.set(xlabel=name, ylabel=title)
         axes.grid(alpha=0.3)
-        if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=9)
+    if shared:
+        figure.legend(
+            handles=[*shared.values()], frameon=False, fontsize=9, loc="outside lower center", ncols=len(shared)
+        )
     return figure
 
 

@@ -56,7 +56,7 @@ def convergence_plot(
         rise = f": the last step, from {int(k[-2]):,}, {told}"
     axes.set(title=f"Convergence in K{rise}", xlabel="weights of each datum, K", ylabel="nats per datum")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
     return figure
 
 

@@ -179,7 +179,7 @@ def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, c
         f"The {len(ranks):,} largest of {round(1 / level):,} weights of {sum(len(m) for m, _ in groups.values())} data"
     )
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     return figure
 
 

@@ -52,7 +52,7 @@ def score_histogram(normal: Tensor, anomalous: Tensor, threshold: float, name: s
         threshold: above which a datum is taken for an anomaly.
         name: of the score, with its unit.
     """
-    figure = blank(7.2, 3.6)
+    figure = blank(8.4, 3.6)
     axes = figure.subplots()
     values = (array(normal), array(anomalous))
     edges = np.histogram_bin_edges(np.concatenate(values), 40).tolist()
@@ -62,5 +62,5 @@ def score_histogram(normal: Tensor, anomalous: Tensor, threshold: float, name: s
         axes.hist(part, edges, color=colour, histtype="step", linewidth=1.5, label=f"{label}: {above:.0%} above")
     axes.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label=f"threshold {threshold:.4g}")
     axes.set(xlabel=name, ylabel="data", title="what the threshold keeps and what it refuses")
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(frameon=False, fontsize=9, loc="outside right upper")
     return figure

@@ -36,7 +36,7 @@ def training_curves(history: History) -> Figure:
             _skip_the_first(
                 axes, [row.train_elbo for row in history.epochs] + [row.validation_elbo for row in history.epochs]
             )
-    figure.axes[0].legend(frameon=False)
+    figure.axes[0].legend(frameon=False, loc="lower right")
     return figure
 
 

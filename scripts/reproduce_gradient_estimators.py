@@ -66,7 +66,8 @@ def main(
 
     rows = [{"estimator": name, "objective": ESTIMATORS[name][0], **figures(evaluated[name])} for name in trained]
     for row in rows if "IWAE" in trained else []:
-        row["gain"], row["gain_error"] = paired(evaluated["IWAE"], evaluated[row["estimator"]])
+        if row["estimator"] != "IWAE":
+            row["gain"], row["gain_error"] = paired(evaluated["IWAE"], evaluated[row["estimator"]])
     findings = [
         ordering(f"{better} is better than {plain}", evaluated[better], evaluated[plain])
         for plain, better in PAIRS

@@ -118,6 +118,24 @@ class Setting:
         assert name is not None, f"{run.folder} was evaluated, but its evaluation was not found"
         return read_evaluation(run, name)
 
+    def judge(
+        self, run: Run, num_samples: int, num_annealed: int, temperatures: int, weights: str = "best"
+    ) -> tuple[Evaluated, dict[str, float]]:
+        """Evaluate a run by importance sampling, and its first images by annealing too.
+
+        Returns:
+            the importance sampling, and its figures in nats per image with how far its NLL is above annealing's on the
+            images that both have, and what that makes of the whole NLL.
+        """
+        sampled = self.evaluate(run, weights=weights, num_samples=num_samples)
+        options = {"num_images": num_annealed, "annealing__num_temperatures": temperatures}
+        annealed = self.evaluate(run, weights=weights, method="annealed", **options)
+        gap, error = paired(sampled, annealed)
+        acceptance = annealed.result.acceptance.median().item()
+        nll = sampled.result.nll - gap
+        row = {**figures(sampled), "gap": gap, "gap_error": error, "annealed": nll, "acceptance": acceptance}
+        return sampled, row
+
     def keep(self, name: str, record: dict[str, Any], runs: dict[str, Run]) -> None:
         """Write a reproduction's record, with what its runs came to, and their learning curves beside it."""
         record = {
@@ -126,7 +144,7 @@ class Setting:
             "runs": [{"run": run, **facts(folder)} for run, folder in runs.items()],
             "seed": self.seed,
             "threads": self.threads,
-            "date": date.today().isoformat(),
+            "date": date.fromtimestamp(max(map(evaluated_at, runs.values()))).isoformat(),
             "versions": {package: version(package) for package in ("torch", "pyro-ppl")},
         }
         text = io.StringIO()
@@ -172,6 +190,11 @@ def facts(run: Run) -> dict[str, Any]:
     }
 
 
+def evaluated_at(run: Run) -> float:
+    """Return when a run was last evaluated, as a file's time."""
+    return max(path.stat().st_mtime for path in (run.folder / "evaluation").glob("*.json"))
+
+
 def figures(evaluated: Evaluated) -> dict[str, float]:
     """Return an evaluation's NLL with both of its errors, and the ELBO, in nats per image."""
     result = evaluated.result
@@ -183,19 +206,8 @@ def figures(evaluated: Evaluated) -> dict[str, float]:
     }
 
 
-def beside_annealing(sampled: Evaluated, annealed: Evaluated) -> dict[str, float]:
-    """Return the figures of importance sampling, how far they are above annealing's, and what that makes of the NLL.
-
-    The gap is measured on the images that were annealed, the first of those that were sampled.
-    """
-    gap, error = paired(sampled, annealed)
-    acceptance = annealed.result.acceptance.median().item()
-    nll = sampled.result.nll - gap
-    return {**figures(sampled), "gap": gap, "gap_error": error, "annealed": nll, "acceptance": acceptance}
-
-
 def columns_beside_annealing(num_samples: int) -> list[tuple[str, str, str]]:
-    """Return the columns of :func:`beside_annealing`, after those of the NLL itself."""
+    """Return the columns of :meth:`Setting.judge`, after those of the NLL itself."""
     return [
         ("standard_error", "± images", ".2f"),
         ("mc_error", "± samples", ".3f"),
@@ -208,7 +220,7 @@ def columns_beside_annealing(num_samples: int) -> list[tuple[str, str, str]]:
 
 
 def note_on_annealing(num_annealed: int, temperatures: int, num_samples: int) -> str:
-    """Return how the figures of :func:`beside_annealing` are to be read."""
+    """Return how the figures of :meth:`Setting.judge` are to be read."""
     return (
         f"IWAE-{num_samples} is evaluated on all test images, annealing ({temperatures} temperatures, 16 chains) on "
         f"the first {num_annealed:,}, where the gap is measured, image by image; the NLL by annealing is that by "
@@ -241,10 +253,10 @@ def ordering(claim: str, better: Evaluated, worse: Evaluated, published: float |
     return f"{claim}: {gain:+.2f} ± {error:.2f} nats{told}.", gain > 2 * error
 
 
-def active_units(run: Run, num_images: int, weights: str = "last", seed: int = 0) -> dict[str, int]:
+def active_units(run: Run, num_images: int, weights: str = "last") -> dict[str, int]:
     """Count the latents whose posterior mean has a variance above 0.01 over test images, by site."""
     data, program = run.load(weights)  # type: ignore[arg-type]
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     x = some_of(program, data.test, num_images)
     found = rate_distortion(program.model, program.guide, x, 50, num_codes=1)
     return {site: int(active.sum()) for site, active in sorted(found.active.items())}

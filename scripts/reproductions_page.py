@@ -28,8 +28,12 @@ What a library's likelihoods are worth shows where others have published the num
 command, which goes on where it was interrupted; its figures are kept in `docs/reproductions/`, and this page is written
 from them by `python scripts/reproductions_page.py`. Runs are single ones with the seed that is named; "± images" is the
 standard error over the choice of test images, "± samples" that of the estimate's own samples, other errors are standard
-errors as well. What a source found is said again, and holds if the difference is more than two standard errors. Minutes
-are those of the runs' own processes, beside other work.
+errors as well; what another seed would change is in none of them. What a source found is said again, with whether it
+holds here: of two runs, one is better if it is by more than two standard errors. Minutes are those of the runs' own
+processes, beside other work.
+{% if missing %}
+Not run yet: {{ missing|join(", ") }}.
+{% endif %}
 {% for name, record in records.items() %}
 ## {{ record.title }}
 
@@ -41,7 +45,7 @@ are those of the runs' own processes, beside other work.
 
 Seed {{ record.seed }}, {{ record.threads }} thread{{ "s" if record.threads > 1 }}, {{ record.date }}, \
 {% for package in record.versions %}{{ package }} {{ record.versions[package] }}, {% endfor -%}
-{{ "%.0f"|format(record.runs|sum(attribute="minutes")) }} minutes of training.
+minutes of training: {{ "%.0f"|format(record.runs|sum(attribute="minutes")) }}.
 
 {{ table(record.columns, record.rows) }}
 {% for note in record.notes %}
@@ -109,7 +113,9 @@ def written(folder: str) -> str:
     """Return the page's text."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     environment.globals["table"] = table
-    return environment.from_string(PAGE).render(records=kept(folder)).rstrip() + "\n"
+    records = kept(folder)
+    missing = [name for name in ORDER if name not in records]
+    return environment.from_string(PAGE).render(records=records, missing=missing).rstrip() + "\n"
 
 
 def table(columns: list[tuple[str, str, str]], rows: list[dict[str, Any]]) -> str:
@@ -121,7 +127,7 @@ def table(columns: list[tuple[str, str, str]], rows: list[dict[str, Any]]) -> st
 
 def drawn(curves: list[dict[str, str]]) -> Any:
     """Draw the training ELBO of each run by epoch."""
-    figure = blank(7, 3.6)
+    figure = blank(8.2, 3.6)
     axes = figure.add_subplot()
     names = list(dict.fromkeys(row["run"] for row in curves))
     for name, colour in zip(names, COLOURS * len(names), strict=False):
@@ -134,7 +140,7 @@ def drawn(curves: list[dict[str, str]]) -> Any:
     axes.set_ylim(min(last), max(last) + 0.05 * (max(last) - min(last)) + 0.1)
     axes.set_xlabel("epoch")
     axes.set_ylabel("training ELBO, nats per image")
-    axes.legend(fontsize=9)
+    figure.legend(fontsize=9, frameon=False, loc="outside right upper")
     return figure
 
 

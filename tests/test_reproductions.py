@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from test_scripts import ROOT, module_of, numbers
+from test_scripts import ROOT, module_of
 
 from pyrovae import InputError, LogMarginal
 from pyrovae.cli import script
@@ -42,7 +42,7 @@ def test_every_reproduction_is_tried():
 
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_script_is_thin(name):
-    assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 200
+    assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 190
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
@@ -54,12 +54,14 @@ def test_a_script_keeps_its_records_and_does_nothing_twice(name, page, tmp_path,
     assert {path.stem for path in (tmp_path / "out").glob("*.json")} == set(records)
     for record in records:
         kept = json.loads((tmp_path / "out" / f"{record}.json").read_text())
-        assert all(map(math.isfinite, numbers(kept)))
+        assert len(kept["rows"]) == len(kept["runs"]) or record == "peer"
         assert all(len(line) == len(kept["protocol"][0]) for line in kept["protocol"])
         assert {key for key, *_ in kept["columns"]} <= set().union(*map(set, kept["rows"]))
         with (tmp_path / "out" / f"{record}.csv").open(newline="") as file:
             assert {row["run"] for row in csv.DictReader(file)} == {run["run"] for run in kept["runs"]}
-    assert page.written(str(tmp_path / "out")).count("reproductions/") >= 2 * len(records)
+    text = page.written(str(tmp_path / "out"))
+    assert text.count("reproductions/") >= 2 * len(records)
+    assert set(text.partition("Not run yet: ")[2].partition(".")[0].split(", ")) == set(page.ORDER) - set(records)
 
     import reproduction
 

@@ -12,25 +12,25 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from reproduction_figures import figures, paired
 
 from pyrovae import checks
 from pyrovae.cli import main as command
-from pyrovae.evaluation import Annealing, rate_distortion
+from pyrovae.evaluation import Annealing
 from pyrovae.files import write_text
-from pyrovae.runs import Evaluated, Run, read_evaluation, some_of
+from pyrovae.runs import Evaluated, Run, read_evaluation
 
 POINTS = 30  # of a learning curve that is kept
+KEPT = "docs/reproductions"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class Setting:
             checks.integer(name, count, minimum=2)
         for name in self.only or []:
             checks.choice("only", name, names)
+        if self.root is None and Path(self.out).resolve() == Path(KEPT).resolve():
+            raise checks.InputError(
+                f"out must be a folder other than {KEPT} for figures of digits, but {KEPT} was given"
+            )
         os.makedirs(self.out, exist_ok=True)
         if not os.access(self.out, os.W_OK):
             raise checks.InputError(f"out must be a folder that can be written to, but {self.out} was given")
@@ -119,33 +123,41 @@ class Setting:
         return read_evaluation(run, name)
 
     def judge(
-        self, run: Run, num_samples: int, num_annealed: int, temperatures: int, weights: str = "best"
+        self,
+        run: Run,
+        num_samples: int,
+        num_annealed: int,
+        temperatures: int,
+        weights: str = "best",
+        num_images: int | None = None,
     ) -> tuple[Evaluated, dict[str, float]]:
         """Evaluate a run by importance sampling, and its first images by annealing too.
 
         Returns:
-            the importance sampling, and its figures in nats per image with how far its NLL is above annealing's on the
-            images that both have, and what that makes of the whole NLL.
+            the importance sampling, and its figures in nats per image with annealing's on its first images: the NLL,
+            how far that of importance sampling is above it on the same images, and the bias that the chains tell.
         """
-        sampled = self.evaluate(run, weights=weights, num_samples=num_samples)
+        images = {} if num_images is None else {"num_images": num_images}
+        sampled = self.evaluate(run, weights=weights, num_samples=num_samples, **images)
         options = {"num_images": num_annealed, "annealing__num_temperatures": temperatures}
         annealed = self.evaluate(run, weights=weights, method="annealed", **options)
         gap, error = paired(sampled, annealed)
-        acceptance = annealed.result.acceptance.median().item()
-        nll = sampled.result.nll - gap
-        row = {**figures(sampled), "gap": gap, "gap_error": error, "annealed": nll, "acceptance": acceptance}
+        row = {**figures(sampled), "annealed": annealed.result.nll, "gap": gap, "gap_error": error}
+        row |= {"bias": annealed.result.mean_bias, "acceptance": annealed.result.acceptance.median().item()}
         return sampled, row
 
     def keep(self, name: str, record: dict[str, Any], runs: dict[str, Run]) -> None:
         """Write a reproduction's record, with what its runs came to, and their learning curves beside it."""
+        made = [summary["versions"] for run in runs.values() for summary in run.evaluations().values()]
         record = {
-            "command": f"python scripts/{Path(sys.argv[0]).name} --root DIR",
+            "command": f"python scripts/{Path(sys.argv[0]).name}{' --root DIR' if self.root else ''}",
+            "data": "MNIST" if self.root else "scikit-learn's digits in place of MNIST",
             **record,
             "runs": [{"run": run, **facts(folder)} for run, folder in runs.items()],
             "seed": self.seed,
             "threads": self.threads,
             "date": date.fromtimestamp(max(map(evaluated_at, runs.values()))).isoformat(),
-            "versions": {package: version(package) for package in ("torch", "pyro-ppl")},
+            "versions": {name: ", ".join(sorted({each[name] for each in made})) for name in ("torch", "pyro-ppl")},
         }
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -193,73 +205,6 @@ def facts(run: Run) -> dict[str, Any]:
 def evaluated_at(run: Run) -> float:
     """Return when a run was last evaluated, as a file's time."""
     return max(path.stat().st_mtime for path in (run.folder / "evaluation").glob("*.json"))
-
-
-def figures(evaluated: Evaluated) -> dict[str, float]:
-    """Return an evaluation's NLL with both of its errors, and the ELBO, in nats per image."""
-    result = evaluated.result
-    return {
-        "nll": result.nll,
-        "standard_error": result.sampling_error,
-        "mc_error": result.monte_carlo_error,
-        "elbo": result.elbo.mean().item(),
-    }
-
-
-def columns_beside_annealing(num_samples: int) -> list[tuple[str, str, str]]:
-    """Return the columns of :meth:`Setting.judge`, after those of the NLL itself."""
-    return [
-        ("standard_error", "± images", ".2f"),
-        ("mc_error", "± samples", ".3f"),
-        ("elbo", "ELBO", ".2f"),
-        ("gap", f"IWAE-{num_samples} above annealing", ".2f"),
-        ("gap_error", "±", ".2f"),
-        ("annealed", "NLL by annealing", ".2f"),
-        ("acceptance", "moves accepted", ".2f"),
-    ]
-
-
-def note_on_annealing(num_annealed: int, temperatures: int, num_samples: int) -> str:
-    """Return how the figures of :meth:`Setting.judge` are to be read."""
-    return (
-        f"IWAE-{num_samples} is evaluated on all test images, annealing ({temperatures} temperatures, 16 chains) on "
-        f"the first {num_annealed:,}, where the gap is measured, image by image; the NLL by annealing is that by "
-        "importance sampling less this gap. Moves accepted are a median over these images."
-    )
-
-
-def paired(first: Evaluated, second: Evaluated) -> tuple[float, float]:
-    """Return by how much the NLL of the first is larger, with the standard error, on the images that both have."""
-    count = min(len(first.result.log_prob), len(second.result.log_prob))
-    if not torch.equal(first.result.x[:count], second.result.x[:count]):
-        raise checks.InputError(
-            f"runs must be evaluated on the same images to be compared, but {first.folder} and {second.folder} are not"
-        )
-    difference = second.result.log_prob[:count] - first.result.log_prob[:count]
-    return difference.mean().item(), difference.std().item() / math.sqrt(count)
-
-
-def ordering(claim: str, better: Evaluated, worse: Evaluated, published: float | None = None) -> tuple[str, bool]:
-    """Return a claim of which run is better, with by how much, and whether that is more than two standard errors.
-
-    Args:
-        claim: in words.
-        better: by the claim.
-        worse: by the claim.
-        published: by how much, in nats.
-    """
-    gain, error = paired(worse, better)
-    told = "" if published is None else f" (published {published:+.2f})"
-    return f"{claim}: {gain:+.2f} ± {error:.2f} nats{told}.", gain > 2 * error
-
-
-def active_units(run: Run, num_images: int, weights: str = "last") -> dict[str, int]:
-    """Count the latents whose posterior mean has a variance above 0.01 over test images, by site."""
-    data, program = run.load(weights)  # type: ignore[arg-type]
-    torch.manual_seed(0)
-    x = some_of(program, data.test, num_images)
-    found = rate_distortion(program.model, program.guide, x, 50, num_codes=1)
-    return {site: int(active.sum()) for site, active in sorted(found.active.items())}
 
 
 def _do(*words: str) -> None:

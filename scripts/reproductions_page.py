@@ -24,13 +24,17 @@ ORDER = ["iwae", "vampprior", "frey_faces", "gradient_estimators", "annealing", 
 PAGE = """\
 # The published numbers, reproduced
 
-What a library's likelihoods are worth shows where others have published the number. Each table below is made by one
-command, which goes on where it was interrupted; its figures are kept in `docs/reproductions/`, and this page is written
-from them by `python scripts/reproductions_page.py`. Runs are single ones with the seed that is named; "± images" is the
-standard error over the choice of test images, "± samples" that of the estimate's own samples, other errors are standard
-errors as well; what another seed would change is in none of them. What a source found is said again, with whether it
-holds here: of two runs, one is better if it is by more than two standard errors. Minutes are those of the runs' own
-processes, beside other work.
+What a library's likelihoods are worth shows where others have published the number, or an ordering. Each table below is
+made by one command, whose training goes on where it was interrupted; its figures are kept in `docs/reproductions/`, and
+this page is written from them by `python scripts/reproductions_page.py`. Published figures could be read second-hand
+only, as is said with each; those that we found nowhere are left out.
+
+Runs are single ones with the seed that is named. "± images" is the standard error over the choice of test images,
+"± samples" that of the estimate's own samples, as its weights tell: where k̂ is too large for an image (above 0.7, or
+its threshold for fewer samples), they tell too little, and the NLL is too large. Other errors are standard errors as
+well; what another seed would change is in none of them. Findings are what a source found or, where it could not be
+read, what we expected; of two runs, one is better if it is by more than two standard errors, and nothing is shown if
+neither is. Minutes are those of the runs' own processes, beside other work.
 {% if missing %}
 Not run yet: {{ missing|join(", ") }}.
 {% endif %}
@@ -43,7 +47,8 @@ Not run yet: {{ missing|join(", ") }}.
 {{ record.command }}
 ```
 
-Seed {{ record.seed }}, {{ record.threads }} thread{{ "s" if record.threads > 1 }}, {{ record.date }}, \
+Of {{ record.data }}: seed {{ record.seed }}, {{ record.threads }} thread{{ "s" if record.threads > 1 }}, \
+{{ record.date }}, \
 {% for package in record.versions %}{{ package }} {{ record.versions[package] }}, {% endfor -%}
 minutes of training: {{ "%.0f"|format(record.runs|sum(attribute="minutes")) }}.
 
@@ -52,7 +57,7 @@ minutes of training: {{ "%.0f"|format(record.runs|sum(attribute="minutes")) }}.
 {{ note }}
 {% endfor %}
 {% for sentence, holds in record.findings %}
-- {{ "" if holds else "**Does not hold.** " }}{{ sentence }}
+- {{ "" if holds else "**Not shown.** " if holds is none else "**Does not hold.** " }}{{ sentence }}
 {%- endfor %}
 {% for picture, caption in record.get("pictures", []) %}
 ![{{ caption }}](reproductions/{{ picture }})

@@ -32,6 +32,7 @@ def rows(**changes):
     [
         ({}, [True, True, True, True]),
         ({"gap_5000": 0.4}, [True, False, True, True]),  # less than that of 10 latents, but more than its error
+        ({"gap_5000": 0.75}, [True, False, True, True]),  # more than that, but by less than two standard errors
         ({"gap_5000": 0.1}, [False, False, True, True]),
         ({"annealing_sandwich": -0.5}, [True, True, False, True]),
         ({"annealing_sandwich": -0.3}, [True, True, True, True]),  # within chance

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,10 @@ TINY = {
         "--latents [2] --widths [8] --num_images 5 --num_samples 20 --temperatures 4 --num_simulated 4",
         ["annealing"],
     ),
-    "reproduce_gradient_estimators": ("--num_samples 10 --num_images 12", ["gradient_estimators"]),
+    "reproduce_gradient_estimators": (
+        "--num_samples 10 --num_images 12 --num_annealed 6 --temperatures 2",
+        ["gradient_estimators"],
+    ),
     "reproduce_iwae": ("--num_samples 10 --num_annealed 12 --temperatures 2", ["iwae"]),
     "reproduce_peer": ("--num_images 6 --num_samples 30 --repetitions 2", ["peer"]),
     "reproduce_vampprior": ("--components 5 --num_samples 10 --num_annealed 12 --temperatures 2", ["vampprior"]),
@@ -59,8 +63,15 @@ def test_a_script_keeps_its_records_and_does_nothing_twice(name, page, tmp_path,
         assert {key for key, *_ in kept["columns"]} <= set().union(*map(set, kept["rows"]))
         with (tmp_path / "out" / f"{record}.csv").open(newline="") as file:
             assert {row["run"] for row in csv.DictReader(file)} == {run["run"] for run in kept["runs"]}
+        assert "--root" not in kept["command"]
+        assert "digits" in kept["data"]
+        nll = {row.get("estimator"): row["nll"] for row in kept["rows"] if "nll" in row}
+        for row in kept["rows"]:
+            assert row.get("gain") in (None, pytest.approx(nll.get("IWAE", 0) - row.get("nll", 0)))
     text = page.written(str(tmp_path / "out"))
-    assert text.count("reproductions/") >= 2 * len(records)
+    for record in records:
+        assert f"]({KEPT.name}/{record}.csv)" in text
+        assert f"]({KEPT.name}/{record}_curves.png)" in text
     assert set(text.partition("Not run yet: ")[2].partition(".")[0].split(", ")) == set(page.ORDER) - set(records)
 
     import reproduction
@@ -97,9 +108,27 @@ def test_bad_input_is_refused_before_anything_is_trained(name, page, tmp_path, m
         (["--only", "[none]"], "only must be one of"),
         (["--num_samples", "1"], "num_samples must be an integer of at least 2"),
         (["--out", "/proc/none"], "none"),
+        (["--out", str(KEPT)], "out must be a folder other than docs/reproductions for figures of digits"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_first(name, words, sentence, page, tmp_path, monkeypatch, capsys):
+    refused(name, words, sentence, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "sentence"),
+    [
+        ("reproduce_vampprior", ["--frey", "/none"], "frey must be a file of the Frey faces, but /none was given"),
+        ("reproduce_vampprior", ["--only", "[frey_faces-vamp]"], "only must be one of mnist-standard, mnist-vamp"),
+        ("reproduce_annealing", ["--latents", "[]"], "latents and widths must hold integers, but () and"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_first(name, words, sentence, page, tmp_path, monkeypatch, capsys):
+    refused(name, words, sentence, tmp_path, monkeypatch, capsys)
+
+
+def refused(name, words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
     module = module_of(name, monkeypatch)
     assert script(module.main, ["--runs", str(tmp_path), "--out", str(tmp_path), *words]) == 2
     told = capsys.readouterr().err
@@ -108,23 +137,21 @@ def test_what_cannot_be_kept_is_refused_first(name, words, sentence, page, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_only_what_is_asked_for_is_trained_and_what_is_missing_is_said(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("only", "told", "missing"), [("standard", "standard normal", "vamp"), ("vamp", "VampPrior, 5", "standard")]
+)
+def test_only_what_is_asked_for_is_trained_and_what_is_missing_is_said(
+    only, told, missing, page, tmp_path, monkeypatch
+):
     module = module_of("reproduce_vampprior", monkeypatch)
-    words = [
-        "--epochs",
-        "1",
-        "--runs",
-        str(tmp_path / "runs"),
-        "--out",
-        str(tmp_path),
-        *TINY["reproduce_vampprior"][0].split(),
-    ]
+    words = ["--epochs", "1", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    words += TINY["reproduce_vampprior"][0].split()
     assert script(module.main, [*words, "--only", "[]"]) == 0
     assert not list(tmp_path.iterdir())
-    assert script(module.main, [*words, "--only", "[mnist-standard]"]) == 0
+    assert script(module.main, [*words, "--only", f"[mnist-{only}]"]) == 0
     kept = json.loads((tmp_path / "vampprior.json").read_text())
-    assert [row["prior"] for row in kept["rows"]] == ["standard normal"]
-    assert "Not trained to the end yet: vamp." in kept["notes"]
+    assert [row["prior"].startswith(told) for row in kept["rows"]] == [True]
+    assert f"Not trained to the end yet: {missing}." in kept["notes"]
     assert not kept["findings"]
 
 
@@ -159,17 +186,47 @@ def evaluated(log_prob):
 
 
 def test_an_ordering_holds_if_the_gain_is_more_than_two_standard_errors(page):
-    from reproduction import ordering
+    from reproduction_figures import ordering
 
     worse = evaluated([-5.0, -6.0, -7.0, -8.0, -9.0])
     clear, doubtful = evaluated([-4.0, -4.5, -6.5, -7.0, -7.5]), evaluated([-4.0, -7.0, -6.0, -9.0, -8.0])
     assert ordering("So", clear, worse, 1.22) == ("So: +1.10 ± 0.19 nats (published +1.22).", True)
     assert ordering("So", worse, clear) == ("So: -1.10 ± 0.19 nats.", False)
-    assert ordering("So", doubtful, worse) == ("So: +0.20 ± 0.49 nats.", False)
+    assert ordering("So", doubtful, worse) == ("So: +0.20 ± 0.49 nats.", None)
+
+
+def test_a_gap_is_how_far_importance_sampling_is_above_annealing(page, tmp_path, monkeypatch):
+    import reproduction
+
+    sampled, annealed = evaluated([-5.0, -6.0, -7.0, -8.0, -9.0]), evaluated([-4.0, -4.0])
+    asked = []
+    monkeypatch.setattr(
+        reproduction.Setting,
+        "evaluate",
+        lambda self, run, **options: asked.append(options) or (annealed if "method" in options else sampled),
+    )
+    setting = reproduction.Setting(None, str(tmp_path), str(tmp_path), None, 1, 0)
+    found, row = setting.judge(None, 50, 2, 7, weights="last")
+    assert found is sampled
+    assert (row["nll"], row["annealed"]) == (7.0, 4.0)
+    assert (row["gap"], row["gap_error"]) == pytest.approx((1.5, 0.5))
+    assert asked[0] == {"weights": "last", "num_samples": 50}
+    assert asked[1] == {"weights": "last", "method": "annealed", "num_images": 2, "annealing__num_temperatures": 7}
+
+
+def test_what_is_published_has_the_sign_of_the_claim(page, monkeypatch):
+    good, bad = evaluated([-4.0, -4.5, -6.5, -7.0, -7.5]), evaluated([-5.0, -6.0, -7.0, -8.0, -9.0])
+    vampprior = module_of("reproduce_vampprior", monkeypatch)
+    told = "The VampPrior is better: +1.10 ± 0.19 nats (published +2.02)."
+    assert vampprior.findings("mnist", {"standard": bad, "vamp": good}) == [(told, True)]
+    assert vampprior.findings("frey_faces", {"standard": good, "vamp": bad})[0][1] is False
+    iwae = module_of("reproduce_iwae", monkeypatch)
+    for better, worse in iwae.ORDERINGS.values():
+        assert iwae.CELLS[better][-1] < iwae.CELLS[worse][-1]
 
 
 def test_runs_are_compared_on_the_images_that_both_have(page):
-    from reproduction import paired
+    from reproduction_figures import paired
 
     first, second = evaluated([-5.0, -6.0, -7.0]), evaluated([-4.0, -4.0])
     assert paired(first, second) == pytest.approx((1.5, 0.5))
@@ -187,6 +244,30 @@ def test_what_is_kept_is_small_and_all_there(page):
     assert set(records) <= {record for _, kept in TINY.values() for record in kept} | {"frey_faces"}
     for name in records:
         assert sum(path.stat().st_size for path in KEPT.glob(f"{name}*")) < 300_000
+
+
+def test_what_the_page_links_is_there(page):
+    links = re.findall(r"\]\((reproductions/[^)]*)\)", page.written(str(KEPT)))
+    assert len(links) >= 2 * len(page.kept(str(KEPT)))
+    assert all((ROOT / "docs" / link).is_file() for link in links)
+
+
+def test_what_is_kept_is_what_the_scripts_say_of_its_rows(page, monkeypatch):
+    kept = page.kept(str(KEPT))
+    modules = {name.removeprefix("reproduce_"): module_of(name, monkeypatch) for name in TINY}
+    grown, vampprior = kept["gradient_estimators"], modules["vampprior"]
+    made = {
+        "iwae": modules["iwae"].record(kept["iwae"]["rows"], kept["iwae"]["findings"], [], 5000, 1000, 100),
+        "annealing": modules["annealing"].record(kept["annealing"]["rows"], 500, 5000, 300, 100),
+        "gradient_estimators": modules["gradient_estimators"].record(
+            grown["rows"], grown["notes"], grown["findings"], grown["columns"][5:], 60, 5000
+        ),
+        "vampprior": vampprior.header("mnist") | {"protocol": vampprior.protocol("mnist", 250, 12, 500, 5000)},
+        "frey_faces": vampprior.header("frey_faces")
+        | {"protocol": vampprior.protocol("frey_faces", 600, 30, 500, 5000)},
+    }
+    for name, record in made.items():
+        assert json.loads(json.dumps(record)).items() <= kept[name].items(), name
 
 
 def test_a_figure_that_is_not_there_leaves_its_cell_empty(page):

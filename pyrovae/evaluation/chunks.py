@@ -123,7 +123,7 @@ def _sizes(model: Program, arguments: Arguments, count: int) -> list[int]:
 
 
 class _Sizes(TorchFunctionMode):
-    """Write down the bytes of each tensor that is made."""
+    """Write down the bytes that each tensor takes that is made."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,5 +134,6 @@ class _Sizes(TorchFunctionMode):
     ) -> Any:
         made = func(*args, **(kwargs or {}))
         if isinstance(made, Tensor):
-            self.found.append(made.nbytes)
+            # What is expanded takes no memory: a VampPrior's components, seen once by each latent, are there once.
+            self.found.append(min(made.nbytes, made.untyped_storage().nbytes()))
         return made

@@ -143,7 +143,7 @@ def protocol(data: str, epochs: int, warmup: int, components: int, num_samples: 
         (
             "networks",
             f"gated {pixels}-300-300-40, log variance clipped to -6 and 2",
-            "the same, scales by softplus, free",
+            "the same, scales by softplus, not clipped",
         ),
         ("pseudo-data", "500, drawn around a constant", f"{components}, begun at training data"),
         ("start", "He's normal weights", "the same, output biases at the training images' mean"),

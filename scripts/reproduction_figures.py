@@ -43,10 +43,10 @@ def columns_beside_annealing(num_samples: int, num_annealed: int) -> list[tuple[
 def note_on_annealing(num_annealed: int, temperatures: int, num_samples: int) -> str:
     """Return how the figures of :meth:`Setting.judge` are to be read."""
     return (
-        f"Annealing ({temperatures} temperatures, 16 chains) has the first {num_annealed:,} test images, whose NLL is "
-        f"not that of all. The gap is how far the NLL by IWAE-{num_samples} of the same images is above it, image by "
-        "image. Annealing's NLL is too large as well, by about its own bias, which the spread of its chains tells. "
-        "Moves accepted are a median over these images."
+        f"Annealing ({temperatures} temperatures, 16 chains) has the first {num_annealed:,} test images, whose NLL "
+        f"may not be that of all. The gap is how far the NLL by IWAE-{num_samples} of the same images is above it, "
+        "image by image. Annealing's NLL is too large as well, by about its own bias, which the spread of its chains "
+        "tells. Moves accepted are a median over these images."
     )
 
 

@@ -68,8 +68,7 @@ def main(
             continue
         trained[name] = run
         evaluated[name], row = setting.judge(run, num_samples, num_annealed, temperatures, "last", num_images)
-        rows.append({"estimator": name, "objective": ESTIMATORS[name][0], **row})
-        rows[-1] |= {"gain": None, "gain_error": None}
+        rows.append({"estimator": name, "objective": ESTIMATORS[name][0], **row, "gain": None, "gain_error": None})
     for row in rows if "IWAE" in trained else []:
         if row["estimator"] != "IWAE":
             row["gain"], row["gain_error"] = paired(evaluated["IWAE"], evaluated[row["estimator"]])

@@ -1,7 +1,7 @@
 """Reproduce table 1 of "Importance Weighted Autoencoders" on MNIST: one and two stochastic layers, VAE and IWAE.
 
 (Burda, Grosse & Salakhutdinov, 2015, arXiv:1509.00519.) ``python scripts/reproduce_iwae.py --root DIR`` takes some
-five hours of one core. It goes on where it stopped, and leaves ``iwae.json`` and ``iwae.csv``.
+six hours of one core. It goes on where it stopped, and leaves ``iwae.json`` and ``iwae.csv``.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def main(
                 "columns": columns(data, num_samples, shown),
                 "rows": rows,
                 "notes": [
-                    "NLL in nats per test image; lower is better.",
+                    f"NLL in nats per test image; lower is better. Active units are those of the first {shown} images.",
                     note_on_annealing(shown, temperatures, num_samples),
                     *([f"Not trained to the end yet: {', '.join(missing)}."] if missing else []),
                 ],

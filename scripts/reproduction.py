@@ -69,7 +69,8 @@ class Setting:
             checks.choice("only", name, names)
         if self.root is None and Path(self.out).resolve() == Path(KEPT).resolve():
             raise checks.InputError(
-                f"out must be a folder other than {KEPT} for figures of digits, but {KEPT} was given"
+                f"root must be the folder that holds MNIST, but none was given; figures of digits need an out besides "
+                f"{KEPT}"
             )
         os.makedirs(self.out, exist_ok=True)
         if not os.access(self.out, os.W_OK):
@@ -133,6 +134,14 @@ class Setting:
     ) -> tuple[Evaluated, dict[str, float]]:
         """Evaluate a run by importance sampling, and its first images by annealing too.
 
+        Args:
+            run: which.
+            num_samples: K of importance sampling.
+            num_annealed: the first so many test images are annealed.
+            temperatures: T of the annealing.
+            weights: of the best epoch or of the last.
+            num_images: the first so many test images are importance sampled; all if not given.
+
         Returns:
             the importance sampling, and its figures in nats per image with annealing's on its first images: the NLL,
             how far that of importance sampling is above it on the same images, and the bias that the chains tell.
@@ -166,8 +175,8 @@ class Setting:
             epochs = folder.history().epochs
             for i in sorted({round(len(epochs) ** (j / (POINTS - 1))) for j in range(POINTS)}):
                 row = epochs[i - 1]
-                figures = row.train_elbo, row.validation_elbo, row.learning_rate
-                table.writerow([run, i, *(f"{figure:.6g}" for figure in figures)])
+                values = row.train_elbo, row.validation_elbo, row.learning_rate
+                table.writerow([run, i, *(f"{value:.6g}" for value in values)])
         write_text(f"{self.out}/{name}.csv", text.getvalue())
         write_text(f"{self.out}/{name}.json", json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 

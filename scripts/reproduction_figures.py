@@ -10,19 +10,15 @@ from pyrovae import checks
 from pyrovae.evaluation import pareto_threshold, rate_distortion
 from pyrovae.runs import Evaluated, Run, some_of
 
-# Of an evaluation by importance sampling, after the NLL and its error over images.
-COLUMNS = [("mc_error", "± samples", ".3f"), ("doubtful", "k̂ too large", ".0%"), ("elbo", "ELBO", ".2f")]
-
 
 def figures(evaluated: Evaluated) -> dict[str, float]:
     """Return an evaluation's NLL with both of its errors, the ELBO, in nats per image, and the share of k̂ too large."""
     result = evaluated.result
-    doubtful = (result.pareto_k > pareto_threshold(result.num_samples)).double().mean().item()
     return {
-        "doubtful": doubtful,
         "nll": result.nll,
         "standard_error": result.sampling_error,
         "mc_error": result.monte_carlo_error,
+        "doubtful": (result.pareto_k > pareto_threshold(result.num_samples)).double().mean().item(),
         "elbo": result.elbo.mean().item(),
     }
 
@@ -31,7 +27,9 @@ def columns_beside_annealing(num_samples: int, num_annealed: int) -> list[tuple[
     """Return the columns of :meth:`Setting.judge`, after those of the NLL itself."""
     return [
         ("standard_error", "± images", ".2f"),
-        *COLUMNS,
+        ("mc_error", "± samples", ".3f"),
+        ("doubtful", "k̂ too large", ".0%"),
+        ("elbo", "ELBO", ".2f"),
         ("annealed", f"by annealing, first {num_annealed:,}", ".2f"),
         ("gap", f"gap of IWAE-{num_samples} there", ".2f"),
         ("gap_error", "±", ".2f"),

@@ -47,7 +47,7 @@ def annealing_paths(beta: Tensor, log_weight: Tensor, acceptance: Tensor, step_s
     steps.set(title="step size, in scales of the start")
     steps.set_ylim(bottom=0)
     if len(betas) > 2:
-        steps.legend(frameon=False, fontsize=9, loc="upper right")
+        steps.legend(frameon=False, fontsize=9, loc="lower right")
     for axes in (weights, accepted, steps):
         axes.set_xlabel("inverse temperature β")
         axes.set_xlim(0, 1)

@@ -1,6 +1,7 @@
 """Distributions that Pyro lacks, or has otherwise than a conditional needs."""
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
+from pyrovae.distributions.counts import InflatedCounts, NegativeBinomialCounts, PoissonCounts
 from pyrovae.distributions.given_total import GivenTotal
 from pyrovae.distributions.linear_bernoulli import LinearBernoulli
 from pyrovae.distributions.low_rank import LowRankMultivariateNormal
@@ -9,6 +10,7 @@ from pyrovae.distributions.optimal_normal import OptimalNormal
 from pyrovae.distributions.pushforward import Pushforward
 from pyrovae.distributions.quantized import QuantizedCategorical, QuantizedLogistic
 from pyrovae.distributions.quantized_mixture import QuantizedLogisticMixture
+from pyrovae.distributions.student_t import StudentT
 from pyrovae.distributions.supports import Counts, Levels
 from pyrovae.distributions.unit_exponential import UnitExponential
 from pyrovae.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
@@ -16,15 +18,19 @@ from pyrovae.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 __all__ = [
     "Counts",
     "GivenTotal",
+    "InflatedCounts",
     "Levels",
     "LinearBernoulli",
     "LowRankMultivariateNormal",
+    "NegativeBinomialCounts",
     "NormalMixture",
     "OptimalNormal",
+    "PoissonCounts",
     "Pushforward",
     "QuantizedCategorical",
     "QuantizedLogistic",
     "QuantizedLogisticMixture",
+    "StudentT",
     "UniformSphere",
     "UnitBernoulli",
     "UnitExponential",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
@@ -64,7 +65,9 @@ class GivenTotal(TorchDistribution):
         """Return the log-probability given the value's own total, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        return self._at(value.sum(list(range(-self.event_dim, 0)), keepdim=True)).log_prob(value)
+        # In double precision, of which no digits are lost where the counts are large.
+        total = value.sum(list(range(-self.event_dim, 0)), keepdim=True, dtype=torch.float64)
+        return self._at(total).log_prob(value).to(torch.result_type(value, self.log_share))
 
     @property
     def mean(self) -> Tensor:

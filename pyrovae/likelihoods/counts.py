@@ -6,13 +6,12 @@ from abc import abstractmethod
 from functools import partial
 from typing import Literal
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.distributions import Counts, GivenTotal
+from pyrovae.distributions import Counts, GivenTotal, InflatedCounts, NegativeBinomialCounts, PoissonCounts
 from pyrovae.likelihoods.base import Likelihood
 from pyrovae.networks import MLP, NetworkFactory, Positive, make_network, start_output
 
@@ -99,7 +98,7 @@ class CountLikelihood(Likelihood):
 
     def _inflated(self, gate_logits: Tensor | None, log_rate: Tensor) -> TorchDistributionMixin:
         fn = self.counts(log_rate.clamp(-LARGEST_LOG_RATE, LARGEST_LOG_RATE))
-        return fn if gate_logits is None else dist.ZeroInflatedDistribution(fn, gate_logits=gate_logits)
+        return fn if gate_logits is None else InflatedCounts(fn, gate_logits)
 
 
 class Poisson(CountLikelihood):
@@ -123,7 +122,7 @@ class Poisson(CountLikelihood):
 
     def counts(self, log_rate: Tensor) -> TorchDistributionMixin:
         """Return Poisson distributions."""
-        return dist.Poisson(log_rate.exp())
+        return PoissonCounts(log_rate)
 
 
 class NegativeBinomial(CountLikelihood):
@@ -167,8 +166,7 @@ class NegativeBinomial(CountLikelihood):
 
     def counts(self, log_rate: Tensor) -> TorchDistributionMixin:
         """Return negative binomial distributions."""
-        theta = self.positive(self.raw_dispersion)
-        return dist.NegativeBinomial(theta, logits=log_rate - theta.log())
+        return NegativeBinomialCounts(log_rate, self.positive(self.raw_dispersion))
 
     def initialize(self, x: Tensor) -> None:
         """Start at the data's mean and variance."""

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
-from pyrovae import checks
+from pyrovae import checks, distributions
 from pyrovae.likelihoods.location_scale import LocationScale
 from pyrovae.networks import MLP, NetworkFactory
 
@@ -82,7 +82,7 @@ class StudentT(LocationScale):
 
     def noise(self, loc: Tensor, scale: Tensor) -> TorchDistributionMixin:
         """Return Student's t distributions."""
-        return dist.StudentT(self.df, loc, scale)
+        return distributions.StudentT(self.df, loc, scale)
 
     def extra_repr(self) -> str:
         """Show the shapes and options."""

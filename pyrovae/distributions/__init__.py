@@ -2,6 +2,7 @@
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
 from pyrovae.distributions.counts import InflatedCounts, NegativeBinomialCounts, PoissonCounts
+from pyrovae.distributions.full_covariance import MultivariateNormal
 from pyrovae.distributions.given_total import GivenTotal
 from pyrovae.distributions.linear_bernoulli import LinearBernoulli
 from pyrovae.distributions.low_rank import LowRankMultivariateNormal
@@ -22,6 +23,7 @@ __all__ = [
     "Levels",
     "LinearBernoulli",
     "LowRankMultivariateNormal",
+    "MultivariateNormal",
     "NegativeBinomialCounts",
     "NormalMixture",
     "OptimalNormal",

@@ -96,7 +96,7 @@ class FullCovarianceNormal(Posterior):
         zeros = entries.new_zeros(*entries.shape[:-1], self.latent_dim**2)
         flat = zeros.scatter(-1, self.position.expand_as(entries), entries)
         scale_tril = flat.unflatten(-1, (self.latent_dim, self.latent_dim))  # (*, D, D)
-        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+        return distributions.MultivariateNormal(loc, scale_tril=scale_tril)
 
 
 class LowRankNormal(Posterior):

@@ -83,7 +83,8 @@ class NormalMixture(TorchDistribution):
         if max(self.loc.dim(), self.scale.dim()) > 2:
             return ((value.unsqueeze(-2) - self.loc) / self.scale).square().sum(-1)
         # All values have the same components: matrix products are ten times as fast, and where there are hundreds of
-        # components need a fraction of the memory. The square is expanded, so in double precision.
+        # components need a fraction of the memory. The square is expanded, so in double precision: it is off by about
+        # 1e-16 of the squared norm of z in units of the smallest scale.
         value, loc, precision = value.double(), self.loc.double(), self.scale.double() ** -2
         squares = value.square() @ precision.mT - 2 * value @ (loc * precision).mT
         return (squares + (loc.square() * precision).sum(-1)).to(self.loc.dtype)

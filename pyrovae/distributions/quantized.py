@@ -57,12 +57,13 @@ class QuantizedLogistic(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         # In steps, so that neighbours share their border bit for bit; and as a product, sigm(a) sigm(-b) (1 - e^(b-a)),
-        # of which nothing cancels in the tails.
+        # of which nothing cancels in the tails. Distances in double precision: a small scale magnifies their rounding.
         steps = self.levels - 1
         index = (value * steps).round()
-        loc, scale = self.loc * steps, self.scale * steps
-        above = F.logsigmoid((index + 0.5 - loc) / scale)
-        below = F.logsigmoid((loc - index + 0.5) / scale)
+        loc, scale = self.loc.double() * steps, self.scale * steps
+        dtype = torch.result_type(value, scale)
+        above = F.logsigmoid((index + 0.5 - loc).to(dtype) / scale)
+        below = F.logsigmoid((loc - (index - 0.5)).to(dtype) / scale)
         width = (-torch.expm1(-1 / scale)).log()
         first, last = index <= 0, index >= steps
         return torch.where(last, 0.0, above) + torch.where(first, 0.0, below) + torch.where(first | last, 0.0, width)
@@ -97,7 +98,8 @@ class QuantizedCategorical(dist.Categorical):
     """
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
-        super().__init__(logits=logits, validate_args=validate_args)
+        # Shifted by the largest before they are summed: torch's Categorical rounds as logits of that size do.
+        super().__init__(logits=logits.log_softmax(-1), validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Levels:

@@ -81,7 +81,9 @@ class QuantizedLogisticMixture(TorchDistribution):
             self._validate_sample(value)
         *_, C, P = self.loc.shape
         x = value.reshape(*value.shape[: value.dim() - len(self.event_shape)], 1, C, P)
-        locs = torch.broadcast_tensors(*(self._loc_of(c, self.loc, self.slopes, x) for c in range(C)))
+        steps = self.levels - 1
+        level = (x * steps).round().double() / steps  # to the last digit: a small scale magnifies what is rounded
+        locs = torch.broadcast_tensors(*(self._loc_of(c, self.loc, self.slopes, level) for c in range(C)))
         loc = torch.stack(locs, -2)  # (*, K, C, P)
         parts = QuantizedLogistic(loc, self.scale, self.levels, validate_args=False).log_prob(x).sum(-2)  # (*, K, P)
         return (self.logits.log_softmax(-2) + parts).logsumexp(-2).sum(-1)
@@ -118,6 +120,6 @@ class QuantizedLogisticMixture(TorchDistribution):
     def _loc_of(c: int, loc: Tensor, slopes: Tensor, x: Tensor) -> Tensor:
         """Move channel ``c`` by the channels of ``x`` before it: ``(*, P)``."""
         if c == 0:  # ONNX knows no sums of nothing
-            return loc[..., 0, :]
+            return loc[..., 0, :].to(x.dtype)
         first = c * (c - 1) // 2
         return loc[..., c, :] + (slopes[..., first : first + c, :] * (x[..., :c, :] - 0.5)).sum(-2)

@@ -78,9 +78,11 @@ class LinearBernoulli(dist.Independent):
         x = value.flatten(-self.reinterpreted_batch_ndims)  # (*, P)
         # Of the negative weights, so that no pass over the logits is needed to turn their sign.
         log_off = _LogOff.apply(self.features, -self.weight, None if self.bias is None else -self.bias)
-        log_prob = (self.features * (x @ self.weight)).sum(-1) + log_off
+        # Sums in double precision: where pixels are sure, they are large and cancel.
+        log_prob = (self.features * (x.double() @ self.weight.double())).sum(-1) + log_off
         if self.bias is not None:
-            log_prob = log_prob + x @ self.bias
+            log_prob = log_prob + x.double() @ self.bias.double()
+        log_prob = log_prob.to(value.dtype)
         return log_prob if bool(log_prob.isfinite().all()) else super().log_prob(value)
 
     def _is_hoisted(self, value: Tensor) -> bool:
@@ -114,9 +116,9 @@ class _LogOff(torch.autograd.Function):
                 gradients.append(F.linear(1 - on, weight.t()))
             product = _multiplied(on)
             if bool(product.amin() > torch.finfo(product.dtype).tiny):
-                log_off.append(product.log_().sum(-1))
+                log_off.append(product.log_().sum(-1, dtype=torch.float64))
             else:
-                log_off.append(F.logsigmoid(F.linear(h, weight, bias)).sum(-1))
+                log_off.append(F.logsigmoid(F.linear(h, weight, bias)).sum(-1, dtype=torch.float64))
         lead = features.shape[:-1]
         gradient = torch.cat(gradients).reshape(features.shape) if gradients else torch.empty(0)
         ctx.save_for_backward(features, weight, bias, gradient)
@@ -127,7 +129,7 @@ class _LogOff(torch.autograd.Function):
         features, weight, bias, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # it is differentiated itself
             slope = F.linear(1 - F.linear(features, weight, bias).sigmoid(), weight.t())
-        return gradient.unsqueeze(-1) * slope, None, None
+        return gradient.unsqueeze(-1).to(slope.dtype) * slope, None, None
 
 
 def _multiplied(factors: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class PoissonCounts(dist.Poisson):
     r"""Take counts as Poisson, by the logarithm of the rate: :math:`\log p(x) = x \eta - e^\eta - \log x!`.
 
     These terms are as large as x log x, and what is left of them is not: in single precision a count of a million is
-    off by a tenth of a nat. They are computed in double precision, in no more time.
+    off by a tenth of a nat. They are computed in double precision.
 
     Args:
         log_rate: :math:`\eta`, of shape ``(*)``.

@@ -87,7 +87,8 @@ def main(
     some = images.train[:10_000]
     train_labels = images.train.labels[: len(some)]
     train_codes = encode(vae.guide, some)["z"]
-    judge = LogisticRegression(max_iter=1000).fit(some.flatten(1), train_labels)  # of images, not of codes
+    known = train_labels >= 0
+    judge = LogisticRegression(max_iter=1000).fit(some[known].flatten(1), train_labels[known])  # of images, not of codes
     strengths = torch.linspace(0, 1.5, 7)
     rows = {}
     for first, second in changes:

@@ -15,8 +15,17 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.cover import covers
 from pyrovae.evaluation.scores import score
-from pyrovae.evaluation.spaces import mapped
-from pyrovae.evaluation.tracing import Inside, is_latent, latents_of, log_prob_of, observed_of, run, values_of
+from pyrovae.evaluation.spaces import mapped, stacked
+from pyrovae.evaluation.tracing import (
+    Inside,
+    Remembering,
+    is_latent,
+    latents_of,
+    log_prob_of,
+    observed_of,
+    run,
+    values_of,
+)
 from pyrovae.handlers import Arguments, Program, forked_rng, is_point
 from pyrovae.products import full_precision
 
@@ -77,12 +86,12 @@ class Pair:
         self.count = len(arguments[0])
         with full_precision():  # so that the same numbers are the same, and the data encoded as well as can be
             with pyro.validation_enabled(True):
-                validated = run(guide, arguments)
+                validated = self._guided()
                 self.sites = latents_of(validated)
                 traced = self._one_by_one(poutine.condition(model, values_of(validated)), validated)
                 self._check(validated, traced)
             with forked_rng(arguments[0].device):
-                self.encoded = run(guide, arguments)  # anew: its distributions must not validate what chains propose
+                self.encoded = self._guided()  # anew: its distributions must not validate what chains propose
             self.broadcasts = True
             self.broadcasts = self._does_broadcast([validated, self.encoded])
             if must_cover:
@@ -140,7 +149,7 @@ class Pair:
             traced = self._one_by_one(poutine.condition(self.model, latents))
             likelihood = log_prob_of(traced, observed_of(traced, self.sites))
             apart.append(weight(likelihood, log_prob_of(traced, self.sites), log_prob_of(trace, self.sites)))
-        both = {name: torch.stack([latents[name] for latents in values]) for name in self.sites}
+        both = {name: stacked([latents[name] for latents in values]) for name in self.sites}
         try:
             log_q = torch.stack([log_prob_of(trace, self.sites) for trace in guides])  # (2, B)
             if len(self.sites) > 1:  # else the guide is not run again
@@ -149,6 +158,11 @@ class Pair:
         except Exception:  # whatever a program that does not broadcast stumbles over
             return False
         return torch.allclose(together, torch.stack(apart).expand_as(together), rtol=1e-4, atol=1e-4)
+
+    def _guided(self) -> Trace:
+        handler = Remembering()
+        with handler:
+            return run(self.guide, self.arguments, handler)
 
     def _one_by_one(self, program: Program, guide: Trace | None = None) -> Trace:
         inside = Inside(self.sites, guide)

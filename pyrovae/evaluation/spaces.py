@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyrovae.evaluation.supports import bounds_of, plain
 
-__all__ = ["Line", "Simplex", "Space", "exact_of", "mapped", "remembered", "space_of"]
+__all__ = ["Line", "Simplex", "Space", "exact_of", "mapped", "remembered", "space_of", "stacked"]
 
 
 class Line(NamedTuple):
@@ -149,6 +149,21 @@ def mapped(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     if known is None or (isinstance(known[0], Line) and any(isinstance(end, Tensor) for end in known[0][:2])):
         return found  # bounds that are tensors would have to be mapped as well
     return remembered(found, known[0], function(known[1]))
+
+
+def stacked(values: list[Tensor]) -> Tensor:
+    """Stack values along a new first dimension, and what they remember, if they all do.
+
+    Example:
+        >>> stacked([torch.zeros(3), torch.ones(3)]).shape
+        torch.Size([2, 3])
+    """
+    found = torch.stack(values)
+    known = [getattr(z, _REMEMBERED, None) for z in values]
+    first = known[0]
+    if first is None or any(other is None or not first[0].is_same(other[0]) for other in known):
+        return found
+    return remembered(found, first[0], torch.stack([other[1] for other in known if other is not None]))
 
 
 def space_of(fn: Any) -> Space | None:

@@ -80,6 +80,11 @@ class Remembering(Messenger):
         if msg["value"] is None and not site_is_subsample(msg):
             msg["value"] = draw(msg["fn"])
 
+    def score(self, trace: Trace) -> None:
+        """Put the log-probabilities of the latents into a trace of what was run."""
+        for name in latents_of(trace):
+            _put(trace.nodes[name], score(trace.nodes[name]["fn"], trace.nodes[name]["value"]))
+
 
 class Inside(Remembering):
     """Let a program see latents only where it has a density, and give others the log-density of minus infinity.
@@ -120,18 +125,19 @@ class Inside(Remembering):
 
     def score(self, trace: Trace) -> None:
         """Put the log-probabilities of the latents into a trace of what was run."""
-        for name, site in trace.nodes.items():
-            if name not in self.latents:
-                continue
-            log_prob = score(site["fn"], site["value"])
-            if name in self.outside:
-                log_prob = torch.where(self.outside[name], -math.inf, log_prob)
-            site["unscaled_log_prob"] = log_prob
-            site["log_prob"] = scale_and_mask(log_prob, site["scale"], site["mask"])
-            site["log_prob_sum"] = site["log_prob"].sum()
+        for name in self.latents & trace.nodes.keys():
+            log_prob = score(trace.nodes[name]["fn"], trace.nodes[name]["value"])
+            outside = self.outside.get(name)
+            _put(trace.nodes[name], log_prob if outside is None else torch.where(outside, -math.inf, log_prob))
 
 
-def run(program: Program, arguments: Arguments, inside: Inside | None = None) -> Trace:
+def _put(site: dict[str, Any], log_prob: Tensor) -> None:
+    site["unscaled_log_prob"] = log_prob
+    site["log_prob"] = scale_and_mask(log_prob, site["scale"], site["mask"])
+    site["log_prob_sum"] = site["log_prob"].sum()
+
+
+def run(program: Program, arguments: Arguments, inside: Remembering | None = None) -> Trace:
     """Trace one run of a program, with the log-probability of each site.
 
     Args:

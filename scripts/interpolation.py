@@ -88,7 +88,8 @@ def main(
     train_labels = images.train.labels[: len(some)]
     train_codes = encode(vae.guide, some)["z"]
     known = train_labels >= 0
-    judge = LogisticRegression(max_iter=1000).fit(some[known].flatten(1), train_labels[known])  # of images, not of codes
+    judge = LogisticRegression(max_iter=1000)  # of images, not of codes
+    judge.fit(some[known].flatten(1), train_labels[known])
     strengths = torch.linspace(0, 1.5, 7)
     rows = {}
     for first, second in changes:

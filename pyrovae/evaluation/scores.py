@@ -29,8 +29,9 @@ def score(fn: Any, z: Tensor) -> Tensor:
         nats, ``(*batch_shape)``.
 
     Example:
-        >>> score(pyro.distributions.Exponential(torch.ones(3)), torch.tensor([-1.0, 0.0, 1.0]))
-        tensor([-inf, 0., -1.])
+        >>> fn = pyro.distributions.Exponential(torch.ones(3), validate_args=False)
+        >>> score(fn, torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-inf, -0., -1.])
     """
     bounds = bounds_of(fn)
     if bounds is not None and bounds.are_none:
@@ -44,7 +45,8 @@ def score(fn: Any, z: Tensor) -> Tensor:
     logs = exact_of(z, space)
     found = None if logs is None else _density(plain(fn), logs)
     if found is None:
-        found = fn.log_prob(z)
+        is_class = isinstance(fn, torch.distributions.Bernoulli) and not z.is_floating_point()
+        found = fn.log_prob(z.to(fn._param.dtype) if is_class else z)  # a class that a Categorical drew
     impossible = ~contains(fn, z) | (found == math.inf)
     return torch.where(impossible, -math.inf, found)
 
@@ -59,6 +61,10 @@ def draw(fn: Any) -> Tensor:
     """
     if isinstance(fn, dist.MaskedDistribution | torch.distributions.Independent):
         return draw(fn.base_dist)
+    if isinstance(fn, torch.distributions.LKJCholesky):
+        return _correlations(fn)
+    if isinstance(fn, dist.LKJ):
+        return fn.transforms[0](_correlations(fn.base_dist))
     space = space_of(fn)
     logs = None if space is None else _logs(fn)
     return fn.sample() if space is None or logs is None else space.value(logs)
@@ -174,6 +180,19 @@ def _logs(fn: Any) -> Tensor | None:
         u = rest.sample()
         return Simplex().remembers(u - _offset(u))
     return None
+
+
+def _correlations(fn: Any) -> Tensor:
+    """Draw Cholesky factors row by row (Lewandowski et al., 2009); torch's, of three rows or more, have another law."""
+    a = fn.concentration  # (*batch_shape)
+    rows = torch.zeros(*a.shape, fn.dim, fn.dim, dtype=a.dtype, device=a.device)
+    rows[..., 0, 0] = 1
+    for i in range(1, fn.dim):
+        square = dist.Beta(torch.full_like(a, 0.5 * i), a + 0.5 * (fn.dim - 1 - i)).sample()
+        direction = F.normalize(torch.randn(*a.shape, i, dtype=a.dtype, device=a.device), dim=-1)
+        rows[..., i, :i] = square.sqrt().unsqueeze(-1) * direction
+        rows[..., i, i] = (1 - square).clamp(min=torch.finfo(a.dtype).tiny).sqrt()
+    return rows
 
 
 def _log_gamma(a: Tensor) -> Tensor:

@@ -124,6 +124,7 @@ COVERED = {
     "a line for a half-line": (lambda x: dist.Exponential(ZERO + 1), lambda x: dist.Normal(ZERO + 1, 2.0)),
     "a line for an angle": (lambda x: dist.VonMises(ZERO, 1.0), lambda x: dist.Normal(ZERO, 2.0)),
     "an interval for an angle": (lambda x: dist.VonMises(ZERO, 1.0), uniform(-math.pi, math.pi)),
+    "far below one": (lambda x: dist.Beta(ZERO + 0.02, 0.02), lambda x: dist.Kumaraswamy(ZERO + 0.03, ZERO + 0.015)),
     "a coin for two classes": (lambda x: dist.Categorical(logits=FOUR[:2]), lambda x: dist.Bernoulli(ZERO + 0.4)),
     "more classes": (lambda x: dist.Categorical(logits=FOUR[:2]), lambda x: dist.Categorical(logits=FOUR)),
 }

@@ -5,7 +5,8 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
-from torch.distributions import AffineTransform, PowerTransform, SigmoidTransform
+from torch import nn
+from torch.distributions import AffineTransform, ExpTransform, PowerTransform, SigmoidTransform
 from torch.distributions.transforms import StickBreakingTransform
 
 from pyrovae.evaluation.scores import draw, made, score, undone
@@ -32,6 +33,14 @@ FAMILIES = {
     "kumaraswamy": lambda: dist.Kumaraswamy(A, B),
     "log-normal": lambda: dist.LogNormal(A, B),
     "logit-normal": lambda: changed(dist.Normal(A, 0.5), SigmoidTransform()),
+    "log-normals of one event": lambda: changed(dist.Normal(A, B).to_event(1), ExpTransform()),
+    "logit-normals of one event": lambda: changed(dist.MultivariateNormal(A, torch.diag(B)), SigmoidTransform()),
+    "shifted gammas of one event": lambda: changed(dist.Gamma(A, B).to_event(1), AffineTransform(A, B)),
+    "inverse gammas of one event": lambda: changed(
+        dist.Gamma(A, B).to_event(1), PowerTransform(torch.tensor(-1.0).double())
+    ),
+    "relaxed coin": lambda: dist.RelaxedBernoulli(torch.tensor(0.7).double(), logits=A),
+    "relaxed classes": lambda: dist.RelaxedOneHotCategorical(torch.tensor(0.7).double(), logits=torch.stack((A, B))),
     "dirichlet": lambda: dist.Dirichlet(torch.stack((A, B))),
     "stick-breaking": lambda: changed(dist.Normal(torch.stack((A, B)), 1.0).to_event(1), StickBreakingTransform()),
 }
@@ -39,7 +48,8 @@ FAMILIES = {
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_draws_and_densities_are_those_of_torch(name):
-    fn = FAMILIES[name]().expand((20_000, 2))
+    fn = FAMILIES[name]()
+    fn = fn.expand((20_000, *fn.batch_shape))
     z, reference = draw(fn), fn.sample()
     logs = exact_of(z, space_of(fn))
     assert logs is not None
@@ -74,6 +84,19 @@ def test_a_density_is_told_where_the_value_is_rounded_away():
     nearly_one = space_of(dist.Beta(0.5, 0.5)).value(torch.tensor([200.0]))
     beta = dist.Beta(torch.tensor([2.0]), torch.tensor([0.01]))
     assert score(beta, nearly_one).item() == pytest.approx(0.99 * 200 + math.log(0.01 * 1.01), rel=1e-5)
+
+
+def test_a_kumaraswamy_whose_values_are_rounded_to_one():
+    """1 - z^a is a uniform number to the power of 1 / b, so that its logarithm has the mean -1 / b."""
+    a, b = torch.full((100_000,), 0.5).double(), torch.full((100_000,), 0.002).double()
+    fn = dist.Kumaraswamy(a, b)
+    z = draw(fn)
+    logit = exact_of(z, space_of(fn))
+    assert (z > 1 - 1e-15).double().mean() > 0.9
+    rest = torch.where(logit > 30, -logit + a.log(), (-torch.expm1(a * nn.functional.logsigmoid(logit))).log())
+    assert rest.mean().item() == pytest.approx(-500, abs=5 * 500 / 100_000**0.5)
+    expected = a.log() + b.log() + (a - 1) * nn.functional.logsigmoid(logit) + (b - 1) * rest
+    torch.testing.assert_close(score(fn, z), expected)
 
 
 def test_what_lies_outside_or_is_rounded_to_an_infinite_density_has_none():

@@ -39,11 +39,10 @@ def score(fn: Any, z: Tensor) -> Tensor:
     if isinstance(fn, dist.MaskedDistribution):
         return scale_and_mask(score(fn.base_dist, z), mask=fn._mask)
     if isinstance(fn, torch.distributions.Independent):
-        each = score(fn.base_dist, z)
-        return each.flatten(each.dim() - fn.reinterpreted_batch_ndims).sum(-1)
+        return _summed(score(fn.base_dist, z), fn.reinterpreted_batch_ndims)
     space = space_of(fn)
     logs = exact_of(z, space)
-    found = None if logs is None else _density(plain(fn), logs)
+    found = None if logs is None else _density(fn, logs)
     if found is None:
         is_class = isinstance(fn, torch.distributions.Bernoulli) and not z.is_floating_point()
         found = fn.log_prob(z.to(fn._param.dtype) if is_class else z)  # a class that a Categorical drew
@@ -109,6 +108,11 @@ def _is_free(fn: Any) -> bool:
 
 def _density(fn: Any, logs: Tensor) -> Tensor | None:
     """Return the log-density of a value with respect to the value, from its logarithms; None if none is known."""
+    if isinstance(fn, dist.ExpandedDistribution):
+        return _density(fn.base_dist, logs)
+    if isinstance(fn, torch.distributions.Independent):
+        each = _density(fn.base_dist, logs)
+        return None if each is None else _summed(each, fn.reinterpreted_batch_ndims)
     if isinstance(fn, torch.distributions.Gamma):
         a, rate = fn.concentration, fn.rate
         return a * rate.log() + (a - 1) * logs - rate * logs.exp() - a.lgamma()
@@ -116,8 +120,8 @@ def _density(fn: Any, logs: Tensor) -> Tensor | None:
         return fn.rate.log() - fn.rate * logs.exp()
     if isinstance(fn, torch.distributions.Kumaraswamy):
         a, b = fn.concentration1, fn.concentration0
-        log_z = F.logsigmoid(logs)
-        return a.log() + b.log() + (a - 1) * log_z + (b - 1) * (-torch.expm1(a * log_z)).log()
+        rest_of_power = _log_of_rest(_log_minus_log(logs) + a.log())  # log(1 - z^a)
+        return a.log() + b.log() + (a - 1) * F.logsigmoid(logs) + (b - 1) * rest_of_power
     if isinstance(fn, torch.distributions.Beta):
         a, b = fn.concentration1, fn.concentration0
         normalizer = a.lgamma() + b.lgamma() - (a + b).lgamma()
@@ -131,22 +135,38 @@ def _density(fn: Any, logs: Tensor) -> Tensor | None:
     if isinstance(last, transforms.AffineTransform):
         scale = torch.as_tensor(last.scale, dtype=logs.dtype, device=logs.device)
         inner = _scaled(fn, logs, scale, -1)
-        below = None if inner is None else _density(plain(rest), inner)
-        return None if below is None else below - scale.abs().log()
+        below = None if inner is None else _density(rest, inner)
+        return None if below is None else below - _summed(scale.abs().log().expand_as(logs), len(fn.event_shape))
     if isinstance(last, transforms.PowerTransform) and _is_positive(rest):
         power = torch.as_tensor(last.exponent, dtype=logs.dtype, device=logs.device)
-        below = _density(plain(rest), logs / power)
-        return None if below is None else below - power.abs().log() - (logs - logs / power)
+        below = _density(rest, logs / power)
+        volume = power.abs().log() + logs - logs / power
+        return None if below is None else below - _summed(volume, len(fn.event_shape))
     if not _is_free(fn):
         return None
     if isinstance(last, transforms.ExpTransform):
-        return rest.log_prob(logs) - logs
+        return rest.log_prob(logs) - _summed(logs, len(fn.event_shape))
     if isinstance(last, transforms.SigmoidTransform):
-        return rest.log_prob(logs) - F.logsigmoid(logs) - F.logsigmoid(-logs)
+        return rest.log_prob(logs) - _summed(F.logsigmoid(logs) + F.logsigmoid(-logs), len(fn.event_shape))
     if isinstance(last, transforms.StickBreakingTransform):
         u = Simplex().coordinates(logs)
         return rest.log_prob(u + _offset(u)) - Simplex().volume(u)
     return None
+
+
+def _summed(values: Tensor, count: int) -> Tensor:
+    """Sum over so many last dimensions."""
+    return values.flatten(values.dim() - count).sum(-1) if count else values
+
+
+def _log_minus_log(v: Tensor) -> Tensor:
+    """Return log(-log(sigmoid(v))), also where the sigmoid is rounded to one."""
+    return torch.where(v > 15, -v, F.softplus(-v.clamp(max=15)).log())
+
+
+def _log_of_rest(t: Tensor) -> Tensor:
+    """Return log(1 - exp(-exp(t))), also where the difference is rounded to nothing."""
+    return torch.where(t < -15, t, (-torch.expm1(-t.clamp(min=-15).exp())).log())
 
 
 def _logs(fn: Any) -> Tensor | None:
@@ -157,8 +177,7 @@ def _logs(fn: Any) -> Tensor | None:
         return torch.empty_like(fn.rate).exponential_().log() - fn.rate.log()
     if isinstance(fn, torch.distributions.Kumaraswamy):
         share = _log_gamma(torch.ones_like(fn.concentration0)) - _log_gamma(fn.concentration0)  # a logit of z^a
-        log_z = F.logsigmoid(share) / fn.concentration1
-        return log_z - (-torch.expm1(log_z)).log()
+        return F.logsigmoid(share) / fn.concentration1 - _log_of_rest(_log_minus_log(share) - fn.concentration1.log())
     if isinstance(fn, torch.distributions.Beta):
         return _log_gamma(fn.concentration1) - _log_gamma(fn.concentration0)
     if isinstance(fn, torch.distributions.Dirichlet):

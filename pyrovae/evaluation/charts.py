@@ -226,6 +226,8 @@ def _push(fn: Any, u: Tensor) -> Tensor:
         return _push(fn.base_dist, u)
     if isinstance(fn, torch.distributions.TransformedDistribution):
         z = _push(fn.base_dist, u)
+        if not fn.transforms:
+            return z
         for transform in fn.transforms[:-1]:
             z = transform(z)
         remembering = made(fn, z)
@@ -240,7 +242,7 @@ def _pull(fn: Any, z: Tensor) -> Tensor:
     if isinstance(fn, _WRAPPERS):
         return _pull(fn.base_dist, z)
     if isinstance(fn, torch.distributions.TransformedDistribution):
-        before = undone(fn, z)
+        before = undone(fn, z) if fn.transforms else None
         rest = fn.transforms if before is None else fn.transforms[:-1]
         return _pull(fn.base_dist, _undone(rest, z if before is None else before))
     if isinstance(fn, torch.distributions.Normal):

@@ -27,7 +27,7 @@ def check_kind(name: str, model: Any, guide: Any) -> None:
         ValueError: if one is discrete or lies on a surface, such as a simplex, and the other does not.
 
     Example:
-        >>> check_kind("z", pyro.distributions.Exponential(1.0), pyro.distributions.Normal(0.0, 1.0))
+        >>> check_kind("z", dist.Exponential(1.0), dist.Normal(0.0, 1.0))
     """
     if kind_of(model) != kind_of(guide):
         raise checks.InputError(
@@ -53,7 +53,7 @@ def covers(name: str, model: Any, guide: Any, z: Tensor | None = None, *, defini
         ValueError: if it does not, naming the site and both supports.
 
     Example:
-        >>> covers("z", pyro.distributions.Exponential(1.0), pyro.distributions.Normal(0.0, 1.0))
+        >>> covers("z", dist.Exponential(1.0), dist.Normal(0.0, 1.0))
         True
     """
     check_kind(name, model, guide)
@@ -78,7 +78,7 @@ def covers(name: str, model: Any, guide: Any, z: Tensor | None = None, *, defini
 
 
 def _compare(name: str, model: Any, guide: Any, inner: Bounds, outer: Bounds) -> None:
-    given = [torch.as_tensor(end, dtype=torch.float64) for end in (*inner[:2], *outer[:2])]
+    given = [torch.as_tensor(end, dtype=torch.float64, device="cpu") for end in (*inner[:2], *outer[:2])]
     low, high, least, most = torch.broadcast_tensors(*given)
     outside = (least > low + _tolerance(low, least)) | (most < high - _tolerance(high, most))
     for fn in (model, guide):

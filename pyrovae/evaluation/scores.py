@@ -29,9 +29,9 @@ def score(fn: Any, z: Tensor) -> Tensor:
         nats, ``(*batch_shape)``.
 
     Example:
-        >>> fn = pyro.distributions.Exponential(torch.ones(3), validate_args=False)
+        >>> fn = dist.Exponential(torch.ones(3), validate_args=False)
         >>> score(fn, torch.tensor([-1.0, 0.0, 1.0]))
-        tensor([-inf, -0., -1.])
+        tensor([-inf, 0., -1.])
     """
     bounds = bounds_of(fn)
     if bounds is not None and bounds.are_none:
@@ -54,8 +54,8 @@ def draw(fn: Any) -> Tensor:
     """Draw one value for each element of a distribution's batch, which remembers its logarithms where it has some.
 
     Example:
-        >>> z = draw(pyro.distributions.Gamma(torch.full((1000,), 0.01), 1.0))
-        >>> bool(exact_of(z, space_of(pyro.distributions.Gamma(0.01, 1.0))).min() < -200)
+        >>> z = draw(dist.Gamma(torch.full((1000,), 0.01), 1.0))
+        >>> bool(exact_of(z, space_of(dist.Gamma(0.01, 1.0))).min() < -200)
         True
     """
     if isinstance(fn, dist.MaskedDistribution | torch.distributions.Independent):
@@ -129,7 +129,7 @@ def _density(fn: Any, logs: Tensor) -> Tensor | None:
     if isinstance(fn, torch.distributions.Dirichlet):
         a = fn.concentration
         return ((a - 1) * logs).sum(-1) - a.lgamma().sum(-1) + a.sum(-1).lgamma()
-    if not isinstance(fn, torch.distributions.TransformedDistribution):
+    if not isinstance(fn, torch.distributions.TransformedDistribution) or not fn.transforms:
         return None
     last, rest = fn.transforms[-1], _before(fn)
     if isinstance(last, transforms.AffineTransform):
@@ -182,7 +182,7 @@ def _logs(fn: Any) -> Tensor | None:
         return _log_gamma(fn.concentration1) - _log_gamma(fn.concentration0)
     if isinstance(fn, torch.distributions.Dirichlet):
         return _log_gamma(fn.concentration).log_softmax(-1)
-    if not isinstance(fn, torch.distributions.TransformedDistribution):
+    if not isinstance(fn, torch.distributions.TransformedDistribution) or not fn.transforms:
         return None
     last, rest = fn.transforms[-1], _before(fn)
     if isinstance(last, transforms.AffineTransform):

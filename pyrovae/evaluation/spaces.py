@@ -140,8 +140,8 @@ def mapped(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     """Apply a function of leading dimensions to a value, and to what it remembers.
 
     Example:
-        >>> z = Line(0.0, math.inf, "lower").value(torch.tensor([-200.0]))
-        >>> exact_of(mapped(lambda v: v.expand(3, 1), z), Line(0.0, math.inf, "lower")).shape
+        >>> z = Line(0.0, torch.inf, "lower").value(torch.tensor([-200.0]))
+        >>> exact_of(mapped(lambda v: v.expand(3, 1), z), Line(0.0, torch.inf, "lower")).shape
         torch.Size([3, 1])
     """
     known = getattr(z, _REMEMBERED, None)
@@ -170,7 +170,8 @@ def space_of(fn: Any) -> Space | None:
     """Return how values of a distribution are told by logarithms; None where they need not be.
 
     Example:
-        >>> space_of(pyro.distributions.Gamma(1.0, 1.0))
+        >>> import pyro.distributions as dist
+        >>> space_of(dist.Gamma(1.0, 1.0))
         Line(lower=0.0, upper=inf, form='lower')
     """
     fn = plain(fn)

@@ -49,7 +49,7 @@ def plain(fn: Any) -> Any:
     """Return the distribution within those that only reshape, expand or mask it.
 
     Example:
-        >>> type(plain(pyro.distributions.Gamma(torch.ones(3, 2), 1.0).to_event(1))).__name__
+        >>> type(plain(dist.Gamma(torch.ones(3, 2), 1.0).to_event(1))).__name__
         'Gamma'
     """
     while isinstance(fn, _WRAPPERS):
@@ -61,7 +61,7 @@ def is_angle(fn: Any) -> bool:
     """Tell whether values a full turn apart are one, though the support is called real.
 
     Example:
-        >>> is_angle(pyro.distributions.VonMises(torch.zeros(3), 1.0))
+        >>> is_angle(dist.VonMises(torch.zeros(3), 1.0))
         True
     """
     return isinstance(plain(fn), torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
@@ -72,7 +72,7 @@ def is_cut(fn: Any) -> bool:
 
     Example:
         >>> half = torch.distributions.AffineTransform(0.0, 0.5)
-        >>> is_cut(pyro.distributions.TransformedDistribution(pyro.distributions.Beta(1.0, 2.0), [half]))
+        >>> is_cut(dist.TransformedDistribution(dist.Beta(1.0, 2.0), [half]))
         True
     """
     fn = plain(fn)
@@ -89,10 +89,10 @@ def bounds_of(fn: Any) -> Bounds | None:
         fn: a distribution.
 
     Example:
-        >>> bounds_of(pyro.distributions.Exponential(torch.ones(3)))
+        >>> bounds_of(dist.Exponential(torch.ones(3)))
         Bounds(lower=0.0, upper=inf, discrete=False)
         >>> half = torch.distributions.AffineTransform(0.0, 0.5)
-        >>> bounds_of(pyro.distributions.TransformedDistribution(pyro.distributions.Beta(1.0, 2.0), [half]))
+        >>> bounds_of(dist.TransformedDistribution(dist.Beta(1.0, 2.0), [half]))
         Bounds(lower=0.0, upper=0.5, discrete=False)
     """
     fn = plain(fn)
@@ -131,7 +131,7 @@ def contains(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
         boolean, ``(*batch_shape)``.
 
     Example:
-        >>> contains(pyro.distributions.Exponential(torch.ones(3)), torch.tensor([-1.0, 0.0, 1.0]))
+        >>> contains(dist.Exponential(torch.ones(3)), torch.tensor([-1.0, 0.0, 1.0]))
         tensor([False,  True,  True])
     """
     if isinstance(fn, dist.MaskedDistribution):
@@ -178,7 +178,7 @@ def kind_of(fn: Any) -> str:
     """Name what a distribution's density is one of: of whole numbers, of real ones, or on which surface.
 
     Example:
-        >>> kind_of(pyro.distributions.Gamma(1.0, 1.0)), kind_of(pyro.distributions.Dirichlet(torch.ones(3)))
+        >>> kind_of(dist.Gamma(1.0, 1.0)), kind_of(dist.Dirichlet(torch.ones(3)))
         ('real', 'simplex')
     """
     fn = plain(fn)

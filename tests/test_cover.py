@@ -10,7 +10,7 @@ from torch.distributions import AffineTransform
 from torch.distributions.transforms import StickBreakingTransform
 
 from pyrovae import Annealing, InputError, diagnose, log_marginal, log_marginal_within, log_weights, sandwich
-from pyrovae.evaluation import refine
+from pyrovae.evaluation import rate_distortion, refine
 from pyrovae.evaluation.pair import Pair
 from pyrovae.evaluation.tracing import evaluating
 
@@ -165,6 +165,23 @@ def test_chains_that_begin_where_the_prior_has_no_density_are_lost():
         assert (paths == -math.inf).double().mean().item() == pytest.approx(lost, abs=0.02)
     with pytest.raises(InputError, match="guide must sample where the prior has a density, or its ELBO is minus infin"):
         diagnose(model, guide, x, annealing=Annealing(3))
+
+
+def test_an_elbo_of_minus_infinity_is_not_refined():
+    model, guide = programs(lambda x: dist.Exponential(ZERO + 1), lambda x: dist.Normal(ZERO - 0.5, 1.0))
+    with pytest.raises(InputError, match="guide must sample where the prior has a density, or its ELBO is minus infin"):
+        refine(model, guide, X, 5)
+
+
+def test_codes_of_other_data_have_no_density_outside_the_guides_support_of_these():
+    """Two data whose codes lie apart: which of them it was is known from the code, which is log 2 nats."""
+
+    def beta(a):
+        return lambda x: dist.AffineBeta(ZERO + a, 2.0, x[:, 0], ZERO + 1)
+
+    model, guide = programs(beta(1.0), beta(1.5))
+    found = rate_distortion(model, guide, torch.tensor([[-5.0], [5.0]]), 50)
+    assert found.mutual_information.value == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_programs_see_latents_only_where_they_have_a_density():

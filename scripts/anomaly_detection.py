@@ -54,7 +54,7 @@ def main(
     pyro.set_rng_seed(checks.seed(seed))
     checks.number("quantile", quantile, 0.0, 1.0)
     whole = or_digits(data, labelled=True)
-    anomalous = [label for label in whole.train.labels.unique().tolist() if label not in normal]
+    anomalous = [label for label in whole.train.labels.unique().tolist() if label >= 0 and label not in normal]
     if not normal or not anomalous:
         raise checks.InputError(f"normal must be some of the classes and not all, but {tuple(normal)} were given")
     known = of_classes(whole, normal)

@@ -87,7 +87,9 @@ def main(
     some = images.train[:10_000]
     train_labels = images.train.labels[: len(some)]
     train_codes = encode(vae.guide, some)["z"]
-    judge = LogisticRegression(max_iter=1000).fit(some.flatten(1), train_labels)  # of images, not of codes
+    known = train_labels >= 0
+    judge = LogisticRegression(max_iter=1000)  # of images, not of codes
+    judge.fit(some[known].flatten(1), train_labels[known])
     strengths = torch.linspace(0, 1.5, 7)
     rows = {}
     for first, second in changes:

@@ -5,11 +5,14 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions.transforms import OrderedTransform
 from torch import nn
+from torch.distributions import AffineTransform
 
 from pyrovae import InputError
 from pyrovae.distributions import LowRankMultivariateNormal, NormalMixture, UniformSphere, VonMisesFisher
 from pyrovae.evaluation.charts import chart_of
+from pyrovae.evaluation.scores import score
 from pyrovae.flows import AffineAutoregressive, Planar
 from pyrovae.posteriors import FlowPosterior
 
@@ -44,8 +47,26 @@ VALUES = {
     "uniform": lambda: dist.Uniform(TWO - 1, TWO + 2).to_event(1),
     "directions": lambda: VonMisesFisher(nn.functional.normalize(TWO, dim=-1), torch.tensor([3.0, 0.5]).double()),
     "folded": lambda: dist.HalfNormal(TWO.abs()).to_event(1),
+    "gamma far below one": lambda: dist.Gamma(torch.tensor([0.01, 0.2]).double(), 2.0),
+    "beta far below one": lambda: dist.Beta(torch.tensor([0.01, 0.2]).double(), torch.tensor([0.02, 1.0]).double()),
+    "dirichlet far below one": lambda: dist.Dirichlet(torch.tensor([[0.01, 0.2, 0.02], [0.1, 0.1, 0.1]]).double()),
+    "shifted": lambda: moved(dist.Gamma(TWO.abs() + 1, 2.0), 0.5),
+    "from above": lambda: moved(dist.Gamma(TWO.abs() + 1, 2.0), -0.5),
+    "stretched": lambda: dist.AffineBeta(TWO.abs(), TWO.abs(), TWO, TWO.abs()).to_event(1),
+    "kumaraswamy": lambda: dist.Kumaraswamy(TWO.abs(), TWO.abs()).to_event(1),
+    "weibull": lambda: dist.Weibull(TWO.abs(), TWO.abs()).to_event(1),
+    "inverse gamma": lambda: dist.InverseGamma(TWO.abs(), TWO.abs()).to_event(1),
+    "mixture of gammas": lambda: dist.MixtureSameFamily(
+        dist.Categorical(torch.ones(2, 2).double()), dist.Gamma(TWO.abs() + 1, 2.0)
+    ),
+    "ordered": lambda: dist.TransformedDistribution(dist.Laplace(TWO, 1.0).to_event(1), [OrderedTransform()]),
+    "correlations": lambda: dist.LKJCholesky(2, torch.tensor(2.0).double()).expand((2,)),
     "all directions": lambda: UniformSphere(3, torch.float64).expand((2,)),
 }
+
+
+def moved(fn, scale):
+    return dist.TransformedDistribution(fn, [AffineTransform(3.0, scale)]).to_event(1)
 
 
 def charted(make):
@@ -69,14 +90,14 @@ def test_there_and_back(name):
 
 @pytest.mark.parametrize("name", [*NOISE, *VALUES])
 def test_the_density_of_coordinates_is_one(name):
-    """Of its own draws, whose density is known by a kernel that they are moved by: E[N(u'; 0, 9) / r(u')] = 1."""
+    """The integral of it, by samples of a wide density: E[r(u) / wide(u)] = 1."""
     fn, chart = charted({**NOISE, **VALUES}[name])
-    wide = dist.Normal(torch.zeros(chart.size, dtype=torch.float64), 2.0).to_event(1)
+    wide = dist.Laplace(torch.zeros(chart.size, dtype=torch.float64), 2.0).to_event(1)
     u = wide.sample((40_000, 2))
     z = chart.value(fn, u)
     if name == "masked":
         fn = fn.base_dist
-    ratio = (chart.log_density(fn, u, fn.expand((40_000, 2)).log_prob(z)) - wide.log_prob(u)).exp()  # (S, B)
+    ratio = (chart.log_density(fn, u, score(fn.expand((40_000, 2)), z)) - wide.log_prob(u)).exp()  # (S, B)
     error = ratio.std(0) / 200
     tails = 0.12 if name == "cauchy" else 0.0  # its mass lies further out than the wide normal reaches
     assert ((ratio.mean(0) - 1).abs() < 4 * error + tails).all()

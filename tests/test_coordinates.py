@@ -80,21 +80,21 @@ class Chained:
 
 
 class InAnInterval:
-    """z ~ U(-3, 3), x ~ N(z, 1/4): the guide's support, around x, leaves some of the prior's out."""
+    """z ~ U(c - 1, c + 2) with c = x / 2, x ~ N(z, 1/4); the guide is another distribution on the same interval."""
 
     def model(self, x):
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Uniform(torch.tensor(-3.0).double(), 3.0))
+            z = pyro.sample("z", dist.Uniform(x[:, 0] / 2 - 1, x[:, 0] / 2 + 2))
             pyro.sample("x", dist.Normal(z, 0.5), obs=x[:, 0])
 
     def guide(self, x):
         with pyro.plate("data", len(x)):
-            centre = x[:, 0].clamp(-1, 1)
-            pyro.sample("z", dist.Uniform(centre - 2, centre + 2))
+            pyro.sample("z", dist.AffineBeta(torch.tensor(1.5).double(), 2.0, x[:, 0] / 2 - 1, torch.tensor(3.0)))
 
     def log_prob(self, x):
+        x = x[:, 0]
         normal = dist.Normal(torch.zeros(1).double(), 1.0)
-        return (normal.cdf((3 - x[:, 0]) / 0.5) - normal.cdf((-3 - x[:, 0]) / 0.5)).log() - math.log(6)
+        return (normal.cdf((2 - x / 2) / 0.5) - normal.cdf((-1 - x / 2) / 0.5)).log() - math.log(3)
 
     def simulate(self, count):
         return torch.linspace(-0.9, 0.9, count).double().unsqueeze(-1)

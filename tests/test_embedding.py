@@ -56,6 +56,25 @@ def test_probes_need_labels(probe):
             probe(codes, wrong, codes, labels)
 
 
+def test_data_of_an_unknown_class_are_neither_learned_from_nor_told():
+    codes, labels = blobs(distance=20)
+    unknown = torch.rand(600) < 0.4
+    far = torch.where(unknown[:, None], codes.roll(1, 0), codes)  # in the midst of another class
+    partly = labels.masked_fill(unknown, -1)
+    for probe in (linear_probe, neighbour_probe):
+        assert probe(far[:300], partly[:300], far[300:], partly[300:]) == 1.0
+        with pytest.raises(InputError, match="labels must be of at least two classes, but are of none that is known"):
+            probe(codes, torch.full_like(labels, -1), codes, labels)
+        with pytest.raises(InputError, match="labels must be of at least two classes, but are of one"):
+            probe(codes, labels.masked_fill(labels > 0, -1), codes, labels)
+        with pytest.raises(InputError, match="test_labels must be of known classes, but are of none that is known"):
+            probe(codes, labels, codes, torch.full_like(labels, -1))
+        assert probe(codes, labels, codes, labels.masked_fill(labels > 0, -1)) == 1.0
+    assert cluster_purity(far, partly) == 1.0
+    with pytest.raises(InputError, match="at least two classes"):
+        cluster_purity(codes, labels.masked_fill(labels > 0, -1))
+
+
 def test_too_few_points_are_refused():
     codes, labels = blobs(distance=1)
     with pytest.raises(InputError, match="codes must hold at least 5 points"):

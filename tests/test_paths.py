@@ -48,6 +48,15 @@ def test_the_direction_of_a_class():
     assert torch.allclose(class_direction(codes, labels, to=1), means[1] - means[[0, 2]].mean(0), atol=1e-6)
 
 
+def test_data_of_an_unknown_class_are_no_others():
+    codes, labels = torch.randn(60, 3), torch.arange(60) % 3
+    partly = labels.masked_fill(labels == 2, -1)
+    means = torch.stack([codes[labels == label].mean(0) for label in range(3)])
+    assert torch.allclose(class_direction(codes, partly, to=1), means[1] - means[0], atol=1e-6)
+    with pytest.raises(InputError, match="to must be one of the labels, but none is -1"):
+        class_direction(codes, partly, to=-1)
+
+
 def test_bad_input_is_one_sentence():
     for path in PATHS:
         with pytest.raises(InputError, match="num_points must be an integer of at least 2"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.pair import Pair
 from pyrovae.evaluation.proposals import Proposal
-from pyrovae.evaluation.tracing import evaluating, log_prob_of, run
+from pyrovae.evaluation.tracing import Inside, evaluating, log_prob_of, run
 from pyrovae.handlers import Arguments, Program
 
 __all__ = ["Codes", "Estimate", "draw_codes", "has_one_prior", "split_rate"]
@@ -147,7 +147,9 @@ def _scores(guide: Program, batch: Arguments, latents: dict[str, Tensor]) -> Ten
     It runs in the data plate alone: no distribution is expanded to all pairs, which would copy what some of them hold.
     """
     with evaluating(guide):
-        trace = run(poutine.condition(guide, latents), batch)
+        inside = Inside(latents)
+        with inside:
+            trace = run(poutine.condition(guide, latents), batch, inside)
     return log_prob_of(trace, latents).expand(-1, len(batch[0]))
 
 

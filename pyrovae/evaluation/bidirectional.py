@@ -16,6 +16,7 @@ from pyrovae.evaluation.coordinates import Target
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.result import LogMarginal, finite
 from pyrovae.evaluation.simulation import check_simulation, simulate
+from pyrovae.evaluation.spaces import mapped
 from pyrovae.handlers import Batch, Program, arguments_of, forked_rng
 
 __all__ = ["Sandwich", "sandwich"]
@@ -149,15 +150,22 @@ def sandwich(
 
     def bound(index: Tensor) -> Tensor:
         target = Target(model, guide, tuple(part[index] for part in simulated), path.start)
-        here = {name: latents[name][None, index] for name in target.pair.sites}
+        here = {name: mapped(lambda part: part[None, index], latents[name]) for name in target.pair.sites}
         backward = []
         with target.running():
             steps, _ = tune(target, path, min(C, 4))
             for some in torch.empty(C).split(max(1, chunks.size // target.pair.count)):
-                u = target.of({name: z.expand(len(some), *z.shape[1:]) for name, z in here.items()})
+                u = target.of({name: _repeated(z, len(some)) for name, z in here.items()})
                 backward.append(-anneal(target, path, steps, u, back=True).log_weight)
-        return math.log(C) - torch.cat(backward).logsumexp(0)
+            upper = math.log(C) - torch.cat(backward).logsumexp(0)
+            # What the start never draws has no weight to go back to: nothing bounds log p(x) then.
+            lost = target.pair.log_q(here)[0] == -math.inf if path.start == "guide" else torch.zeros_like(upper).bool()
+        return torch.where(lost, math.inf, upper)
 
     index = torch.arange(num_simulated, device=simulated[0].device)
     upper = chunks.in_parts(bound, (index,), lambda size: min(256, size // C))
     return Sandwich(estimate.log_prob, torch.cat(upper), estimate)
+
+
+def _repeated(z: Tensor, count: int) -> Tensor:
+    return mapped(lambda part: part.expand(count, *part.shape[1:]), z)

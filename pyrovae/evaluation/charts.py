@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovae import checks
+from pyrovae.evaluation.scores import draw, made, undone
+from pyrovae.evaluation.spaces import exact_of, space_of
+from pyrovae.evaluation.supports import bounds_of, is_angle, kind_of
 
 __all__ = ["Chart", "chart_of"]
 
@@ -48,7 +51,7 @@ class Chart(ABC):
 
     def draw(self, fn: Any, lead: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Draw a value and its coordinates, with the leading dimensions ``lead``."""
-        z = fn.expand(torch.Size(lead)).sample()
+        z = draw(fn.expand(torch.Size(lead)))
         return z, self.of(fn, z)
 
 
@@ -69,12 +72,12 @@ def chart_of(name: str, fn: Any, value: Tensor, told: Callable[[Tensor], Tensor]
     if fn.support is constraints.sphere:
         return _Direction(value)
     try:
-        if fn.support.is_discrete:
+        if kind_of(fn) in ("discrete", "one_hot", "multinomial"):
             raise checks.InputError(
                 f"method must be importance, without a sandwich, where a latent is discrete, as {name!r} is: only "
                 "continuous ones can be annealed"
             )
-        return _Whitened(told(biject_to(fn.support).inv(value)), one_to_one=not _is_angle(fn))
+        return _Whitened(told(_unbounded(fn, value)), one_to_one=not is_angle(fn))
     except NotImplementedError as error:
         raise checks.InputError(
             f"latent site {name!r} must have a support with a transform to all reals to be annealed, but "
@@ -120,16 +123,15 @@ class _Whitened(Chart):
 
     # The transform is made anew each time, for a support may depend on the data or on another site.
     def value(self, fn: Any, u: Tensor) -> Tensor:
-        return biject_to(fn.support)(self._unwhitened(u))
+        return _bounded(fn, self._unwhitened(u))
 
     def of(self, fn: Any, z: Tensor) -> Tensor:
-        v = biject_to(fn.support).inv(z)
+        v = _unbounded(fn, z)
         v = v.reshape(*v.shape[: v.dim() - len(self.shape)], self.size)
         return (v - _like(self.loc, v)) / _like(self.scale, v)
 
     def log_density(self, fn: Any, u: Tensor, log_prob: Tensor) -> Tensor:
-        v, transform = self._unwhitened(u), biject_to(fn.support)
-        volume = transform.log_abs_det_jacobian(v, transform(v))
+        volume = _volume(fn, self._unwhitened(u))
         extra = volume.dim() - log_prob.dim()
         volume = volume.flatten(volume.dim() - extra).sum(-1) if extra else volume
         return log_prob + volume + _like(self.scale, u).log().sum(-1)
@@ -175,10 +177,37 @@ def _is_of_noise(fn: Any) -> bool:
     return isinstance(fn, (*kinds, torch.distributions.LowRankMultivariateNormal))
 
 
-def _is_angle(fn: Any) -> bool:
-    """Tell whether values a full turn apart are one, though the support is called real."""
-    angles = torch.distributions.VonMises, dist.SineBivariateVonMises, dist.SineSkewed
-    return _is_angle(fn.base_dist) if isinstance(fn, _WRAPPERS) else isinstance(fn, angles)
+def _is_whole(fn: Any) -> bool:
+    bounds = bounds_of(fn)
+    return is_angle(fn) or (bounds is not None and bounds.are_none)
+
+
+def _unbounded(fn: Any, z: Tensor) -> Tensor:
+    """Map a value to all reals: by its logarithms where it has some, else by Pyro's transform of its support."""
+    space = space_of(fn)
+    if _is_whole(fn) or space is None:
+        return z if _is_whole(fn) else biject_to(fn.support).inv(z)
+    logs = exact_of(z, space)
+    return space.coordinates(space.of(z) if logs is None else logs)
+
+
+def _bounded(fn: Any, v: Tensor) -> Tensor:
+    """Map real numbers to a value, an angle to its one turn."""
+    if is_angle(fn):
+        return (v + math.pi).remainder(2 * math.pi) - math.pi
+    space = space_of(fn)
+    if _is_whole(fn) or space is None:
+        return v if _is_whole(fn) else biject_to(fn.support)(v)
+    return space.value(space.remembers(v))
+
+
+def _volume(fn: Any, v: Tensor) -> Tensor:
+    """Return log |dz / dv|, elementwise or of as many last dimensions as the map takes together."""
+    space = space_of(fn)
+    if _is_whole(fn) or space is None:
+        transform = biject_to(constraints.real if _is_whole(fn) else fn.support)
+        return transform.log_abs_det_jacobian(v, transform(v))
+    return space.volume(v)
 
 
 def _noise_shape(fn: Any) -> tuple[int, ...]:
@@ -197,9 +226,12 @@ def _push(fn: Any, u: Tensor) -> Tensor:
         return _push(fn.base_dist, u)
     if isinstance(fn, torch.distributions.TransformedDistribution):
         z = _push(fn.base_dist, u)
-        for transform in fn.transforms:
+        if not fn.transforms:
+            return z
+        for transform in fn.transforms[:-1]:
             z = transform(z)
-        return z
+        remembering = made(fn, z)
+        return fn.transforms[-1](z) if remembering is None else remembering
     if isinstance(fn, torch.distributions.Normal):
         return fn.loc + fn.scale * u
     return (fn.loc + _each(torch.matmul, _factor(fn), u.to(fn.loc))).to(u)
@@ -210,7 +242,9 @@ def _pull(fn: Any, z: Tensor) -> Tensor:
     if isinstance(fn, _WRAPPERS):
         return _pull(fn.base_dist, z)
     if isinstance(fn, torch.distributions.TransformedDistribution):
-        return _pull(fn.base_dist, _undone(fn.transforms, z))
+        before = undone(fn, z) if fn.transforms else None
+        rest = fn.transforms if before is None else fn.transforms[:-1]
+        return _pull(fn.base_dist, _undone(rest, z if before is None else before))
     if isinstance(fn, torch.distributions.Normal):
         return (z - fn.loc) / fn.scale
     return _each(partial(torch.linalg.solve_triangular, upper=False), _factor(fn), z.to(fn.loc) - fn.loc).to(z)

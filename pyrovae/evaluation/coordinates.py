@@ -18,6 +18,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.charts import Chart, chart_of
 from pyrovae.evaluation.pair import Pair
+from pyrovae.evaluation.scores import score
 from pyrovae.evaluation.tracing import evaluating, frozen, observed_of
 from pyrovae.handlers import Arguments, Program
 
@@ -60,13 +61,15 @@ class Target:
         guide: program of q(z|x).
         arguments: what they are called with, B data.
         start: ``guide`` for q(z|x), or ``prior`` for p(z).
+        must_cover: whether the guide, as the start, must have a density wherever the model's latents have one.
 
     Attributes:
         pair: the programs on these data.
         num_coordinates: the number n of coordinates of a datum.
 
     Raises:
-        ValueError: if a latent site is discrete, or of a support that has no transform to all reals.
+        ValueError: if a latent site is discrete, or of a support that has no transform to all reals, or the start does
+            not cover the model's.
     """
 
     def __init__(
@@ -75,11 +78,13 @@ class Target:
         guide: Program,
         arguments: Arguments,
         start: Literal["guide", "prior"] = "guide",
+        *,
+        must_cover: bool = True,
     ) -> None:
         checks.choice("start", start, ("guide", "prior"))
         self.start = start
         with evaluating(model, guide):
-            self.pair = Pair(model, guide, arguments)
+            self.pair = Pair(model, guide, arguments, must_cover=must_cover and start == "guide")
             samples = self.pair.run(self._program, min(64, max(16, 4000 // self.pair.count)))
             self.charts: dict[str, Chart] = {}
             for name in [name for name in samples.nodes if name in self.pair.sites]:
@@ -163,7 +168,7 @@ class Target:
             ((name, chart),) = self.charts.items()
             site = self.pair.encoded.nodes[name]
             z = chart.value(site["fn"], parts[name])
-            log_prob = site["fn"].log_prob(z)
+            log_prob = score(site["fn"], z)
             masked = scale_and_mask(log_prob, mask=site["mask"])
             return {name: z}, masked, chart.log_density(site["fn"], parts[name], log_prob), self.pair.encoded
         with _At(self.charts, lambda name, fn, value: self.charts[name].value(fn, parts[name])):

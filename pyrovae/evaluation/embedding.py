@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,12 +22,12 @@ def linear_probe(codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_
 
     Args:
         codes: to learn from, ``(N, *)``.
-        labels: their classes, ``(N,)`` integers.
+        labels: their classes, ``(N,)`` integers; data of an unknown class, -1, are left out.
         test_codes: to be told, ``(M, *)``.
-        test_labels: their classes, ``(M,)``.
+        test_labels: their classes, ``(M,)``, likewise.
 
     Raises:
-        ValueError: if labels are missing, or are of one class only.
+        ValueError: if labels are missing, those that are known are of one class only, or no test label is known.
 
     Example:
         >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
@@ -38,7 +40,7 @@ def linear_probe(codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_
 
     x, y = _known(codes, labels)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000)).fit(x, y)
-    return float(probe.score(*_known(test_codes, test_labels)))
+    return float(probe.score(*_known(test_codes, test_labels, "test_labels")))
 
 
 def neighbour_probe(
@@ -48,13 +50,14 @@ def neighbour_probe(
 
     Args:
         codes: to learn from, ``(N, *)``.
-        labels: their classes, ``(N,)`` integers.
+        labels: their classes, ``(N,)`` integers; data of an unknown class, -1, are left out.
         test_codes: to be told, ``(M, *)``.
-        test_labels: their classes, ``(M,)``.
+        test_labels: their classes, ``(M,)``, likewise.
         num_neighbours: how many of them vote.
 
     Raises:
-        ValueError: if labels are missing or of one class only, or there are fewer codes than neighbours.
+        ValueError: if labels are missing, those that are known are of one class only, no test label is known, or there
+            are fewer codes of known classes than neighbours.
 
     Example:
         >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
@@ -66,7 +69,7 @@ def neighbour_probe(
     x, y = _known(codes, labels)
     _enough("codes", x, checks.integer("num_neighbours", num_neighbours))
     probe = KNeighborsClassifier(num_neighbours).fit(x, y)
-    return float(probe.score(*_known(test_codes, test_labels)))
+    return float(probe.score(*_known(test_codes, test_labels, "test_labels")))
 
 
 def cluster_purity(codes: Tensor, labels: Tensor | None, seed: int = 0) -> float:
@@ -76,11 +79,11 @@ def cluster_purity(codes: Tensor, labels: Tensor | None, seed: int = 0) -> float
 
     Args:
         codes: ``(N, *)``.
-        labels: ``(N,)`` integers.
+        labels: ``(N,)`` integers; data of an unknown class, -1, are left out.
         seed: of the clusters' beginnings.
 
     Raises:
-        ValueError: if labels are missing or of one class only.
+        ValueError: if labels are missing, or those that are known are of one class only.
 
     Example:
         >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
@@ -132,15 +135,20 @@ def coverage(reference: Tensor, codes: Tensor, num_neighbours: int = 5) -> float
     return float((distance <= radius).mean())
 
 
-def _known(codes: Tensor, labels: Tensor | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return codes and labels as arrays, ``(N, D)`` and ``(N,)``."""
+def _known(
+    codes: Tensor, labels: Tensor | None, name: Literal["labels", "test_labels"] = "labels"
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the codes of known classes and these as arrays, ``(N, D)`` and ``(N,)``."""
     if labels is None:
-        raise checks.InputError("labels must tell the classes of the codes, but None was given")
+        raise checks.InputError(f"{name} must tell the classes of the codes, but None was given")
     if labels.shape != codes.shape[:1]:
-        raise checks.InputError(f"labels must be one for each of {len(codes)} codes, but have {tuple(labels.shape)}")
-    if len(torch.unique(labels)) < 2:
-        raise checks.InputError("labels must be of at least two classes, but are of one")
-    return codes.detach().cpu().double().flatten(1).numpy(), labels.cpu().numpy()
+        raise checks.InputError(f"{name} must be one for each of {len(codes)} codes, but have {tuple(labels.shape)}")
+    known = labels >= 0
+    count = len(torch.unique(labels[known]))
+    if count == 0 or (count == 1 and name == "labels"):
+        enough = "at least two classes" if name == "labels" else "known classes"
+        raise checks.InputError(f"{name} must be of {enough}, but are of {'one' if count else 'none that is known'}")
+    return codes.detach()[known.to(codes.device)].cpu().double().flatten(1).numpy(), labels[known].cpu().numpy()
 
 
 def _enough(name: str, points: NDArray[np.float64], count: int) -> None:

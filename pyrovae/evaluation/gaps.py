@@ -80,7 +80,8 @@ def refine(
             size if not given, and on a GPU by its free memory.
 
     Raises:
-        ValueError: if a latent site is discrete, or has no transform to all reals; or the programs do not match.
+        ValueError: if a latent site is discrete, or has no transform to all reals; if the programs do not match, or the
+            guide draws what the prior does not.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -98,7 +99,12 @@ def refine(
             raise checks.InputError(
                 f"latents must have coordinates with a density to be refined, but {name!r} is an angle"
             )
-        return _refine(target, num_steps, num_samples, full_covariance, chunks.size)
+        found = _refine(target, num_steps, num_samples, full_covariance, chunks.size)
+        if bool((found[0] == -math.inf).any()):
+            raise checks.InputError(
+                "guide must sample where the prior has a density, or its ELBO is minus infinity, but it does not always"
+            )
+        return found
 
     parts: list[tuple[Tensor, ...]] = []
     for batch in [x] if isinstance(x, Tensor | tuple) else x:

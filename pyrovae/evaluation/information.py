@@ -168,6 +168,10 @@ def _measure(model: Program, guide: Program, batch: Arguments, K: int, chunk_siz
                 total[name] += z.sum(0)
                 square[name] += z.square().sum(0)
     samples = torch.cat(figures, 1)  # (3, K, B)
+    if bool((samples[2] == -math.inf).any()):
+        raise checks.InputError(
+            "guide must sample where the prior has a density, or its ELBO is minus infinity, but it does not always"
+        )
     if not bool(samples.isfinite().all()):
         raise checks.InputError("x and the model must be finite, but the log weights of some data are not")
     code = {name: total[name] / K for name in names}

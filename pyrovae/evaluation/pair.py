@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import pyro
@@ -12,11 +13,23 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import is_latent, latents_of, log_prob_of, observed_of, run, values_of
+from pyrovae.evaluation.cover import covers
+from pyrovae.evaluation.scores import score
+from pyrovae.evaluation.spaces import mapped, stacked
+from pyrovae.evaluation.tracing import (
+    Inside,
+    Remembering,
+    is_latent,
+    latents_of,
+    log_prob_of,
+    observed_of,
+    run,
+    values_of,
+)
 from pyrovae.handlers import Arguments, Program, forked_rng, is_point
 from pyrovae.products import full_precision
 
-__all__ = ["Chunk", "Pair"]
+__all__ = ["Chunk", "Pair", "weight"]
 
 
 class Chunk(NamedTuple):
@@ -33,6 +46,16 @@ class Chunk(NamedTuple):
     latents: dict[str, Tensor]
 
 
+def weight(log_likelihood: Tensor, log_prior: Tensor, log_q: Tensor) -> Tensor:
+    """Return log p(x|z) + log p(z) - log q(z|x), in nats: minus infinity where the prior has no density.
+
+    Example:
+        >>> weight(torch.tensor(math.nan), torch.tensor(-math.inf), torch.tensor(-1.0))
+        tensor(-inf)
+    """
+    return torch.where(log_prior == -math.inf, -math.inf, log_likelihood + log_prior - log_q)
+
+
 class Pair:
     """Run a model and a guide on B data, k samples at a time.
 
@@ -43,6 +66,8 @@ class Pair:
         model: program of p(x, z).
         guide: program of q(z|x).
         arguments: what they are called with.
+        must_cover: whether the guide must have a density wherever the model's latents have one, which it need not where
+            samples of the prior stand in for it.
 
     Attributes:
         encoded: the trace of one run of the guide.
@@ -50,39 +75,46 @@ class Pair:
         broadcasts: whether the programs run in a plate of samples.
 
     Raises:
-        ValueError: if the programs do not match, or a site lies elsewhere than in the data plate.
+        ValueError: if the programs do not match, a site lies elsewhere than in the data plate, or the guide's support
+            does not cover the model's.
     """
 
-    def __init__(self, model: Program, guide: Program, arguments: Arguments) -> None:
+    def __init__(self, model: Program, guide: Program, arguments: Arguments, *, must_cover: bool = True) -> None:
         self.model = model
         self.guide = guide
         self.arguments = arguments
         self.count = len(arguments[0])
         with full_precision():  # so that the same numbers are the same, and the data encoded as well as can be
             with pyro.validation_enabled(True):
-                validated = run(guide, arguments)
+                validated = self._guided()
                 self.sites = latents_of(validated)
-                self._check(validated, run(poutine.condition(model, values_of(validated)), arguments))
+                traced = self._one_by_one(poutine.condition(model, values_of(validated)), validated)
+                self._check(validated, traced)
             with forked_rng(arguments[0].device):
-                self.encoded = run(guide, arguments)  # anew: its distributions must not validate what chains propose
+                self.encoded = self._guided()  # anew: its distributions must not validate what chains propose
             self.broadcasts = True
             self.broadcasts = self._does_broadcast([validated, self.encoded])
+            if must_cover:
+                self._check_cover(traced)
 
     def run(self, program: Program, k: int) -> Trace:
         """Trace one run with k samples of each datum."""
+        inside = Inside(self.sites)
         if self.broadcasts:
-            with pyro.plate("_samples", k, dim=-2):
-                return run(program, self.arguments)
+            with inside, pyro.plate("_samples", k, dim=-2):
+                return run(program, self.arguments, inside)
         # (k * B, *data_shape), and (k * B,) of labels
-        return run(program, tuple(part.repeat(k, *(1 for _ in part.shape[1:])) for part in self.arguments))
+        repeated = tuple(part.repeat(k, *(1 for _ in part.shape[1:])) for part in self.arguments)
+        with inside:
+            return run(program, repeated, inside)
 
     def seen(self, z: Tensor) -> Tensor:
         """Give ``(k, B, ...)`` the shape that the programs see: ``(k * B, ...)`` where data are repeated."""
-        return z if self.broadcasts else z.flatten(0, 1)
+        return z if self.broadcasts else mapped(lambda part: part.flatten(0, 1), z)
 
     def told(self, z: Tensor) -> Tensor:
         """Give values that a program made the shape ``(k, B, ...)``."""
-        return z if self.broadcasts else z.unflatten(0, (-1, self.count))
+        return z if self.broadcasts else mapped(lambda part: part.unflatten(0, (-1, self.count)), z)
 
     def log_prob(self, trace: Trace, sites: list[str], k: int) -> Tensor:
         """Sum the log-probability of sites of a run with k samples, ``(k, B)``, in nats."""
@@ -98,14 +130,14 @@ class Pair:
     def weigh(self, latents: dict[str, Tensor], log_q: Tensor) -> Chunk:
         """Weigh latents, ``(k, B, *event_shape)`` each, that have the log-density ``log_q``, ``(k, B)``."""
         log_likelihood, log_prior = self.densities(latents)
-        return Chunk(log_likelihood + log_prior - log_q, log_likelihood, latents)
+        return Chunk(weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
 
     def log_q(self, latents: dict[str, Tensor]) -> Tensor:
         """Return the guide's log-density of latents, ``(k, B, *event_shape)`` each: ``(k, B)``, in nats."""
         k = len(next(iter(latents.values())))
         if len(self.sites) == 1 and self.broadcasts:
             site = self.encoded.nodes[self.sites[0]]
-            return scale_and_mask(site["fn"].log_prob(latents[self.sites[0]]), mask=site["mask"])
+            return scale_and_mask(score(site["fn"], latents[self.sites[0]]), mask=site["mask"])
         seen = {name: self.seen(z) for name, z in latents.items()}
         return self.log_prob(self.run(poutine.condition(self.guide, seen), k), self.sites, k)
 
@@ -114,10 +146,10 @@ class Pair:
         values = [values_of(trace) for trace in guides]
         apart = []
         for trace, latents in zip(guides, values, strict=True):
-            traced = run(poutine.condition(self.model, latents), self.arguments)
-            named = [*observed_of(traced, self.sites), *self.sites]
-            apart.append(log_prob_of(traced, named) - log_prob_of(trace, self.sites))
-        both = {name: torch.stack([latents[name] for latents in values]) for name in self.sites}
+            traced = self._one_by_one(poutine.condition(self.model, latents))
+            likelihood = log_prob_of(traced, observed_of(traced, self.sites))
+            apart.append(weight(likelihood, log_prob_of(traced, self.sites), log_prob_of(trace, self.sites)))
+        both = {name: stacked([latents[name] for latents in values]) for name in self.sites}
         try:
             log_q = torch.stack([log_prob_of(trace, self.sites) for trace in guides])  # (2, B)
             if len(self.sites) > 1:  # else the guide is not run again
@@ -126,6 +158,37 @@ class Pair:
         except Exception:  # whatever a program that does not broadcast stumbles over
             return False
         return torch.allclose(together, torch.stack(apart).expand_as(together), rtol=1e-4, atol=1e-4)
+
+    def _guided(self) -> Trace:
+        handler = Remembering()
+        with handler:
+            return run(self.guide, self.arguments, handler)
+
+    def _one_by_one(self, program: Program, guide: Trace | None = None) -> Trace:
+        inside = Inside(self.sites, guide)
+        with inside:
+            return run(program, self.arguments, inside)
+
+    def _check_cover(self, traced: Trace) -> None:
+        """Refuse a guide whose support does not cover the model's, by their bounds or else by samples of the model."""
+        fns = [(name, traced.nodes[name]["fn"], self.encoded.nodes[name]["fn"]) for name in self.sites]
+        if all([covers(*fn) for fn in fns]):  # noqa: C419 - each is asked
+            return
+        k = max(4, min(64, 1024 // self.count))
+        with forked_rng(self.arguments[0].device):
+            drawn = self.run(self.model, k)
+            values = {name: drawn.nodes[name]["value"] for name in self.sites}
+            guided = self.run(poutine.condition(self.guide, values), k)
+        orders = [[name for name in trace.nodes if name in self.sites] for trace in (drawn, guided)]
+        for name in self.sites:
+            before_in_model, before_in_guide = (set(order[: order.index(name)]) for order in orders)
+            covers(
+                name,
+                drawn.nodes[name]["fn"],
+                guided.nodes[name]["fn"],
+                values[name],
+                definite=before_in_guide <= before_in_model,
+            )
 
     def _check(self, guide_trace: Trace, trace: Trace) -> None:
         latent = {name for name, site in trace.nodes.items() if is_latent(site)} | set(self.sites)

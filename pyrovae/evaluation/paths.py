@@ -79,7 +79,7 @@ def class_direction(codes: Tensor, labels: Tensor | None, to: int, source: int |
 
     Args:
         codes: ``(N, D)``.
-        labels: ``(N,)`` integers.
+        labels: ``(N,)`` integers; data of an unknown class, -1, are left out.
         to: the class to go to.
         source: the class to come from; all others if not given.
 
@@ -95,8 +95,9 @@ def class_direction(codes: Tensor, labels: Tensor | None, to: int, source: int |
     """
     if labels is None:
         raise checks.InputError("labels must tell the classes of the codes, but None was given")
-    members = labels == to
-    others = ~members if source is None else labels == source
+    known = labels >= 0
+    members = known & (labels == to)
+    others = known & ~members if source is None else known & (labels == source)
     for name, chosen, label in (("to", members, to), ("source", others, source)):
         if not bool(chosen.any()):
             raise checks.InputError(f"{name} must be one of the labels, but none is {label!r}")

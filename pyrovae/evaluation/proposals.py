@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.coordinates import Target
-from pyrovae.evaluation.pair import Chunk, Pair
+from pyrovae.evaluation.pair import Chunk, Pair, weight
+from pyrovae.evaluation.scores import draw, score
 from pyrovae.evaluation.tracing import evaluating, observed_of, values_of
 from pyrovae.handlers import Arguments, Program
 
@@ -33,7 +34,8 @@ class Proposal:
         prior_share: share of the K samples that come from the prior.
 
     Raises:
-        ValueError: if an option is out of its range, or the programs do not match.
+        ValueError: if an option is out of its range, or the programs do not match; without samples of the prior, also
+            if the guide's support does not cover the model's.
     """
 
     def __init__(
@@ -50,10 +52,11 @@ class Proposal:
         self.num_samples = num_samples
         self.num_from_prior = round(prior_share * num_samples)
         self.scale = scale
-        self.target = Target(model, guide, arguments) if scale != 1 else None
+        must_cover = self.num_from_prior == 0  # else the prior's samples cover what the guide does not
+        self.target = Target(model, guide, arguments, must_cover=must_cover) if scale != 1 else None
         if self.target is None:
             with evaluating(model, guide):
-                self.pair = Pair(model, guide, arguments)
+                self.pair = Pair(model, guide, arguments, must_cover=must_cover)
         else:
             self.pair = self.target.pair
             self._check_widening(self.target)
@@ -119,7 +122,7 @@ class Proposal:
         share = self.num_from_prior / self.num_samples
         if share > 0:
             log_q = torch.logaddexp(log_q + math.log(1 - share), log_prior + math.log(share))
-        return Chunk(log_likelihood + log_prior - log_q, log_likelihood, latents)
+        return Chunk(weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
 
     def _own(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
         """Draw from the guide as it is; return its log-density of the samples too, ``(k, B)``."""
@@ -128,8 +131,8 @@ class Proposal:
             (name,) = pair.sites
             site = pair.encoded.nodes[name]
             fn = site["fn"].expand(torch.Size((k, pair.count)))
-            z = fn.sample()  # (k, B, *event_shape)
-            return {name: z}, scale_and_mask(fn.log_prob(z), mask=site["mask"])
+            z = draw(fn)  # (k, B, *event_shape)
+            return {name: z}, scale_and_mask(score(fn, z), mask=site["mask"])
         trace = pair.run(pair.guide, k)
         latents = {name: pair.told(z) for name, z in values_of(trace).items()}
         return latents, pair.log_prob(trace, pair.sites, k)

@@ -14,7 +14,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import evaluating, is_latent, log_prob_of, observed_of, run, trace
+from pyrovae.evaluation.tracing import Remembering, evaluating, is_latent, log_prob_of, observed_of, run, trace
 from pyrovae.handlers import Arguments, Batch, Program, arguments_of
 
 __all__ = [
@@ -104,7 +104,7 @@ def run_freely(model: Program, num_samples: int, like: Batch) -> tuple[dict[str,
         raise checks.InputError("y must hold at least one label to draw data for, but is empty")
     told = [y[torch.arange(num_samples, device=y.device) % len(y)] for y in labels]
     arguments = arguments_of((unseen(x, num_samples, tuple(x.shape[1:])), *told), model)
-    with validating(model):
+    with validating(model), Remembering():
         traced = trace(unobserved(model), arguments)
     sites = {name: site for name, site in traced.nodes.items() if is_latent(site) and not was_observed(site)}
     return datum_site(traced), {name: site["value"] for name, site in sites.items()}, arguments

@@ -1,0 +1,272 @@
+"""Where distributions have a density: their bounds, and what lies within."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import constraints
+from torch import Tensor
+from torch.distributions import transforms
+
+__all__ = ["ROUNDING", "THIN", "Bounds", "bounds_of", "contains", "is_angle", "is_cut", "kind_of", "plain"]
+
+
+class Bounds(NamedTuple):
+    """Hold the ends of an interval, elementwise: numbers, or tensors that broadcast with values.
+
+    Attributes:
+        lower: the least value, which may be minus infinity.
+        upper: the largest one.
+        discrete: whether only the whole numbers between are meant.
+    """
+
+    lower: float | Tensor
+    upper: float | Tensor
+    discrete: bool = False
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether they are the same for all data and samples."""
+        return not isinstance(self.lower, Tensor) and not isinstance(self.upper, Tensor)
+
+    @property
+    def are_none(self) -> bool:
+        """Whether every real number lies within."""
+        return not self.discrete and self.are_numbers and bool(self.lower == -math.inf and self.upper == math.inf)
+
+
+_ALL = Bounds(-math.inf, math.inf)
+_WRAPPERS = dist.Independent, dist.MaskedDistribution, dist.ExpandedDistribution
+_ORDERED = type(constraints.ordered_vector), type(constraints.positive_ordered_vector)
+_MIXTURE = torch.distributions.MixtureSameFamily
+ROUNDING = 1e-5  # by which bounds may be apart, relative to their size, and be the same
+
+
+def plain(fn: Any) -> Any:
+    """Return the distribution within those that only reshape, expand or mask it.
+
+    Example:
+        >>> type(plain(dist.Gamma(torch.ones(3, 2), 1.0).to_event(1))).__name__
+        'Gamma'
+    """
+    while isinstance(fn, _WRAPPERS):
+        fn = fn.base_dist
+    return fn
+
+
+def is_angle(fn: Any) -> bool:
+    """Tell whether values a full turn apart are one, though the support is called real.
+
+    Example:
+        >>> is_angle(dist.VonMises(torch.zeros(3), 1.0))
+        True
+    """
+    return isinstance(plain(fn), torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
+
+
+def is_cut(fn: Any) -> bool:
+    """Tell whether a distribution may fill only a part of what torch calls its support.
+
+    Example:
+        >>> half = torch.distributions.AffineTransform(0.0, 0.5)
+        >>> is_cut(dist.TransformedDistribution(dist.Beta(1.0, 2.0), [half]))
+        True
+    """
+    fn = plain(fn)
+    return _is_made(fn) and not _is_whole(fn.base_dist)
+
+
+def bounds_of(fn: Any) -> Bounds | None:
+    """Return the ends of the interval in which each element of a value has a density; None if it is no interval.
+
+    What monotone transforms make of a bounded distribution has the transformed bounds, whatever its support is called:
+    torch calls that of any affine change real.
+
+    Args:
+        fn: a distribution.
+
+    Example:
+        >>> bounds_of(dist.Exponential(torch.ones(3)))
+        Bounds(lower=0.0, upper=inf, discrete=False)
+        >>> half = torch.distributions.AffineTransform(0.0, 0.5)
+        >>> bounds_of(dist.TransformedDistribution(dist.Beta(1.0, 2.0), [half]))
+        Bounds(lower=0.0, upper=0.5, discrete=False)
+    """
+    fn = plain(fn)
+    if is_angle(fn):
+        return Bounds(-math.pi, math.pi)
+    if not _is_made(fn):
+        if isinstance(fn, _MIXTURE):
+            bounds = bounds_of(fn.component_distribution)
+            return bounds if bounds is not None and bounds.are_numbers else None
+        return _within(fn.support)
+    if _is_whole(fn.base_dist):
+        return _within(fn.support)
+    bounds = bounds_of(fn.base_dist)
+    if bounds is None or not all(transform.bijective for transform in fn.transforms):
+        return None
+    like = torch.zeros((), dtype=_dtype(fn))
+    ends = [torch.as_tensor(end, dtype=like.dtype) for end in (bounds.lower, bounds.upper)]
+    for transform in _elementary(fn.transforms):
+        if not isinstance(transform, transforms.AffineTransform) and transform.codomain.event_dim > 0:
+            return None
+        ends = [transform(end) for end in ends]
+    if any(bool(end.isnan().any()) for end in ends):
+        return None
+    return Bounds(_single(torch.minimum(*ends)), _single(torch.maximum(*ends)))
+
+
+def contains(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
+    """Tell which values a distribution has a density at, whatever torch's formula gives for others.
+
+    Args:
+        fn: the distribution.
+        z: ``(*batch_shape, *event_shape)``, with dimensions to the left of it, if any.
+        slack: by which bounds may be exceeded, relative to their size.
+
+    Returns:
+        boolean, ``(*batch_shape)``.
+
+    Example:
+        >>> contains(dist.Exponential(torch.ones(3)), torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([False,  True,  True])
+    """
+    if isinstance(fn, dist.MaskedDistribution):
+        return contains(fn.base_dist, z, slack) | ~torch.as_tensor(fn._mask, dtype=torch.bool, device=z.device)
+    if isinstance(fn, torch.distributions.Independent):
+        inside = contains(fn.base_dist, z, slack)
+        return inside.flatten(inside.dim() - fn.reinterpreted_batch_ndims).all(-1)
+    if isinstance(fn, dist.ExpandedDistribution):
+        return contains(fn.base_dist, z, slack)
+    bounds = bounds_of(fn)
+    if bounds is not None:
+        inside = torch.ones_like(z, dtype=torch.bool) if bounds.are_none else _lies(bounds, z, slack)
+        return inside.flatten(inside.dim() - len(fn.event_shape)).all(-1) if fn.event_shape else inside
+    if isinstance(fn, _MIXTURE):
+        parts = fn.component_distribution
+        return contains(parts, z.unsqueeze(-1 - len(fn.event_shape)), slack).any(-1)
+    if is_cut(fn):
+        for transform in reversed(fn.transforms):
+            z = transform.inv(z)
+        inside = contains(fn.base_dist, z, max(slack, ROUNDING))
+        return inside.flatten(inside.dim() - _extra(fn)).all(-1) if _extra(fn) > 0 else inside
+    if kind_of(fn) in THIN and not isinstance(fn.support, type(constraints.multinomial)):
+        return z.new_ones(z.shape[: z.dim() - len(fn.event_shape)], dtype=torch.bool)  # of its kind, but for rounding
+    return fn.support.check(z)
+
+
+THIN = {
+    "simplex": type(constraints.simplex),
+    "sphere": type(constraints.sphere),
+    "corr_cholesky": type(constraints.corr_cholesky),
+    "corr_matrix": type(constraints.corr_matrix),
+    "lower_cholesky": type(constraints.lower_cholesky),
+    "unit_lower_cholesky": type(constraints.unit_lower_cholesky),
+    "positive_semidefinite": type(constraints.positive_semidefinite),
+    "symmetric": type(constraints.symmetric),
+    "lower_triangular": type(constraints.lower_triangular),
+    "one_hot": type(constraints.one_hot),
+    "multinomial": constraints.multinomial,
+}
+"""Sets that fill no volume, or not that of real vectors."""
+
+
+def kind_of(fn: Any) -> str:
+    """Name what a distribution's density is one of: of whole numbers, of real ones, or on which surface.
+
+    Example:
+        >>> kind_of(dist.Gamma(1.0, 1.0)), kind_of(dist.Dirichlet(torch.ones(3)))
+        ('real', 'simplex')
+    """
+    fn = plain(fn)
+    if isinstance(fn, _MIXTURE):
+        return kind_of(fn.component_distribution)
+    support = _bare(fn.support)
+    for kind, constraint in THIN.items():
+        if isinstance(support, constraint):
+            return kind
+    return "discrete" if support.is_discrete else "real"
+
+
+def _lies(bounds: Bounds, z: Tensor, slack: float) -> Tensor:
+    low, high = (torch.as_tensor(end, dtype=z.dtype, device=z.device) for end in bounds[:2])
+    if slack:
+        low, high = low - slack * (1 + low.abs()), high + slack * (1 + high.abs())
+    inside = (z >= low) & (z <= high)
+    return inside & (z == z.floor()) if bounds.discrete and z.is_floating_point() else inside
+
+
+def _bare(support: constraints.Constraint) -> constraints.Constraint:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def _within(support: constraints.Constraint) -> Bounds | None:
+    """Return the bounds that a constraint describes."""
+    support = _bare(support)
+    if isinstance(support, type(constraints.real)):
+        return _ALL
+    if support is constraints.boolean:
+        return Bounds(0.0, 1.0, True)
+    if support is constraints.integer:
+        return Bounds(-math.inf, math.inf, True)
+    if isinstance(support, _INTERVALS):
+        ends = (getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf))
+        lower, upper = (_single(end) if isinstance(end, Tensor) else float(end) for end in ends)
+        return Bounds(lower, upper, bool(support.is_discrete))
+    return None
+
+
+_INTERVALS = (
+    constraints.interval,
+    constraints.half_open_interval,
+    constraints.greater_than,
+    constraints.greater_than_eq,
+    constraints.less_than,
+    constraints.integer_interval,
+    type(constraints.nonnegative_integer),
+    type(constraints.positive_integer),
+)
+
+
+def _single(end: Tensor) -> float | Tensor:
+    """Return a number where a tensor is one, expanded."""
+    if end.numel() and all(stride == 0 or size == 1 for size, stride in zip(end.shape, end.stride(), strict=True)):
+        return float(end[(0,) * end.dim()])
+    return end
+
+
+def _is_made(fn: Any) -> bool:
+    """Tell whether a distribution is what transforms make of another, and does not name its support itself."""
+    made = torch.distributions.TransformedDistribution
+    return isinstance(fn, made) and type(fn).support is made.support
+
+
+def _is_whole(fn: Any) -> bool:
+    bounds = bounds_of(fn)
+    return bounds is not None and bounds.are_none
+
+
+def _elementary(parts: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for part in parts:
+        if isinstance(part, transforms.ComposeTransform):
+            found += _elementary(part.parts)
+        elif isinstance(part, transforms.IndependentTransform):
+            found += _elementary([part.base_transform])
+        else:
+            found.append(part)
+    return found
+
+
+def _extra(fn: Any) -> int:
+    return len(fn.base_dist.batch_shape) - len(fn.batch_shape)
+
+
+def _dtype(fn: Any) -> torch.dtype:
+    given = [part for part in vars(plain(fn.base_dist)).values() if isinstance(part, Tensor)]
+    return given[0].dtype if given and given[0].is_floating_point() else torch.get_default_dtype()

@@ -9,11 +9,13 @@ from dataclasses import replace
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.allotment import allot
+from pyrovae.evaluation.allocation import allocate, misses_modes
 from pyrovae.evaluation.chunks import Chunks
+from pyrovae.evaluation.cross_check import cross_check
 from pyrovae.evaluation.effort import Effort, Stopped
+from pyrovae.evaluation.error_estimates import error_estimates
+from pyrovae.evaluation.forecast import forecast
 from pyrovae.evaluation.sampler import Sampler
-from pyrovae.evaluation.standing import standing_of
 from pyrovae.handlers import Batch, Program, arguments_of
 
 __all__ = ["log_marginal_within"]
@@ -32,27 +34,34 @@ def log_marginal_within(
     max_samples: int | None = None,
     state: Mapping[str, Tensor] | None = None,
     seed: int = 0,
+    num_checked: int = 10,
     num_draws: int = 10,
     chunk_size: int | None = None,
     progress: Callable[[Effort], None] | None = None,
 ) -> Effort:
     r"""Estimate the mean of log p(x) of a set to within a wanted error, spending samples datum by datum.
 
-    All data get 256 importance samples. Then, round by round, those data get more of what helps them most for its
-    cost in decoder runs: more importance samples, annealed chains where k̂ says that importance sampling fails or
-    where they are cheaper, more temperatures, more chains; until the set's Monte Carlo error
-    :math:`\sqrt{\sum_i \mathrm{se}_i^2} / N` and its mean estimated bias are both below the target. See
-    :class:`Effort` for what it tells. Samples do not depend on torch's generators, which are left as they are.
+    A pilot of 128 samples from the guide and 32 from the prior says what each datum needs. The estimate itself is made
+    of fresh weights: 128 importance samples of all data at first, one in eight of them from the prior, and then, round
+    by round, what brings most for its cost in decoder runs: more importance samples, annealed chains where k̂ says that
+    importance sampling fails or where they are cheaper, more temperatures, more chains. It ends when the set's
+    estimated bias and 1.645 Monte Carlo errors :math:`\sqrt{\sum_i \mathrm{se}_i^2} / N` lie within the target
+    together. No weight of a datum's estimate decides how many more it gets (two-stage sampling: Cochran, 1977), so that
+    those whose large weights happen to be missing are not left as they are. At the end some data are estimated once
+    more by chains from the prior, which see modes that the guide misses. See :class:`Effort` for what it tells. Samples
+    do not depend on torch's generators, which are left as they are.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: all data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
-        target_error: what both errors of the set's mean are to be below, in nats.
-        max_seconds: wall-clock time of this call after which no more is begun, but the first 256 samples of each.
+        target_error: what the bias of the set's mean and 1.645 Monte Carlo errors are to lie within together, in nats.
+        max_seconds: wall-clock time of this call after which no more is begun, but the pilot and the first 128 samples of each.
         max_samples: decoder runs in all, earlier calls included, after which no more is begun.
         state: of an earlier call on the same programs and data, to go on from.
         seed: of the samples; together with the number of the round it decides them all.
+        num_checked: how many random data are estimated once more by chains from the prior at the end, if the latents
+            are continuous.
         num_draws: number S of posterior draws to keep of each datum, resampled by weight.
         chunk_size: how many latents go through the model at a time; chosen by the program's size if not given, and on a
             GPU by its free memory. The samples of a seed depend on it.
@@ -77,28 +86,43 @@ def log_marginal_within(
     ends = math.inf if max_seconds is None else checks.number("max_seconds", max_seconds)
     budget = math.inf if max_samples is None else checks.integer("max_samples", max_samples)
     checks.integer("num_draws", num_draws, minimum=0)
+    checks.integer("num_checked", num_checked, minimum=0)
     chunks = Chunks(chunk_size)
     chunks.choose(model, arguments)
     sampler = Sampler(model, guide, arguments, checks.seed(seed), num_draws, chunks)
 
     def told(stopped: Stopped | None = None) -> Effort:
-        effort = Effort(
+        errors = error_estimates(sampler.statistics)
+        reliable = forecast(sampler.statistics, errors).reliable
+        if sampler.annealable:
+            reliable &= ~misses_modes(sampler.statistics, errors)
+        return Effort(
             target_error=target_error,
             stopped=stopped,
             rounds=sampler.rounds,
             seconds=sampler.clock.seconds_before + sampler.clock.seconds,
             seed=seed,
             x=arguments[0],
-            tally=sampler.tally,
-            standing=standing_of(sampler.tally),
+            statistics=sampler.statistics,
+            errors=errors,
+            reliable=reliable,
         )
-        return replace(effort, stopped="target") if effort.reached else effort
+
+    def ended(stopped: Stopped) -> Effort:
+        now = told(stopped)
+        if num_checked == 0 or not sampler.annealable or sampler.clock.seconds >= ends:
+            return now
+        check = cross_check(
+            model, guide, x, now.marginal, min(num_checked, len(arguments[0])), seed=seed, chunk_size=chunks.size
+        )
+        now = replace(now, check=check, seconds=sampler.clock.seconds_before + sampler.clock.seconds)
+        return replace(now, stopped="limit") if stopped == "target" and not now.within_target else now
 
     if state is not None:
         sampler.take_up(state)
     else:
         sampler.begin()
-    lost = int((sampler.tally.log_sum == -math.inf).sum())
+    lost = int((sampler.statistics.log_sum == -math.inf).sum())
     if lost:
         raise checks.InputError(
             f"x must have weights above zero to come within a target, but all samples of {lost} data have weight zero"
@@ -107,15 +131,18 @@ def log_marginal_within(
         now = told()
         if progress is not None:
             progress(now)
-        if now.reached:
-            return now
+        if now.within_target:
+            return ended("target")
         samples_left = budget - now.num_evaluations
         in_time = sampler.clock.affordable(ends)
-        plan = allot(now.tally, now.standing, target_error, min(samples_left, in_time), sampler.annealable)
+        wanted = allocate(now.statistics, now.errors, target_error, annealable=sampler.annealable)
+        if len(wanted.data) == 0:
+            return ended("limit")
+        plan = wanted
+        if wanted.cost.sum() > min(samples_left, in_time):
+            plan = allocate(now.statistics, now.errors, target_error, min(samples_left, in_time), sampler.annealable)
         plan = plan.first(min(_MOST, _PILOTS * 2 ** (sampler.rounds - 1)), samples_left)
         if len(plan.data) == 0:
-            if len(allot(now.tally, now.standing, target_error, annealable=sampler.annealable).data) == 0:
-                return told("limit")
             return told("max_seconds" if in_time < samples_left else "max_samples")
         if not sampler.run(plan, ends):
             return told("max_seconds")

@@ -76,8 +76,8 @@ class Annealed(NamedTuple):
     num_evaluations: int
 
 
-def tune(target: Target, annealing: Annealing, num_chains: int = 4) -> tuple[Tensor, int]:
-    """Find the step sizes of each temperature and datum, on chains that are thrown away.
+def tune(target: Target, annealing: Annealing, num_chains: int = 4) -> tuple[Tensor, Tensor, int]:
+    """Find the step sizes of each temperature and datum, on chains that are part of no estimate.
 
     Args:
         target: what is annealed to.
@@ -85,18 +85,22 @@ def tune(target: Target, annealing: Annealing, num_chains: int = 4) -> tuple[Ten
         num_chains: chains of each datum, whose mean acceptance is followed.
 
     Returns:
-        step sizes in units of the start's scale, ``(T - 1, B)``, and the number of gradients taken for each datum.
+        step sizes in units of the start's scale, ``(T - 1, B)``, the chains' log weights in nats, ``(C, B)``, and the
+        number of gradients taken for each datum.
     """
     chains = _Chains(target, target.draw(num_chains), annealing.num_leapfrogs)
     count = target.pair.count
     step = torch.full((count,), target.num_coordinates**-0.25, dtype=chains.u.dtype, device=chains.u.device)
+    betas = annealing.betas()
+    log_weight = betas[1].item() * chains.log_weight.double()  # (C, B)
     steps = []
-    for t, beta in enumerate(annealing.betas()[1:-1].tolist()):
+    for t, beta in enumerate(betas[1:-1].tolist()):
         steps.append(step)
         # In proportion to what is missing, so that it does not run ahead; in larger steps at the beginning.
         rate = 0.4 + 0.6 * 0.8**t
         step = step * (rate * (chains.move(beta, step) - annealing.target_acceptance)).exp()
-    return torch.stack(steps) if steps else step.new_empty(0, count), chains.num_evaluations
+        log_weight += (betas[t + 2] - betas[t + 1]).item() * chains.log_weight.double()
+    return torch.stack(steps) if steps else step.new_empty(0, count), log_weight, chains.num_evaluations
 
 
 def anneal(target: Target, annealing: Annealing, steps: Tensor, u: Tensor, *, back: bool = False) -> Annealed:

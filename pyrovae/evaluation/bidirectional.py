@@ -153,7 +153,7 @@ def sandwich(
         here = {name: mapped(lambda part: part[None, index], latents[name]) for name in target.pair.sites}
         backward = []
         with target.running():
-            steps, _ = tune(target, path, min(C, 4))
+            steps, _, _ = tune(target, path, min(C, 4))
             for some in torch.empty(C).split(max(1, chunks.size // target.pair.count)):
                 u = target.of({name: _repeated(z, len(some)) for name, z in here.items()})
                 backward.append(-anneal(target, path, steps, u, back=True).log_weight)

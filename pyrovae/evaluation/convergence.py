@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.diagnostics import monte_carlo_error
+from pyrovae.evaluation.bias import halved_bounds, unseen_tail
+from pyrovae.evaluation.diagnostics import monte_carlo_error, tail_size
 
 __all__ = ["Convergence", "convergence"]
 
@@ -24,12 +25,16 @@ class Convergence:
         standard_error: its Monte Carlo error, ``(J, B)``, in nats; NaN for one weight, which has no spread.
         jackknife: ``bound`` with its bias corrected to first order, ``(J, B)``, in nats; not a bound. NaN for k = 1,
             and where all weights of a block but one are zero.
+        halved: :func:`~pyrovae.evaluation.bias.halved_bounds` of all K weights, ``(4, B)``, in nats.
+        unseen: :func:`~pyrovae.evaluation.bias.unseen_tail` of importance samples, ``(B,)``, in nats; zero for chains.
     """
 
     num_samples: Tensor
     bound: Tensor
     standard_error: Tensor
     jackknife: Tensor
+    halved: Tensor
+    unseen: Tensor
 
     def table(self) -> list[dict[str, float | int | None]]:
         """Return a row a level with the set's mean figures, in nats per datum; None where one is unknown."""
@@ -49,7 +54,7 @@ class Convergence:
         ]
 
 
-def convergence(log_weights: Tensor) -> Convergence:
+def convergence(log_weights: Tensor, pareto_k: Tensor | None = None) -> Convergence:
     r"""Tell from one run of K weights what fewer of them would have given.
 
     For k samples the weights are cut into :math:`M = \lfloor K / k \rfloor` blocks, and the mean is taken of
@@ -62,6 +67,7 @@ def convergence(log_weights: Tensor) -> Convergence:
 
     Args:
         log_weights: nats, ``(K, B)``.
+        pareto_k: k̂ of importance samples, ``(B,)``, whose tail is extrapolated; none where it is not given.
 
     Returns:
         the curve of each datum, float64.
@@ -83,7 +89,19 @@ def convergence(log_weights: Tensor) -> Convergence:
     sizes = _levels(len(weights))
     levels = [_level(weights, size) for size in sizes]
     bound, error, jackknife = (torch.stack(rows) for rows in zip(*levels, strict=True))
-    return Convergence(torch.tensor(sizes, device=weights.device), bound, error, jackknife)
+    K, unseen = len(weights), torch.zeros_like(weights[0])
+    if pareto_k is not None:
+        num_samples = torch.full(unseen.shape, K, device=weights.device)
+        largest = weights.topk(min(K, int(tail_size(num_samples[:1])) + 1), 0).values
+        unseen = unseen_tail(largest, weights.logsumexp(0), num_samples, pareto_k)
+    return Convergence(
+        num_samples=torch.tensor(sizes, device=weights.device),
+        bound=bound,
+        standard_error=error,
+        jackknife=jackknife,
+        halved=halved_bounds(weights),
+        unseen=unseen,
+    )
 
 
 def _levels(num_samples: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What importance weights say about themselves: errors, effective sample size, Pareto shape."""
+"""Diagnostics of importance weights: Monte Carlo error, effective sample size, Pareto shape, rounding."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "annealed_bias",
     "annealed_error",
     "effective_sample_size",
-    "jensen_bias",
     "monte_carlo_error",
     "pareto_k",
     "pareto_threshold",
+    "rounding_error",
+    "tail_size",
 ]
+
+_REPEATED = 5  # weights that share the largest value, from which on it is the end of the tail
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
@@ -60,60 +62,22 @@ def monte_carlo_error(log_weights: Tensor) -> Tensor:
     return ((K / effective_sample_size(log_weights) - 1).clamp(min=0) / (K - 1)).sqrt()
 
 
-def jensen_bias(log_weights: Tensor) -> Tensor:
-    r"""Estimate by how much :math:`\log \frac1K \sum_k w_k` falls short of the logarithm of the weights' mean.
-
-    To second order, half the relative variance of the mean weight (Burda et al., 2015; Nowozin, 2018):
-
-    .. math:: (K / \mathrm{ESS} - 1) / (2 K)
-
-    It is two to four times too small where the Pareto shape is above its threshold.
-
-    Args:
-        log_weights: nats, ``(K, B)``.
-
-    Returns:
-        nats, not negative, float64 of shape ``(B,)``.
-
-    Example:
-        >>> jensen_bias(torch.tensor([[0.0], [0.0], [-1000.0], [-1000.0]]))
-        tensor([0.1250], dtype=torch.float64)
-    """
-    K = len(log_weights)
-    return (K / effective_sample_size(log_weights) - 1).clamp(min=0) / (2 * K)
-
-
-def annealed_bias(log_weights: Tensor) -> Tensor:
-    r"""Estimate the bias of few annealed chains: :func:`jensen_bias`, or that of log-normal weights if it is larger.
-
-    The logarithm of an annealed weight is a sum over temperatures, and nearly normal. With the variance :math:`s^2`
-    a chain falls short by :math:`s^2 / 2`, and the mean of C weights by about
-
-    .. math:: \tfrac12 \log \left(1 + (e^{s^2} - 1) / C\right)
-
-    A handful of chains seldom holds the large weights that the other formula needs. Where :math:`s^2` is large beside
-    log C, this one tells too much.
-
-    Args:
-        log_weights: nats, ``(C, B)``.
-
-    Returns:
-        nats, not negative, float64 of shape ``(B,)``; NaN for one chain.
-
-    Example:
-        >>> annealed_bias(torch.tensor([[-1.0], [1.0]]))
-        tensor([0.7169], dtype=torch.float64)
-    """
-    C = len(log_weights)
-    if C == 1:
-        return torch.full(log_weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)
-    return torch.maximum(jensen_bias(log_weights), _log_normal_variance(log_weights) / 2)
+def tail_size(num_samples: Tensor) -> Tensor:
+    """Return how many of the largest of K weights the Pareto shape is fitted to (Vehtari et al., 2015)."""
+    K = num_samples.double()
+    return torch.minimum(K / 5, 3 * K.sqrt()).ceil()
 
 
 def annealed_error(log_weights: Tensor) -> Tensor:
     r"""Estimate the standard error of few annealed chains: :func:`monte_carlo_error`, or that of log-normal weights.
 
-    The larger of the two; the other's square is twice the second bias that :func:`annealed_bias` tells of.
+    The logarithm of an annealed weight is a sum over temperatures, and nearly normal. With the variance :math:`s^2`
+    the logarithm of the mean of C weights has the variance
+
+    .. math:: \log \left(1 + (e^{s^2} - 1) / C\right) .
+
+    A handful of chains seldom holds the large weights that :func:`monte_carlo_error` needs, so the larger of the two
+    is taken. The variance is that of the chains above the median: one that was lost far below harms nothing.
 
     Args:
         log_weights: nats, ``(C, B)``.
@@ -124,19 +88,22 @@ def annealed_error(log_weights: Tensor) -> Tensor:
     Example:
         >>> annealed_error(torch.tensor([[-1.0], [1.0]]))
         tensor([1.1974], dtype=torch.float64)
+        >>> annealed_error(torch.tensor([[-1.0, -1.0, 1.0, 1.0], [-99.0, -1.0, 1.0, 1.0]]).T).round(decimals=1)
+        tensor([0.7000, 0.7000], dtype=torch.float64)
     """
     error = monte_carlo_error(log_weights)
-    return error if len(log_weights) == 1 else torch.maximum(error, _log_normal_variance(log_weights).sqrt())
-
-
-def _log_normal_variance(log_weights: Tensor) -> Tensor:
-    """Return the variance of the logarithm of the mean of weights that are log-normal, ``(B,)``; 0 if some are zero."""
     C = len(log_weights)
-    variance = log_weights.double().var(0).nan_to_num(-math.inf)
-    return torch.logaddexp(variance, torch.tensor(math.log(C - 1)).to(variance)).sub(math.log(C)).clamp(min=0)
+    if C == 1:
+        return error
+    log_weights = log_weights.double()
+    middle = log_weights.quantile(0.5, 0)
+    above = (log_weights - middle).clamp(min=0).square().sum(0) * 2 / (C - 1)
+    variance = torch.minimum(above, log_weights.var(0).nan_to_num(math.inf)).nan_to_num(0.0)
+    log_normal = torch.logaddexp(variance, torch.tensor(math.log(C - 1)).to(variance)).sub(math.log(C)).clamp(min=0)
+    return torch.maximum(error, log_normal.sqrt())
 
 
-def pareto_k(log_weights: Tensor) -> Tensor:
+def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
     r"""Fit the shape k̂ of a generalised Pareto distribution to the largest weights, with ArviZ.
 
     Moments of the weights of order above 1/k̂ do not exist: for k̂ >= 1/2 not their variance, for k̂ >= 1 not
@@ -144,14 +111,18 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
     Args:
         log_weights: nats, ``(K, B)``.
+        resolution: differences of log weights that are rounding, in nats, ``(B,)``.
 
     Returns:
         float64 of shape ``(B,)``; infinity where a handful of weights is everything; NaN where there is no
-        tail to speak of: fewer than 25 weights, or equal ones.
+        tail to speak of: fewer than 25 weights, or equal ones; -1, the shape of a uniform distribution, where the
+        tail ends at the largest weight, for five weights or more are equal to it, as where latents are discrete.
 
     Example:
         >>> pareto_k(torch.randn(1000, 1))[0] < pareto_threshold(1000)
         tensor(True)
+        >>> pareto_k(torch.tensor([0.0, 1.0]).repeat(500)[:, None])
+        tensor([-1.], dtype=torch.float64)
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
@@ -162,9 +133,31 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         return torch.full(weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)
     with np.errstate(all="ignore"):
         shapes = torch.from_numpy(np.atleast_1d(psislw(weights.T.contiguous().numpy())[1]))
+    shapes = shapes.nan_to_num(math.inf, math.inf, -math.inf)
     # Weights that differ by rounding only have no tail, whatever shape is fitted to it.
-    flat = weights.amax(0) - weights.amin(0) < 1e-6
-    return torch.where(flat, math.nan, shapes.nan_to_num(math.inf, math.inf, -math.inf)).to(log_weights.device)
+    step = torch.as_tensor(resolution, dtype=torch.float64, device="cpu") + 1e-6
+    largest = weights.amax(0)
+    shapes = torch.where((weights >= largest - step).sum(0) >= _REPEATED, -1.0, shapes)
+    shapes = torch.where(largest - weights.amin(0) <= step, math.nan, shapes)
+    return shapes.to(log_weights.device)
+
+
+def rounding_error(log_weights: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return how far rounding of the densities may move log weights of this size.
+
+    Args:
+        log_weights: nats, ``(K, B)``.
+        dtype: in which the densities were computed.
+
+    Returns:
+        nats, float64 of shape ``(B,)``: four units in the last place of the largest weight.
+
+    Example:
+        >>> rounding_error(torch.tensor([[1e10]]), torch.float32).round()
+        tensor([4768.], dtype=torch.float64)
+    """
+    largest = log_weights.amax(0).double()
+    return 4 * torch.finfo(dtype).eps * largest.abs().nan_to_num(0.0, 0.0, 0.0)
 
 
 def pareto_threshold(num_samples: int | Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an adaptive estimate reached, and what it took."""
+"""The result of an adaptive estimate: what it reached, and what it took."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pyrovae.evaluation.allocation import CONFIDENT
+from pyrovae.evaluation.cross_check import CrossCheck
+from pyrovae.evaluation.error_estimates import ErrorEstimates
 from pyrovae.evaluation.result import LogMarginal
-from pyrovae.evaluation.standing import Standing
-from pyrovae.evaluation.tally import Tally
+from pyrovae.evaluation.running_statistics import RunningStatistics
 
 __all__ = ["Effort", "Stopped"]
 
@@ -22,18 +24,21 @@ Stopped = Literal["target", "max_seconds", "max_samples", "limit"]
 
 @dataclass(frozen=True)
 class Effort:
-    """Hold what was reached and what it took; errors in nats, of the set's mean log p(x).
+    """What was reached and what it took; errors in nats, of the set's mean log p(x).
 
     Attributes:
-        target_error: what was wanted of both errors.
-        stopped: ``target`` where it was reached, the budget that ended before, or ``limit`` where nothing was left
-            to do; None while it goes on.
+        target_error: what the bias and 1.645 Monte Carlo errors were to lie within together.
+        stopped: ``target`` where they do, the budget that ended before, or ``limit`` where nothing was left to do;
+            None while it goes on.
         rounds: how often it was decided what to do next.
         seconds: wall-clock time of all calls.
         seed: of the samples.
         x: the data, ``(B, *data_shape)``.
-        tally: the running figures of their weights.
-        standing: what these say of each datum.
+        statistics: of their weights.
+        errors: what these say of each datum.
+        reliable: whether the samples of each datum are enough, ``(B,)``.
+        check: some of the data estimated by chains from the prior; None where a budget ended before, or a latent is
+            discrete.
     """
 
     target_error: float
@@ -42,44 +47,72 @@ class Effort:
     seconds: float
     seed: int
     x: Tensor = field(repr=False)
-    tally: Tally = field(repr=False)
-    standing: Standing = field(repr=False)
+    statistics: RunningStatistics = field(repr=False)
+    errors: ErrorEstimates = field(repr=False)
+    reliable: Tensor = field(repr=False)
+    check: CrossCheck | None = None
 
     @property
     def monte_carlo_error(self) -> float:
         """Standard error over the choice of samples."""
-        return self.standing.standard_error.square().sum().sqrt().item() / len(self.x)
+        return self.errors.standard_error.square().sum().sqrt().item() / len(self.x)
 
     @property
     def bias(self) -> float:
-        """By how much the mean falls short, as estimated."""
-        return self.standing.bias.mean().item()
+        """By how much the mean falls short, as the weights say."""
+        return self.errors.bias.mean().item()
+
+    @property
+    def missing(self) -> float:
+        """By how much it falls short beyond that, as chains from the prior say; zero where none were run."""
+        return 0.0 if self.check is None else self.check.missing
+
+    @property
+    def error(self) -> float:
+        """How far the mean is off at most, with 95 % confidence: both biases and 1.645 Monte Carlo errors."""
+        return self.bias + self.missing + CONFIDENT * self.monte_carlo_error
 
     @property
     def num_untrusted(self) -> int:
         """Data whose importance samples have too large a k̂, or are too few, so that their bias is a guess."""
-        return int((~self.standing.trusted).sum())
+        return int((~self.reliable).sum())
 
     @property
     def num_annealed(self) -> int:
         """Data whose estimates are of annealed chains."""
-        return int((self.tally.num_temperatures > 0).sum())
+        return int((self.statistics.num_temperatures > 0).sum())
 
     @property
     def num_evaluations(self) -> int:
-        """Decoder runs in all, with a gradient or without one."""
-        return int(self.tally.num_evaluations.sum())
+        """Decoder runs in all, with a gradient or without one, but for the check's."""
+        return int(self.statistics.num_evaluations.sum())
+
+    @property
+    def within_target(self) -> bool:
+        """Whether the errors lie within the target, and all data have enough samples."""
+        return self.error <= self.target_error and self.num_untrusted == 0
+
+    @property
+    def looked_elsewhere(self) -> bool:
+        """Whether modes that the guide misses would have been found.
+
+        So it is where chains from the prior find at least half of p(x) for nine in ten of the data that were checked,
+        or the pilot's few samples from the prior do on average for all data.
+        """
+        if self.check is not None and self.check.is_conclusive:
+            return True
+        found = (self.statistics.prior_log_prob - self.errors.log_prob).exp().nan_to_num(0.0).clamp(max=1)
+        return found.mean().item() >= 0.5
 
     @property
     def reached(self) -> bool:
-        """Whether both errors are below the target, and no datum is untrusted."""
-        within = self.monte_carlo_error <= self.target_error and self.bias <= self.target_error
-        return within and self.num_untrusted == 0
+        """Whether the errors lie within the target, and modes that the guide misses were looked for and not found."""
+        return self.within_target and self.looked_elsewhere
 
     @property
     def missed_by(self) -> float:
-        """By how much the larger error exceeds the target; zero where it does not."""
-        return max(0.0, max(self.monte_carlo_error, self.bias) - self.target_error)
+        """By how much the error exceeds the target; zero where it does not."""
+        return max(0.0, self.error - self.target_error)
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -88,44 +121,52 @@ class Effort:
             "rounds": torch.tensor(self.rounds),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
             "seed": torch.tensor(self.seed),
-            **self.tally.tensors(),
+            **self.statistics.tensors(),
         }
 
     @property
     def marginal(self) -> LogMarginal:
-        """The estimates of all data; their errors are those that the decisions were made by, their k̂ their own."""
-        tally, standing, where = self.tally, self.standing, self.x.device
-        annealed = tally.num_temperatures > 0
+        """The estimates of all data, with their errors."""
+        now, errors, where = self.statistics, self.errors, self.x.device
         return LogMarginal(
-            log_prob=standing.log_prob.to(where),
-            standard_error=standing.standard_error.to(where),
-            bias=standing.bias.to(where),
-            pareto_k=torch.where(annealed, math.nan, tally.pareto_k).to(where),
-            ess=(2 * tally.log_sum - tally.log_sum_squares).exp().to(where),
-            elbo=tally.elbo.clone().to(where),
-            acceptance=tally.acceptance.clone().to(where),
-            num_samples=tally.num_samples.clone().to(where),
-            num_evaluations=tally.num_evaluations.clone().to(where),
+            log_prob=errors.log_prob.to(where),
+            standard_error=errors.standard_error.to(where),
+            bias=errors.bias.to(where),
+            pareto_k=now.pareto_k.clone().to(where),
+            ess=now.ess.to(where),
+            elbo=now.elbo.clone().to(where),
+            acceptance=now.acceptance.clone().to(where),
+            num_samples=now.num_samples.clone().to(where),
+            num_evaluations=now.num_evaluations.clone().to(where),
             method="adaptive",
-            tail=(tally.largest[:_TAIL] - tally.log_sum).to(where),
-            draws={name: z.clone().to(where) for name, z in tally.draws.items()},
-            log_likelihood=tally.log_likelihood.clone().to(where),
+            tail=(now.largest[:_TAIL] - now.log_sum).to(where),
+            draws={name: z.clone().to(where) for name, z in now.draws.items()},
+            log_likelihood=now.log_likelihood.clone().to(where),
             x=self.x,
+            check=self.check,
         )
 
     @property
     def verdict(self) -> str:
         """Plain sentences: whether the target was reached, and what was spent."""
-        spent = self.tally.num_evaluations
-        missed = f"missed by {self.missed_by:.2g}" if self.missed_by > 0 else "missed"
-        parts = [
-            f"The target of {self.target_error:g} nats is {'reached' if self.reached else missed}: "
-            f"Monte Carlo error {self.monte_carlo_error:.2g}, estimated bias {self.bias:.2g}."
-        ]
+        figures = f"estimated bias {self.bias:.2g}, Monte Carlo error {self.monte_carlo_error:.2g}"
+        target = f"target of {self.target_error:g} nats"
+        if self.reached:
+            parts = [f"The {target} is reached: {figures}."]
+        elif self.within_target:
+            parts = [f"So far as the guide's modes go, the {target} is met: {figures}."]
+        else:
+            missed = f"missed by {self.missed_by:.2g}" if self.missed_by > 0 else "missed"
+            parts = [f"The {target} is {missed}: {figures}."]
         if self.num_untrusted:
             parts.append(
                 f"The bias is a guess for {self.num_untrusted} data, whose k̂ is too large or whose samples are too few."
             )
+        if self.check is not None:
+            parts.append(self.check.sentence)
+        elif not self.looked_elsewhere:
+            parts.append("Modes that the guide misses were not looked for.")
+        spent = self.statistics.num_evaluations
         parts.append(
             f"It took {self.num_evaluations:,} decoder runs, {int(spent.min()):,} to {int(spent.max()):,} for a datum, "
             f"and {self.seconds:.1f} s; {self.num_annealed} of {len(spent)} data were annealed."
@@ -134,15 +175,18 @@ class Effort:
 
     def summary(self) -> dict[str, Any]:
         """Return what was wanted, reached and spent, as plain numbers."""
-        spent, annealed = self.tally.num_evaluations.double(), self.tally.num_temperatures > 0
+        now = self.statistics
+        spent, annealed = now.num_evaluations.double(), now.num_temperatures > 0
         return {
             "target_error": self.target_error,
             "reached": self.reached,
+            "within_target": self.within_target,
             "stopped": self.stopped,
-            "missed_by": self.missed_by,
+            "missed_by": self.missed_by if math.isfinite(self.missed_by) else None,
             "num_untrusted": self.num_untrusted,
             "num_annealed": self.num_annealed,
-            "num_temperatures": int(self.tally.num_temperatures.max()),
+            "num_from_prior": int(now.from_prior.sum()),
+            "num_temperatures": int(now.num_temperatures.max()),
             "rounds": self.rounds,
             "seconds": self.seconds,
             "evaluations_of_annealed": int(spent[annealed].sum()),

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.annealed import Annealing, anneal, tune
+from pyrovae.evaluation.bias import estimated_bias
 from pyrovae.evaluation.chunks import Chunks
-from pyrovae.evaluation.convergence import convergence
+from pyrovae.evaluation.convergence import Convergence, convergence
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.evaluation.diagnostics import (
-    annealed_bias,
     annealed_error,
     effective_sample_size,
-    jensen_bias,
     monte_carlo_error,
     pareto_k,
+    rounding_error,
 )
 from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.pair import Chunk
@@ -124,23 +124,30 @@ def by_importance(proposal: Proposal, num_draws: int, chunk_size: int) -> LogMar
     K, pair = proposal.num_samples, proposal.pair
     log_weights = torch.empty(K, pair.count, dtype=torch.float64, device=pair.arguments[0].device)
     resampler = Resampler(num_draws)
-    start = 0
+    start, dtype = 0, torch.float64
     with evaluating(pair.model, pair.guide):
         for chunk in drawn(proposal, chunk_size):
+            dtype = chunk.log_likelihood.dtype
             log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
             start += len(chunk.log_weight)
             resampler.add(chunk.log_weight, chunk)
         of_the_guide = log_weights
         if not proposal.is_the_guide:
             of_the_guide = proposal.of_the_guide(min(K, 100), chunk_size).double()
+    rounding = rounding_error(log_weights, dtype)
+    shape, error = pareto_k(log_weights, rounding), monte_carlo_error(log_weights)
+    curve = convergence(log_weights, shape)
+    # The delta method misses what large weights do to the mean; two halves of the weights differ by it.
+    halves = (2 * (curve.halved[0] - curve.halved[1]).clamp(min=0)).sqrt()
+    error = torch.where(shape > 0.5, error.fmax(halves), error)
     return _result(
         log_weights,
         of_the_guide,
         resampler,
         x=pair.arguments[0],
-        standard_error=monte_carlo_error(log_weights),
-        bias=jensen_bias(log_weights),
-        pareto_k=pareto_k(log_weights),
+        standard_error=error.hypot(rounding),
+        curve=curve,
+        pareto_k=shape,
         acceptance=torch.full_like(log_weights[0], math.nan),
         num_evaluations=K if proposal.is_the_guide else K + min(K, 100),
         method="importance",
@@ -156,7 +163,7 @@ def by_annealing(
     pair = target.pair
     resampler = Resampler(num_draws)
     with target.running():
-        steps, spent = tune(target, path, min(C, 4))
+        steps, _, spent = tune(target, path, min(C, 4))
         chunks = []
         for part in torch.empty(C).split(max(1, chunk_size // pair.count)):
             chunk = anneal(target, path, steps, target.draw(len(part)))
@@ -164,6 +171,7 @@ def by_annealing(
             resampler.add(chunk.log_weight, Chunk(point.log_weight, point.log_likelihood, point.latents))
             chunks.append(chunk)
         log_weights = torch.cat([chunk.log_weight for chunk in chunks])  # (C, B)
+        rounding = rounding_error(log_weights, point.log_likelihood.dtype)
         if path.start == "guide":
             of_the_guide = torch.cat([chunk.start for chunk in chunks])
         else:
@@ -176,8 +184,8 @@ def by_annealing(
         of_the_guide.double(),
         resampler,
         x=arguments[0],
-        standard_error=annealed_error(log_weights),
-        bias=annealed_bias(log_weights),
+        standard_error=annealed_error(log_weights).hypot(rounding),
+        curve=convergence(log_weights),
         pareto_k=torch.full_like(log_weights[0], math.nan),
         acceptance=acceptance.mean(0) if len(acceptance) else torch.ones_like(log_weights[0]),
         num_evaluations=spent + sum(chunk.num_evaluations for chunk in chunks),
@@ -198,7 +206,7 @@ def _result(
     *,
     x: Tensor,
     standard_error: Tensor,
-    bias: Tensor,
+    curve: Convergence,
     pareto_k: Tensor,
     acceptance: Tensor,
     num_evaluations: int,
@@ -209,21 +217,22 @@ def _result(
         raise checks.InputError("x and the model must be finite, but the log weights of some data are NaN")
     K, count = log_weights.shape
     total = log_weights.logsumexp(0)
+    ess, num_samples = effective_sample_size(log_weights), torch.full((count,), K, device=x.device)
     return LogMarginal(
         log_prob=total - math.log(K),
         standard_error=standard_error,
-        bias=bias,
+        bias=estimated_bias(curve.halved, curve.unseen, ess, num_samples, ~acceptance.isnan()),
         pareto_k=pareto_k,
-        ess=effective_sample_size(log_weights),
+        ess=ess,
         elbo=of_the_guide.mean(0),
         acceptance=acceptance,
-        num_samples=torch.full((count,), K, device=x.device),
+        num_samples=num_samples,
         num_evaluations=torch.full((count,), num_evaluations, device=x.device),
         method=method,
         tail=(log_weights - total).topk(min(K, _TAIL), 0).values,
         draws=resampler.draws,
         log_likelihood=resampler.log_likelihood,
         x=x,
-        convergence=convergence(log_weights),
+        convergence=curve,
         paths=paths,
     )

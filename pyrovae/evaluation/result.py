@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from pyrovae.evaluation.bias import estimated_bias
 from pyrovae.evaluation.convergence import Convergence
 from pyrovae.evaluation.diagnostics import pareto_threshold
 
 if TYPE_CHECKING:
     import arviz
+
+    from pyrovae.evaluation.cross_check import CrossCheck
 
 __all__ = ["STATISTICS", "LogMarginal", "Paths", "finite", "joined"]
 
@@ -72,6 +75,7 @@ class LogMarginal:
         x: the data, ``(B, *data_shape)``.
         convergence: the bound for fewer samples; None where it was not asked for.
         paths: what annealed chains went through, of the first data; None where there are none.
+        check: some of the data estimated by chains from the prior; None where there was no such check.
     """
 
     log_prob: Tensor
@@ -90,6 +94,7 @@ class LogMarginal:
     x: Tensor = field(repr=False)
     convergence: Convergence | None = field(default=None, repr=False)
     paths: Paths | None = field(default=None, repr=False)
+    check: CrossCheck | None = field(default=None, repr=False)
 
     @property
     def nll(self) -> float:
@@ -280,6 +285,16 @@ def joined(parts: list[LogMarginal], concatenate: Callable[..., Tensor] = torch.
 
     bounds = [part.convergence for part in parts if part.convergence is not None]
     figures: dict[str, Any] = {name: cat(name) for name in STATISTICS}
+    curve = None
+    if bounds:
+        columns = ("bound", "standard_error", "jackknife", "halved")
+        curve = Convergence(
+            num_samples=bounds[0].num_samples,
+            unseen=concatenate([part.unseen for part in bounds]),
+            **{name: concatenate([getattr(part, name) for part in bounds], 1) for name in columns},
+        )
+        annealed = ~figures["acceptance"].isnan()  # the growth of the bound is seen better in all data together
+        figures["bias"] = estimated_bias(curve.halved, curve.unseen, figures["ess"], figures["num_samples"], annealed)
     return replace(
         parts[0],
         **figures,
@@ -287,12 +302,5 @@ def joined(parts: list[LogMarginal], concatenate: Callable[..., Tensor] = torch.
         draws={site: concatenate([part.draws[site] for part in parts]) for site in parts[0].draws},
         log_likelihood=cat("log_likelihood"),
         x=cat("x"),
-        convergence=Convergence(
-            num_samples=bounds[0].num_samples,
-            bound=concatenate([part.bound for part in bounds], 1),
-            standard_error=concatenate([part.standard_error for part in bounds], 1),
-            jackknife=concatenate([part.jackknife for part in bounds], 1),
-        )
-        if bounds
-        else None,
+        convergence=curve,
     )

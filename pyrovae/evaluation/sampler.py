@@ -6,27 +6,34 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.allotment import NUM_TUNED, TUNING_CHAINS, Plan
+from pyrovae.evaluation.allocation import Allocation
 from pyrovae.evaluation.annealed import Annealing, anneal, tune
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.coordinates import Target
+from pyrovae.evaluation.diagnostics import rounding_error
+from pyrovae.evaluation.forecast import NUM_TUNED, TUNING_CHAINS
 from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.proposals import Proposal
 from pyrovae.evaluation.resampling import Resampler
-from pyrovae.evaluation.tally import Tally
+from pyrovae.evaluation.running_statistics import RunningStatistics
 from pyrovae.evaluation.tracing import evaluating
 from pyrovae.handlers import Arguments, Program, forked_rng
 
 __all__ = ["Clock", "Sampler"]
 
-_FIRST = 256  # importance samples of each datum, to begin with
+_PILOT = 128  # importance samples of each datum from the guide that tell what it needs
+_FROM_PRIOR = 32  # and from the prior
+_FIRST = 128  # importance samples of each datum's estimate, to begin with
+_LOOK = 50  # temperatures of the chains from the prior that each datum which is annealed gets
+_PRIOR_SHARE = 1 / 8  # of them that come from the prior, so that a mode that the guide misses is not missing
 _WEIGHTS_HELD = 2**20
 
 
@@ -81,7 +88,7 @@ class Sampler:
         chunks: how many latents go through the model at a time.
 
     Attributes:
-        tally: the running figures.
+        statistics: of the weights so far.
         rounds: how many rounds were run, by earlier samplers too.
         clock: how long this sampler took.
     """
@@ -95,7 +102,7 @@ class Sampler:
         self.seed = seed
         self.num_draws = num_draws
         self.chunks = chunks
-        self.tally = Tally.empty(len(arguments[0]), num_draws, NUM_TUNED)
+        self.statistics = RunningStatistics.empty(len(arguments[0]), num_draws, NUM_TUNED)
         self.rounds = 0
         self.clock = Clock()
         self._annealable: bool | None = None
@@ -110,29 +117,32 @@ class Sampler:
         missing = [name for name in ("rounds", "seconds", "seed") if name not in state]
         if missing:
             raise checks.InputError(f"state must be that of an earlier call, but lacks {missing[0]}")
-        tally = Tally.of(state)
-        held = len(tally.num_samples), int(state["seed"]), tally.log_likelihood.shape[1]
+        statistics = RunningStatistics.of(state)
+        held = len(statistics.num_samples), int(state["seed"]), statistics.log_likelihood.shape[1]
         given = len(self.arguments[0]), self.seed, self.num_draws
         for name, of, was, is_now in zip(("x", "seed", "num_draws"), ("data", "", ""), held, given, strict=True):
             if was != is_now:
                 raise checks.InputError(f"{name} must be that of the state, {f'{was} {of}'.strip()}, but is {is_now}")
-        self.tally = tally
+        self.statistics = statistics
         self.rounds = int(state["rounds"])
         self.clock.seconds_before = float(state["seconds"])
 
     def begin(self) -> None:
-        """Draw the first importance samples of all data."""
+        """Draw the pilot of all data, and the first importance samples of their estimates."""
         with self._round():
             for index in torch.arange(len(self.arguments[0])).split(min(50, self.chunks.size)):
-                with self.clock.measuring("importance", _FIRST * len(index)):
-                    self._draw(index, 0, _FIRST)
+                with self.clock.measuring("importance", (_PILOT + _FROM_PRIOR + _FIRST) * len(index)):
+                    self.chunks.in_parts(self._pilot, (index,), lambda size: self._at_a_time(size, 0, _PILOT))
+                    self._draw(index, 0, False, _FIRST)
 
-    def run(self, plan: Plan, ends: float) -> bool:
+    def run(self, plan: Allocation, ends: float) -> bool:
         """Draw what is planned, until the clock shows ``ends``; return whether all was drawn."""
-        kinds = torch.stack([plan.num_temperatures, plan.num_samples, self.tally.num_temperatures[plan.data]])
+        now = self.statistics
+        columns = plan.num_temperatures, plan.from_prior, plan.num_samples, now.num_temperatures[plan.data]
+        kinds = torch.stack([column.long() for column in columns])
         with self._round():
             for kind in kinds.unique(dim=1).T:
-                T, k, _ = kind.tolist()
+                T, from_prior, k, _ = kind.tolist()
                 member = (kinds == kind[:, None]).all(0)
                 rows = self._at_a_time(self.chunks.size, T, k)
                 for index, cost in zip(*(part[member].split(rows) for part in (plan.data, plan.cost)), strict=True):
@@ -140,13 +150,13 @@ class Sampler:
                     if self.clock.seconds + float(cost.sum()) * self.clock.each(name) > ends:
                         return False
                     with self.clock.measuring(name, float(cost.sum())):
-                        self._draw(index, T, k)
+                        self._draw(index, T, bool(from_prior), k)
         return True
 
-    def _draw(self, index: Tensor, num_temperatures: int, k: int) -> None:
+    def _draw(self, index: Tensor, num_temperatures: int, from_prior: bool, k: int) -> None:
         def draw(some: Tensor) -> None:
             if num_temperatures:
-                self._by_annealing(some, num_temperatures, k)
+                self._by_annealing(some, num_temperatures, from_prior, k)
             else:
                 self._by_importance(some, k)
 
@@ -183,36 +193,66 @@ class Sampler:
         self._batch += 1
         return tuple(part[index.to(part.device)] for part in self.arguments)
 
+    def _pilot(self, index: Tensor) -> None:
+        """Draw importance samples that are part of no estimate."""
+        data = self._part(index)
+        found = []
+        with evaluating(self.model, self.guide):
+            for num_samples, share in ((_PILOT, 0.0), (_FROM_PRIOR, 1.0)):
+                proposal = Proposal(self.model, self.guide, data, num_samples, prior_share=share)
+                found.append(torch.cat([chunk.log_weight for chunk in drawn(proposal, self.chunks.size)]))
+        weights, from_prior = found
+        self.statistics.add_pilot(index, weights, from_prior, rounding_error(weights, from_prior.dtype))
+        self.statistics.num_evaluations[index] += _PILOT + _FROM_PRIOR
+
     def _by_importance(self, index: Tensor, num_samples: int) -> None:
-        proposal = Proposal(self.model, self.guide, self._part(index), num_samples)
+        proposal = Proposal(self.model, self.guide, self._part(index), num_samples, prior_share=_PRIOR_SHARE)
         held = Resampler(self.num_draws)
         log_weights = []
         with evaluating(self.model, self.guide):
             for chunk in drawn(proposal, self.chunks.size):
                 held.add(chunk.log_weight, chunk)
                 log_weights.append(chunk.log_weight.double())
-        self.tally.add(index, torch.cat(log_weights), held)
-        self.tally.num_evaluations[index] += num_samples
+        weights = torch.cat(log_weights)
+        self.statistics.add(index, weights, held, rounding_error(weights, chunk.log_likelihood.dtype))
+        self.statistics.num_evaluations[index] += num_samples
 
-    def _by_annealing(self, index: Tensor, num_temperatures: int, num_chains: int) -> None:
-        target = Target(self.model, self.guide, self._part(index))
-        path = Annealing(num_temperatures=num_temperatures)
-        held = Resampler(self.num_draws)
+    def _look_from_prior(self, index: Tensor) -> int:
+        """Estimate log p(x) of some data by chains from the prior, which find modes that the guide misses."""
+        target = Target(self.model, self.guide, tuple(part[index.to(part.device)] for part in self.arguments), "prior")
         with target.running():
-            if bool(self.tally.step_sizes[0, index].isnan().any()):
-                steps, spent = tune(target, Annealing(num_temperatures=NUM_TUNED + 1), TUNING_CHAINS)
-                self.tally.step_sizes[:, index] = steps.to(self.tally.step_sizes)
-                self.tally.num_evaluations[index] += spent
-            steps = _between(self.tally.step_sizes[:, index], num_temperatures).to(self.arguments[0].device)
-            if bool((self.tally.num_temperatures[index] != num_temperatures).any()):
-                self.tally.forget(index, num_temperatures)
+            _, weights, spent = tune(target, Annealing(num_temperatures=_LOOK, start="prior"), TUNING_CHAINS)
+        self.statistics.look(index, weights)
+        return spent
+
+    def _by_annealing(self, index: Tensor, num_temperatures: int, from_prior: bool, num_chains: int) -> None:
+        start: Literal["guide", "prior"] = "prior" if from_prior else "guide"
+        target = Target(self.model, self.guide, self._part(index), start)
+        path = Annealing(num_temperatures=num_temperatures, start=start)
+        held, now = Resampler(self.num_draws), self.statistics
+        chunks, spent = [], 0
+        with target.running():
+            fresh = bool((now.num_temperatures[index] != num_temperatures).any())
+            if bool(now.step_sizes[0, index].isnan().any()) or (from_prior and fresh):
+                grid = Annealing(num_temperatures=NUM_TUNED + 1, start=start)
+                steps, weights, spent = tune(target, grid, TUNING_CHAINS)
+                now.step_sizes[:, index] = steps.to(now.step_sizes)
+                if not from_prior:
+                    now.chain_variance[index] = weights.var(0).cpu()
+                    spent += self._look_from_prior(index)
+            steps = _between(now.step_sizes[:, index], num_temperatures).to(self.arguments[0].device)
+            if fresh:
+                now.forget(index, num_temperatures, from_prior)
             for part in torch.empty(num_chains).split(max(1, self.chunks.size // len(index))):
                 chains = anneal(target, path, steps, target.draw(len(part)))
                 point = target.at(chains.end)
-                held = Resampler(self.num_draws)
                 held.add(chains.log_weight, Chunk(point.log_weight, point.log_likelihood, point.latents))
-                self.tally.add(index, chains.log_weight, held, chains.acceptance.double().mean(0))
-                self.tally.num_evaluations[index] += chains.num_evaluations
+                chunks.append(chains)
+        weights = torch.cat([chains.log_weight for chains in chunks])
+        acceptance = torch.cat([chains.acceptance.double().mean(0).expand_as(chains.log_weight) for chains in chunks])
+        rounding = rounding_error(weights, point.log_likelihood.dtype)
+        now.add(index, weights, held, rounding, acceptance.mean(0))
+        now.num_evaluations[index] += spent + sum(chains.num_evaluations for chains in chunks)
 
 
 def _between(step_sizes: Tensor, num_temperatures: int) -> Tensor:

@@ -7,6 +7,7 @@ from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
 from pyrovae.evaluation.bidirectional import Sandwich, sandwich
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.convergence import Convergence, convergence
+from pyrovae.evaluation.cross_check import CrossCheck, cross_check
 from pyrovae.evaluation.diagnosis import Diagnosis, diagnose
 from pyrovae.evaluation.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
 from pyrovae.evaluation.effort import Effort
@@ -26,6 +27,7 @@ __all__ = [
     "Compared",
     "Comparison",
     "Convergence",
+    "CrossCheck",
     "Diagnosis",
     "Effort",
     "Estimate",
@@ -40,6 +42,7 @@ __all__ = [
     "compare",
     "convergence",
     "coverage",
+    "cross_check",
     "decode",
     "diagnose",
     "effective_sample_size",

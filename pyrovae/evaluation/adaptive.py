@@ -56,7 +56,8 @@ def log_marginal_within(
         guide: program of q(z|x).
         x: all data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
         target_error: what the bias of the set's mean and 1.645 Monte Carlo errors are to lie within together, in nats.
-        max_seconds: wall-clock time of this call after which no more is begun, but the pilot and the first 128 samples of each.
+        max_seconds: wall-clock time of this call after which no more is begun, but the pilot and the first 128
+            samples of each.
         max_samples: decoder runs in all, earlier calls included, after which no more is begun.
         state: of an earlier call on the same programs and data, to go on from.
         seed: of the samples; together with the number of the round it decides them all.

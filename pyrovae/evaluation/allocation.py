@@ -132,7 +132,9 @@ class _Choices:
         for longer in _LADDER if annealable else ():
             aim = torch.full_like(T, longer)
             chains = torch.where(prior, 2 * NUM_CHAINS, NUM_CHAINS)
-            is_open = (missing | (aim > T)) & (aim <= (4 * T).clamp(min=_FIRST_LADDER)) & ~equal & statistics.elbo.isfinite()
+            is_open = (
+                (missing | (aim > T)) & (aim <= (4 * T).clamp(min=_FIRST_LADDER)) & ~equal & statistics.elbo.isfinite()
+            )
             cost = torch.where(is_open, chains * (2 * aim - 1) + tuning, -1)
             self._rows.append((aim, prior, chains, cost, *self._left(aim, chains, prior, 1)))
         self.num_temperatures, self.from_prior, self.num_samples, cost, self.bias, self.variance = (

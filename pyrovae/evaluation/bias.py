@@ -120,8 +120,8 @@ def extrapolated_bias(halved: Tensor, beyond: Tensor | None = None) -> Tensor:
 
     which is Aitken's extrapolation of the sequence. Light tails have :math:`\rho = 2`, the second-order formula of
     :func:`jensen_bias`; tails of the shape k have :math:`2^{1/k - 1}` (from 1/2 to 1). The ratio is that of all data
-    together: one datum says little of it. Where large weights happen to be missing in the whole set, :func:`unseen_tail`
-    says more on average over the data, and the biases are raised to it.
+    together: one datum says little of it. Where large weights happen to be missing in the whole set,
+    :func:`unseen_tail` says more on average over the data, and the biases are raised to it.
 
     Args:
         halved: what :func:`halved_bounds` returned, ``(4, B)``, of data with the same number of weights.

@@ -62,8 +62,8 @@ class CrossCheck:
         n, more = len(self.index), int(self.exceeds.sum())
         if more:
             return (
-                f"Annealing from the prior finds more on {more} of {n} random data, {self.missing:.2g} nats a datum "
-                "over all of them: the guide misses a part of the posterior, and the NLL is too large by at least so much."
+                f"Annealing from the prior finds more on {more} of {n} random data, {self.missing:.2g} nats a datum over "
+                "all of them: the guide misses a part of the posterior, and the NLL is too large by so much at least."
             )
         if self.is_conclusive:
             return (
@@ -72,8 +72,8 @@ class CrossCheck:
             )
         short = -self.difference.median().item()
         return (
-            f"Annealing from the prior finds {short:.2g} nats less (median of {n} random data): it is too short to find "
-            "modes that the guide misses, which were not looked for otherwise."
+            f"Annealing from the prior finds {short:.2g} nats less (median of {n} random data): it is too short to "
+            "find modes that the guide misses, which were not looked for otherwise."
         )
 
     def summary(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def cross_check(
     num_data: int = 20,
     *,
     num_chains: int = 8,
-    num_temperatures: int = 50,
+    num_temperatures: int = 100,
     seed: int = 0,
     chunk_size: int | None = None,
 ) -> CrossCheck:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyrovae.evaluation.bias import chain_excess, estimated_bias, halved_bounds, unseen_tail
+from pyrovae.evaluation.bias import chain_excess, estimated_bias, halved_bounds
 from pyrovae.evaluation.running_statistics import NUM_GROUPS, RunningStatistics
 
 __all__ = ["ErrorEstimates", "chain_bias", "error_estimates"]
@@ -39,12 +39,6 @@ def error_estimates(statistics: RunningStatistics) -> ErrorEstimates:
     annealed = statistics.num_temperatures > 0
     log_sum = statistics.log_sum
     halved = halved_bounds(statistics.group_sums - (K / NUM_GROUPS).log())
-    unseen = torch.zeros_like(K)
-    for k in statistics.num_samples[~annealed].unique():
-        same = ~annealed & (statistics.num_samples == k)
-        unseen[same] = unseen_tail(
-            statistics.largest[:, same], log_sum[same], statistics.num_samples[same], statistics.pareto_k[same]
-        )
     relative = (K / statistics.ess - 1).clamp(min=0)
     relative = torch.where(relative.isnan(), K, relative)  # where no weight is above zero
     halves = 2 * (halved[0] - halved[1]).clamp(min=0)
@@ -52,7 +46,8 @@ def error_estimates(statistics: RunningStatistics) -> ErrorEstimates:
     return ErrorEstimates(
         log_prob=log_sum - K.log(),
         standard_error=squared.sqrt().hypot(statistics.rounding),
-        bias=estimated_bias(halved, unseen, statistics.ess, K, annealed),
+        # Importance samples that are not annealed have light tails, which need no extrapolation.
+        bias=estimated_bias(halved, torch.zeros_like(K), statistics.ess, K, annealed),
     )
 
 

@@ -43,8 +43,8 @@ class Forecast(NamedTuple):
         chain_variance: variance of the log weights of chains from the guide with one temperature; of those with T it
             falls as :math:`T^{-3/4}`.
         prior_variance: the same of chains from the prior.
-        calibration: what the bias and the squared error of the estimates so far are of the predicted ones: of importance
-            samples, of chains from the guide, of chains from the prior, ``(3, 2)``.
+        calibration: ratio of the estimates' bias and squared error so far to the predicted ones: of importance samples,
+            of chains from the guide, of chains from the prior, ``(3, 2)``.
     """
 
     relative_variance: Tensor

@@ -125,9 +125,12 @@ def by_importance(proposal: Proposal, num_draws: int, chunk_size: int) -> LogMar
     log_weights = torch.empty(K, pair.count, dtype=torch.float64, device=pair.arguments[0].device)
     resampler = Resampler(num_draws)
     start, dtype = 0, torch.float64
+    from_prior = log_weights.new_full((pair.count,), -math.inf)
     with evaluating(pair.model, pair.guide):
         for chunk in drawn(proposal, chunk_size):
             dtype = chunk.log_likelihood.dtype
+            drawn_from_prior = chunk.log_likelihood[proposal.is_from_prior(start, len(chunk.log_weight))].double()
+            from_prior = torch.logaddexp(from_prior, drawn_from_prior.logsumexp(0))
             log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
             start += len(chunk.log_weight)
             resampler.add(chunk.log_weight, chunk)
@@ -152,6 +155,9 @@ def by_importance(proposal: Proposal, num_draws: int, chunk_size: int) -> LogMar
         num_evaluations=K if proposal.is_the_guide else K + min(K, 100),
         method="importance",
         paths=None,
+        prior_found=_share_found(from_prior - math.log(max(1, proposal.num_from_prior)), log_weights)
+        if proposal.num_from_prior
+        else None,
     )
 
 
@@ -196,6 +202,7 @@ def by_annealing(
             acceptance=acceptance[:, :_PATHS],
             step_size=steps[:, :_PATHS].double(),
         ),
+        prior_found=torch.ones_like(log_weights[0]) if path.start == "prior" else None,
     )
 
 
@@ -212,6 +219,7 @@ def _result(
     num_evaluations: int,
     method: Literal["importance", "annealed"],
     paths: Paths | None,
+    prior_found: Tensor | None,
 ) -> LogMarginal:
     if bool(log_weights.isnan().any()):
         raise checks.InputError("x and the model must be finite, but the log weights of some data are NaN")
@@ -235,4 +243,10 @@ def _result(
         x=x,
         convergence=curve,
         paths=paths,
+        prior_found=prior_found,
     )
+
+
+def _share_found(log_prob: Tensor, log_weights: Tensor) -> Tensor:
+    """Return what share of p(x) another estimate of it finds, at most 1, ``(B,)``."""
+    return (log_prob - log_weights.logsumexp(0) + math.log(len(log_weights))).exp().nan_to_num(0.0).clamp(max=1)

@@ -74,8 +74,7 @@ class Proposal:
         if self.num_from_prior == 0:
             return self._from_guide(k)
         index = torch.arange(first, self._drawn)
-        K, P = self.num_samples, self.num_from_prior
-        from_prior = (index + 1) * P // K > index * P // K  # (k,), P of all K
+        from_prior = self.is_from_prior(first, k)
         parts = []
         if not bool(from_prior.all()):
             parts.append(self._from_guide(int((~from_prior).sum())))
@@ -87,6 +86,11 @@ class Proposal:
             torch.cat([part.log_likelihood for part in parts])[order],
             {name: torch.cat([part.latents[name] for part in parts])[order] for name in self.pair.sites},
         )
+
+    def is_from_prior(self, first: int, k: int) -> Tensor:
+        """Tell which of the next k samples after the first ones come from the prior, ``(k,)``: spread evenly."""
+        index, K, P = torch.arange(first, first + k), self.num_samples, self.num_from_prior
+        return (index + 1) * P // K > index * P // K
 
     def of_the_guide(self, k: int, chunk_size: int) -> Tensor:
         """Draw the log weights of k samples of the guide as it is, ``(k, B)``, in nats."""

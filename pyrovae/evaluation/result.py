@@ -76,6 +76,8 @@ class LogMarginal:
         convergence: the bound for fewer samples; None where it was not asked for.
         paths: what annealed chains went through, of the first data; None where there are none.
         check: some of the data estimated by chains from the prior; None where there was no such check.
+        prior_found: share of p(x) that the samples or chains from the prior find alone, at most 1, ``(B,)``; None where
+            all are from the guide.
     """
 
     log_prob: Tensor
@@ -95,6 +97,7 @@ class LogMarginal:
     convergence: Convergence | None = field(default=None, repr=False)
     paths: Paths | None = field(default=None, repr=False)
     check: CrossCheck | None = field(default=None, repr=False)
+    prior_found: Tensor | None = field(default=None, repr=False)
 
     @property
     def nll(self) -> float:
@@ -114,72 +117,42 @@ class LogMarginal:
 
     @property
     def mean_bias(self) -> float:
-        """By how much the weights themselves say that ``nll`` is too large, in nats; too small where k̂ is large."""
+        """By how much ``nll`` is too large, as the weights say, in nats; where k̂ is large they cannot tell."""
         return self.bias.mean().item()
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the NLL of these data over the choice of samples, in nats per datum.
+
+        From the NLL less its estimated bias and 1.96 Monte Carlo errors to the NLL plus 1.96 of them. It begins at
+        minus infinity where k̂ is too large for more than a tenth of the data: then the weights cannot tell the bias.
+        What a check by chains from the prior finds missing is allowed for. NaN for K = 1.
+        """
+        half = 1.96 * self.monte_carlo_error
+        bias = self.mean_bias + (0.0 if self.check is None else self.check.missing)
+        return (self.nll - bias - half if self.share_unreliable <= 0.1 else -math.inf), self.nll + half
+
+    @property
+    def looked_elsewhere(self) -> bool:
+        """Whether modes that the guide misses would have been found: from the prior at least half of p(x) was.
+
+        On average over the data by samples of the estimate itself, or for nine in ten of the data of a check.
+        """
+        if self.check is not None:
+            return self.check.is_conclusive
+        return self.prior_found is not None and self.prior_found.mean().item() >= 0.5
+
+    @property
+    def share_unreliable(self) -> float:
+        """Share of the data whose k̂ is above its threshold."""
+        return (self.pareto_k > pareto_threshold(self.num_samples)).double().mean().item()
+
+    @property
     def verdict(self) -> str:
-        """One plain sentence, or two: whether the number can be trusted."""
-        annealed = ~self.acceptance.isnan()
-        if self.method == "adaptive":
-            return f"By the spread of samples and chains the NLL is too large by {self.mean_bias:.2g} nats."
-        parts = []
-        lost = int((~self.log_prob.isfinite()).sum())
-        if lost:
-            parts.append(f"Of {lost} data every weight is zero, and the NLL of the set has no value.")
-        if not bool(annealed.all()):
-            parts.append(self._verdict_on_importance(~annealed))
-        if bool(annealed.any()):
-            parts.append(self._verdict_on_chains(annealed))
-        return " ".join(parts)
+        """One plain sentence, or a few: whether the number can be trusted."""
+        from pyrovae.evaluation.verdict import verdict
 
-    def _verdict_on_importance(self, chosen: Tensor) -> str:
-        K, ess, k_hat = self.num_samples[chosen], self.ess[chosen], self.pareto_k[chosen]
-        thresholds = pareto_threshold(K)
-        fitted = ~k_hat.isnan()
-        few = int(K.min())
-        threshold = f"{thresholds.min().item():.2f}" if few == int(K.max()) else "its threshold"
-        if not bool(fitted.any()):
-            if few >= 25 and bool((ess > 0.999 * K).all()):
-                return "The weights are equal: the guide is the exact posterior, and the number is exact."
-            return f"K = {few} is too few samples to tell whether the number can be trusted."
-        failed = (k_hat > thresholds)[fitted]
-        bad = failed.double().mean().item()
-        told = self.bias[chosen].nan_to_num().mean().item()
-        if bad == 0:
-            data = (
-                "every datum" if len(K) == len(self.log_prob) else f"the {len(K)} data that were sampled from the guide"
-            )
-            return f"k̂ is below {threshold} for {data}: the number can be trusted to within its error."
-        largest = f"k̂ exceeds {threshold} for {bad:.0%} of the data"
-        if bad < 0.01:
-            largest = f"k̂ exceeds {threshold} for {int(failed.sum())} of {len(K)} data"
-        if bad <= 0.1:
-            return f"{largest}: the NLL of these is estimated too large, and that of the set slightly."
-        return (
-            f"{largest}: importance sampling with this guide cannot be trusted for them, and the NLL is too large, "
-            f"by more than the {told:.2g} nats that the weights themselves tell of."
-        )
-
-    def _verdict_on_chains(self, chosen: Tensor) -> str:
-        C, error, accepted = self.num_samples[chosen], self.standard_error[chosen], self.acceptance[chosen]
-        if int(C.min()) == 1:
-            return "One chain for each datum is too few to tell whether the number can be trusted."
-        stuck = (accepted < 0.3).double().mean().item()
-        if stuck > 0.01:
-            return (
-                f"The chains of {stuck:.0%} of the data reject most of their moves: they cannot be trusted, "
-                "and need more temperatures."
-            )
-        apart = (~(error <= 0.45)).double().mean().item()
-        short = f"{self.bias[chosen].nan_to_num().mean().item():.2g} nats"
-        if apart > 0.1:
-            return (
-                f"The chains of {apart:.0%} of the data disagree: the NLL is too large, by about {short} if their "
-                "weights are log-normal, and more temperatures would bring it down."
-            )
-        data = "The annealed chains" if len(C) == len(self.log_prob) else f"The annealed chains of {len(C)} data"
-        return f"{data} agree: by their spread the NLL is too large by {short}; a sandwich can measure it."
+        return verdict(self)
 
     def summary(self) -> dict[str, Any]:
         """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown or infinite."""
@@ -199,6 +172,7 @@ class LogMarginal:
             "standard_error": finite(self.sampling_error),
             "mc_error": finite(self.monte_carlo_error),
             "bias": finite(self.mean_bias),
+            "interval": [finite(end) for end in self.interval],
             "elbo": finite(self.elbo.mean().item()),
             "num_samples": int(self.num_samples.max()),
             "num_evaluations": int(self.num_evaluations.sum()),
@@ -213,6 +187,7 @@ class LogMarginal:
             },
             "ess": spread(self.ess, (0.0, 0.05, 0.5, 0.95)),
             "convergence": None if self.convergence is None else self.convergence.table(),
+            "check": None if self.check is None else self.check.summary(),
             "verdict": self.verdict,
         }
 
@@ -247,6 +222,11 @@ class LogMarginal:
             figures["path_beta"] = ("temperature", array(self.paths.beta))
             for name, dim in (("log_weight", "moment"), ("acceptance", "move"), ("step_size", "move")):
                 figures[f"path_{name}"] = ((dim, "path"), array(getattr(self.paths, name).float()))
+        if self.prior_found is not None:
+            figures["prior_found"] = ("datum", array(self.prior_found))
+        if self.check is not None:
+            for name in ("index", "log_prob", "difference", "standard_error"):
+                figures[f"check_{name}"] = ("checked", array(getattr(self.check, name)))
         draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
         drawn: dict[str, Any] = {
             "posterior": draws,
@@ -303,4 +283,5 @@ def joined(parts: list[LogMarginal], concatenate: Callable[..., Tensor] = torch.
         log_likelihood=cat("log_likelihood"),
         x=cat("x"),
         convergence=curve,
+        prior_found=None if parts[0].prior_found is None else cat("prior_found"),
     )

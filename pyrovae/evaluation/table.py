@@ -29,7 +29,7 @@ class Compared:
         bits_per_dim: ``nll`` in bits per dimension; None where it was not asked for, or the data have no bits.
         difference: ``nll`` less that of the best; not negative.
         difference_error: its standard error, Monte Carlo error included; NaN for one datum.
-        low: lower end of the 95 % interval of ``difference``.
+        low: lower end of the 95 % interval of ``difference``, which allows for the biases of both.
         high: its upper end.
         paired: whether the data are those of the best, so that the difference was taken datum by datum.
         distinguishable: whether the interval leaves out zero; None where there is no interval.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation import LogMarginal
+from pyrovae.evaluation import CrossCheck, LogMarginal
 from pyrovae.evaluation.result import STATISTICS
 from pyrovae.evaluation.table import listed
 from pyrovae.runs.folder import Run
@@ -119,9 +119,23 @@ def _result(values: Any) -> LogMarginal:
     B = len(x)
     if B == 0 or any(figures.shape != (B,) for figures in statistics.values()):
         raise ValueError(f"there must be one of each for the {B} data")
+    check = None
+    if "check_index" in stored:
+        columns = ("index", "log_prob", "difference", "standard_error")
+        check = CrossCheck(**{name: tensor(stored[f"check_{name}"].values) for name in columns})
+    found = tensor(stored["prior_found"].values) if "prior_found" in stored else None
     nothing = torch.empty(0, B)
     method = values.attrs["method"]
-    return LogMarginal(**statistics, method=method, tail=nothing, draws={}, log_likelihood=nothing.T, x=x)
+    return LogMarginal(
+        **statistics,
+        method=method,
+        tail=nothing,
+        draws={},
+        log_likelihood=nothing.T,
+        x=x,
+        check=check,
+        prior_found=found,
+    )
 
 
 def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

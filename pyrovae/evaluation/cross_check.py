@@ -62,8 +62,8 @@ class CrossCheck:
         n, more = len(self.index), int(self.exceeds.sum())
         if more:
             return (
-                f"Annealing from the prior finds more on {more} of {n} random data, {self.missing:.2g} nats a datum over "
-                "all of them: the guide misses a part of the posterior, and the NLL is too large by so much at least."
+                f"Annealing from the prior finds more on {more} of {n} random data, {self.missing:.2g} nats a datum "
+                "over all of them: the guide misses a part of the posterior, and the NLL is too large by as much."
             )
         if self.is_conclusive:
             return (

@@ -16,7 +16,7 @@ from pyrovae.handlers import Arguments
 
 __all__ = ["Unfinished"]
 
-_FORMAT = "pyrovae adaptive 1"
+_FORMAT = "pyrovae adaptive 2"
 
 
 class Unfinished:

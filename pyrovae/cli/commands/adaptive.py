@@ -22,6 +22,7 @@ def within(
     max_seconds: float | None = None,
     max_samples: int | None = None,
     seed: int = 0,
+    num_checked: int = 10,
     num_draws: int = 10,
     chunk_size: int | None = None,
 ) -> Effort:
@@ -36,6 +37,7 @@ def within(
         max_seconds: wall-clock time of this call.
         max_samples: decoder runs in all.
         seed: of the samples.
+        num_checked: data that chains from the prior estimate once more at the end.
         num_draws: posterior draws of each datum to keep.
         chunk_size: latents that go through the decoder at a time; by the program's size if not given.
     """
@@ -59,6 +61,7 @@ def within(
             max_samples=max_samples,
             state=state,
             seed=seed,
+            num_checked=num_checked,
             num_draws=num_draws,
             chunk_size=chunk_size,
             progress=show,

@@ -15,7 +15,7 @@ from pyrovae import checks, processes, products, progress
 from pyrovae.cli.commands.adaptive import within
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
-from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, log_marginal
+from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, cross_check, log_marginal
 from pyrovae.evaluation import sandwich as judge
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.spool import Spool
@@ -39,6 +39,7 @@ def evaluate(
     prior_share: float = 0.0,
     sandwich: bool = False,
     num_simulated: int | None = None,
+    num_checked: int = 20,
     num_images: int | None = None,
     weights: Literal["best", "last"] = "best",
     num_draws: int = 10,
@@ -55,14 +56,16 @@ def evaluate(
         num_samples: weights K of each image; 5000 importance samples or 16 annealed chains if not given.
         method: importance, for importance sampling from the posterior, or annealed, for chains from there to p(z|x).
         annealing: the path of annealed chains, and of a sandwich's.
-        target_error: draw samples and anneal chains where they are needed, until the set's Monte Carlo error and its
-            estimated bias are below so many nats; a later call with a smaller one goes on from there.
+        target_error: draw samples and anneal chains where they are needed, until the set's estimated bias and 1.645
+            Monte Carlo errors are within so many nats; a later call with a smaller one goes on from there.
         max_seconds: time after which no more is begun on the way to the target.
         max_samples: decoder runs in all after which no more is begun on the way to the target.
         proposal_scale: by which the posterior is widened to draw importance samples from.
         prior_share: share of the importance samples that come from the prior.
         sandwich: bound the estimate from both sides on data simulated from the model.
         num_simulated: images to simulate for the sandwich; 100 if not given.
+        num_checked: random images that annealed chains from the prior estimate once more, to find modes that the
+            posterior misses; 0 for none.
         num_images: take only the first so many images.
         weights: those of the best validation ELBO, or of the last epoch.
         num_draws: posterior draws of each image to keep in the netCDF file.
@@ -91,6 +94,7 @@ def evaluate(
             f"but {target_error} was given to {processes.count()}"
         )
     checks.seed(seed)
+    checks.integer("num_checked", num_checked, minimum=0)
     if num_simulated is not None and not sandwich:
         raise checks.InputError("num_simulated must be left out without --sandwich true, whose images it counts")
     simulated = checks.integer("num_simulated", 100 if num_simulated is None else num_simulated)
@@ -173,6 +177,7 @@ def evaluate(
                 max_seconds=max_seconds,
                 max_samples=max_samples,
                 seed=seed,
+                num_checked=num_checked,
                 num_draws=num_draws,
                 chunk_size=chunk_size,
             )
@@ -184,6 +189,9 @@ def evaluate(
         if processes.rank() > 0:  # the first has them all, and goes on alone
             return
         result = spool.joined()
+        if num_checked and not (annealed and path.start == "prior"):
+            with in_precision():
+                result = _checked(result, program, labels_of(part) if with_labels else None, num_checked, seed, part)
         torch.manual_seed(seed)
         with in_precision():
             bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
@@ -209,6 +217,25 @@ def evaluate(
     written = folder.save_evaluation(name, summary, result)
     _tell(result, summary, [verdict, *([] if bounds is None else [bounds.sentence]), *caveats])
     print(f"written to {written} and {written.with_suffix('.nc')}")
+
+
+def _checked(
+    result: LogMarginal, program: Any, labels: torch.Tensor | None, num_checked: int, seed: int, part: Split
+) -> LogMarginal:
+    """Return the result with a check by chains from the prior, where the latents are continuous."""
+    x = result.x.to(part[:1])
+    try:
+        check = cross_check(
+            program.model,
+            program.guide,
+            x if labels is None else (x, labels[: len(x)]),
+            result,
+            num_checked,
+            seed=seed,
+        )
+    except checks.InputError:  # latents that cannot be annealed: the verdict says that modes were not looked for
+        return result
+    return replace(result, check=check)
 
 
 def _named(path: Annealing) -> str:

@@ -16,7 +16,7 @@ from pyrovae.cli import script
 
 ROOT = Path(__file__).parent.parent
 TOOLS = {"combinations", "likelihood"}  # they measure the package and show nothing, as those with these names do
-PREFIXES = ("benchmark_", "training_", "reproduc")
+PREFIXES = ("benchmark_", "error_calibration", "training_", "reproduc")
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / "scripts").glob("*.py")

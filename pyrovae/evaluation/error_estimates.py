@@ -10,7 +10,10 @@ from torch import Tensor
 from pyrovae.evaluation.bias import chain_excess, estimated_bias, halved_bounds
 from pyrovae.evaluation.running_statistics import NUM_GROUPS, RunningStatistics
 
-__all__ = ["ErrorEstimates", "chain_bias", "error_estimates"]
+__all__ = ["ErrorEstimates", "chain_bias", "error_estimates", "guessed_bias"]
+
+
+_LARGE = 50.0  # the largest variance of log weights that is told from a larger one
 
 
 class ErrorEstimates(NamedTuple):
@@ -49,6 +52,16 @@ def error_estimates(statistics: RunningStatistics) -> ErrorEstimates:
         # Importance samples that are not annealed have light tails, which need no extrapolation.
         bias=estimated_bias(halved, torch.zeros_like(K), statistics.ess, K, annealed),
     )
+
+
+def guessed_bias(statistics: RunningStatistics, errors: ErrorEstimates) -> Tensor:
+    r"""Guess the bias of importance samples whose tail is too heavy for their own to be believed, ``(N,)``, in nats.
+
+    As of log-normal weights whose variance v is twice the gap between log p(x) and the ELBO,
+    :math:`\frac12 \log(1 + (e^v - 1) / K)`, or the estimated one if that is larger.
+    """
+    v = 2 * (errors.log_prob - statistics.elbo).nan_to_num(_LARGE, _LARGE).clamp(0.0, _LARGE)
+    return errors.bias.fmax(0.5 * (v.expm1() / statistics.num_samples).log1p())
 
 
 def chain_bias(variance: Tensor, num_chains: Tensor) -> Tensor:

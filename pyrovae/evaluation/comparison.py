@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_UNKNOWN = 3  # by so much k̂ above its threshold makes the bias larger than told, as scripts/error_calibration.py shows
+_UNKNOWN = (
+    3  # times what is told is the bias of weights with heavy tails at most, as scripts/error_calibration.py shows
+)
 
 
 def compare(
@@ -39,9 +41,10 @@ def compare(
     and :math:`\bar d` give or take Student's 97.5 % quantile of N - 1 degrees of freedom is its 95 % interval. Both
     count the Monte Carlo error already, which scatters the :math:`d_i`, and not the biases: each NLL is too large by
     its own. So the interval is widened by the bias of the other model below and by that of the best above, by three
-    times as much where k̂ is too large for more than a tenth of the data, for there the weights tell too little of it.
-    There is a warning where this decides whether two models are told apart. Where the data are not exactly the same, nothing is paired: the error is that of two independent means (Welch,
-    1947), and the row is marked. An interval is of one model against the best, and not of all of them at once.
+    times as much where k̂ is above 0.7 for more than a fifth of the data, for there the weights tell too little of it.
+    There is a warning where this decides whether two models are told apart. Where the data are not exactly the same,
+    nothing is paired: the error is that of two independent means (Welch, 1947), and the row is marked. An interval is
+    of one model against the best, and not of all of them at once.
 
     Args:
         results: what :func:`log_marginal` returned, by name of the model; two or more.
@@ -69,7 +72,7 @@ def compare(
     measured = dict(gaps or {})
     bias = {name: max(0.0, measured.get(name, _bias(result))) for name, result in results.items()}
     allowance = {
-        name: bias[name] * (_UNKNOWN if result.share_unreliable > 0.1 and name not in measured else 1)
+        name: bias[name] * (_UNKNOWN if result.has_heavy_tails and name not in measured else 1)
         for name, result in results.items()
     }
     rows = []

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STATISTICS", "LogMarginal", "Paths", "finite", "joined"]
 
+_HEAVY = 0.2  # chosen by scripts/error_calibration.py: with fewer heavy tails the 95 % intervals cover 90 % and more
+
 STATISTICS = (
     "log_prob",
     "standard_error",
@@ -125,12 +127,12 @@ class LogMarginal:
         """95 % interval of the NLL of these data over the choice of samples, in nats per datum.
 
         From the NLL less its estimated bias and 1.96 Monte Carlo errors to the NLL plus 1.96 of them. It begins at
-        minus infinity where k̂ is too large for more than a tenth of the data: then the weights cannot tell the bias.
+        minus infinity where the weights have heavy tails: then they cannot tell the bias.
         What a check by chains from the prior finds missing is allowed for. NaN for K = 1.
         """
         half = 1.96 * self.monte_carlo_error
         bias = self.mean_bias + (0.0 if self.check is None else self.check.missing)
-        return (self.nll - bias - half if self.share_unreliable <= 0.1 else -math.inf), self.nll + half
+        return (self.nll - bias - half if not self.has_heavy_tails else -math.inf), self.nll + half
 
     @property
     def looked_elsewhere(self) -> bool:
@@ -143,9 +145,9 @@ class LogMarginal:
         return self.prior_found is not None and self.prior_found.mean().item() >= 0.5
 
     @property
-    def share_unreliable(self) -> float:
-        """Share of the data whose k̂ is above its threshold."""
-        return (self.pareto_k > pareto_threshold(self.num_samples)).double().mean().item()
+    def has_heavy_tails(self) -> bool:
+        """Whether k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated."""
+        return (self.pareto_k > 0.7).double().mean().item() > _HEAVY
 
     @property
     def verdict(self) -> str:

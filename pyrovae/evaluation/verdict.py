@@ -60,13 +60,15 @@ def _on_importance(result: LogMarginal, chosen: Tensor) -> str:
     above = f"k̂ exceeds {threshold} for {bad:.0%} of the data"
     if bad < 0.01:
         above = f"k̂ exceeds {threshold} for {int(failed.sum())} of {len(K)} data"
-    if bad > 0.1:
+    if result.has_heavy_tails:
         told = result.bias[chosen].nan_to_num().mean().item()
         return (
             f"{above}: importance sampling with this guide cannot be trusted for them. The NLL is too large, by about "
             f"{told:.2g} nats as its growth with K says, and perhaps by far more."
         )
     start = f"k̂ is below {threshold} for {data}" if bad == 0 else f"{above}, which are estimated too large"
+    if bad > 0.1:
+        return f"{start}: these cannot be trusted one by one, but the NLL of all is {_range(result)}."
     return f"{start}: the number can be trusted to within its errors, {_range(result)}."
 
 

@@ -40,9 +40,9 @@ def compare(
 
     and :math:`\bar d` give or take Student's 97.5 % quantile of N - 1 degrees of freedom is its 95 % interval. Both
     count the Monte Carlo error already, which scatters the :math:`d_i`, and not the biases: each NLL is too large by
-    its own. So the interval is widened by the bias of the other model below and by that of the best above, by three
-    times as much where k̂ is above 0.7 for more than a fifth of the data, for there the weights tell too little of it.
-    There is a warning where this decides whether two models are told apart. Where the data are not exactly the same,
+    its own. So the interval is widened by the bias of the other model below and by that of the best above. It has no
+    end there where k̂ is above 0.7 for more than a fifth of the data, for then the weights cannot tell the bias: a
+    sandwich or annealing can. There is a warning where this decides whether two models are told apart. Where the data are not exactly the same,
     nothing is paired: the error is that of two independent means (Welch, 1947), and the row is marked. An interval is
     of one model against the best, and not of all of them at once.
 
@@ -72,7 +72,7 @@ def compare(
     measured = dict(gaps or {})
     bias = {name: max(0.0, measured.get(name, _bias(result))) for name, result in results.items()}
     allowance = {
-        name: bias[name] * (_UNKNOWN if result.has_heavy_tails and name not in measured else 1)
+        name: math.inf if result.has_heavy_tails and name not in measured else bias[name]
         for name, result in results.items()
     }
     rows = []

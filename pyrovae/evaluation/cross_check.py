@@ -18,6 +18,8 @@ from pyrovae.handlers import Batch, Program, arguments_of
 __all__ = ["CrossCheck", "cross_check"]
 
 _HALF = math.log(2)  # a check that finds less than half of p(x) would overlook a mode as large as the known ones
+_ERRORS = 3.5  # of the difference, for that of eight chains is itself known roughly
+_LEAST = 0.2  # nats; less is within what the estimates of single data are short by
 _MOSTLY = 0.9  # of the checked data
 
 
@@ -44,7 +46,7 @@ class CrossCheck:
     @property
     def exceeds(self) -> Tensor:
         """Whether the chains from the prior find more than errors explain, ``(n,)``."""
-        return self.difference > (3 * self.standard_error).clamp(min=0.05)
+        return self.difference > (_ERRORS * self.standard_error).clamp(min=_LEAST)
 
     @property
     def is_conclusive(self) -> bool:

@@ -133,7 +133,10 @@ class Sampler:
             for index in torch.arange(len(self.arguments[0])).split(min(50, self.chunks.size)):
                 with self.clock.measuring("importance", (_PILOT + _FROM_PRIOR + _FIRST) * len(index)):
                     self.chunks.in_parts(self._pilot, (index,), lambda size: self._at_a_time(size, 0, _PILOT))
-                    self._draw(index, 0, False, _FIRST)
+                    equal = self.statistics.pilot_k[index].isnan()
+                    for some in (index[equal], index[~equal]):
+                        if len(some):
+                            self._draw(some, 0, False, _FIRST)
 
     def run(self, plan: Allocation, ends: float) -> bool:
         """Draw what is planned, until the clock shows ``ends``; return whether all was drawn."""
@@ -206,7 +209,9 @@ class Sampler:
         self.statistics.num_evaluations[index] += _PILOT + _FROM_PRIOR
 
     def _by_importance(self, index: Tensor, num_samples: int) -> None:
-        proposal = Proposal(self.model, self.guide, self._part(index), num_samples, prior_share=_PRIOR_SHARE)
+        equal = bool(self.statistics.pilot_k[index].isnan().all())  # weights: the prior's would only differ from them
+        share = 0.0 if equal else _PRIOR_SHARE
+        proposal = Proposal(self.model, self.guide, self._part(index), num_samples, prior_share=share)
         held = Resampler(self.num_draws)
         log_weights = []
         with evaluating(self.model, self.guide):

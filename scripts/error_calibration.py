@@ -39,6 +39,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "annealed": {"num_samples": 8, "method": "annealed", "annealing": pv.Annealing(num_temperatures=50)},
 }
 """Options of ``log_marginal``, by name; the narrowed guide is for comparisons alone."""
+WRITTEN = ("set_size", "target", "max_seconds", "seed", "training_seed")  # of a recipe, in its command
 EASY, OTHER = (100, 0.02), (40, 0.05)  # data of a set and target of adaptive estimates, of Bernoulli and of the others
 
 
@@ -53,6 +54,7 @@ def main(
     num_adaptive: PositiveInt = 6,
     set_size: PositiveInt | None = None,
     target: PositiveFloat | None = None,
+    max_seconds: PositiveFloat | None = None,
     seed: int = 0,
     training_seed: int = 0,
     again: bool = False,
@@ -71,6 +73,7 @@ def main(
         num_adaptive: sets of adaptive estimates, which take longest; 50 for a run to publish.
         set_size: data of a set, in place of 100 for Bernoulli likelihoods and 40 for others.
         target: of the adaptive estimates, in nats, in place of 0.02 for Bernoulli likelihoods and 0.05 for others.
+        max_seconds: of each adaptive estimate, which then may miss its target and says so; no limit if not given.
         seed: of sets and samples.
         training_seed: of the models.
         again: measure again what is there already.
@@ -99,6 +102,8 @@ def main(
                     "training_seed": training_seed,
                     "weights": digest(*(value.numpy().tobytes() for value in model.vae.state_dict().values())),
                 }
+                if name == "adaptive" and max_seconds is not None:
+                    recipe["max_seconds"] = max_seconds
                 keep(bench, name, recipe, Path(out) / f"{page_of.stem(model.name)}_{name}.json", again)
     page_of.write(out, page)
 
@@ -156,7 +161,9 @@ class Bench:
             "evaluations": result.num_evaluations.double().mean().item(),
         }
 
-    def measure(self, name: str, i: int, target: float | None) -> dict[str, float | bool]:
+    def measure(
+        self, name: str, i: int, target: float | None = None, max_seconds: float | None = None
+    ) -> dict[str, float | bool]:
         """Measure an estimator on the i-th set."""
         if name == "comparison":
             return self.compared(i)
@@ -164,9 +171,8 @@ class Bench:
         if name != "adaptive":
             return self.judge(self.fixed(name, i), index)
         vae = self.model.vae
-        effort = pv.log_marginal_within(
-            vae.model, vae.guide, self.model.x[index], target, seed=self.sow(name, i), num_draws=0
-        )
+        options = {"seed": self.sow(name, i), "max_seconds": max_seconds, "num_draws": 0}
+        effort = pv.log_marginal_within(vae.model, vae.guide, self.model.x[index], target, **options)
         told = {"reached": effort.reached, "within_target": effort.within_target}
         return self.judge(effort.marginal, index) | told
 
@@ -212,7 +218,7 @@ def keep(bench: Bench, name: str, recipe: dict[str, Any], path: Path, again: boo
         print(f"{path.name} is there{changed}", flush=True)
         return
     start = time.perf_counter()
-    rows = [bench.measure(name, i, recipe["target"]) for i in range(recipe["num_sets"])]
+    rows = [bench.measure(name, i, recipe["target"], recipe.get("max_seconds")) for i in range(recipe["num_sets"])]
     minutes = (time.perf_counter() - start) / 60
     record = {
         "model": bench.model.name,
@@ -234,7 +240,7 @@ def command(model: str, estimator: str, recipe: dict[str, Any]) -> str:
     words = ["python", "scripts/error_calibration.py", "--names", json.dumps([model]), "--estimators", f"[{estimator}]"]
     words += ["--root", "DIR"] if model.startswith("MNIST") else []
     options = {"num_adaptive" if estimator == "adaptive" else "num_sets": recipe["num_sets"]}
-    options |= {key: recipe[key] for key in ("set_size", "target", "seed", "training_seed") if recipe[key] is not None}
+    options |= {key: recipe[key] for key in WRITTEN if recipe.get(key) is not None}
     return shlex.join([*words, *(word for key, value in options.items() for word in (f"--{key}", str(value)))])
 
 

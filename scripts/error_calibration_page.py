@@ -52,11 +52,12 @@ Not measured yet: {{ missing|join("; ") }}.
 
 In the tables, the **error** is the exact mean of $\\log p(x)$ less the estimate, in nats per datum: positive where the
 NLL is too large. It is a mean over the sets, as are the told **bias** and the told **Monte Carlo error**; the latter
-should be the **standard deviation** of the error. **Covered** says how many of the 95 % intervals (`ml.interval`) hold
-the exact NLL, with a 95 % interval for that share (Clopper & Pearson, 1934), and **bounded** how many have a lower end,
-which they lack where k̂ is too large for more than a tenth of the data. No two sets have samples in common; many have
-data in common, for all are of the same 200. Two latents are few: how errors grow with their number is not seen here,
-and a [sandwich](#the-sandwich) measures it.
+should be the **standard deviation** of the error, but for what the bias differs from set to set. **Covered** says how
+many of the 95 % intervals (`ml.interval`) hold the exact NLL, with a 95 % interval for that share (Clopper & Pearson,
+1934), and **bounded** how many have a lower end, which they lack where k̂ is too large for more than a tenth of the
+data; without one, only the upper end can be wrong. No two sets have samples in common; many have data in common, for
+all are of the same 200. Two latents are few: how errors grow with their number is not seen here, and a
+[sandwich](#the-sandwich) measures it.
 {% for name, rows in tables.items() %}
 **{{ titles[name][0]|upper }}{{ titles[name][1:] }}.** {{ sentences[name] }}
 
@@ -84,7 +85,10 @@ class Count(NamedTuple):
 
     def __str__(self) -> str:
         low, high = self.bounds
-        return f"{self.share:.0%} ({low:.0%} to {high:.0%})"
+        share = f"{self.share:.0%}"
+        if (share == "0%") != (self.k == 0) or (share == "100%") != (self.k == self.n):
+            share = f"{self.share:.1%}"
+        return f"{share} ({low:.0%} to {high:.0%})"
 
 
 def stem(name: str) -> str:
@@ -196,7 +200,8 @@ def sentence(estimator: str, records: Sequence[dict[str, Any]]) -> str:
         reached, true = count(records, "reached"), on_target(records)
         parts.append(f"The target is told to be reached for {reached.k} sets.")
         if true.n:
-            parts.append(f"For {true.k} of these the error is within it, of which 95 % are to be: {true}.")
+            parts.append(f"For {true.k} of these the error is within it: {true}; it should be for 95 %.")
+        parts.append("Decoder runs are without those of the check by chains from the prior.")
     return " ".join(parts)
 
 

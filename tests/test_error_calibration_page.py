@@ -86,6 +86,8 @@ def test_what_was_measured_otherwise_is_measured_again(tiny, tmp_path):
     first = json.loads(path.read_text())["sets"]
     assert script(tiny.main, words(tmp_path, *few, "--again", "true")) == 0
     assert json.loads(path.read_text())["sets"] == first  # the same seeds
+    assert script(tiny.main, words(tmp_path, *few, "--max_seconds", "9")) == 0  # of adaptive estimates alone
+    assert json.loads(path.read_text())["sets"] == first
     assert script(tiny.main, words(tmp_path, *few, "--seed", "1")) == 0
     assert json.loads(path.read_text())["sets"] != first
 
@@ -134,6 +136,7 @@ def test_shares_have_exact_intervals(calibration):
     assert Count(20, 20).bounds == pytest.approx((0.025 ** (1 / 20), 1))
     assert Count(19, 20).bounds == pytest.approx((0.7513, 0.9987), abs=1e-4)  # Clopper & Pearson's chart
     assert str(Count(10, 20)) == "50% (27% to 73%)"
+    assert str(Count(219, 220)) == "99.5% (97% to 100%)"
 
 
 @pytest.mark.parametrize(

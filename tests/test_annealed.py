@@ -251,7 +251,7 @@ def test_paths_are_what_was_integrated():
     target = Target(oracle.model, oracle.guide, (oracle.simulate(5),))
     path = Annealing(50)
     with target.running():
-        steps, _ = tune(target, path)
+        steps, _, _ = tune(target, path)
         result = anneal(target, path, steps, target.draw(8))
     assert steps.shape == (49, 5)
     torch.testing.assert_close(result.log_weight.mean(0), (result.path * path.betas().diff()[:, None]).sum(0))

@@ -10,7 +10,7 @@ from linear_gaussian import LinearGaussian
 
 from pyrovae import compare, cross_check, log_marginal
 from pyrovae.evaluation.bias import extrapolated_bias, halved_bounds, jensen_bias, unseen_tail
-from pyrovae.evaluation.diagnostics import annealed_error, pareto_k, rounding_error
+from pyrovae.evaluation.diagnostics import annealed_error, rounding_error
 
 
 def weights(num_samples, num_data, precision):

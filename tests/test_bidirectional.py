@@ -131,7 +131,7 @@ def test_chains_back_have_reciprocals_of_mean_one_over_p(name, start):
     latents, (x,) = simulate(program.model, 2000, batch_of(program)[:1])
     target, path = Target(program.model, program.guide, (x,), start), Annealing(8, start=start)
     with target.running():
-        steps, _ = tune(target, path)
+        steps, _, _ = tune(target, path)
         u = target.of({site: z[None].expand(2, *z.shape) for site, z in latents.items()})
         back = anneal(target, path, steps, u, back=True).log_weight
     ratio = (exact(program, x) - back).exp().mean(0)  # E[p / w] = 1

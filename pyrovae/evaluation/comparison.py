@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_UNKNOWN = (
-    3  # times what is told is the bias of weights with heavy tails at most, as scripts/error_calibration.py shows
-)
-
 
 def compare(
     results: Mapping[str, LogMarginal],
@@ -42,9 +38,9 @@ def compare(
     count the Monte Carlo error already, which scatters the :math:`d_i`, and not the biases: each NLL is too large by
     its own. So the interval is widened by the bias of the other model below and by that of the best above. It has no
     end there where k̂ is above 0.7 for more than a fifth of the data, for then the weights cannot tell the bias: a
-    sandwich or annealing can. There is a warning where this decides whether two models are told apart. Where the data are not exactly the same,
-    nothing is paired: the error is that of two independent means (Welch, 1947), and the row is marked. An interval is
-    of one model against the best, and not of all of them at once.
+    sandwich or annealing can. There is a warning where this decides whether two models are told apart. Where the data
+    are not exactly the same, nothing is paired: the error is that of two independent means (Welch, 1947), and the row
+    is marked. An interval is of one model against the best, and not of all of them at once.
 
     Args:
         results: what :func:`log_marginal` returned, by name of the model; two or more.
@@ -155,11 +151,12 @@ def _warnings(rows: list[Compared], results: Mapping[str, LogMarginal]) -> list[
             "lower bound, and a tighter one gives a lower NLL of the same model."
         )
     for row in others:
-        half = _quantile(len(results[row.name].log_prob) - 1) * row.difference_error if row.paired else 0.0
-        if row.distinguishable is False and row.difference > half > 0 and max(row.bias, best.bias) > 0:
+        worse = row if row.bias > best.bias else best
+        more = " or more" if results[worse.name].has_heavy_tails else ""
+        if row.distinguishable is False and row.difference > 1.96 * row.difference_error and worse.bias > 0:
             found.append(
-                f"The biases of the estimates, not the data, keep {row.name} and {best.name} from being told apart: "
-                "anneal both, or bound both by a sandwich."
+                f"The NLL of {worse.name} may be too large by {worse.bias:.2g} nats{more}, so that {row.name} and "
+                f"{best.name} cannot be told apart: anneal both, or bound both by a sandwich."
             )
     return found
 

@@ -53,7 +53,7 @@ class Line(NamedTuple):
         return (z - self.lower if self.form == "lower" else self.upper - z).clamp(limits.tiny, limits.max).log()
 
     def volume(self, v: Tensor) -> Tensor:
-        """Return log |dz / dv|, elementwise."""
+        """Return log ``|dz / dv|``, elementwise."""
         if self.form != "both":
             return v
         width = torch.as_tensor(self.upper - self.lower, dtype=v.dtype, device=v.device)
@@ -99,7 +99,7 @@ class Simplex:
         return logs - logs.logsumexp(-1, keepdim=True)
 
     def volume(self, u: Tensor) -> Tensor:
-        """Return log |dz / du| of coordinates, ``(*, K - 1)``, the volume being that of K - 1 values: ``(*)``."""
+        """Return log ``|dz / du|`` of coordinates, ``(*, K - 1)``, the volume being that of K - 1 values: ``(*)``."""
         left = F.logsigmoid(-u).cumsum(-1)
         return (F.logsigmoid(u) + left).sum(-1)
 

@@ -54,7 +54,7 @@ In the tables, the **error** is the exact mean of $\\log p(x)$ less the estimate
 NLL is too large. It is a mean over the sets, as are the told **bias** and the told **Monte Carlo error**; the latter
 should be the **standard deviation** of the error, but for what the bias differs from set to set. **Covered** says how
 many of the 95 % intervals (`ml.interval`) hold the exact NLL, with a 95 % interval for that share (Clopper & Pearson,
-1934), and **bounded** how many have a lower end, which they lack where k̂ is too large for more than a tenth of the
+1934), and **bounded** how many have a lower end, which they lack where k̂ is above 0.7 for more than a fifth of the
 data; without one, only the upper end can be wrong. No two sets have samples in common; many have data in common, for
 all are of the same 200. Two latents are few: how errors grow with their number is not seen here, and a
 [sandwich](#the-sandwich) measures it.

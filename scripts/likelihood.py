@@ -106,7 +106,7 @@ def main(
     for target in targets:
         effort = log_marginal_within(program.model, program.guide, batch, target, seed=seed, num_draws=0)
         above = (reference.log_prob - effort.marginal.log_prob)[:num_fixed].mean().item()
-        runs = effort.tally.num_evaluations[:num_fixed].double().mean().item()
+        runs = effort.statistics.num_evaluations[:num_fixed].double().mean().item()
         enough = levels.num_samples[fixed <= above]
         most = int(levels.num_samples[-1])
         K = f"{int(enough[0]):,}" if len(enough) else f"more than {most:,}"

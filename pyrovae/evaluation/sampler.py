@@ -141,11 +141,12 @@ class Sampler:
     def run(self, plan: Allocation, ends: float) -> bool:
         """Draw what is planned, until the clock shows ``ends``; return whether all was drawn."""
         now = self.statistics
-        columns = plan.num_temperatures, plan.from_prior, plan.num_samples, now.num_temperatures[plan.data]
+        before = now.num_temperatures[plan.data], now.from_prior[plan.data]
+        columns = plan.num_temperatures, plan.from_prior, plan.num_samples, *before
         kinds = torch.stack([column.long() for column in columns])
         with self._round():
             for kind in kinds.unique(dim=1).T:
-                T, from_prior, k, _ = kind.tolist()
+                T, from_prior, k, _, _ = kind.tolist()
                 member = (kinds == kind[:, None]).all(0)
                 rows = self._at_a_time(self.chunks.size, T, k)
                 for index, cost in zip(*(part[member].split(rows) for part in (plan.data, plan.cost)), strict=True):
@@ -237,7 +238,8 @@ class Sampler:
         held, now = Resampler(self.num_draws), self.statistics
         chunks, spent = [], 0
         with target.running():
-            fresh = bool((now.num_temperatures[index] != num_temperatures).any())
+            other = (now.num_temperatures[index] != num_temperatures) | (now.from_prior[index] != from_prior)
+            fresh = bool(other.any())  # chains of another start are no part of the same estimate
             if bool(now.step_sizes[0, index].isnan().any()) or (from_prior and fresh):
                 grid = Annealing(num_temperatures=NUM_TUNED + 1, start=start)
                 steps, weights, spent = tune(target, grid, TUNING_CHAINS)

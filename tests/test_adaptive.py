@@ -23,12 +23,14 @@ from pyrovae import (
     log_marginal_within,
 )
 from pyrovae.evaluation import pareto_k
-from pyrovae.evaluation.allocation import CONFIDENT, allocate
+from pyrovae.evaluation.allocation import CONFIDENT, Allocation, allocate
+from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.error_estimates import error_estimates
 from pyrovae.evaluation.forecast import forecast
 from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.resampling import Resampler
 from pyrovae.evaluation.running_statistics import RunningStatistics
+from pyrovae.evaluation.sampler import Sampler
 
 FIRST = 128 + 32 + 128  # the pilot from guide and prior, and the first samples of the estimate
 
@@ -510,3 +512,14 @@ def test_a_mode_that_the_guide_misses_is_not_certified():
     assert effort.missing > 0
     assert effort.error > 0.7 * short
     assert "the guide misses a part of the posterior" in effort.verdict
+
+
+def test_chains_from_the_prior_replace_those_from_the_guide(mixed, x):
+    """Even with as many temperatures: they are no part of one estimate."""
+    sampler = Sampler(mixed.model, mixed.guide, (x[:6],), 0, 0, Chunks(None))
+    sampler.begin()
+    for from_prior in (False, True):
+        rows = torch.arange(6), torch.full((6,), 25), torch.full((6,), from_prior), torch.full((6,), 8)
+        assert sampler.run(Allocation(*rows, cost=torch.full((6,), 400.0)), math.inf)
+        assert torch.equal(sampler.statistics.from_prior, torch.full((6,), from_prior))
+        assert (sampler.statistics.num_samples == 8).all()

@@ -1,4 +1,4 @@
-"""Where the next samples are worth most: what to draw of each datum of a set."""
+"""Allocation of the next samples and chains to the data of a set, by what they gain for their cost."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _NEVER = 1e9  # nats
 
 
 class Allocation(NamedTuple):
-    """What to do next with some data, those first that gain most for what they cost, ``(J,)`` each.
+    """The next draws of some data, those first that gain most for what they cost, ``(J,)`` each.
 
     Attributes:
         data: which ones.
@@ -75,7 +75,8 @@ def allocate(
     Of each datum's choices that one is taken which minimises the cost plus a price times the bias that is left, plus
     another times the squared error that is left; the prices are the least with which the set is expected to reach
     its target, or those that the budget can pay. What is left of a datum is predicted from its pilot and from the
-    errors of all data together, never from the weights of its own estimate.
+    errors of all data together, not from the weights of its own estimate; but where the prior finds far more than the
+    chains from the guide do, these are replaced.
 
     Args:
         statistics: of the weights so far.
@@ -107,7 +108,7 @@ def misses_modes(statistics: RunningStatistics, errors: ErrorEstimates) -> Tenso
 
 
 class _Choices:
-    """What can be done with each datum, the first choice being nothing, ``(J, N)``."""
+    """The possible next draws of each datum, the first of which is none, ``(J, N)``."""
 
     def __init__(self, statistics: RunningStatistics, errors: ErrorEstimates, annealable: bool) -> None:
         self.forecast = forecast(statistics, errors)

@@ -1,4 +1,4 @@
-"""Whether a guide covers the prior: where it has no density, log p(x) would lack what the model draws."""
+"""Check that a guide covers the prior: where it has no density, log p(x) would lack what the model draws."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Stopped = Literal["target", "max_seconds", "max_samples", "limit"]
 
 @dataclass(frozen=True)
 class Effort:
-    """What was reached and what it took; errors in nats, of the set's mean log p(x).
+    """The result of an adaptive estimate; errors in nats, of the set's mean log p(x).
 
     Attributes:
         target_error: what the bias and 1.645 Monte Carlo errors were to lie within together.

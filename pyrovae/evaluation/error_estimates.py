@@ -12,7 +12,6 @@ from pyrovae.evaluation.running_statistics import NUM_GROUPS, RunningStatistics
 
 __all__ = ["ErrorEstimates", "chain_bias", "error_estimates", "guessed_bias"]
 
-
 _LARGE = 50.0  # the largest variance of log weights that is told from a larger one
 
 

@@ -1,4 +1,4 @@
-"""What more samples or chains would bring for each datum, predicted from the pilot."""
+"""Predictions, from a pilot, of the errors that more samples or chains of each datum would leave."""
 
 from __future__ import annotations
 

@@ -191,7 +191,9 @@ def evaluate(
         result = spool.joined()
         if num_checked and not (annealed and path.start == "prior"):
             with in_precision():
-                result = _checked(result, program, labels_of(part) if with_labels else None, num_checked, seed, part)
+                result = _checked(
+                    result, program, labels_of(part) if with_labels else None, num_checked, seed, part, chunk_size
+                )
         torch.manual_seed(seed)
         with in_precision():
             bounds = bounded(path, num_samples=K, num_simulated=simulated) if sandwich else None
@@ -220,7 +222,13 @@ def evaluate(
 
 
 def _checked(
-    result: LogMarginal, program: Any, labels: torch.Tensor | None, num_checked: int, seed: int, part: Split
+    result: LogMarginal,
+    program: Any,
+    labels: torch.Tensor | None,
+    num_checked: int,
+    seed: int,
+    part: Split,
+    chunk_size: int | None,
 ) -> LogMarginal:
     """Return the result with a check by chains from the prior, where the latents are continuous."""
     x = result.x.to(part[:1])
@@ -232,6 +240,7 @@ def _checked(
             result,
             num_checked,
             seed=seed,
+            chunk_size=chunk_size,
         )
     except checks.InputError:  # latents that cannot be annealed: the verdict says that modes were not looked for
         return result

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import pyrovae as pv
 from pyrovae.files import writing
-from pyrovae.handlers import uses_labels
+from pyrovae.programs import uses_labels
 from pyrovae.runs import some_of
 
 D = 6

@@ -12,9 +12,9 @@ PACKAGE = Path(pyrovae.__file__).parent
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
     [{"checks"}],
-    [{"files"}, {"processes"}, {"progress"}],
+    [{"files"}, {"processes"}, {"progress"}, {"programs"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"products"}],
-    [{"priors"}, {"likelihoods"}, {"posteriors"}],
+    [{"priors"}, {"likelihoods"}, {"posteriors"}, {"execution"}],
     [{"vae"}, {"objectives", "training"}, {"evaluation"}],
     [{"runs"}, {"figures"}],
     [{"report"}, {"export"}, {"explore"}],

@@ -10,7 +10,8 @@ import torch
 from linear_gaussian import LinearGaussian
 
 from pyrovae import CIWAE, IWAE, MIWAE, PIWAE, STL, DReG, InputError, Renyi, Trace_ELBO
-from pyrovae.handlers import Temper, private_modules
+from pyrovae.handlers import Temper
+from pyrovae.programs import private_modules
 
 K, B = 6, 4
 

@@ -12,7 +12,7 @@ from torch.distributions.transforms import StickBreakingTransform
 from pyrovae import Annealing, InputError, diagnose, log_marginal, log_marginal_within, log_weights, sandwich
 from pyrovae.evaluation import rate_distortion, refine
 from pyrovae.evaluation.pair import Pair
-from pyrovae.evaluation.tracing import evaluating
+from pyrovae.execution import evaluating
 
 
 def programs(prior, guide, likelihood=lambda z: dist.Normal(0 * z, 1.0)):

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pyrovae import IWAE, MIWAE, MLP, PIWAE, RWS, STL, DiagonalNormal, DReG, HierarchicalVAE, Trace_ELBO
-from pyrovae.handlers import Temper, private_modules
+from pyrovae.handlers import Temper
+from pyrovae.programs import private_modules
 
 D, N, B = 2, 3, 5
 

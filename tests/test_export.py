@@ -42,7 +42,7 @@ from pyrovae import (
 )
 from pyrovae.cli import main
 from pyrovae.export import TOLERANCE, Decoder, Encoder, export_module, export_run, pixel_values
-from pyrovae.handlers import private_modules, uses_labels
+from pyrovae.programs import private_modules, uses_labels
 
 SHAPE, D = (1, 4, 4), 2
 COUNTS = (3, 1, 5)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from pyrovae import InputError
-from pyrovae.handlers import InDataPlate, Temper, in_data_plate, mode, modules_of, private_modules
+from pyrovae.handlers import InDataPlate, Temper, in_data_plate
+from pyrovae.programs import mode, modules_of, private_modules
 
 
 def model(x):

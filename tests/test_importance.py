@@ -12,7 +12,7 @@ from torch import nn
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_marginal, log_weights
 from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.proposals import Proposal
-from pyrovae.evaluation.tracing import evaluating
+from pyrovae.execution import evaluating
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 10])

@@ -20,7 +20,7 @@ from pyrovae import (
     log_marginal,
     log_weights,
 )
-from pyrovae.handlers import arguments_of, uses_labels
+from pyrovae.programs import arguments_of, uses_labels
 from pyrovae.training.feed import batches, count_batches, labels_for
 
 small = partial(MLP, hidden_features=(32,))

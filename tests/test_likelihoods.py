@@ -27,8 +27,8 @@ from pyrovae import (
     StandardNormal,
     StudentT,
 )
-from pyrovae.handlers import private_modules
 from pyrovae.objectives import Step
+from pyrovae.programs import private_modules
 
 D = 3
 small = partial(MLP, hidden_features=(16,))

@@ -25,8 +25,9 @@ from pyrovae import (
     StandardNormal,
     TraceEnum_ELBO,
 )
-from pyrovae.handlers import Temper, private_modules
+from pyrovae.handlers import Temper
 from pyrovae.objectives import Step, measure
+from pyrovae.programs import private_modules
 
 SHAPE, D, B = (1, 4, 4), 3, 8
 small = partial(MLP, hidden_features=(16,))

@@ -36,8 +36,8 @@ from pyrovae import (
     log_weights,
 )
 from pyrovae.distributions import LowRankMultivariateNormal, NormalMixture
-from pyrovae.handlers import private_modules
 from pyrovae.objectives import Step, Trace_ELBO, TraceMeanField_ELBO
+from pyrovae.programs import private_modules
 
 SHAPE, D = (5,), 3
 small = partial(MLP, hidden_features=(16,))

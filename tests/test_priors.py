@@ -39,8 +39,8 @@ from pyrovae import (
     log_marginal,
 )
 from pyrovae.distributions import UniformSphere
-from pyrovae.handlers import private_modules
 from pyrovae.objectives import Step, Trace_ELBO
+from pyrovae.programs import private_modules
 
 SHAPE, D = (5,), 2
 small = partial(MLP, hidden_features=(16,))

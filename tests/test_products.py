@@ -9,7 +9,7 @@ from torch import nn
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_weights
 from pyrovae.evaluation.pair import Pair
-from pyrovae.evaluation.tracing import evaluating
+from pyrovae.execution import evaluating
 from pyrovae.products import _FEW, are_fast, fast_products, precision
 
 CPU = torch.device("cpu")

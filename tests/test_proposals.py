@@ -12,7 +12,7 @@ from test_coordinates import PROGRAMS, batch_of, exact, no_broadcasting
 from pyrovae import Annealing, InputError, log_marginal, log_weights
 from pyrovae.distributions import UniformSphere
 from pyrovae.evaluation.proposals import Proposal
-from pyrovae.evaluation.tracing import evaluating
+from pyrovae.execution import evaluating
 
 
 @pytest.mark.parametrize(("scale", "share"), [(1.3, 0.0), (0.9, 0.0), (1.0, 0.2), (1.2, 0.3), (1.0, 1.0), (1.2, 1.0)])

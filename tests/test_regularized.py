@@ -22,9 +22,10 @@ from pyrovae import (
     Trace_ELBO,
     TraceMeanField_ELBO,
 )
-from pyrovae.handlers import Temper, private_modules
+from pyrovae.handlers import Temper
 from pyrovae.objectives import measure
 from pyrovae.objectives.regularized import _discrepancy
+from pyrovae.programs import private_modules
 
 SHAPE, D, B = (1, 4, 4), 3, 8
 small = partial(MLP, hidden_features=(16,))

@@ -23,7 +23,7 @@ from pyrovae import (
 from pyrovae import VonMisesFisher as Posterior
 from pyrovae.distributions import UniformSphere, VonMisesFisher
 from pyrovae.distributions.von_mises_fisher import _angle_slope, _bessel
-from pyrovae.handlers import private_modules
+from pyrovae.programs import private_modules
 
 DIMS = [2, 3, 5, 10, 50, 200]
 KAPPA = np.logspace(-3, 5, 60)

@@ -35,7 +35,7 @@ from pyrovae import (
 from pyrovae import objectives as of_pyrovae
 from pyrovae import vae as programs
 from pyrovae.flows import Flow
-from pyrovae.handlers import uses_labels
+from pyrovae.programs import uses_labels
 from pyrovae.runs import some_of, template_of
 
 D = 4

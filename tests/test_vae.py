@@ -43,8 +43,8 @@ from pyrovae import (
     log_weights,
     reconstruct,
 )
-from pyrovae.handlers import private_modules
 from pyrovae.objectives import Step
+from pyrovae.programs import private_modules
 from pyrovae.vae import GaussianLayer
 
 SHAPE, D, C = (1, 8, 8), 3, 10

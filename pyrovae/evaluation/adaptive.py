@@ -17,7 +17,7 @@ from pyrovae.evaluation.effort import Effort, Stopped
 from pyrovae.evaluation.error_estimates import error_estimates, guessed_bias
 from pyrovae.evaluation.forecast import forecast
 from pyrovae.evaluation.sampler import Sampler
-from pyrovae.handlers import Batch, Program, arguments_of
+from pyrovae.programs import Batch, Program, arguments_of
 
 __all__ = ["log_marginal_within"]
 

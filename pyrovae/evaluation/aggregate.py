@@ -12,8 +12,9 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.pair import Pair
 from pyrovae.evaluation.proposals import Proposal
-from pyrovae.evaluation.tracing import Inside, evaluating, log_prob_of, run
-from pyrovae.handlers import Arguments, Program
+from pyrovae.evaluation.tracing import Inside, run
+from pyrovae.execution import evaluating, log_prob_of, masks_of
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Codes", "Estimate", "draw_codes", "has_one_prior", "split_rate"]
 
@@ -158,7 +159,7 @@ def _check(model: Program, guide: Program, batch: Arguments, latents: dict[str, 
     B = len(batch[0])
     with evaluating(model, guide):
         pair = Pair(model, guide, batch)
-        if any(pair.encoded.nodes[name]["mask"] is not None for name in pair.sites):
+        if any(masks_of(pair.encoded.nodes[name]) is not None for name in pair.sites):
             raise checks.InputError("guide must not be masked")
         expected = pair.log_q({name: z.expand(-1, B, *z.shape[2:]) for name, z in latents.items()})
     refusal = "guide must broadcast over codes in front of the data plate"

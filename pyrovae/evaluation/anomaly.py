@@ -12,7 +12,7 @@ from pyrovae import checks
 from pyrovae.evaluation.gaps import refine
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.predictive import reconstruct
-from pyrovae.handlers import Batch, Program
+from pyrovae.programs import Batch, Program
 
 __all__ = ["Separation", "anomaly_scores", "separation"]
 

@@ -15,9 +15,10 @@ from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.result import LogMarginal, finite
-from pyrovae.evaluation.simulation import check_simulation, simulate
+from pyrovae.evaluation.simulation import simulate
 from pyrovae.evaluation.spaces import mapped
-from pyrovae.handlers import Batch, Program, arguments_of, forked_rng
+from pyrovae.handlers import forked_rng
+from pyrovae.programs import Batch, Program, arguments_of
 
 __all__ = ["Sandwich", "sandwich"]
 
@@ -132,7 +133,6 @@ def sandwich(
     with forked_rng(arguments[0].device):
         torch.manual_seed(seed)
         latents, simulated = simulate(model, num_simulated, like)
-        check_simulation(model, *simulate(model, 4, like))
     estimate = log_marginal(
         model,
         guide,

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import evaluating, trace
-from pyrovae.handlers import Arguments, Program, forked_rng
+from pyrovae.execution import evaluating, trace
+from pyrovae.handlers import forked_rng
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Chunks"]
 

@@ -19,8 +19,8 @@ from pyrovae import checks
 from pyrovae.evaluation.charts import Chart, chart_of
 from pyrovae.evaluation.pair import Pair
 from pyrovae.evaluation.scores import score
-from pyrovae.evaluation.tracing import evaluating, frozen, observed_of
-from pyrovae.handlers import Arguments, Program
+from pyrovae.execution import evaluating, frozen, observed_of
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Point", "Target"]
 

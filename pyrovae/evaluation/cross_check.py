@@ -13,7 +13,7 @@ from pyrovae import checks
 from pyrovae.evaluation.annealed import Annealing
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.result import LogMarginal, finite
-from pyrovae.handlers import Batch, Program, arguments_of
+from pyrovae.programs import Batch, Program, arguments_of
 
 __all__ = ["CrossCheck", "cross_check"]
 

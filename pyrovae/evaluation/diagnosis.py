@@ -19,8 +19,8 @@ from pyrovae.evaluation.information import RateDistortion, rate_distortion
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.pair import Pair
 from pyrovae.evaluation.result import LogMarginal, finite
-from pyrovae.evaluation.tracing import evaluating
-from pyrovae.handlers import Arguments, Batch, Program, arguments_of
+from pyrovae.execution import evaluating
+from pyrovae.programs import Arguments, Batch, Program, arguments_of
 
 __all__ = ["Diagnosis", "diagnose"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.coordinates import Target
-from pyrovae.handlers import Batch, Program, arguments_of
+from pyrovae.programs import Batch, Program, arguments_of
 
 __all__ = ["Refinement", "refine"]
 

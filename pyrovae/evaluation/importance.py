@@ -11,8 +11,8 @@ from pyrovae import checks
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.proposals import Proposal
-from pyrovae.evaluation.tracing import evaluating
-from pyrovae.handlers import Batch, Program, arguments_of
+from pyrovae.execution import evaluating
+from pyrovae.programs import Batch, Program, arguments_of
 
 __all__ = ["drawn", "log_weights"]
 

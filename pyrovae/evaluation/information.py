@@ -14,8 +14,8 @@ from pyrovae.evaluation.aggregate import Estimate, draw_codes, has_one_prior, sp
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.proposals import Proposal
-from pyrovae.evaluation.tracing import evaluating
-from pyrovae.handlers import Arguments, Batch, Program, arguments_of
+from pyrovae.execution import evaluating
+from pyrovae.programs import Arguments, Batch, Program, arguments_of
 
 __all__ = ["RateDistortion", "rate_distortion"]
 

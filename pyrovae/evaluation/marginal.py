@@ -27,8 +27,8 @@ from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.proposals import Proposal
 from pyrovae.evaluation.resampling import Resampler
 from pyrovae.evaluation.result import LogMarginal, Paths, joined
-from pyrovae.evaluation.tracing import evaluating
-from pyrovae.handlers import Arguments, Batch, Program, arguments_of
+from pyrovae.execution import evaluating
+from pyrovae.programs import Arguments, Batch, Program, arguments_of
 
 __all__ = ["log_marginal"]
 

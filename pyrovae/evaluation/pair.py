@@ -16,18 +16,11 @@ from pyrovae import checks
 from pyrovae.evaluation.cover import covers
 from pyrovae.evaluation.scores import score
 from pyrovae.evaluation.spaces import mapped, stacked
-from pyrovae.evaluation.tracing import (
-    Inside,
-    Remembering,
-    is_latent,
-    latents_of,
-    log_prob_of,
-    observed_of,
-    run,
-    values_of,
-)
-from pyrovae.handlers import Arguments, Program, forked_rng, is_point
+from pyrovae.evaluation.tracing import Inside, Remembering, run
+from pyrovae.execution import check_masks, check_sites, latents_of, log_prob_of, observed_of, values_of
+from pyrovae.handlers import forked_rng, is_point
 from pyrovae.products import full_precision
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Chunk", "Pair", "weight"]
 
@@ -88,7 +81,8 @@ class Pair:
             with pyro.validation_enabled(True):
                 validated = self._guided()
                 self.sites = latents_of(validated)
-                traced = self._one_by_one(poutine.condition(model, values_of(validated)), validated)
+                with forked_rng(arguments[0].device):
+                    traced = self._one_by_one(poutine.replay(model, trace=_sampled(validated)), validated)
                 self._check(validated, traced)
             with forked_rng(arguments[0].device):
                 self.encoded = self._guided()  # anew: its distributions must not validate what chains propose
@@ -190,27 +184,16 @@ class Pair:
                 definite=before_in_guide <= before_in_model,
             )
 
-    def _check(self, guide_trace: Trace, trace: Trace) -> None:
-        latent = {name for name, site in trace.nodes.items() if is_latent(site)} | set(self.sites)
-        in_model = {name for name, site in trace.nodes.items() if site["type"] == "sample"}
-        for name in sorted(latent):
-            if name not in self.sites:
-                raise checks.InputError(
-                    f"guide must sample every latent site of the model, but does not sample {name!r}"
-                )
-            if name not in in_model:
-                raise checks.InputError(f"guide must sample latent sites of the model only, but samples {name!r} too")
-        if not self.sites:
-            raise checks.InputError("guide must sample at least one latent site, but samples none")
+    def _check(self, guide_trace: Trace, model_trace: Trace) -> None:
+        check_sites(model_trace, guide_trace)
+        check_masks(model_trace, guide_trace)
         certain = [name for name in self.sites if is_point(guide_trace.nodes[name]["fn"])]
         if certain:
             raise checks.InputError(
                 f"guide must have a density, but its site {certain[0]!r} is a point: a deterministic encoder has no "
                 "marginal likelihood"
             )
-        if not observed_of(trace, self.sites):
-            raise checks.InputError("model must observe x, but observes no site")
-        for part in (guide_trace, trace):
+        for part in (guide_trace, model_trace):
             for name, site in part.nodes.items():
                 others = [
                     frame.name for frame in site.get("cond_indep_stack", ()) if frame.vectorized and frame.dim != -1
@@ -219,3 +202,11 @@ class Pair:
                     raise checks.InputError(
                         f"sample site {name!r} must lie in the data plate alone, but lies in plate {others[0]!r} too"
                     )
+
+
+def _sampled(trace: Trace) -> Trace:
+    """Return a trace of the latent sites alone, which a model can be replayed against whatever the guide observes."""
+    latents, some = latents_of(trace), trace.copy()
+    for name in [name for name in some.nodes if name not in latents]:
+        some.remove_node(name)
+    return some

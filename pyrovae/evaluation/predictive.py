@@ -13,9 +13,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.simulation import datum_site, run_freely, unobserved, unseen, validating, was_observed
-from pyrovae.evaluation.tracing import is_latent, trace, values_of
-from pyrovae.handlers import Batch, Program, arguments_of, in_one_sentence
+from pyrovae.evaluation.simulation import run_freely, unseen, validating
+from pyrovae.evaluation.supports import plain
+from pyrovae.execution import Unobserved, datum_of, is_latent, trace, values_of
+from pyrovae.programs import Batch, Program, arguments_of, in_one_sentence
 
 __all__ = ["decode", "encode", "generate", "is_discrete", "prior_grid", "reconstruct"]
 
@@ -52,7 +53,12 @@ class _Means(Messenger):
 
 
 def decode(
-    model: Program, latents: dict[str, Tensor], data_shape: tuple[int, ...], labels: Tensor | None = None
+    model: Program,
+    latents: dict[str, Tensor],
+    data_shape: tuple[int, ...],
+    labels: Tensor | None = None,
+    *,
+    given: Tensor | None = None,
 ) -> Tensor:
     """Return the mean of p(x|z) at given codes.
 
@@ -61,12 +67,13 @@ def decode(
         latents: by site name, ``(B, *event_shape)``.
         data_shape: shape of one datum.
         labels: for a program that is called with labels, ``(B,)``.
+        given: for a program whose p(x|z) depends on x, such as on its total count: these x, ``(B, *data_shape)``.
 
     Returns:
         ``(B, *data_shape)``.
 
     Raises:
-        ValueError: if the model has no such site, or other data.
+        ValueError: if the model has no such site, other data, or a p(x|z) that depends on an x that is not given.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -77,14 +84,21 @@ def decode(
     if z is None:
         raise checks.InputError("latents must hold the codes of at least one site, but are empty")
     told = () if labels is None else (labels,)
-    arguments = arguments_of((unseen(z, len(z), data_shape), *told), model)
-    with validating(model):
-        traced = trace(poutine.condition(unobserved(model), latents), arguments)
+    arguments = arguments_of((unseen(z, len(z), data_shape) if given is None else given, *told), model)
+    if len(z) == 0:
+        return arguments[0].to(z.dtype)
+    datum = datum_of(model, arguments)
+    if given is None and (datum.depends_on_x or datum.rest):
+        raise checks.InputError(
+            "given must be data for a model whose p(x|z) depends on x, such as on its total count, but was left out"
+        )
+    with validating(model), Unobserved(datum.entries):
+        traced = trace(poutine.condition(model, latents), arguments)
     unknown = latents.keys() - traced.nodes.keys()
     if unknown:
         raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
     with in_one_sentence(arguments[0]):
-        return _mean(datum_site(traced)["fn"]).reshape(-1, *data_shape)
+        return datum.join({name: _mean(traced.nodes[name]["fn"]) for name in datum.entries}, arguments[0])
 
 
 def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
@@ -101,10 +115,12 @@ def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
         torch.Size([3, 4])
     """
     data, *labels = arguments_of(x, model, guide)
-    return decode(model, encode(guide, x), tuple(data.shape[1:]), *labels)
+    return decode(model, encode(guide, x), tuple(data.shape[1:]), *labels, given=data)
 
 
-def generate(model: Program, num_samples: int, like: Batch, *, noise: bool = False) -> Tensor:
+def generate(
+    model: Program, num_samples: int, like: Batch, *, noise: bool = False, given: Batch | None = None
+) -> Tensor:
     """Draw new data from the model: latents from the prior, and the mean of p(x|z) or a draw from it.
 
     Args:
@@ -113,21 +129,34 @@ def generate(model: Program, num_samples: int, like: Batch, *, noise: bool = Fal
         like: data whose shape, type and device the new ones have, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
             the labels to draw for, which are gone through again and again.
         noise: draw x from p(x|z) instead of taking its mean.
+        given: for a program whose p(x|z) depends on x, such as on its total count: data (or ``(x, y)``) that it is
+            called with, which are gone through again and again.
 
     Returns:
         ``(num_samples, *data_shape)``.
+
+    Raises:
+        ValueError: if the model cannot be simulated: p(x|z) depends on an x that is not given, or something else that
+            is observed (a label, a factor) depends on the latents.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
         >>> generate(vae.model, 5, torch.zeros(1, 4)).shape
         torch.Size([5, 4])
     """
-    site, _, arguments = run_freely(model, num_samples, like)
-    return (site["value"] if noise else _mean(site["fn"])).reshape(arguments[0].shape)
+    simulated = run_freely(model, num_samples, like, given)
+    if noise:
+        return simulated.x
+    with in_one_sentence(simulated.arguments[0]):
+        means = {name: _mean(simulated.trace.nodes[name]["fn"]) for name in simulated.datum.entries}
+    return simulated.datum.join(means, simulated.arguments[0])
 
 
 def _mean(fn: Any) -> Tensor:
-    if fn.support.is_discrete and fn.support is not constraints.boolean and not fn.event_shape:
+    """Return the mean of a distribution; the most probable value of classes, which have none."""
+    if isinstance(plain(fn), torch.distributions.Categorical) or (
+        fn.support.is_discrete and fn.support is not constraints.boolean and not fn.event_shape
+    ):
         return fn.mode
     try:
         mean = fn.mean
@@ -149,8 +178,10 @@ def is_discrete(model: Program, like: Batch) -> bool:
         False
     """
     arguments = arguments_of(like, model)
+    datum = datum_of(model, arguments)
     with validating(model):
-        return bool(datum_site(trace(unobserved(model), arguments))["fn"].support.is_discrete)
+        nodes = trace(model, arguments).nodes
+    return all(nodes[name]["fn"].support.is_discrete for name in datum.entries)
 
 
 def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
@@ -175,8 +206,7 @@ def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
     checks.integer("columns", columns)
     arguments = arguments_of(unseen(like, 2, tuple(like.shape[1:])), model)
     with validating(model):
-        nodes = trace(unobserved(model), arguments).nodes
-        sites = {name: site for name, site in nodes.items() if is_latent(site) and not was_observed(site)}
+        sites = {name: site for name, site in trace(model, arguments).nodes.items() if is_latent(site)}
         if len(sites) != 1 or next(iter(sites.values()))["value"].shape[1:] != (2,):
             shapes = ", ".join(f"{name} of shape {tuple(site['value'].shape[1:])}" for name, site in sites.items())
             raise checks.InputError(f"model must have one latent site of shape (2,), but has {shapes}")

@@ -12,8 +12,8 @@ from pyrovae import checks
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.evaluation.pair import Chunk, Pair, weight
 from pyrovae.evaluation.scores import draw, score
-from pyrovae.evaluation.tracing import evaluating, observed_of, values_of
-from pyrovae.handlers import Arguments, Program
+from pyrovae.execution import evaluating, observed_of, values_of
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Proposal"]
 

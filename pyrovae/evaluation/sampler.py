@@ -24,8 +24,9 @@ from pyrovae.evaluation.pair import Chunk
 from pyrovae.evaluation.proposals import Proposal
 from pyrovae.evaluation.resampling import Resampler
 from pyrovae.evaluation.running_statistics import RunningStatistics
-from pyrovae.evaluation.tracing import evaluating
-from pyrovae.handlers import Arguments, Program, forked_rng
+from pyrovae.execution import evaluating
+from pyrovae.handlers import forked_rng
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Clock", "Sampler"]
 

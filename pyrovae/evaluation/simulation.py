@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple
 
 import pyro
-import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import Remembering, evaluating, is_latent, log_prob_of, observed_of, run, trace
-from pyrovae.handlers import Arguments, Batch, Program, arguments_of
+from pyrovae.evaluation.tracing import Remembering
+from pyrovae.execution import Datum, Unobserved, check_simulation, datum_of, evaluating, trace, values_of
+from pyrovae.programs import Arguments, Batch, Program, arguments_of
 
-__all__ = [
-    "check_simulation",
-    "datum_site",
-    "run_freely",
-    "simulate",
-    "unobserved",
-    "unseen",
-    "validating",
-    "was_observed",
-]
+__all__ = ["Simulated", "cycled", "prior_draws", "run_freely", "simulate", "unseen", "validating"]
+
+
+class Simulated(NamedTuple):
+    """A run of a model that samples x.
+
+    Attributes:
+        trace: of the run.
+        latents: by site name, ``(B, *event_shape)``.
+        arguments: what the model was called with.
+        datum: the sites at which it observes x.
+    """
+
+    trace: Trace
+    latents: dict[str, Tensor]
+    arguments: Arguments
+    datum: Datum
+
+    @property
+    def x(self) -> Tensor:
+        """The data that were drawn, ``(B, *data_shape)``."""
+        values = {name: self.trace.nodes[name]["value"] for name in self.datum.entries}
+        return self.datum.join(values, self.arguments[0])
 
 
 def simulate(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
@@ -43,7 +55,7 @@ def simulate(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, T
         or ``(x, y)``.
 
     Raises:
-        ValueError: if the model observes x at several sites.
+        ValueError: if the model weighs other data than it makes, as :func:`pyrovae.execution.check_simulation` says.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -51,63 +63,54 @@ def simulate(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, T
         >>> latents["z"].shape, x.shape
         (torch.Size([5, 2]), torch.Size([5, 4]))
     """
-    site, latents, (x, *labels) = run_freely(model, num_samples, like)
-    if site["value"].numel() != x.numel():
-        raise checks.InputError(
-            f"model must observe x at one site to be simulated, but its last one, {site['name']!r}, has the shape "
-            f"{tuple(site['value'].shape)} for x of the shape {tuple(x.shape)}"
-        )
-    return latents, (site["value"].reshape(x.shape).to(x.dtype), *labels)
+    simulated = run_freely(model, num_samples, like)
+    x, *labels = simulated.arguments
+    return simulated.latents, (simulated.x.to(x.dtype), *labels)
 
 
-def check_simulation(model: Program, latents: dict[str, Tensor], simulated: Arguments) -> None:
-    """Refuse a model that weighs other data than it makes, whose simulated data therefore tell nothing.
+def run_freely(model: Program, num_samples: int, like: Batch, given: Batch | None = None) -> Simulated:
+    """Run a model that samples x instead of observing it.
 
     Args:
         model: program of p(x, z).
-        latents: of two simulated data or more, by site name.
-        simulated: these data, and their labels.
+        num_samples: how many data.
+        like: as for :func:`simulate`.
+        given: what the model is called with, if its distribution of x depends on x; gone through again and again.
 
     Raises:
-        ValueError: if x is observed as something else than itself, if its distribution depends on x, or if something
-            else that is observed (a label, a factor) depends on the latents.
+        ValueError: as :func:`pyrovae.execution.check_simulation` says.
     """
-    x, *labels = simulated
-    with evaluating(model):
-        traced = run(poutine.condition(model, latents), simulated)
-        name = _datum_name(traced, list(latents))
-        value = traced.nodes[name]["value"]
-        if value.numel() != x.numel() or not torch.equal(value.reshape(x.shape).to(x.dtype), x):
-            raise checks.InputError(
-                f"model must observe x as it is to be simulated, but its site {name!r} observes something else"
-            )
-        others = [other for other in observed_of(traced, latents) if other != name]
-        rolled = run(poutine.condition(model, {site: z.roll(1, 0) for site, z in latents.items()}), simulated)
-        if not torch.allclose(log_prob_of(traced, others), log_prob_of(rolled, others), equal_nan=True):
-            raise checks.InputError(
-                "model must observe nothing but x that depends on the latents to be simulated, but observes "
-                f"{', '.join(map(repr, others))} too"
-            )
-        told = run(poutine.condition(unobserved(model), {**latents, name: value}), (torch.ones_like(x), *labels))
-        if not torch.allclose(log_prob_of(told, [name]), log_prob_of(traced, [name]), equal_nan=True):
-            raise checks.InputError(
-                "model must give x a distribution that does not depend on x to be simulated, but that of its site "
-                f"{name!r} does"
-            )
-
-
-def run_freely(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Any], dict[str, Tensor], Arguments]:
-    """Run a model without data: the site of the data, the latents, and what the model was called with."""
     checks.integer("num_samples", num_samples)
-    x, *labels = like if isinstance(like, tuple) else (like,)
+    template = arguments_of(like if given is None else given)
+    x, *labels = template
     if any(len(y) == 0 for y in labels):
         raise checks.InputError("y must hold at least one label to draw data for, but is empty")
-    told = [y[torch.arange(num_samples, device=y.device) % len(y)] for y in labels]
-    arguments = arguments_of((unseen(x, num_samples, tuple(x.shape[1:])), *told), model)
+    told = [cycled(y, num_samples) for y in labels]
+    start = unseen(x, num_samples, tuple(x.shape[1:])) if given is None else cycled(x, num_samples)
+    arguments = arguments_of((start, *told), model)
+    some = cycled(x, 2) if len(x) else unseen(x, 2, tuple(x.shape[1:]))
+    probe = (some, *(cycled(y, 2) for y in labels))
+    datum = datum_of(model, probe)
+    check_simulation(model, probe, datum, given=given is not None)
+    with validating(model), Remembering(), Unobserved(datum.entries):
+        traced = trace(model, arguments)
+    latents = {name: z for name, z in values_of(traced).items() if name not in datum.entries}
+    return Simulated(traced, latents, arguments, datum)
+
+
+def prior_draws(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
+    """Draw latents from the prior: by site name, ``(num_samples, *event_shape)``, and the arguments of the model.
+
+    Args:
+        model: program of p(x, z).
+        num_samples: how many.
+        like: as for :func:`simulate`.
+    """
+    x, *labels = arguments_of(like)
+    start = unseen(x, num_samples, tuple(x.shape[1:]))
+    arguments = arguments_of((start, *(cycled(y, num_samples) for y in labels)), model)
     with validating(model), Remembering():
-        traced = trace(unobserved(model), arguments)
-    sites = {name: site for name, site in traced.nodes.items() if is_latent(site) and not was_observed(site)}
-    return datum_site(traced), {name: site["value"] for name, site in sites.items()}, arguments
+        return values_of(trace(model, arguments)), arguments
 
 
 @contextmanager
@@ -117,32 +120,11 @@ def validating(*programs: Program) -> Iterator[None]:
         yield
 
 
-def unobserved(model: Program) -> Program:
-    """Return the model that samples what it observes, and has no factors."""
-    return poutine.block(poutine.uncondition(model), hide_fn=_is_factor)
-
-
-def datum_site(traced: Trace) -> dict[str, Any]:
-    """Return the site that is observed in training: the last one that was, before it was unconditioned."""
-    sites = [site for site in traced.nodes.values() if was_observed(site)]
-    if not sites:
-        raise checks.InputError("model must observe x, but observes no site")
-    return sites[-1]
-
-
-def was_observed(site: dict[str, Any]) -> bool:
-    """Tell whether a site of an unobserved model would have observed something."""
-    return site["type"] == "sample" and bool(site["infer"].get("was_observed"))
-
-
 def unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
     """Return data to call a model with that does not observe them."""
     return torch.zeros(count, *data_shape, dtype=like.dtype, device=like.device)
 
 
-def _is_factor(site: dict[str, Any]) -> bool:
-    return site["type"] == "sample" and isinstance(site["fn"], dist.Unit)
-
-
-def _datum_name(traced: Trace, latents: list[str]) -> str:
-    return [name for name in observed_of(traced, latents) if not _is_factor(traced.nodes[name])][-1]
+def cycled(part: Tensor, count: int) -> Tensor:
+    """Go through data again and again, ``(count, ...)``."""
+    return part[torch.arange(count, device=part.device) % len(part)]

@@ -19,7 +19,7 @@ from pyrovae.evaluation import decode, encode, generate, linear_path, log_weight
 from pyrovae.evaluation.axes import narrowest
 from pyrovae.explore.chart import Chart, chart_of
 from pyrovae.explore.sliders import sliders_of
-from pyrovae.handlers import uses_labels
+from pyrovae.programs import uses_labels
 from pyrovae.runs import labels_of, template_of
 
 __all__ = ["Explanation", "Session"]

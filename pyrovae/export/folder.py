@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pyrovae import checks, progress
 from pyrovae.data import DataSet
-from pyrovae.evaluation import simulate
+from pyrovae.evaluation.simulation import prior_draws
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
 from pyrovae.export.halves import Decoder, Encoder
 from pyrovae.files import writing
-from pyrovae.handlers import arguments_of, mode, private_modules
+from pyrovae.programs import arguments_of, mode, private_modules
 from pyrovae.runs import Run, some_of, template_of
 
 __all__ = ["Written", "export_run", "pixel_values"]
@@ -130,7 +130,7 @@ def _encoder(program: Any, data: DataSet) -> tuple[Encoder, _Batches]:
 
 
 def _decoder(program: Any, data: DataSet) -> tuple[Decoder, _Batches]:
-    latents, (_, *labels) = simulate(program.model, max(_BATCHES), template_of(program, data))
+    latents, (_, *labels) = prior_draws(program.model, max(_BATCHES), template_of(program, data))
     with private_modules():
         decoder = Decoder(program, latents, data.data_shape, *labels)
     codes = [latents[name] for name in decoder.sites] + labels

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.handlers import private_modules
+from pyrovae.programs import private_modules
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -15,7 +15,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.evaluation.tracing import observed_of
+from pyrovae.execution import datum_of
 from pyrovae.handlers import is_point
 
 __all__ = ["Decoder", "Encoder"]
@@ -105,23 +105,34 @@ class Decoder(nn.Module):
         self.data_shape = tuple(data_shape)
         self.sites = list(latents)
         told = () if labels is None else (labels,)
+        self.datum = datum_of(self.program.model, (self._unseen(next(iter(latents.values()))), *told))
+        if self.datum.depends_on_x or self.datum.rest:
+            raise checks.InputError(
+                "program must give x a distribution that depends on nothing but latents and labels to be exported, but "
+                f"that of its site {', '.join(map(repr, self.datum.entries))} depends on x"
+            )
         self.sites = self._needed(latents, told)
         self.inputs = [*self.sites, *("y" for _ in told)]
         self.outputs = ["x_mean"]
-        self.family = type(_base(self._distribution((*(latents[name] for name in self.sites), *told)))).__name__
+        first = self._distributions((*(latents[name] for name in self.sites), *told))[0]
+        self.family = type(_base(first)).__name__
 
     def forward(self, *arguments: Tensor) -> Tensor:
         """Return ``x_mean``, ``(B, *data_shape)``, for what :attr:`inputs` names."""
-        return self._distribution(arguments).mean.reshape(-1, *self.data_shape)
+        means = dict(zip(self.datum.entries, (fn.mean for fn in self._distributions(arguments)), strict=True))
+        if len(means) == 1:
+            return next(iter(means.values())).reshape(-1, *self.data_shape)
+        return self.datum.join(means, self._unseen(arguments[0]))
 
-    def _distribution(self, arguments: tuple[Tensor, ...]) -> Any:
+    def _unseen(self, z: Tensor) -> Tensor:
+        return torch.zeros(len(z), *self.data_shape, dtype=_dtype(self.program), device=z.device)
+
+    def _distributions(self, arguments: tuple[Tensor, ...]) -> list[Any]:
         codes, labels = arguments[: len(self.sites)], arguments[len(self.sites) :]
-        x = torch.zeros(len(codes[0]), *self.data_shape, dtype=_dtype(self.program), device=codes[0].device)
         model = poutine.condition(self.program.model, dict(zip(self.sites, codes, strict=True)))
         with _Described():
-            traced = poutine.trace(model).get_trace(x, *labels)
-        sites = [traced.nodes[name] for name in observed_of(traced, self.sites)]
-        return next(site["fn"] for site in reversed(sites) if not isinstance(site["fn"], dist.Unit))
+            traced = poutine.trace(model).get_trace(self._unseen(codes[0]), *labels)
+        return [traced.nodes[name]["fn"] for name in self.datum.entries]
 
     def _needed(self, latents: dict[str, Tensor], labels: tuple[Tensor, ...]) -> list[str]:
         codes = [z.detach().requires_grad_(z.is_floating_point()) for z in latents.values()]

@@ -15,9 +15,10 @@ from pyro.util import check_if_enumerated
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.handlers import Arguments, Program
+from pyrovae.execution import check_sites, latents_of, observed_of
+from pyrovae.programs import Arguments, Program
 
-__all__ = ["Objective", "Weights", "latent_sites", "log_prob_of", "weights_of"]
+__all__ = ["Objective", "Weights", "log_prob_of", "weights_of"]
 
 
 class Objective(ELBO):
@@ -70,7 +71,7 @@ class Objective(ELBO):
         return traces
 
     def _check(self, guide_trace: Trace) -> None:
-        for name in latent_sites(guide_trace):
+        for name in latents_of(guide_trace):
             site = guide_trace.nodes[name]
             if self.needs_rsample and not site["fn"].has_rsample:
                 raise checks.InputError(
@@ -85,7 +86,7 @@ class Weights(NamedTuple):
     """Hold the log-probabilities of K samples of B data, each ``(K, B)``, in nats, as a tempered program scales them.
 
     Attributes:
-        log_likelihood: log p(x|z).
+        log_likelihood: log p(x|z), less what the guide observes, such as its factors.
         log_prior: log p(z).
         log_posterior: log q(z|x).
         beta: scale of the KL, which is part of ``log_prior`` and ``log_posterior``.
@@ -102,11 +103,6 @@ class Weights(NamedTuple):
     def log_weight(self) -> Tensor:
         """log p(x, z) - log q(z|x), ``(K, B)``."""
         return self.log_likelihood + self.log_prior - self.log_posterior
-
-
-def latent_sites(trace: Trace) -> list[str]:
-    """Name the latent sites of a trace, in the order in which they ran."""
-    return [name for name, site in trace.nodes.items() if site["type"] == "sample" and not site["is_observed"]]
 
 
 def log_prob_of(site: dict[str, Any]) -> Tensor:
@@ -132,28 +128,16 @@ def weights_of(traces: list[tuple[Trace, Trace]]) -> Weights:
     """Collect the weights of all samples, from one pair of traces with a plate of samples or from one pair each."""
     rows = []
     for model_trace, guide_trace in traces:
-        observed = {
-            name: site
-            for name, site in model_trace.nodes.items()
-            if site["type"] == "sample" and name not in guide_trace.nodes
-        }
-        latents = latent_sites(guide_trace)
-        if not latents:
-            raise checks.InputError("guide must sample at least one latent site, but samples none")
-        foreign = [name for name in latents if name not in model_trace.nodes]
-        if foreign:
-            raise checks.InputError(f"guide must sample latent sites of the model only, but samples {foreign[0]!r} too")
-        unknown = [name for name, site in observed.items() if not site["is_observed"]]
-        if unknown:
-            raise checks.InputError(
-                f"guide must sample every latent site of the model, but does not sample {unknown[0]!r}"
-            )
-        drawn = [site for site in guide_trace.nodes.values() if site["type"] == "sample"]
+        check_sites(model_trace, guide_trace)
+        latents = latents_of(guide_trace)
+        # What the guide observes, such as a factor for the loss of a classifier, is a term of its own, as in Pyro's
+        # ELBOs: it has its whole gradient, also where an estimator leaves out the score of the latents.
+        added = (log_prob_of(guide_trace.nodes[name]) for name in observed_of(guide_trace))
+        observed = (log_prob_of(model_trace.nodes[name]) for name in observed_of(model_trace))
         sums = (
-            sum(map(log_prob_of, observed.values()), torch.zeros(())),
+            sum(observed, torch.zeros(())) - sum(added, torch.zeros(())),
             sum((log_prob_of(model_trace.nodes[name]) for name in latents), torch.zeros(())),
-            # Factors of the guide, which are observed, count too, as in Pyro's ELBOs.
-            sum((log_prob_of(site) for site in drawn), torch.zeros(())),
+            sum((log_prob_of(guide_trace.nodes[name]) for name in latents), torch.zeros(())),
         )
         shape = torch.broadcast_shapes(*(term.shape for term in sums))
         rows.append([term.expand(shape).reshape(-1, shape[-1]) for term in sums])  # (K, B) or (1, B) each

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.handlers import Arguments, Program
 from pyrovae.objectives.base import Objective, weights_of
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["CIWAE", "IWAE", "MIWAE", "Renyi"]
 

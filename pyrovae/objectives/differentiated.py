@@ -14,9 +14,9 @@ from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pyrovae.handlers import Arguments, Program
 from pyrovae.objectives.base import Objective
 from pyrovae.objectives.terms import terms_of, traces_of
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["differentiated", "recordable"]
 

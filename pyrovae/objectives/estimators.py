@@ -17,7 +17,6 @@ import math
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
@@ -27,8 +26,10 @@ from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.handlers import Arguments, Program, is_point
-from pyrovae.objectives.base import Objective, latent_sites, weights_of
+from pyrovae.execution import Datum, Unobserved, check_simulation, datum_of, latents_of
+from pyrovae.handlers import is_point
+from pyrovae.objectives.base import Objective, weights_of
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["PIWAE", "RWS", "STL", "DReG"]
 
@@ -65,7 +66,7 @@ class _Estimator(Objective):
             path = (parts.path * log_weight).sum()
             for _, guide_trace in pairs:
                 # From the last site to the first, because a sample also moves those that are drawn after it.
-                for name in reversed(latent_sites(guide_trace)):
+                for name in reversed(latents_of(guide_trace)):
                     site = guide_trace.nodes[name]
                     (slope,) = torch.autograd.grad(path, site["value"], retain_graph=True)
                     moved = (slope.detach() * site["sampled"]).sum()
@@ -74,7 +75,7 @@ class _Estimator(Objective):
 
     def _check(self, guide_trace: Trace) -> None:
         super()._check(guide_trace)
-        for name in latent_sites(guide_trace):
+        for name in latents_of(guide_trace):
             if is_point(guide_trace.nodes[name]["fn"]):
                 raise checks.InputError(
                     f"objective {type(self).__name__} needs a guide whose density can be evaluated at any point, "
@@ -225,6 +226,8 @@ class RWS(_Estimator):
     def __init__(self, num_particles: int = 5, sleep: float = 0.0, vectorize_particles: bool = True) -> None:
         super().__init__(checks.integer("num_particles", num_particles, minimum=2), vectorize_particles)
         self.sleep = checks.number("sleep", sleep, 0.0, 1.0)
+        self._asked: Program | None = None
+        self._found: dict[tuple[int, torch.Size], Datum] = {}
 
     def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
         """Weigh model and guide by the normalised weights; the score counts backwards, the path not at all."""
@@ -236,13 +239,22 @@ class RWS(_Estimator):
         loss, surrogate = super().losses(model, guide, arguments)
         if self.sleep == 0:
             return loss, surrogate
-        with torch.no_grad():
-            dream = poutine.trace(poutine.uncondition(model)).get_trace(*arguments)
-        observed = [
-            site
-            for site in dream.nodes.values()
-            if site["type"] == "sample" and site["infer"].get("was_observed") and not isinstance(site["fn"], dist.Unit)
-        ]
-        x = observed[-1]["value"].reshape(arguments[0].shape)
-        told = poutine.trace(poutine.replay(guide, trace=dream)).get_trace(x, *arguments[1:])
-        return loss, surrogate - self.sleep * told.log_prob_sum()
+        dreamt = self._datum_of(model, arguments)
+        with torch.no_grad(), Unobserved(dreamt.entries):
+            dream = poutine.trace(model).get_trace(*arguments)
+        x = dreamt.join({name: dream.nodes[name]["value"] for name in dreamt.entries}, arguments[0])
+        told = poutine.trace(poutine.replay(guide, trace=dream)).get_trace(x.to(arguments[0].dtype), *arguments[1:])
+        told.compute_log_prob()
+        log_q = sum((told.nodes[name]["log_prob_sum"] for name in latents_of(told)), torch.zeros(()))
+        return loss, surrogate - self.sleep * log_q
+
+    def _datum_of(self, model: Program, arguments: Arguments) -> Datum:
+        """Find the sites at which the model observes x, once: it takes values, which a recorded step does not have."""
+        key = len(arguments), arguments[0].shape[1:]
+        if self._asked != model:
+            self._asked, self._found = model, {}
+        if key not in self._found:
+            with poutine.block():  # what is traced here is no part of the step
+                self._found[key] = datum_of(model, arguments)
+                check_simulation(model, arguments, self._found[key])
+        return self._found[key]

@@ -11,12 +11,13 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyrovae.handlers import Arguments, Program, forked_rng
+from pyrovae.handlers import forked_rng
 from pyrovae.objectives.agreement import Results
 from pyrovae.objectives.differentiated import differentiated, recordable
 from pyrovae.objectives.modules import decays_of
 from pyrovae.objectives.recording import Recording
 from pyrovae.optimizers import JointOptimizer, RecordableAdam
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["ROUNDING", "RecordedStep", "first_line", "undone"]
 

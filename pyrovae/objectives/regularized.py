@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyrovae import checks
-from pyrovae.handlers import Arguments, Program
-from pyrovae.objectives.base import Objective, latent_sites, weights_of
+from pyrovae.execution import latents_of
+from pyrovae.objectives.base import Objective, weights_of
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["MMD", "BetaTCVAE", "FreeBits"]
 
@@ -49,7 +50,7 @@ class FreeBits(Objective):
         weights = weights_of(pairs)
         count = weights.log_likelihood.shape[1]
         loss = -weights.log_likelihood.mean(0).sum()
-        names = latent_sites(pairs[0][1])
+        names = latents_of(pairs[0][1])
         # Bottom-up, a site's prior hangs on what the guide samples after it: its KL has no closed form.
         in_order = names == [name for name in pairs[0][0].nodes if name in names]
         for name in names:
@@ -196,7 +197,7 @@ def _discrepancy(z: Tensor, w: Tensor) -> Tensor:
 
 
 def _only_site(objective: str, guide_trace: Trace) -> dict[str, Any]:
-    names = latent_sites(guide_trace)
+    names = latents_of(guide_trace)
     if len(names) != 1:
         raise checks.InputError(f"objective {objective} needs a guide with one latent site, but it has {len(names)}")
     return guide_trace.nodes[names[0]]

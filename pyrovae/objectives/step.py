@@ -22,7 +22,6 @@ from pyro.infer import (
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.handlers import Arguments, Program
 from pyrovae.objectives.agreement import Results
 from pyrovae.objectives.losses import Losses
 from pyrovae.objectives.modules import decays_of, state_in_python
@@ -30,6 +29,7 @@ from pyrovae.objectives.noise import generators, set_generators
 from pyrovae.objectives.recorded import ROUNDING, RecordedStep, first_line, undone
 from pyrovae.objectives.terms import NonFiniteLoss, blame, terms_of, traces_of
 from pyrovae.optimizers import JointOptimizer
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Compile", "ObjectiveFactory", "Step"]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO
@@ -14,7 +13,8 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.handlers import Program
+from pyrovae.execution.sites import is_factor, is_latent, is_observed
+from pyrovae.programs import Program
 
 __all__ = ["NonFiniteLoss", "Traces", "blame", "measure", "terms_of", "traces_of"]
 
@@ -92,13 +92,11 @@ def terms_of(traces: Traces, num_particles: int) -> Tensor:
                 if site["type"] == "sample" and site["infer"].get("_enumerate_dim") is not None:
                     share = share * site["unscaled_log_prob"].exp()
             for name, site in model_trace.nodes.items():
-                if site["type"] != "sample" or isinstance(site["fn"], dist.Unit):
-                    continue
-                if site["is_observed"]:
+                if is_observed(site) and not is_factor(site):
                     reconstruction = reconstruction + _log_prob(site, share)
-                elif name in guide_trace.nodes:
+                elif is_latent(site) and name in guide_trace.nodes:
                     kl = kl + _log_prob(guide_trace.nodes[name], share) - _log_prob(site, share)
-                else:
+                elif is_latent(site):
                     raise checks.InputError(
                         f"guide must sample every latent site of the model, but does not sample {name!r}"
                     )

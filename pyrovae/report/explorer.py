@@ -11,9 +11,9 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.evaluation.axes import narrowest
-from pyrovae.evaluation.simulation import run_freely
+from pyrovae.evaluation.simulation import prior_draws
 from pyrovae.figures.base import COLOURS
-from pyrovae.handlers import arguments_of, uses_labels
+from pyrovae.programs import arguments_of, uses_labels
 from pyrovae.report.attempts import attempt
 from pyrovae.report.gallery import batch_at, codes_at
 from pyrovae.report.plane import Latents, Plane, plane_of
@@ -99,7 +99,7 @@ def _told(plane: Plane, labelled: bool, sheets: list[Any]) -> str:
 def _drawn(program: Any, data: DataSet, site: str) -> Tensor | None:
     """Return codes from the prior, ``(M, D)``, or None if the model draws none at the site."""
     with attempt("draws from the prior", []):
-        drawn = run_freely(program.model, 1000, template_of(program, data))[1]
+        drawn = prior_draws(program.model, 1000, template_of(program, data))[0]
         return drawn[site].reshape(len(drawn[site]), -1) if site in drawn else None
     return None
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pyrovae.data import DataSet
 from pyrovae.evaluation import encode, log_marginal, reconstruct
-from pyrovae.evaluation.tracing import evaluating
-from pyrovae.handlers import Batch, arguments_of, forked_rng, uses_labels
+from pyrovae.execution import evaluating
+from pyrovae.handlers import forked_rng
+from pyrovae.programs import Batch, arguments_of, uses_labels
 from pyrovae.report.attempts import attempt
 from pyrovae.report.sprites import Pixels, sprite
 from pyrovae.runs import labels_of

@@ -15,7 +15,7 @@ import yaml
 from pyrovae import checks, progress
 from pyrovae.data import DataSet
 from pyrovae.files import writing
-from pyrovae.handlers import arguments_of
+from pyrovae.programs import arguments_of
 from pyrovae.report import diagnosis, evaluations, program, words
 from pyrovae.report.explorer import colours, explorer
 from pyrovae.report.gallery import batch_at, chosen, gallery, known_of

@@ -12,8 +12,8 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation import decode, encode
 from pyrovae.evaluation.axes import Axes, principal_directions, single_latents
-from pyrovae.evaluation.simulation import unobserved, unseen, was_observed
-from pyrovae.handlers import Arguments, Program
+from pyrovae.evaluation.simulation import unseen
+from pyrovae.programs import Arguments, Program
 
 __all__ = ["Latents", "Plane", "plane_of"]
 
@@ -121,5 +121,4 @@ def _fitted(plane: Plane, codes: Tensor, drawn: Tensor | None) -> Plane:
 
 def _given(model: Program, site: str, z: Tensor, arguments: Arguments) -> dict[str, Tensor]:
     """Return the latents, those of other sites at their means given those before."""
-    free = poutine.condition(unobserved(model), {site: z})
-    return {**encode(poutine.block(free, hide_fn=was_observed), arguments), site: z}
+    return {**encode(poutine.condition(model, {site: z}), arguments), site: z}

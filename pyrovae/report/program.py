@@ -11,7 +11,7 @@ from pyrovae import checks, figures
 from pyrovae.data import DataSet
 from pyrovae.evaluation import generate, prior_grid, reconstruct
 from pyrovae.evaluation.axes import narrowest
-from pyrovae.handlers import arguments_of
+from pyrovae.programs import arguments_of
 from pyrovae.report.attempts import attempt
 from pyrovae.report.gallery import codes_at
 from pyrovae.runs import some_of, template_of

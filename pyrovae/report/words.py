@@ -10,7 +10,7 @@ import torch
 
 from pyrovae import checks
 from pyrovae.data import DataSet
-from pyrovae.evaluation.tracing import evaluating
+from pyrovae.execution import evaluating
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior

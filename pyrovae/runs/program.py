@@ -9,8 +9,8 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.data import DataSet, Split
 from pyrovae.evaluation import is_discrete
-from pyrovae.handlers import Batch, uses_labels
 from pyrovae.likelihoods import Likelihood, caveat_of
+from pyrovae.programs import Batch, uses_labels
 
 __all__ = ["caveats_of", "labels_of", "some_of", "template_of"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.files import writing
-from pyrovae.handlers import Arguments
+from pyrovae.programs import Arguments
 
 __all__ = ["Unfinished"]
 

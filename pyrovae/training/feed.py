@@ -9,12 +9,12 @@ import torch
 
 from pyrovae import checks, processes
 from pyrovae.data import DataSet, Split
-from pyrovae.handlers import Arguments, Program, uses_labels
+from pyrovae.programs import Arguments, Program, uses_labels
 
 __all__ = ["Labels", "batches", "count_batches", "labels_for", "parts_of"]
 
 Labels: TypeAlias = Literal["no", "where known", "always"]
-"""Whether a program takes labels: see :func:`pyrovae.handlers.uses_labels`."""
+"""Whether a program takes labels: see :func:`pyrovae.programs.uses_labels`."""
 
 
 def labels_for(model: Program, guide: Program, data: DataSet | None = None) -> Labels:

@@ -16,16 +16,10 @@ from torch import Tensor, nn
 
 from pyrovae import checks, processes, products
 from pyrovae.data import DataSet
-from pyrovae.handlers import (
-    Program,
-    Temper,
-    in_data_plate,
-    mode,
-    modules_of,
-    private_modules,
-)
+from pyrovae.handlers import Temper, in_data_plate
 from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
+from pyrovae.programs import Program, mode, modules_of, private_modules
 from pyrovae.progress import bar as progress_bar
 from pyrovae.training.feed import batches, count_batches, labels_for, parts_of
 from pyrovae.training.history import Epoch, History

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split
-from pyrovae.handlers import InDataPlate, in_one_sentence, mode, private_modules
+from pyrovae.handlers import InDataPlate
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior, PriorFactory
+from pyrovae.programs import in_one_sentence, mode, private_modules
 from pyrovae.training.feed import Labels, batches, labels_for
 from pyrovae.training.history import History
 from pyrovae.training.loop import fit

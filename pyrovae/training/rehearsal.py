@@ -14,8 +14,10 @@ from torch import nn
 
 from pyrovae import checks
 from pyrovae.data import DataSet
-from pyrovae.handlers import Arguments, Program, arguments_of, forked_rng, in_data_plate, in_one_sentence
+from pyrovae.execution import check_masks, check_sites
+from pyrovae.handlers import forked_rng, in_data_plate
 from pyrovae.objectives.terms import traces_of
+from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence
 from pyrovae.training.feed import Labels
 
 __all__ = ["rehearse"]
@@ -74,11 +76,8 @@ def rehearse(
             f"objective must have one loss, but {name} has {len(loss)}; pyrovae's RWS is reweighted wake-sleep with one"
         )
     for model_trace, guide_trace in traces:
-        sites = {name: site for name, site in model_trace.nodes.items() if site["type"] == "sample"}
-        if not any(site["is_observed"] for site in sites.values()):
-            raise checks.InputError("model must observe x, but observes no site")
-        for name in (name for name, site in sites.items() if not site["is_observed"] and name not in guide_trace.nodes):
-            raise checks.InputError(f"guide must sample every latent site of the model, but does not sample {name!r}")
+        check_sites(model_trace, guide_trace)
+        check_masks(model_trace, guide_trace)
 
 
 @contextmanager

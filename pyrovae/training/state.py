@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks, processes
-from pyrovae.handlers import Program, modules_of
 from pyrovae.objectives import Compile
 from pyrovae.optimizers import JointOptimizer
+from pyrovae.programs import Program, modules_of
 from pyrovae.training.history import Epoch, History
 
 __all__ = [

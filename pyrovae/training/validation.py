@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pyrovae import processes
 from pyrovae.data import Split
-from pyrovae.handlers import Program, forked_rng, mode
+from pyrovae.handlers import forked_rng
 from pyrovae.objectives import measure
+from pyrovae.programs import Program, mode
 from pyrovae.training.feed import Labels, batches, count_batches
 
 __all__ = ["validate"]

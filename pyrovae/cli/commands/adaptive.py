@@ -6,7 +6,7 @@ from typing import Any
 
 from pyrovae import progress
 from pyrovae.evaluation import Effort, log_marginal_within
-from pyrovae.handlers import Batch
+from pyrovae.programs import Batch
 from pyrovae.runs import Run, Unfinished
 
 __all__ = ["within"]

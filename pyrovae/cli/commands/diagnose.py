@@ -13,7 +13,7 @@ import torch
 from pyrovae import checks, evaluation, figures, progress
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
-from pyrovae.handlers import Arguments
+from pyrovae.programs import Arguments
 from pyrovae.runs import Run, caveats_of, some_of
 
 __all__ = ["diagnose"]

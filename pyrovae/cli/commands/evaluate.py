@@ -19,8 +19,8 @@ from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, cross_check, lo
 from pyrovae.evaluation import sandwich as judge
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.spool import Spool
-from pyrovae.handlers import uses_labels
 from pyrovae.products import Precision
+from pyrovae.programs import uses_labels
 from pyrovae.runs import Run, caveats_of, labels_of, template_of
 
 __all__ = ["evaluate"]

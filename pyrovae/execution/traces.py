@@ -1,0 +1,73 @@
+"""Runs of programs for evaluation: no gradients, no change of state, every site in the data plate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
+
+from pyrovae.handlers import InDataPlate
+from pyrovae.products import fast_products
+from pyrovae.programs import Arguments, Program, in_one_sentence, mode, modules_of, private_modules
+
+__all__ = ["evaluating", "frozen", "trace"]
+
+
+@contextmanager
+def evaluating(*programs: Program) -> Iterator[None]:
+    """Run programs in evaluation mode, without gradients or validation, and leave Pyro's store as it was.
+
+    Their products are those of :func:`fast_products`.
+    """
+    with (
+        private_modules(),
+        mode(*programs, training=False),
+        pyro.validation_enabled(False),
+        torch.no_grad(),
+        fast_products(),
+    ):
+        yield
+
+
+@contextmanager
+def frozen(*programs: Program) -> Iterator[None]:
+    """Take the parameters of the programs' modules as constants: gradients in latents cost less without theirs."""
+    learned = [part for owner in modules_of(*programs) for part in owner.parameters() if part.requires_grad]
+    for part in learned:
+        part.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part in learned:
+            part.requires_grad_(True)
+
+
+def trace(program: Program, arguments: Arguments) -> Trace:
+    """Trace one run of a program on ``(x,)`` or ``(x, y)``.
+
+    Raises:
+        ValueError: if a site lies outside the data plate, or the program cannot be run on these data.
+    """
+    with in_one_sentence(arguments[0]), InDataPlate(len(arguments[0])), _WholePlates():
+        return poutine.trace(program).get_trace(*arguments)
+
+
+class _WholePlates(Messenger):
+    """Let a plate that is subsampled hold more data than its size.
+
+    A program in ``plate("data", size=N, subsample_size=len(x))`` may be called with K samples of B data as K * B data,
+    which may be more than N. Evaluation does not use the plate's scale N / len(x).
+    """
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if site_is_subsample(msg) and msg["value"] is None:
+            fn = msg["fn"]
+            if fn.subsample_size is not None and fn.subsample_size > fn.size:
+                msg["value"] = torch.arange(fn.subsample_size)

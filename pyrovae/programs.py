@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from types import CellType, FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 import pyro
+import torch
 from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER, StateDict
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ __all__ = [
     "Batch",
     "Program",
     "arguments_of",
+    "dtype_of",
     "in_one_sentence",
     "mode",
     "modules_of",
@@ -89,14 +92,25 @@ def in_one_sentence(x: Tensor) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, RuntimeError, IndexError) as error:
+    except (FloatingPointError, MemoryError, NotImplementedError, Warning):
+        raise
+    except Exception as error:  # a program may raise anything
         sentence = checks.said(error)
         if sentence is error:
             raise
         shape = tuple(x.shape[1:])
+        reason = f"{checks.reason(error)}{_place(error)}"
         raise checks.InputError(
-            str(sentence or f"the program cannot be run on data of shape {shape}: {checks.reason(error)}")
+            str(sentence or f"the program cannot be run on data of shape {shape}: {reason}")
         ) from error
+
+
+def _place(error: BaseException) -> str:
+    """Say where an assertion failed, which says nothing else; a message says itself what is wrong."""
+    if str(error) or error.__traceback__ is None:
+        return ""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f" in {place.name}, line {place.lineno} of {place.filename}"
 
 
 def uses_labels(program: Program) -> Literal["no", "where known", "always"]:
@@ -182,6 +196,18 @@ def modules_of(*programs: Program) -> list[nn.Module]:
             waiting += list(getattr(thing, "__dict__", {}).values())
     inner = {id(below) for module in found for below in module.modules() if below is not module}
     return [module for module in found if id(module) not in inner]
+
+
+def dtype_of(*programs: Program) -> torch.dtype:
+    """Return the type of the programs' floating-point parameters, or torch's default if there are none, or several.
+
+    Example:
+        >>> dtype_of(torch.nn.Linear(2, 3).double())
+        torch.float64
+    """
+    parameters = (part for module in modules_of(*programs) for part in module.parameters())
+    found = {part.dtype for part in parameters if part.is_floating_point()}
+    return found.pop() if len(found) == 1 else torch.get_default_dtype()
 
 
 def _is_filled(cell: CellType) -> bool:

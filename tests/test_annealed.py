@@ -205,7 +205,7 @@ def test_a_program_that_does_not_broadcast():
 def test_discrete_latents_are_refused():
     program = SemiSupervisedVAE((6,), 2, num_classes=3)
     with pytest.raises(
-        InputError, match="method must be importance, without a sandwich, where a latent is discrete, as 'y' is"
+        InputError, match="latents must be continuous to be annealed, refined or widened, but 'y' is discrete"
     ):
         log_marginal(program.model, program.guide, torch.ones(2, 6), method="annealed")
 

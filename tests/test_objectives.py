@@ -1,6 +1,7 @@
 """The step: what it computes, that a recording repeats it bit for bit, and when it is not believed."""
 
 import math
+import random
 from contextlib import nullcontext
 from functools import partial
 
@@ -491,17 +492,79 @@ class Guided:
         self.model, self.guide, self.parameters = vae.model, guide, vae.parameters
 
 
-@pytest.mark.parametrize("kind", ["number", "tensor"])
+class Counter:
+    steps = 0
+
+    def next(self):
+        self.steps += 1
+
+
+class OfTheClass:
+    steps = 0
+
+    def next(self):
+        OfTheClass.steps += 1
+
+
+def counting(kind, vae):
+    """Return a function that counts its calls in Python, each kind in another place."""
+    if kind == "closure":
+        steps = 0
+
+        def count():
+            nonlocal steps
+            steps += 1
+
+    elif kind == "global":
+
+        def count():
+            global STEPS
+            STEPS += 1
+
+    elif kind == "generator":
+        numbers = (i for i in range(100))
+
+        def count():
+            next(numbers)
+
+    elif kind == "random":
+
+        def count():
+            random.random()
+
+    elif kind == "list":
+        calls = []
+
+        def count():
+            calls.append(1)
+
+    elif kind in ("module", "tensor"):
+        vae.steps = 0 if kind == "module" else torch.zeros(())
+
+        def count():
+            vae.steps += 1
+
+    else:
+        count = {"object": Counter, "class": OfTheClass}[kind]().next
+    return count
+
+
+STEPS = 0
+
+
+@pytest.mark.parametrize(
+    "kind", ["module", "tensor", "object", "class", "closure", "global", "list", "generator", "random"]
+)
 def test_a_program_that_counts_in_python_is_not_recorded(x, kind):
     vae = make_vae()
-    vae.steps = 0 if kind == "number" else torch.zeros(())
+    count = counting(kind, vae)
 
     def guide(x):
-        vae.steps += 1
+        count()
         return vae.guide(x)
 
     step = Step(Trace_ELBO(), "graph", [vae])
-    with pytest.warns(UserWarning, match="attributes of the program's modules"):
+    with pytest.warns(UserWarning, match="changes values of the program .* such as a counter"):
         step.loss_and_grads(vae.model, guide, x)
 
 

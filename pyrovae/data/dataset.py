@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Literal
 
@@ -124,6 +125,20 @@ class DataSet:
             self.test = split(2, source, y, test.sort().values)
         else:
             self.test = split(2, tests, as_labels("test_labels", test_labels, len(tests)), torch.arange(len(tests)))
+
+    def typed(self, dtype: torch.dtype) -> DataSet:
+        """Return the same data, whose batches are of another type than torch's default.
+
+        Args:
+            dtype: of floats, such as that of a program's weights.
+        """
+        if dtype == torch.get_default_dtype():
+            return self
+        data = copy.copy(self)
+        data.train, data.validation, data.test = (
+            part.typed(dtype) for part in (self.train, self.validation, self.test)
+        )
+        return data
 
     @property
     def kind(self) -> Literal["binary", "dequantized", "scaled", "counts", "real"]:

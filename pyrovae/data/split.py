@@ -56,6 +56,7 @@ class Split:
         self.levels = levels
         self.seed = seed
         self.fresh = fresh
+        self._dtype: torch.dtype | None = None
         self._fixed: Tensor | None = None
         self._fix()
 
@@ -96,7 +97,7 @@ class Split:
         if isinstance(position, slice):
             position = torch.arange(len(self))[position]
         position = position.to(self._index.device)
-        dtype = torch.get_default_dtype()
+        dtype = self._dtype or torch.get_default_dtype()
         if self._fixed is not None:
             return self._fixed.index_select(0, position).to(dtype)
         v = self._stored(position)  # (B, *data_shape)
@@ -132,6 +133,16 @@ class Split:
             part._fixed = self._fixed[position]
         if self.labels is not None:
             part.labels = self.labels[position]
+        return part
+
+    def typed(self, dtype: torch.dtype) -> Split:
+        """Return the same images, whose batches are of another type than torch's default.
+
+        Args:
+            dtype: of floats.
+        """
+        part = copy.copy(self)
+        part._dtype = dtype
         return part
 
     def observed(self, binarization: Binarization, dequantize: bool) -> Split:

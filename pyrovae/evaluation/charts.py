@@ -74,8 +74,8 @@ def chart_of(name: str, fn: Any, value: Tensor, told: Callable[[Tensor], Tensor]
     try:
         if kind_of(fn) in ("discrete", "one_hot", "multinomial"):
             raise checks.InputError(
-                f"method must be importance, without a sandwich, where a latent is discrete, as {name!r} is: only "
-                "continuous ones can be annealed"
+                f"latents must be continuous to be annealed, refined or widened, but {name!r} is discrete: only "
+                "importance sampling from the guide as it is can be used"
             )
         return _Whitened(told(_unbounded(fn, value)), one_to_one=not is_angle(fn))
     except NotImplementedError as error:

@@ -222,6 +222,8 @@ def diagnose(
     batches: list[Arguments] = list(zip(*(part.split(100) for part in arguments), strict=True))
     found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size)
     refinement, unknown, annealable = None, *_obstacle(model, guide, arguments)
+    if annealing is not None and not annealable:
+        raise checks.InputError(f"annealing must be left out, because {unknown}")
     method: Literal["importance", "annealed"] = "annealed" if annealable else "importance"
     if refinement_steps == 0:
         unknown = unknown or "there was no step of refinement"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.contrib.zuko import ZukoToPyro
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 
+from pyrovae.distributions.zuko import ZukoDistribution
 from pyrovae.handlers import InDataPlate
 from pyrovae.products import fast_products
 from pyrovae.programs import Arguments, Program, in_one_sentence, mode, modules_of, private_modules
@@ -55,19 +58,21 @@ def trace(program: Program, arguments: Arguments) -> Trace:
     Raises:
         ValueError: if a site lies outside the data plate, or the program cannot be run on these data.
     """
-    with in_one_sentence(arguments[0]), InDataPlate(len(arguments[0])), _WholePlates():
+    with in_one_sentence(arguments[0]), InDataPlate(len(arguments[0])), _Prepared():
         return poutine.trace(program).get_trace(*arguments)
 
 
-class _WholePlates(Messenger):
-    """Let a plate that is subsampled hold more data than its size.
+class _Prepared(Messenger):
+    """Prepare sites for evaluation.
 
     A program in ``plate("data", size=N, subsample_size=len(x))`` may be called with K samples of B data as K * B data,
-    which may be more than N. Evaluation does not use the plate's scale N / len(x).
+    which may be more than N: the plate holds them all, for evaluation does not use its scale N / len(x). What Pyro's
+    ``ZukoToPyro`` holds gets a support and moments.
     """
 
     def _pyro_sample(self, msg: Message) -> None:
-        if site_is_subsample(msg) and msg["value"] is None:
-            fn = msg["fn"]
-            if fn.subsample_size is not None and fn.subsample_size > fn.size:
-                msg["value"] = torch.arange(fn.subsample_size)
+        fn: Any = msg["fn"]
+        if isinstance(fn, ZukoToPyro):
+            msg["fn"] = ZukoDistribution(fn.dist)
+        elif site_is_subsample(msg) and msg["value"] is None and (fn.subsample_size or 0) > fn.size:
+            msg["value"] = torch.arange(fn.subsample_size)

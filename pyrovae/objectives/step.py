@@ -149,7 +149,7 @@ class Step:
 
     def _validated(self, model: Program, guide: Program, *arguments: Tensor) -> float:
         """Run a first batch through Pyro, which looks at every value."""
-        before, state = self._buffers(), state_in_python(self.modules)
+        before, state = self._buffers(), state_in_python(model, guide, *self.modules)
         noise = torch.get_rng_state()
         try:
             with pyro.validation_enabled(True):
@@ -160,8 +160,10 @@ class Step:
             raise
         if self.compile != "off" and [id(buffer) for buffer in before] != [id(buffer) for buffer in self._buffers()]:
             self._give_up("the step replaces buffers of the program by others, instead of changing them")
-        elif self.compile != "off" and state != state_in_python(self.modules):
-            self._give_up("the step changes attributes of the program's modules that are no buffers")
+        elif self.compile != "off" and state != state_in_python(model, guide, *self.modules):
+            self._give_up(
+                "the step changes values of the program that are no tensors of its modules, such as a counter"
+            )
         return loss
 
     def _buffers(self) -> list[Tensor]:

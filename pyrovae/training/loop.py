@@ -19,7 +19,7 @@ from pyrovae.data import DataSet
 from pyrovae.handlers import Temper, in_data_plate
 from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
-from pyrovae.programs import Program, mode, modules_of, private_modules
+from pyrovae.programs import Program, dtype_of, mode, modules_of, private_modules
 from pyrovae.progress import bar as progress_bar
 from pyrovae.training.feed import batches, count_batches, labels_for, parts_of
 from pyrovae.training.history import Epoch, History
@@ -136,6 +136,7 @@ def fit(
     elbo = checks.make("objective", objective, ELBO, like="Trace_ELBO")
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
+    data = data.typed(dtype_of(model, guide))
     state = processes.from_first(processes.on_cpu(state))
     if compile == "auto":
         chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyro
@@ -16,8 +16,8 @@ from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.execution import check_masks, check_sites
 from pyrovae.handlers import forked_rng, in_data_plate
-from pyrovae.objectives.terms import traces_of
-from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence
+from pyrovae.objectives.terms import measure, traces_of
+from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence, mode
 from pyrovae.training.feed import Labels
 
 __all__ = ["rehearse"]
@@ -47,6 +47,11 @@ def rehearse(
         ValueError: if they do not fit the data or each other.
     """
     name = type(elbo).__name__
+    if any(base.__name__ == "AutoGuide" for base in type(guide).__mro__):
+        raise checks.InputError(
+            f"guide must be amortized, a function of x, but {type(guide).__name__} learns the latents of one batch"
+        )
+    vectorized = elbo.vectorize_particles
     buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
     with (
         forked_rng(data.train.device),
@@ -62,7 +67,9 @@ def rehearse(
             for arguments in _ways(labels, data, batch_size):
                 arguments_of(arguments, model, guide)
                 with in_one_sentence(arguments[0]), _supported(name):
-                    loss = elbo.loss(in_data_plate(model), in_data_plate(guide), *arguments)
+                    loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)
+            with in_one_sentence(arguments[0]), mode(model, guide, training=False), suppress(FloatingPointError):
+                measure(in_data_plate(model), in_data_plate(guide), *arguments)  # as on the validation data
         except UserWarning as error:
             raise checks.InputError(
                 f"objective {name} needs a guide that samples its sites in the order of the model's, and this one does "
@@ -71,6 +78,16 @@ def rehearse(
         finally:
             for buffer, before in buffers:
                 buffer.copy_(before)
+    if not list(pyro.get_param_store()):
+        raise checks.InputError(
+            "model and guide must register parameters to be trained, with pyro.module or pyro.param, but register none"
+        )
+    if elbo.vectorize_particles != vectorized:
+        warnings.warn(
+            f"the programs do not broadcast over samples: {name} draws its {elbo.num_particles} samples one after the "
+            "other, as with vectorize_particles=False",
+            stacklevel=3,
+        )
     if isinstance(loss, tuple):
         raise checks.InputError(
             f"objective must have one loss, but {name} has {len(loss)}; pyrovae's RWS is reweighted wake-sleep with one"
@@ -78,6 +95,22 @@ def rehearse(
     for model_trace, guide_trace in traces:
         check_sites(model_trace, guide_trace)
         check_masks(model_trace, guide_trace)
+
+
+def _loss(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> Any:
+    """Compute the loss, with one sample after the other if the programs cannot draw all of them in one run."""
+    try:
+        return elbo.loss(model, guide, *arguments)
+    except (NotImplementedError, UserWarning):
+        raise
+    except Exception:
+        if not elbo.vectorize_particles or elbo.num_particles == 1:
+            raise
+        nesting, elbo.vectorize_particles = elbo.max_plate_nesting, False
+        with suppress(Exception):  # if it is not that, the first error is to be told
+            return elbo.loss(model, guide, *arguments)
+        elbo.vectorize_particles, elbo.max_plate_nesting = True, nesting
+        raise
 
 
 @contextmanager

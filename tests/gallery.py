@@ -170,7 +170,7 @@ def factor_in_the_guide():
         pyro.module("classifier", classifier)
         with pyro.plate("data", len(x)):
             _encode(encoder, x)
-            pyro.factor("loss", -dist.Categorical(logits=classifier(x)).log_prob(y), has_rsample=False)
+            pyro.factor("loss", -dist.Categorical(logits=classifier(x)).log_prob(y), has_rsample=True)
 
     return Given(model, guide, (torch.randn(9, 4), torch.arange(9) % 3))
 

@@ -245,7 +245,7 @@ class Session:
 
     def _reconstructed(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         code = encode(self.program.guide, self._batch(x, labels))
-        mean = decode(self.program.model, code, self.data.data_shape, labels)
+        mean = decode(self.program.model, code, self.data.data_shape, labels, given=x)
         return mean, (mean - x).square().flatten(1).mean(1)
 
     def _decoded(self, z: Tensor, label: int | None) -> Tensor:

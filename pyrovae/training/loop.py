@@ -79,7 +79,7 @@ def fit(
     each takes its share of every batch, gradients are summed, and all end with the same weights.
 
     Args:
-        model: program of p(x, z), called with ``x`` of shape ``(B, *data_shape)``; if it has a second argument ``y``,
+        model: program of p(x, z), called with ``x`` of shape ``(B, *data_shape)``; if its second argument is ``y``,
             with the labels too, int64 ``(B,)``. If ``y`` has a default, images whose label is unknown come in
             batches of their own, of x alone.
         guide: program of q(z|x), called likewise.

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 import pyro
 import torch
 from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER, StateDict
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyrovae import checks
@@ -63,7 +64,7 @@ def arguments_of(batch: Batch, *programs: Program) -> Arguments:
             raise checks.InputError(f"model and guide must be functions of x, but {program!r} was given")
         uses = uses_labels(program)
         try:
-            inspect.signature(program.forward if isinstance(program, nn.Module) else program).bind(*arguments)
+            inspect.signature(_function_of(program)).bind(*arguments)
         except TypeError as error:
             wanted = {
                 ("always", 1): "y must be given too, as in (x, y), for the program needs labels, but x alone was given",
@@ -128,33 +129,45 @@ def uses_labels(program: Program) -> Literal["no", "where known", "always"]:
         >>> uses_labels(lambda x, beta=1.0: None)
         'no'
     """
-    function = program.forward if isinstance(program, nn.Module) else program  # whose call takes anything
+    function = _function_of(program)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # something callable that Python knows nothing about
         return "no"
-    further = [part for part in parameters if part.kind in (part.POSITIONAL_ONLY, part.POSITIONAL_OR_KEYWORD)][1:]
     annotations = _annotations(function)
-    labels = [part for part in further if part.name == "y" or _is_labels(annotations.get(part.name))]
-    others = [part for part in further if part not in labels and part.default is part.empty]
+    named = [part for part in parameters if part.name == "y" or _is_labels(annotations.get(part.name))]
+    further = [part for part in parameters if part.kind in (part.POSITIONAL_ONLY, part.POSITIONAL_OR_KEYWORD)][1:]
+    others = [part for part in further if part not in named and part.default is part.empty]
     if others:
         raise checks.InputError(
             f"model and guide must be functions of x, or of x and labels y, but {_named(function)} needs "
             f"{others[0].name!r} too: give it a default, name it y if it takes the labels, or bind it with "
             "functools.partial"
         )
-    if not labels:
+    labels = next((part for part in named if part is not parameters[0]), None)
+    if labels is None:
         return "no"
-    if labels[0] is not further[0]:
+    if not further or labels is not further[0]:
         raise checks.InputError(
-            f"labels must be the second argument of model and guide, but in {_named(function)} {further[0].name!r} is"
+            f"labels must be the second argument of model and guide, but in {_named(function)} {labels.name!r} is not"
         )
-    return "always" if labels[0].default is labels[0].empty else "where known"
+    return "always" if labels.default is labels.empty else "where known"
+
+
+def _function_of(program: Any) -> Any:
+    """Return a function with the signature of a program, also of one within Pyro's handlers or a module."""
+    if isinstance(program, partial) and program.args and isinstance(program.args[0], Messenger):
+        return _function_of(program.args[1])  # Pyro's way to wrap a handler around a program
+    if isinstance(program, partial) and isinstance(program.func, nn.Module):
+        return partial(program.func.forward, *program.args, **program.keywords)
+    return program.forward if isinstance(program, nn.Module) else program
 
 
 def _annotations(function: Any) -> dict[str, Any]:
     while isinstance(function, partial):
-        function = next((part for part in function.args if callable(part)), function.func)  # of a Pyro handler
+        function = function.func
+    if not inspect.isroutine(function):
+        function = type(function).__call__
     try:
         return get_type_hints(inspect.unwrap(getattr(function, "__func__", function)), include_extras=True)
     except (TypeError, NameError, AttributeError):  # names that only a type checker knows

@@ -313,6 +313,51 @@ def double_precision():
     return Given(model, guide, torch.randn(9, 4, dtype=torch.float64))
 
 
+def prior_on_x():
+    decoder, encoder = _linear(4, 2), _linear(4, 4)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x[:, :2], 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+    return Given(model, _guide(encoder), torch.randn(9, 4))
+
+
+def tokens():
+    """Predict each of 6 classes of 3 from the one before, and a code."""
+    embedding, decoder, encoder = nn.Embedding(3, 2), _linear(3, 4), _linear(4, 6)
+
+    def model(x):
+        pyro.module("embedding", embedding)
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z, before = _prior(), torch.zeros(len(x), dtype=torch.long)
+            for t in range(6):
+                code = embedding(before)
+                logits = decoder(torch.cat([z, code.expand(*z.shape[:-1], 2)], -1))
+                pyro.sample(f"x_{t}", dist.Categorical(logits=logits), obs=x[:, t].long())
+                before = x[:, t].long()
+
+    return Given(model, _guide(encoder), torch.randint(0, 3, (9, 6)).float())
+
+
+def one_number():
+    decoder, encoder = _linear(1, 2), _linear(4, 1)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Poisson(decoder(_prior()).squeeze(-1).exp()), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            _encode(encoder, x.unsqueeze(-1))
+
+    return Given(model, guide, torch.poisson(torch.full((9,), 2.0)))
+
+
 def discrete_latents():
     decoder, encoder = _linear(4, 3), _linear(3, 4)
 
@@ -349,5 +394,8 @@ PROGRAMS = {
         guide_of_zuko,
         double_precision,
         discrete_latents,
+        prior_on_x,
+        tokens,
+        one_number,
     )
 }

@@ -80,6 +80,8 @@ REFUSED = {
     },
     "plate_without_size": {"annealed", "sandwich", "anomaly_scores", "prior_grid"},
     "discrete_latents": {"annealed", "sandwich", "anomaly_scores", "prior_grid"},
+    "prior_on_x": {"generate", "generate with noise", "simulate", "sandwich", "prior_grid"},
+    "tokens": {"generate", "generate with noise", "simulate", "sandwich", "prior_grid"},
     "sequence_with_masks": {"prior_grid"},
     "label_as_a_site": {"prior_grid"},
     "factor_in_the_guide": {"prior_grid"},
@@ -162,15 +164,111 @@ def test_x_that_is_observed_in_parts_is_put_together():
     assert (drawn - means)[:, 2:].abs().mean().item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.08)
 
 
-def test_x_that_is_observed_twice_or_changed_is_refused():
-    def twice(x):
+def observing(*parts, size=2):
+    """Return a model that observes functions of x at a site each."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(size), 1.0).to_event(1))
+            for i, part in enumerate(parts):
+                value = part(x)
+                loc = z[..., : value[0].numel()].reshape(-1, *value.shape[1:])
+                pyro.sample(f"x_{i}", dist.Normal(loc, 1.0).to_event(value.dim() - 1), obs=value)
+
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (observing(lambda x: x, lambda x: x), torch.randn(3, 2)),
+        (observing(lambda x: 3 * x), torch.zeros(3, 2)),
+        (observing(lambda x: 3 * x, size=1), torch.ones(3, 1)),
+        (observing(torch.log1p, size=1), torch.rand(3)),
+        (observing(lambda x: 1 - x), torch.rand(3, 2)),
+        (observing(torch.abs), torch.randn(3, 2)),
+        (observing(lambda x: x.cumsum(1), size=5), torch.randn(3, 5)),
+    ],
+)
+def test_x_that_is_observed_twice_or_changed_is_refused(model, x):
+    with pytest.raises(InputError, match="observe each entry of x once, as it is, to sample x from it"):
+        generate(model, 3, x)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4), torch.randn(1, 4)])
+def test_x_may_be_observed_in_another_order(x):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Poisson(torch.arange(1.0, 5.0)).to_event(1), obs=x.flip(1).to(torch.float32))
+
+    assert generate(model, 2, x).tolist() == [[4.0, 3.0, 2.0, 1.0]] * 2
+
+
+def test_a_number_of_sites_that_depends_on_the_data_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            for t in range(int((x != 0).sum(-1).max())):
+                pyro.sample(f"x_{t}", dist.Normal(z.squeeze(-1), 1.0), obs=x[:, t])
+
+    x = torch.tensor([[1.0, 2.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]])
+    with pytest.raises(InputError, match="observe the same sites for all data, but it observes 'x_"):
+        reconstruct(model, lambda x: labelled_guide(x[:, :1], torch.zeros(len(x))), x)
+
+
+def test_a_mask_or_a_factor_that_depends_on_x_or_on_a_class_is_found():
+    def masked(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
-            pyro.sample("again", dist.Laplace(z, 1.0).to_event(1), obs=x)
+            with poutine.mask(mask=x[:, 0] != 0):
+                pyro.sample("x", dist.Poisson(z.exp()).to_event(1), obs=x)
 
-    with pytest.raises(InputError, match=r"observe each entry of x once, as it is.* its sites 'x', 'again'"):
-        generate(twice, 3, torch.randn(3, 2))
+    with pytest.raises(InputError, match="distributions that do not depend on x"):
+        simulate(masked, 3, torch.ones(1, 2))
+
+    def with_factor(x, y):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.factor("f", (y > 0) * -50.0 * (z[..., 0] - 1) ** 2)
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    assert simulate(with_factor, 3, (torch.ones(1, 2), torch.tensor([0])))[1][0].shape == (3, 2)
+    with pytest.raises(InputError, match="depends on the latents to be simulated, but observes 'f' too"):
+        simulate(with_factor, 3, (torch.ones(1, 2), torch.tensor([0, 0, 1])))
+
+
+def test_counts_have_their_mean_and_not_their_mode():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Poisson(torch.full((len(x),), 0.9)), obs=x)
+
+    torch.testing.assert_close(generate(model, 3, torch.zeros(1)), torch.full((3,), 0.9))
+
+
+def test_given_data_leave_the_labels_of_like():
+    x = generate(labelled, 3, (torch.zeros(1, 1), torch.tensor([7])), given=torch.zeros(1, 1))
+    assert bool(((x - 70).abs() < 5).all())
+
+
+def test_what_depends_on_x_only_after_a_while_stops_the_sleep_phase():
+    skip, encoder = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
+    nn.init.zeros_(skip.weight)
+
+    def model(x):
+        pyro.module("skip", skip)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z + skip(x.roll(1, 1)), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
+
+    with pytest.raises(InputError, match="distributions that do not depend on x"):
+        fit(model, guide, DataSet(torch.randn(60, 2)), epochs=3, objective=partial(RWS, 2, 0.5), progress=False)
 
 
 def test_classes_have_their_most_probable_value_for_a_mean():
@@ -184,9 +282,9 @@ def test_a_total_count_comes_from_the_x_that_is_given():
     model, guide, x = PROGRAMS["total_count"]()
     torch.testing.assert_close(reconstruct(model, guide, x).sum(1), x.sum(1))
     torch.testing.assert_close(generate(model, 9, x[:1], given=x).sum(1), x.sum(1))
-    with pytest.raises(InputError, match="distribution that does not depend on x"):
+    with pytest.raises(InputError, match="distributions that do not depend on x"):
         generate(model, 3, x)
-    with pytest.raises(InputError, match=r"given must be data for a model whose p.x.z. depends on x"):
+    with pytest.raises(InputError, match=r"given must be data for a model whose distributions depend on x"):
         decode(model, encode(guide, x), (4,))
 
 
@@ -268,8 +366,12 @@ def test_only_y_is_a_label():
     assert uses_labels(PROGRAMS["plate_without_size"]().model) == "where known"
     with pytest.raises(InputError, match="needs 'scale' too"):
         uses_labels(lambda x, scale: None)
-    with pytest.raises(InputError, match="labels must be the second argument"):
-        uses_labels(lambda x, beta=1.0, y=None: None)
+    for other in (lambda x, beta=1.0, y=None: None, lambda x, *, y=None: None):
+        with pytest.raises(InputError, match="labels must be the second argument"):
+            uses_labels(other)
+    module = PROGRAMS["module_as_a_program"]().model
+    for wrapped in (poutine.scale(module, scale=0.5), partial(module), poutine.mask(mask=True)(module)):
+        assert uses_labels(wrapped) == "always"
 
     def annotated(x, condition: Annotated[Tensor, "labels"]):
         pass

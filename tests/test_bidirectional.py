@@ -158,7 +158,7 @@ def weighing_other_data():
     return {
         "tripled": (tripled, "observe each entry of x once, as it is"),
         "factor": (with_factor, "observe nothing but x that depends on the latents"),
-        "total": (given_its_total, "does not depend on x"),
+        "total": (given_its_total, "distributions that do not depend on x"),
     }
 
 

@@ -1,9 +1,12 @@
 """The step: what it computes, that a recording repeats it bit for bit, and when it is not believed."""
 
+import itertools
 import math
 import random
+from collections import deque
 from contextlib import nullcontext
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 import pyro
@@ -185,7 +188,7 @@ def test_reconstruction_and_kl_are_untempered(x):
 
 def test_a_program_with_state_in_python_is_not_recorded(x):
     vae = make_vae()
-    weights = iter(np.linspace(1, 2, 100))
+    weights = itertools.cycle([1.0, 1.5, 2.0, 2.5])  # whose state nobody sees
 
     def model(x):
         with pyro.poutine.scale(scale=float(next(weights))):
@@ -499,6 +502,16 @@ class Counter:
         self.steps += 1
 
 
+class WithSlots:
+    __slots__ = ("steps",)
+
+    def __init__(self):
+        self.steps = 0
+
+    def next(self):
+        self.steps += 1
+
+
 class OfTheClass:
     steps = 0
 
@@ -538,6 +551,25 @@ def counting(kind, vae):
         def count():
             calls.append(1)
 
+    elif kind in ("numpy", "iterator", "deque"):
+        source = {"numpy": np.random.default_rng(0), "iterator": iter(range(100)), "deque": deque()}[kind]
+
+        def count():
+            return source.random() if kind == "numpy" else next(source) if kind == "iterator" else source.append(1)
+
+    elif kind == "function":
+
+        def count():
+            count.calls += 1
+
+        count.calls = 0
+    elif kind == "imported":
+        schedules = ModuleType("schedules")
+        schedules.steps = 0
+
+        def count():
+            schedules.steps += 1
+
     elif kind in ("module", "tensor"):
         vae.steps = 0 if kind == "module" else torch.zeros(())
 
@@ -545,16 +577,17 @@ def counting(kind, vae):
             vae.steps += 1
 
     else:
-        count = {"object": Counter, "class": OfTheClass}[kind]().next
+        count = {"object": Counter, "class": OfTheClass, "slots": WithSlots}[kind]().next
     return count
 
 
 STEPS = 0
 
 
-@pytest.mark.parametrize(
-    "kind", ["module", "tensor", "object", "class", "closure", "global", "list", "generator", "random"]
-)
+PLACES = "module tensor object class slots closure global list deque generator iterator random numpy function imported"
+
+
+@pytest.mark.parametrize("kind", PLACES.split())
 def test_a_program_that_counts_in_python_is_not_recorded(x, kind):
     vae = make_vae()
     count = counting(kind, vae)

@@ -18,7 +18,7 @@ from pyrovae.evaluation.supports import plain
 from pyrovae.execution import Unobserved, datum_of, is_latent, trace, values_of
 from pyrovae.programs import Batch, Program, arguments_of, in_one_sentence
 
-__all__ = ["decode", "encode", "generate", "is_discrete", "prior_grid", "reconstruct"]
+__all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
 
 
 def encode(guide: Program, x: Batch) -> dict[str, Tensor]:
@@ -48,7 +48,9 @@ class _Means(Messenger):
 
     def _pyro_sample(self, msg: Message) -> None:
         if not msg["is_observed"] and not site_is_subsample(msg):
-            msg["value"] = msg["fn"].mode if msg["fn"].support.is_discrete else _mean(msg["fn"])
+            fn = msg["fn"]
+            mode = plain(fn).mode.expand(fn.batch_shape + fn.event_shape) if fn.support.is_discrete else None
+            msg["value"] = mean_of(fn) if mode is None else mode
             msg["done"] = True
 
 
@@ -73,7 +75,7 @@ def decode(
         ``(B, *data_shape)``.
 
     Raises:
-        ValueError: if the model has no such site, other data, or a p(x|z) that depends on an x that is not given.
+        ValueError: if the model has no such site, other data, or distributions that depend on an x that is not given.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -84,21 +86,27 @@ def decode(
     if z is None:
         raise checks.InputError("latents must hold the codes of at least one site, but are empty")
     told = () if labels is None else (labels,)
+    if given is not None and given.shape != (len(z), *data_shape):
+        raise checks.InputError(
+            f"given must have the shape {(len(z), *data_shape)}, of a datum for each code, but has {tuple(given.shape)}"
+        )
     arguments = arguments_of((unseen(z, len(z), data_shape) if given is None else given, *told), model)
     if len(z) == 0:
         return arguments[0].to(z.dtype)
     datum = datum_of(model, arguments)
-    if given is None and (datum.depends_on_x or datum.rest):
+    if given is None and (datum.depends_on_x or datum.latents_depend_on_x or datum.rest):
         raise checks.InputError(
-            "given must be data for a model whose p(x|z) depends on x, such as on its total count, but was left out"
+            "given must be data for a model whose distributions depend on x, such as on its total count, "
+            "but was left out"
         )
     with validating(model), Unobserved(datum.entries):
         traced = trace(poutine.condition(model, latents), arguments)
+    datum.check(traced, latents)
     unknown = latents.keys() - traced.nodes.keys()
     if unknown:
         raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
     with in_one_sentence(arguments[0]):
-        return datum.join({name: _mean(traced.nodes[name]["fn"]) for name in datum.entries}, arguments[0])
+        return datum.join({name: mean_of(traced.nodes[name]["fn"]) for name in datum.entries}, arguments[0])
 
 
 def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
@@ -148,16 +156,24 @@ def generate(
     if noise:
         return simulated.x
     with in_one_sentence(simulated.arguments[0]):
-        means = {name: _mean(simulated.trace.nodes[name]["fn"]) for name in simulated.datum.entries}
+        means = {name: mean_of(simulated.trace.nodes[name]["fn"]) for name in simulated.datum.entries}
     return simulated.datum.join(means, simulated.arguments[0])
 
 
-def _mean(fn: Any) -> Tensor:
-    """Return the mean of a distribution; the most probable value of classes, which have none."""
-    if isinstance(plain(fn), torch.distributions.Categorical) or (
-        fn.support.is_discrete and fn.support is not constraints.boolean and not fn.event_shape
-    ):
-        return fn.mode
+def mean_of(fn: Any) -> Tensor:
+    """Return the mean of a distribution, ``(*batch_shape, *event_shape)``; of classes, the most probable one.
+
+    Where it has no formula, it is the mean of 64 samples; of directions, it is a direction.
+
+    Args:
+        fn: the distribution.
+
+    Example:
+        >>> mean_of(dist.Categorical(torch.tensor([[0.1, 0.9]])).to_event(1))
+        tensor([1])
+    """
+    if isinstance(plain(fn), torch.distributions.Categorical):
+        return plain(fn).mode.expand(fn.batch_shape + fn.event_shape)
     try:
         mean = fn.mean
     except NotImplementedError:

@@ -81,8 +81,10 @@ def run_freely(model: Program, num_samples: int, like: Batch, given: Batch | Non
         ValueError: as :func:`pyrovae.execution.check_simulation` says.
     """
     checks.integer("num_samples", num_samples)
-    template = arguments_of(like if given is None else given)
-    x, *labels = template
+    x, *labels = like if isinstance(like, tuple) else (like,)
+    if given is not None:
+        x, *told = arguments_of(given)
+        labels = told or labels
     if any(len(y) == 0 for y in labels):
         raise checks.InputError("y must hold at least one label to draw data for, but is empty")
     told = [cycled(y, num_samples) for y in labels]
@@ -91,9 +93,10 @@ def run_freely(model: Program, num_samples: int, like: Batch, given: Batch | Non
     some = cycled(x, 2) if len(x) else unseen(x, 2, tuple(x.shape[1:]))
     probe = (some, *(cycled(y, 2) for y in labels))
     datum = datum_of(model, probe)
-    check_simulation(model, probe, datum, given=given is not None)
+    check_simulation(model, arguments, datum, given=given is not None)
     with validating(model), Remembering(), Unobserved(datum.entries):
         traced = trace(model, arguments)
+    datum.check(traced)
     latents = {name: z for name, z in values_of(traced).items() if name not in datum.entries}
     return Simulated(traced, latents, arguments, datum)
 
@@ -106,9 +109,11 @@ def prior_draws(model: Program, num_samples: int, like: Batch) -> tuple[dict[str
         num_samples: how many.
         like: as for :func:`simulate`.
     """
-    x, *labels = arguments_of(like)
+    x, *labels = like if isinstance(like, tuple) else (like,)
     start = unseen(x, num_samples, tuple(x.shape[1:]))
     arguments = arguments_of((start, *(cycled(y, num_samples) for y in labels)), model)
+    if datum_of(model, arguments).latents_depend_on_x:
+        raise checks.InputError("model must have one prior for all x to draw from it, but its prior depends on x")
     with validating(model), Remembering():
         return values_of(trace(model, arguments)), arguments
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -16,14 +16,14 @@ from pyro.poutine.runtime import Message
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.execution.sites import is_factor, latents_of, log_prob_of, observed_of, values_of
+from pyrovae.execution.sites import is_factor, latents_of, log_prob_of, masks_of, observed_of, values_of
 from pyrovae.execution.traces import evaluating, trace
 from pyrovae.handlers import forked_rng
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, Program, in_one_sentence
 
 __all__ = ["Datum", "Unobserved", "check_simulation", "datum_of"]
 
-_ROWS = 2  # data on which a model is asked; one more than a number that might be the same by chance
+_ROWS = 2  # data on which the model is run; with other values in each
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,15 @@ class Datum:
             site holds, ``(n,)`` integers.
         others: names of the other sites that are observed: what is given, and factors.
         rest: number of entries of x that no site observes.
-        depends_on_x: whether the distribution of one of the sites depends on x.
+        depends_on_x: whether the distribution of one of these sites depends on x.
+        latents_depend_on_x: whether the distribution of a latent site depends on x.
     """
 
     entries: Mapping[str, Tensor]
     others: tuple[str, ...]
     rest: int
     depends_on_x: bool
+    latents_depend_on_x: bool
 
     def join(self, parts: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Put what was computed for each site in its place in x.
@@ -58,6 +60,25 @@ class Datum:
         for name, index in self.entries.items():
             whole[:, index.to(whole.device)] = parts[name].reshape(len(x), -1).to(whole.dtype)
         return whole.reshape(x.shape)
+
+    def check(self, found: Trace, latents: Iterable[str] = ()) -> None:
+        """Refuse a run of the model, with :class:`Unobserved`, that has other sites than these.
+
+        Args:
+            found: the run.
+            latents: names of the sites that it was conditioned on.
+
+        Raises:
+            ValueError: if it has, as a model does whose number of sites depends on the values of x.
+        """
+        missing = [name for name in self.entries if name not in found.nodes]
+        more = [
+            name for name in observed_of(found, latents) if name not in self.others and not is_factor(found.nodes[name])
+        ]
+        for name in missing + more:
+            raise checks.InputError(
+                f"model must observe the same sites for all data, but it observes {name!r} for some of them only"
+            )
 
 
 class Unobserved(Messenger):
@@ -87,7 +108,7 @@ def datum_of(model: Program, arguments: Arguments) -> Datum:
         arguments: what it is called with.
 
     Raises:
-        ValueError: if no site observes x, or they do not observe it as it is, each entry once.
+        ValueError: if no site observes x, or they do not observe it as it is, each entry at most once.
 
     Example:
         >>> import pyro
@@ -104,49 +125,57 @@ def datum_of(model: Program, arguments: Arguments) -> Datum:
     x, *labels = (part[:_ROWS] for part in arguments)
     if len(x) == 0:
         raise checks.InputError("x must hold at least one datum, but is empty")
-    with evaluating(model), forked_rng(x.device):
+    with evaluating(model), forked_rng(x.device), in_one_sentence(x):
         runs = _Runs(model, x, tuple(labels))
-        others = [part for part in map(runs.changed, _other_values(x)) if part is not None]
+        others = [run for run in map(runs.at, _other_values(x)) if run is not None]
+        observed = observed_of(runs.first, runs.latents)
         names = [
             name
-            for name in observed_of(runs.first, runs.latents)
+            for name in observed
             if not is_factor(runs.first.nodes[name]) and any(_differ(runs.first, other, name) for _, other in others)
         ]
         if not names:
             raise checks.InputError("model must observe x, but observes no site whose value comes from x")
-        entries = _entries(runs, names, [(x, runs.first), *others])
-        depends = any(runs.moves(name, other) for name in names for _, other in others)
-    given = tuple(name for name in observed_of(runs.first, runs.latents) if name not in names)
-    return Datum(entries, given, math.prod(x.shape[1:]) - sum(map(len, entries.values())), depends)
+        entries = _entries(runs, names, others)
+        depends, latents_depend = (
+            any(runs.moves(name, other) for name in some for _, other in others) for some in (names, runs.latents)
+        )
+    given = tuple(name for name in observed if name not in names)
+    rest = math.prod(x.shape[1:]) - sum(map(len, entries.values()))
+    return Datum(entries, given, rest, depends, latents_depend)
 
 
 def check_simulation(model: Program, arguments: Arguments, datum: Datum, *, given: bool = False) -> None:
-    """Refuse a model that weighs other data than it makes, whose simulated data therefore tell nothing.
+    """Refuse a model whose log-density is not that of the data that it samples.
 
     Args:
         model: program of p(x, z).
         arguments: what it is called with.
         datum: the sites at which it observes x.
-        given: whether it is called with an x that its distribution of x may depend on.
+        given: whether it is called with an x that its distributions may depend on.
 
     Raises:
-        ValueError: if the distribution of x depends on x, or something else that is observed (a label, a factor)
-            depends on the latents.
+        ValueError: if a distribution depends on x, or something else that is observed (a label, a factor) depends on
+            the latents.
     """
-    if (datum.depends_on_x or datum.rest) and not given:
-        names = ", ".join(map(repr, datum.entries))
-        raise checks.InputError(
-            "model must give x a distribution that does not depend on x to be simulated, but that of its site "
-            f"{names} {'does' if datum.depends_on_x else 'is not of all entries of x'}"
-        )
+    names = ", ".join(map(repr, datum.entries))
+    reasons = {
+        f"that of its site {names} does": datum.depends_on_x,
+        "that of a latent does": datum.latents_depend_on_x,
+        f"its site {names} does not observe all entries of x": datum.rest > 0,
+    }
+    for reason in (reason for reason, holds in reasons.items() if holds and not given):
+        raise checks.InputError(f"model must have distributions that do not depend on x to be simulated, but {reason}")
     if not datum.others:
         return
-    twice = tuple(part[:1].repeat(2, *[1] * (part.dim() - 1)) for part in arguments)  # only the latents differ
-    with evaluating(model), forked_rng(twice[0].device), Unobserved(datum.entries):
-        traced = trace(model, twice)
-        traced.compute_log_prob()
-    terms = log_prob_of(traced, datum.others).expand(2)
-    if not torch.allclose(terms[0], terms[1], equal_nan=True):
+    with evaluating(model), forked_rng(arguments[0].device), Unobserved(datum.entries):
+        terms = []
+        for _ in range(2):  # only the latents, and x, differ
+            traced = trace(model, arguments)
+            traced.compute_log_prob()
+            terms.append(log_prob_of(traced, [name for name in datum.others if name in traced.nodes]))
+    first, second = torch.broadcast_tensors(*terms)
+    if not torch.allclose(first, second, equal_nan=True):
         raise checks.InputError(
             "model must observe nothing but x that depends on the latents to be simulated, but observes "
             f"{', '.join(map(repr, datum.others))} too"
@@ -157,10 +186,9 @@ class _Runs:
     """Runs of a model on other values of x, with the latents and the noise of a first run."""
 
     def __init__(self, model: Program, x: Tensor, labels: Arguments) -> None:
-        self.model, self.labels = model, labels
-        self.first = trace(model, (x, *labels))
-        self.latents = latents_of(self.first)
-        self.values = values_of(self.first)
+        self.model, self.x, self.labels = model, x, labels
+        first = trace(model, (x, *labels))
+        self.latents, self.values = latents_of(first), values_of(first)
         torch.manual_seed(0)
         self.first = self(x)
 
@@ -168,28 +196,37 @@ class _Runs:
         with forked_rng(x.device):  # the same noise, if there is any
             return trace(poutine.condition(self.model, self.values), (x, *self.labels))
 
-    def changed(self, x: Tensor) -> tuple[Tensor, Trace] | None:
-        """Run the model on another x; None if it cannot be."""
+    def at(self, x: Tensor) -> tuple[Tensor, Trace] | None:
+        """Return another x with the run of the model on it; None if it cannot be run."""
         try:
             return x, self(x)
         except checks.InputError:
             return None
 
     def moves(self, name: str, other: Trace) -> bool:
-        """Tell whether the distribution of a site is another one for another x."""
-        site = self.first.nodes[name]
+        """Tell whether the distribution of a site, or its mask, is another one for another x."""
         if name not in other.nodes:
             return True
-        before, after = site["fn"].log_prob(site["value"]), other.nodes[name]["fn"].log_prob(site["value"])
-        return before.shape != after.shape or not torch.allclose(before, after, equal_nan=True)
+        site, after = self.first.nodes[name], other.nodes[name]
+        pairs = [(part["fn"].log_prob(site["value"]), masks_of(part)) for part in (site, after)]
+        (before, mask), (now, other_mask) = pairs
+        same_mask = mask is other_mask is None or (
+            mask is not None and other_mask is not None and torch.equal(*torch.broadcast_tensors(mask, other_mask))
+        )
+        return not same_mask or before.shape != now.shape or not torch.allclose(before, now, equal_nan=True)
 
 
 def _other_values(x: Tensor) -> Iterator[Tensor]:
-    """Yield other data: all ones and all zeros, whose sums differ, and numbers between if there are some."""
+    """Yield other data: all ones and all zeros, whose sums differ; of floats, different numbers too."""
     yield torch.ones_like(x)
     yield torch.zeros_like(x)
     if x.is_floating_point():
-        yield torch.linspace(0.1, 0.9, max(x.numel(), 1), dtype=x.dtype, device=x.device).reshape(x.shape)
+        low, high = (0.1, 0.9) if _is_whole(x) else (-1.3, 1.7)  # what holds classes may not be negative
+        yield torch.linspace(low, high, max(x.numel(), 1), dtype=x.dtype, device=x.device).reshape(x.shape)
+
+
+def _is_whole(x: Tensor) -> bool:
+    return bool((x == x.round()).all())
 
 
 def _differ(first: Trace, other: Trace, name: str) -> bool:
@@ -198,42 +235,65 @@ def _differ(first: Trace, other: Trace, name: str) -> bool:
     return after is None or before.shape != after.shape or not torch.equal(before, after)
 
 
-def _entries(runs: _Runs, names: list[str], known: list[tuple[Tensor, Trace]]) -> dict[str, Tensor]:
-    x = known[0][0]
+def _entries(runs: _Runs, names: list[str], others: list[tuple[Tensor, Trace]]) -> dict[str, Tensor]:
+    """Return which entries of x each site holds.
+
+    They are read off runs in which x holds the bits of each entry's number: values that are 0 or 1, which classes,
+    counts and real numbers may all be. A site that holds all of x in its order is recognised without them, where the
+    model runs on different numbers.
+    """
+    x = runs.x
     D = math.prod(x.shape[1:])
-    if len(names) == 1 and all(_is(found.nodes[names[0]]["value"], value) for value, found in known):
-        return {names[0]: torch.arange(D)}
-    entries, again = (_entries_by(runs, names, x, rank) for rank in (torch.arange(D), torch.randperm(D)))
-    if entries is not None and again is not None:
-        held = torch.cat(list(entries.values()))
-        if len(held.unique()) == len(held) and torch.equal(held, torch.cat(list(again.values()))):
-            return entries
-    sites = ", ".join(map(repr, names))
+    known = [(x, runs.first), *others]
+    whole = {names[0]: torch.arange(D)}
+    if len(names) == 1 and not _is_whole(others[-1][0]) and _hold(whole, known):
+        return whole
+    if _is_whole(x):  # which a model may turn into classes: other numbers are none of its data
+        known = [run for run in known if _is_whole(run[0])]
+    found = {name: torch.zeros(0) for name in names}
+    numbers = torch.arange(D, device=x.device)
+    for bit in range(max(1, (D - 1).bit_length())):
+        run = runs.at(((numbers >> bit) & 1).to(x.dtype).expand(len(x), D).reshape(x.shape))
+        if run is None:
+            return _refuse(names)
+        known.append(run)
+        for name in names:
+            part = _row(run[1], name)
+            if bit and part.shape != found[name].shape:
+                return _refuse(names)
+            found[name] = part * 2**bit + (found[name] if bit else 0)
+    if any(bool((place != place.round()).any() | (place < 0).any() | (place >= D).any()) for place in found.values()):
+        return _refuse(names)
+    entries = {name: place.long() for name, place in found.items()}
+    held = torch.cat(list(entries.values()))
+    return entries if len(held.unique()) == len(held) and _hold(entries, known) else _refuse(names)
+
+
+def _row(found: Trace, name: str) -> Tensor:
+    """Return the observed value of the first datum, flattened."""
+    if name not in found.nodes:
+        raise checks.InputError(
+            f"model must observe the same sites for all data, but it observes {name!r} for some of them only"
+        )
+    return found.nodes[name]["value"][0].reshape(-1).double().cpu()
+
+
+def _hold(entries: dict[str, Tensor], known: list[tuple[Tensor, Trace]]) -> bool:
+    """Tell whether sites hold these entries of x, in all runs."""
+    for x, found in known:
+        for name, place in entries.items():
+            value = found.nodes[name]["value"] if name in found.nodes else None
+            expected = x.reshape(len(x), -1)[:, place.to(x.device)]
+            if not isinstance(value, Tensor) or value.numel() != expected.numel():
+                return False
+            if not torch.equal(value.reshape(expected.shape).to(expected.dtype), expected):
+                return False
+    return True
+
+
+def _refuse(names: list[str]) -> dict[str, Tensor]:
+    sites = f"its site {names[0]!r}" if len(names) == 1 else f"its sites {', '.join(map(repr, names))}"
     raise checks.InputError(
-        f"model must observe each entry of x once, as it is, for x to be made by it, but observes something else at "
-        f"{f'its site {sites}' if len(names) == 1 else f'its sites {sites}'}"
+        "model must observe each entry of x once, as it is, to sample x from it, but observes something else at "
+        f"{sites}"
     )
-
-
-def _is(value: Any, x: Tensor) -> bool:
-    if not isinstance(value, Tensor) or value.numel() != x.numel():
-        return False
-    return torch.equal(value.reshape(x.shape).to(x.dtype), x)
-
-
-def _entries_by(runs: _Runs, names: list[str], x: Tensor, rank: Tensor) -> dict[str, Tensor] | None:
-    """Read off which entries the sites hold, from a run in which each datum is ``rank``, distinct numbers."""
-    probe = runs.changed(rank.to(x).expand(len(x), len(rank)).reshape(x.shape))
-    if probe is None:
-        return None
-    places = {name: _places(probe[1].nodes.get(name), rank) for name in names}
-    return {name: place for name, place in places.items() if place is not None} if None not in places.values() else None
-
-
-def _places(site: dict[str, Any] | None, rank: Tensor) -> Tensor | None:
-    if site is None or not isinstance(site["value"], Tensor):
-        return None
-    rows = site["value"].reshape(len(site["value"]), -1).double().cpu()  # (B, n)
-    first = rows[0]
-    known = (rows == first) & (first == first.round()) & (first >= 0) & (first < len(rank))
-    return rank.argsort()[first.long()] if bool(known.all()) else None

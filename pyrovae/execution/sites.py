@@ -119,19 +119,20 @@ def _over_event(mask: Any, event_dim: int) -> Tensor | None:
     return mask.reshape(*mask.shape, *[1] * event_dim) if mask.dim() else mask
 
 
-def check_sites(model_trace: Trace, guide_trace: Trace) -> None:
+def check_sites(model_trace: Trace, guide_trace: Trace, *, has_latents: bool = True) -> None:
     """Refuse a guide whose latent sites are not those of the model.
 
     Args:
         model_trace: of the model, replayed against the guide.
         guide_trace: of the guide.
+        has_latents: whether there must be latents.
 
     Raises:
         ValueError: if the guide samples none, too few or too many sites, a site is latent in one program and observed
             in the other, or the model observes nothing.
     """
     latents = latents_of(guide_trace)
-    if not latents:
+    if has_latents and not latents:
         raise checks.InputError("guide must sample at least one latent site, but samples none")
     for name in sorted(latents):
         if name not in model_trace.nodes:
@@ -165,8 +166,9 @@ def check_masks(model_trace: Trace, guide_trace: Trace) -> None:
         model, guide = (whole if mask is None else mask.cpu() for mask in found)
         if not torch.equal(*torch.broadcast_tensors(model, guide)):
             raise checks.InputError(
-                f"model and guide must mask the latent site {name!r} alike, or log p(x) is of neither, but "
-                f"{_masked('the model', model)} and {_masked('the guide', guide)}"
+                f"model and guide must mask the latent site {name!r} alike, for the difference of their "
+                f"log-densities to be that of one latent, but {_masked('the model', model)} and "
+                f"{_masked('the guide', guide)}"
             )
 
 

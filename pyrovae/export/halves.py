@@ -119,7 +119,7 @@ class Decoder(nn.Module):
 
     def forward(self, *arguments: Tensor) -> Tensor:
         """Return ``x_mean``, ``(B, *data_shape)``, for what :attr:`inputs` names."""
-        means = dict(zip(self.datum.entries, (fn.mean for fn in self._distributions(arguments)), strict=True))
+        means = dict(zip(self.datum.entries, map(_mean, self._distributions(arguments)), strict=True))
         if len(means) == 1:
             return next(iter(means.values())).reshape(-1, *self.data_shape)
         return self.datum.join(means, self._unseen(arguments[0]))
@@ -169,6 +169,12 @@ class _Described(Messenger):
         store = pyro.get_param_store()
         msg["value"] = store[name] if not init or name in store else init[0]() if callable(init[0]) else init[0]
         msg["done"] = msg["stop"] = True
+
+
+def _mean(fn: Any) -> Tensor:
+    """Return the mean of x; of classes, the most probable one."""
+    base = _base(fn)
+    return base.logits.argmax(-1) if isinstance(base, torch.distributions.Categorical) else fn.mean
 
 
 def _center(fn: Any) -> Tensor:

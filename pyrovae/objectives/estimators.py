@@ -24,6 +24,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyrovae import checks
 from pyrovae.execution import Datum, Unobserved, check_simulation, datum_of, latents_of
@@ -226,7 +227,6 @@ class RWS(_Estimator):
     def __init__(self, num_particles: int = 5, sleep: float = 0.0, vectorize_particles: bool = True) -> None:
         super().__init__(checks.integer("num_particles", num_particles, minimum=2), vectorize_particles)
         self.sleep = checks.number("sleep", sleep, 0.0, 1.0)
-        self._asked: Program | None = None
         self._found: dict[tuple[int, torch.Size], Datum] = {}
 
     def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
@@ -249,11 +249,12 @@ class RWS(_Estimator):
         return loss, surrogate - self.sleep * log_q
 
     def _datum_of(self, model: Program, arguments: Arguments) -> Datum:
-        """Find the sites at which the model observes x, once: it takes values, which a recorded step does not have."""
+        """Find the sites at which the model observes x; a step that is recorded has no values, and asks those before.
+
+        It is asked again at each step that is not recorded, for what does not depend on x at first may do so later.
+        """
         key = len(arguments), arguments[0].shape[1:]
-        if self._asked != model:
-            self._asked, self._found = model, {}
-        if key not in self._found:
+        if key not in self._found or get_proxy_mode() is None:
             with poutine.block():  # what is traced here is no part of the step
                 self._found[key] = datum_of(model, arguments)
                 check_simulation(model, arguments, self._found[key])

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import count, cycle
-from types import CellType, CodeType, FunctionType, GeneratorType, MethodType
+from functools import cache, partial
+from itertools import count
+from types import CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 __all__ = ["decays_of", "state_in_python"]
 
-_MOST = 10_000  # values that are looked at; a program of a thousand layers has fewer
-_LIBRARIES = {"torch", "pyro", "numpy", "pyrovae", "builtins", "functools", "contextlib", "collections", "typing"}
+_MOST = 200_000  # things that are looked at, which takes a second; what reaches more is taken as changed
+_LARGE = 2**20  # bytes of an array whose values are not compared
 _OF_TORCH = {"_parameters", "_buffers", "_modules"}  # what a recording reads anew at each step
 
 
@@ -32,11 +35,11 @@ def decays_of(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
 
 
 def state_in_python(*roots: Any) -> list[Any]:
-    """List the numbers, words and tensors that programs reach in Python, which a recording would freeze.
+    """List the numbers, strings and tensors that programs reach in Python, which a recording would freeze.
 
-    They are found in attributes of modules and of other objects, in closures, globals, defaults, containers and
-    generators; the states of Python's and NumPy's generators of random numbers are among them. Library code is not
-    looked into.
+    They are found in attributes of modules and of other objects, in closures, globals, imported modules, defaults,
+    containers, iterators and generators; the states of generators of random numbers are among them. Installed
+    libraries are not looked into.
 
     Args:
         roots: programs and modules.
@@ -57,7 +60,9 @@ def state_in_python(*roots: Any) -> list[Any]:
     seen: set[int] = set()
     kept: list[Any] = []  # alive, so that no two things have one id
     waiting: list[Any] = list(reversed(roots))
-    while waiting and len(seen) < _MOST:
+    while waiting:
+        if len(seen) > _MOST:
+            return [object()]  # equal to nothing
         thing = waiting.pop()
         if isinstance(thing, bool | int | float | complex | str | bytes | None):
             found.append(repr(thing))
@@ -67,11 +72,11 @@ def state_in_python(*roots: Any) -> list[Any]:
         seen.add(id(thing))
         kept.append(thing)
         if isinstance(thing, Tensor):
-            found.append(_Version(thing, thing._version))
+            found.append(_Version(thing, -1 if thing.is_inference() else thing._version))
         elif isinstance(thing, np.ndarray):
-            found.append(hash(thing.tobytes()))
-        elif isinstance(thing, count | cycle):
-            found.append(repr(thing))
+            found.append(hash(thing.tobytes()) if thing.nbytes <= _LARGE else id(thing))
+        elif (state := _random_state(thing)) is not None:
+            found.append(state)
         else:
             inner = list(_inner(thing))
             found.append((type(thing).__name__, len(inner)))
@@ -90,42 +95,76 @@ class _Version:
         return isinstance(other, _Version) and self.tensor is other.tensor and self.version == other.version
 
 
+def _random_state(thing: Any) -> int | str | None:
+    """Return the state of a generator of random numbers, or of an iterator; None if a thing is neither."""
+    if isinstance(thing, random.Random):
+        return hash(thing.getstate())
+    if isinstance(thing, np.random.Generator):
+        return str(thing.bit_generator.state)
+    if isinstance(thing, torch.Generator):
+        return hash(bytes(thing.get_state().tolist()))
+    if isinstance(thing, count):
+        return repr(thing)
+    if isinstance(thing, Iterator) and not isinstance(thing, GeneratorType) and type(thing).__module__ == "builtins":
+        return str(thing.__reduce__()[2:])  # of a list's iterator, how far it is
+    return None
+
+
 def _inner(thing: Any) -> Iterator[Any]:
     """Yield what a thing holds."""
     if isinstance(thing, Mapping):
         yield from thing.keys()
         yield from thing.values()
-    elif isinstance(thing, list | tuple | set | frozenset):
+    elif isinstance(thing, list | tuple | set | frozenset | deque):
         yield from thing
     elif isinstance(thing, MethodType):
         yield from (thing.__func__, thing.__self__)
     elif isinstance(thing, partial):
         yield from (*thing.args, *thing.keywords.values(), thing.func)
     elif isinstance(thing, FunctionType):
-        yield from (cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell))
-        yield from thing.__defaults__ or ()
-        if not _is_of_a_library(thing):
-            yield from (thing.__globals__[name] for name in _names(thing.__code__) if name in thing.__globals__)
+        yield from _of_function(thing)
     elif isinstance(thing, GeneratorType):
         yield from () if thing.gi_frame is None else (thing.gi_frame.f_lasti, *thing.gi_frame.f_locals.values())
+    elif isinstance(thing, ModuleType):
+        yield from () if _is_of_a_library(thing.__name__) else vars(thing).values()
     elif isinstance(thing, nn.Module):
         yield from thing.children()
         yield from (value for name, value in vars(thing).items() if name not in _OF_TORCH)
         yield from _of_class(type(thing))
-    elif not isinstance(thing, type) and hasattr(thing, "__dict__") and not _is_of_a_library(type(thing)):
-        yield from vars(thing).values()
-        yield from _of_class(type(thing))
     elif isinstance(thing, type):
         yield from _of_class(thing)
+    elif not _is_of_a_library(type(thing).__module__):
+        yield from getattr(thing, "__dict__", {}).values()
+        yield from (getattr(thing, name, None) for kind in type(thing).__mro__ for name in _slots(kind))
+        yield from _of_class(type(thing))
     elif hasattr(thing, "__wrapped__"):
         yield thing.__wrapped__
 
 
+def _of_function(function: FunctionType) -> Iterator[Any]:
+    """Yield what a function reaches: closed-over values, defaults, attributes, and the globals that it names."""
+    yield from (cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))
+    yield from function.__defaults__ or ()
+    yield from vars(function).values()
+    if not _is_of_a_library(function.__module__):
+        for name in _names(function.__code__):
+            if name in function.__globals__:
+                yield function.__globals__[name]
+            elif name in sys.modules:  # imported within the function
+                yield sys.modules[name]
+
+
 def _of_class(kind: type) -> Iterator[Any]:
-    """Yield the values of the attributes of classes that are not a library's: a counter may be one."""
+    """Yield the attributes of classes that are not a library's: a counter may be one, or be changed by a method."""
     for base in kind.__mro__:
-        if not _is_of_a_library(base):
-            yield from (value for value in vars(base).values() if not isinstance(value, property | classmethod))
+        if not _is_of_a_library(base.__module__):
+            for value in vars(base).values():
+                yield value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+
+
+def _slots(kind: type) -> Sequence[str]:
+    slots = vars(kind).get("__slots__", ())
+    return [slots] if isinstance(slots, str) else list(slots)
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -135,8 +174,15 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _is_of_a_library(thing: Any) -> bool:
-    return (getattr(thing, "__module__", None) or "builtins").split(".")[0] in _LIBRARIES
+@cache
+def _is_of_a_library(module: str | None) -> bool:
+    """Tell whether a module is Python's own, pyrovae's, or installed."""
+    root = (module or "builtins").split(".")[0]
+    if root in sys.stdlib_module_names or root == "pyrovae":
+        return root != "__main__"
+    found = sys.modules.get(root)
+    places = [getattr(found, "__file__", None) or "", *getattr(found, "__path__", [])]
+    return any("site-packages" in place or "dist-packages" in place for place in places)
 
 
 def _is_filled(cell: CellType) -> bool:

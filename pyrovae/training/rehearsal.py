@@ -9,6 +9,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer import ELBO
 from torch import nn
 
@@ -18,7 +19,7 @@ from pyrovae.execution import check_masks, check_sites
 from pyrovae.handlers import forked_rng, in_data_plate
 from pyrovae.objectives.terms import measure, traces_of
 from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence, mode
-from pyrovae.training.feed import Labels
+from pyrovae.training.feed import Labels, batches
 
 __all__ = ["rehearse"]
 
@@ -59,6 +60,7 @@ def rehearse(
         torch.no_grad(),
         warnings.catch_warnings(),
         traces_of(elbo) as traces,
+        poutine.trace(param_only=True) as capture,
     ):
         warnings.simplefilter("ignore")  # the first step gives them again
         warnings.filterwarnings("error", "Failed to verify mean field restriction")
@@ -68,8 +70,10 @@ def rehearse(
                 arguments_of(arguments, model, guide)
                 with in_one_sentence(arguments[0]), _supported(name):
                     loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)
+            told: Labels = "always" if labels == "always" else "no"
+            arguments = next(batches(told, data.validation, batch_size))  # as validation is run
             with in_one_sentence(arguments[0]), mode(model, guide, training=False), suppress(FloatingPointError):
-                measure(in_data_plate(model), in_data_plate(guide), *arguments)  # as on the validation data
+                measure(in_data_plate(model), in_data_plate(guide), *arguments)
         except UserWarning as error:
             raise checks.InputError(
                 f"objective {name} needs a guide that samples its sites in the order of the model's, and this one does "
@@ -78,7 +82,7 @@ def rehearse(
         finally:
             for buffer, before in buffers:
                 buffer.copy_(before)
-    if not list(pyro.get_param_store()):
+    if not capture.trace.nodes:
         raise checks.InputError(
             "model and guide must register parameters to be trained, with pyro.module or pyro.param, but register none"
         )
@@ -93,7 +97,7 @@ def rehearse(
             f"objective must have one loss, but {name} has {len(loss)}; pyrovae's RWS is reweighted wake-sleep with one"
         )
     for model_trace, guide_trace in traces:
-        check_sites(model_trace, guide_trace)
+        check_sites(model_trace, guide_trace, has_latents=False)
         check_masks(model_trace, guide_trace)
 
 
@@ -101,7 +105,7 @@ def _loss(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> A
     """Compute the loss, with one sample after the other if the programs cannot draw all of them in one run."""
     try:
         return elbo.loss(model, guide, *arguments)
-    except (NotImplementedError, UserWarning):
+    except (NotImplementedError, UserWarning, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception:
         if not elbo.vectorize_particles or elbo.num_particles == 1:

@@ -53,7 +53,7 @@ def anomaly_scores(
     marginal = log_marginal(model, guide, x, num_samples, num_draws=0)
     refined = refine(model, guide, x, refinement_steps, max(2, num_samples))
     return {
-        "reconstruction error": (data - reconstruct(model, guide, x)).square().flatten(1).sum(1),
+        "reconstruction error": (data - reconstruct(model, guide, x)).square().reshape(len(data), -1).sum(1),
         "-ELBO": -refined.elbo,
         "-log p(x)": -marginal.log_prob,
         "likelihood regret": refined.amortization_gap,

@@ -258,7 +258,7 @@ def _entries(runs: _Runs, names: list[str], others: list[tuple[Tensor, Trace]]) 
             return _refuse(names)
         known.append(run)
         for name in names:
-            part = _row(run[1], name)
+            part = _value(run[1], name)[0].double().cpu()
             if bit and part.shape != found[name].shape:
                 return _refuse(names)
             found[name] = part * 2**bit + (found[name] if bit else 0)
@@ -269,24 +269,22 @@ def _entries(runs: _Runs, names: list[str], others: list[tuple[Tensor, Trace]]) 
     return entries if len(held.unique()) == len(held) and _hold(entries, known) else _refuse(names)
 
 
-def _row(found: Trace, name: str) -> Tensor:
-    """Return the observed value of the first datum, flattened."""
+def _value(found: Trace, name: str) -> Tensor:
+    """Return the observed value of a site, ``(B, n)``."""
     if name not in found.nodes:
         raise checks.InputError(
             f"model must observe the same sites for all data, but it observes {name!r} for some of them only"
         )
-    return found.nodes[name]["value"][0].reshape(-1).double().cpu()
+    value = found.nodes[name]["value"]
+    return value.reshape(len(value), -1)
 
 
 def _hold(entries: dict[str, Tensor], known: list[tuple[Tensor, Trace]]) -> bool:
     """Tell whether sites hold these entries of x, in all runs."""
     for x, found in known:
         for name, place in entries.items():
-            value = found.nodes[name]["value"] if name in found.nodes else None
-            expected = x.reshape(len(x), -1)[:, place.to(x.device)]
-            if not isinstance(value, Tensor) or value.numel() != expected.numel():
-                return False
-            if not torch.equal(value.reshape(expected.shape).to(expected.dtype), expected):
+            value, expected = _value(found, name), x.reshape(len(x), -1)[:, place.to(x.device)]
+            if value.shape != expected.shape or not torch.equal(value.to(expected.dtype), expected):
                 return False
     return True
 

@@ -111,7 +111,7 @@ def _stored(data: DataSet) -> Tensor:
 def _observed(image: Tensor, like: Split) -> Tensor:
     """Observe grey values from 0 to 1 as a split observes its own."""
     if like.levels is not None:
-        source = (image * (like.levels - 1)).round().to(torch.uint8)
+        source = (image * (like.levels - 1)).round().to(torch.uint8 if like.levels <= 256 else torch.int32)
     elif like.binarization != "none":
         source = image
     else:

@@ -24,6 +24,7 @@ from pyrovae.handlers import (
     modules_of,
     private_modules,
 )
+from pyrovae.likelihoods import Likelihood
 from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
 from pyrovae.progress import bar as progress_bar
@@ -142,6 +143,9 @@ def fit(
     elbo = checks.make("objective", objective, ELBO, like="Trace_ELBO")
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
+    if data.kind == "scaled":  # of fewer levels than the likelihood has, it would say nothing by itself
+        for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
+            likelihood.check_levels(data.observed_levels)
     state = processes.from_first(processes.on_cpu(state))
     if compile == "auto":
         chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)

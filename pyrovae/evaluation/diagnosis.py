@@ -92,6 +92,12 @@ class Diagnosis:
         if found.unknown is not None:
             which = "The marginal KL is" if found.mutual_information is not None else "What the rate is made of is"
             said.append(f"{which} unknown: {found.unknown}.")
+        active = [units for units in found.active.values() if units.numel() > 0]
+        if active and not any(bool(units.any()) for units in active):
+            said.append(
+                "No unit is active: the codes tell next to nothing of the data, whatever log p(x) is and however well "
+                "it is known."
+            )
         return said
 
     def __str__(self) -> str:

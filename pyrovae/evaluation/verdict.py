@@ -19,7 +19,7 @@ _SHORT = 0.5  # nats of bias, from which on chains are not said to agree
 def verdict(result: LogMarginal) -> str:
     """Say whether an estimate can be trusted: its weights, its chains, and what was looked for elsewhere.
 
-    It is a verdict on the estimate alone: of a model whose codes tell nothing of the data, log p(x) is easily estimated.
+    It is a verdict on the estimate alone: log p(x) of a model whose codes tell nothing of the data is easily estimated.
 
     Args:
         result: the estimate, of importance samples, of annealed chains, or of both.

@@ -28,7 +28,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
 from pyrovae.progress import bar as progress_bar
-from pyrovae.training.feed import batches, count_batches, labels_for, parts_of
+from pyrovae.training.feed import batches, count_batches, labels_for, naming_single_data, parts_of
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.rehearsal import rehearse
 from pyrovae.training.state import (
@@ -43,7 +43,7 @@ from pyrovae.training.state import (
     state_of,
     weights_of,
 )
-from pyrovae.training.validation import validate
+from pyrovae.training.validation import bound_of_some, validate
 
 __all__ = ["Callback", "fit"]
 
@@ -168,8 +168,10 @@ def fit(
         if labels == "where known":  # a batch with labels has nothing to enumerate
             warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
             warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # they may be sampled
-        with processes.failing_together():
+        single = partial(naming_single_data, len(data.train), batch_size, accumulate)
+        with processes.failing_together(), single():
             rehearse(elbo, model, guide, modules, labels, data, batch_size)
+        untrained = bound_of_some(model, guide, labels, data.validation, batch_size)
         if state is not None:
             restore(state, optim, history, model, guide)
             best = state["best"] if restore_best else None
@@ -215,7 +217,8 @@ def fit(
                             parts = parts_of(arguments, accumulate)
                             for j, part in enumerate(parts):
                                 optim.holding = j + 1 < len(parts)
-                                svi.step(*part)
+                                with single():
+                                    svi.step(*part)
                             bar.update()
                             seen += len(arguments[0])
                             if i % 100 == 99 and seen:
@@ -256,6 +259,13 @@ def fit(
                     )
         if best is not None:
             load_weights(best, model, guide)
+    last = history.epochs[-1].validation_elbo
+    if last < untrained - max(10.0, abs(untrained)):
+        warnings.warn(
+            f"the validation ELBO of the last epoch, {last:.4g} nats per datum, is far below the {untrained:.4g} from "
+            "before training: training has diverged, and a smaller learning rate may help",
+            stacklevel=2,
+        )
     return history
 
 

@@ -38,8 +38,8 @@ class DataSet:
     bits/dim = nll / (n ln 2) + log2 L (Theis et al., 2016, arXiv:1511.01844).
 
     Args:
-        images: ``(N, *data_shape)``, integer or float: a tensor, an array, or a memory-mapped array, which
-            stays on disk.
+        images: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
+            which stays on disk.
         labels: ``(N,)`` integers, -1 where one is unknown, or None.
         test_images: the test set, if it is given apart; else ``test_size`` of the images are taken.
         test_labels: its labels.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | 
     """
     if channels is not None:
         checks.choice("channels", channels, ("first", "last"))
+    images = _unframed(images)
     if not isinstance(images, Tensor | np.ndarray):  # which is refused elsewhere
         return images
     shape = tuple(images.shape[1:])
@@ -176,6 +177,10 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
         )
 
 
+def _unframed(values: Any) -> Any:
+    return values.to_numpy() if hasattr(values, "to_numpy") else values  # a data frame's rows are data
+
+
 def _tensor(part: Tensor | np.ndarray) -> Tensor:
     return part if isinstance(part, Tensor) else torch.from_numpy(np.array(part, part.dtype.newbyteorder("=")))
 
@@ -188,6 +193,7 @@ def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tens
     """
     if labels is None:
         return None
+    labels = _unframed(labels)
     if not isinstance(labels, Tensor | np.ndarray):
         raise checks.InputError(f"{name} must be a tensor or an array, but a {type(labels).__name__} was given")
     kind = str(labels.dtype).removeprefix("torch.")

@@ -18,6 +18,7 @@ from pyrovae.evaluation.result import LogMarginal, finite
 from pyrovae.evaluation.simulation import check_simulation, simulate
 from pyrovae.evaluation.spaces import mapped
 from pyrovae.handlers import Batch, Program, arguments_of, forked_rng
+from pyrovae.reprs import short
 
 __all__ = ["Sandwich", "sandwich"]
 
@@ -35,6 +36,9 @@ class Sandwich:
     lower: Tensor
     upper: Tensor
     estimate: LogMarginal
+
+    def __repr__(self) -> str:
+        return short(self, gap=self.gap, gap_error=self.gap_error, num_data=len(self.upper))
 
     @property
     def gap(self) -> float:

@@ -16,6 +16,7 @@ from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.proposals import Proposal
 from pyrovae.evaluation.tracing import evaluating
 from pyrovae.handlers import Arguments, Batch, Program, arguments_of
+from pyrovae.reprs import short
 
 __all__ = ["RateDistortion", "rate_distortion"]
 
@@ -53,6 +54,18 @@ class RateDistortion:
     variances: dict[str, Tensor] = field(repr=False)
     nats: dict[str, Tensor] = field(repr=False)
     unknown: str | None = None
+
+    def __repr__(self) -> str:
+        return short(
+            self,
+            num_data=len(self.rate),
+            rate=self.rate.mean().item(),
+            distortion=self.distortion.mean().item(),
+            elbo=self.elbo.mean().item(),
+            mutual_information=None if self.mutual_information is None else self.mutual_information.value,
+            marginal_kl=None if self.marginal_kl is None else self.marginal_kl.value,
+            unknown=self.unknown,
+        )
 
     @property
     def largest(self) -> float:

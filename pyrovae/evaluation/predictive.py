@@ -15,7 +15,8 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.simulation import datum_site, run_freely, unobserved, unseen, validating, was_observed
 from pyrovae.evaluation.tracing import is_latent, trace, values_of
-from pyrovae.handlers import Batch, Program, arguments_of, in_one_sentence
+from pyrovae.handlers import Batch, Program, arguments_of, in_one_sentence, modules_of
+from pyrovae.tensors import as_tensor
 
 __all__ = ["decode", "encode", "generate", "is_discrete", "prior_grid", "reconstruct"]
 
@@ -73,9 +74,11 @@ def decode(
         >>> decode(vae.model, {"z": torch.zeros(3, 2)}, (4,)).shape
         torch.Size([3, 4])
     """
-    z = next(iter(latents.values()), None)
-    if z is None:
+    if not latents:
         raise checks.InputError("latents must hold the codes of at least one site, but are empty")
+    modules = modules_of(model)
+    latents = {name: as_tensor(name, z, modules) for name, z in latents.items()}
+    z = next(iter(latents.values()))
     told = () if labels is None else (labels,)
     arguments = arguments_of((unseen(z, len(z), data_shape), *told), model)
     with validating(model):

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.evaluation.bias import estimated_bias
 from pyrovae.evaluation.convergence import Convergence
 from pyrovae.evaluation.diagnostics import pareto_threshold
+from pyrovae.reprs import short
 
 if TYPE_CHECKING:
     import arviz
@@ -54,6 +55,9 @@ class Paths:
     log_weight: Tensor
     acceptance: Tensor
     step_size: Tensor
+
+    def __repr__(self) -> str:
+        return short(self, num_temperatures=len(self.log_weight), num_data=self.log_weight.shape[1])
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ class LogMarginal:
     paths: Paths | None = field(default=None, repr=False)
     check: CrossCheck | None = field(default=None, repr=False)
     prior_found: Tensor | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        figures = {"nll": self.nll, "standard_error": self.sampling_error, "monte_carlo_error": self.monte_carlo_error}
+        counts = {"num_data": len(self.log_prob), "num_samples": int(self.num_samples.max()), "method": self.method}
+        return short(self, **figures, **counts)
 
     @property
     def nll(self) -> float:
@@ -237,13 +246,12 @@ class LogMarginal:
         draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
         if self.log_likelihood.numel():
             figures["log_p_x_given_z"] = (("chain", "draw", "datum"), array(self.log_likelihood.T[None]))  # (1, S, B)
-        x = self.compact().x
         latent_dims = {
             name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
         }
         data = arviz.from_dict(
             posterior=draws if self.log_likelihood.numel() else None,
-            observed_data={"x": array(x)},
+            observed_data={"x": array(self.compact().x)},
             coords={"datum": range(len(self.x))},
             dims={**latent_dims, "x": ["datum", *(f"x_dim_{i}" for i in range(self.x.dim() - 1))]},
             attrs={"num_samples": int(self.num_samples.max()), "method": self.method},

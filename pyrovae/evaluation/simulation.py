@@ -16,6 +16,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.tracing import Remembering, evaluating, is_latent, log_prob_of, observed_of, run, trace
 from pyrovae.handlers import Arguments, Batch, Program, arguments_of
+from pyrovae.tensors import as_tensor
 
 __all__ = [
     "check_simulation",
@@ -99,7 +100,7 @@ def check_simulation(model: Program, latents: dict[str, Tensor], simulated: Argu
 def run_freely(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Any], dict[str, Tensor], Arguments]:
     """Run a model without data: the site of the data, the latents, and what the model was called with."""
     checks.integer("num_samples", num_samples)
-    x, *labels = like if isinstance(like, tuple) else (like,)
+    x, *labels = (as_tensor(*part) for part in zip("xy", like if isinstance(like, tuple) else (like,), strict=False))
     if any(len(y) == 0 for y in labels):
         raise checks.InputError("y must hold at least one label to draw data for, but is empty")
     told = [y[torch.arange(num_samples, device=y.device) % len(y)] for y in labels]

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pyrovae.reprs import short
+
 if TYPE_CHECKING:
     import pandas
 
@@ -53,7 +55,7 @@ class Compared:
     paired: bool
     distinguishable: bool | None
     stacking_weight: float | None
-    verdict: str
+    verdict: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Comparison:
     rows: tuple[Compared, ...]
     warnings: tuple[str, ...]
     elpd: pandas.DataFrame | None = field(repr=False)
+
+    def __repr__(self) -> str:
+        return short(
+            self, nll={row.name: round(row.nll, self._digits()) for row in self.rows}, warnings=len(self.warnings)
+        )
 
     @property
     def sentences(self) -> list[str]:

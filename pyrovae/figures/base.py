@@ -6,9 +6,10 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
@@ -41,15 +42,15 @@ COLOURS = [
 
 
 def blank(width: float, height: float) -> Figure:
-    """Make an empty figure, which no backend of matplotlib's knows.
+    """Make an empty figure, which no backend of matplotlib's knows, and which notebooks show.
 
     Args:
         width: inches.
         height: inches.
     """
-    from matplotlib.figure import Figure
+    from pyrovae.figures.shown import ShownFigure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
@@ -95,7 +96,7 @@ def as_images(x: Tensor, side: int = _SIDE) -> Tensor:
 
 
 def _unreduced(x: Tensor) -> Tensor:
-    x = x.detach().cpu().float()
+    x = torch.as_tensor(x).detach().cpu().float()
     low, high = x.min(), x.max()
     if low < 0 or high > 1:
         x = (x - low) / (high - low).clamp(min=1e-12)
@@ -109,13 +110,13 @@ def _unreduced(x: Tensor) -> Tensor:
     return flat.reshape(len(x), 1, side, side) if side * side == flat.shape[1] else flat[:, None, None]
 
 
-def array(values: Tensor) -> NDArray[np.float64]:
-    """Return a tensor as a float64 array.
+def array(values: Tensor | NDArray[Any]) -> NDArray[np.float64]:
+    """Return a tensor or an array as a float64 array.
 
     Args:
         values: of any shape.
     """
-    return values.detach().cpu().double().numpy()
+    return torch.as_tensor(values).detach().cpu().double().numpy()
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pyrovae import checks
-from pyrovae.data.dataset import Channels, DataSet
+from pyrovae.data.dataset import DataSet
 from pyrovae.data.folders import read_folder
 from pyrovae.data.split import Binarization
+from pyrovae.data.stored import Channels
 
 __all__ = ["ArrayFile", "FreyFaces", "ImageFolder"]
 

@@ -24,7 +24,7 @@ from pyrovae.data.stored import (
     warn_of_levels,
 )
 
-__all__ = ["Channels", "DataSet"]
+__all__ = ["DataSet"]
 
 
 class DataSet:

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 Channels: TypeAlias = Literal["first", "last"]
+"""Where the channels of images are: ``(N, C, H, W)`` or ``(N, H, W, C)``."""
 
 _CHUNK = 4096  # images read at a time where a whole set must be looked at
 _LEVELS = 256  # as many evenly spaced values are no accident

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from pyrovae import checks
 
-__all__ = ["Likelihood", "LikelihoodFactory", "caveat_of", "number_of_levels"]
+__all__ = ["Likelihood", "LikelihoodFactory", "caveat_of"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -89,11 +89,6 @@ class Likelihood(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Show the shapes and options."""
         return f"data_shape={self.data_shape}, latent_dim={self.latent_dim}"
-
-
-def number_of_levels(levels: int | None) -> int:
-    """Return the option ``levels`` checked, 256 if it was not given."""
-    return 256 if levels is None else checks.integer("levels", levels, minimum=2)
 
 
 def caveat_of(discrete: bool, kind: str) -> str | None:

@@ -8,8 +8,9 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
+from pyrovae import checks
 from pyrovae.distributions import Levels, QuantizedCategorical, QuantizedLogistic
-from pyrovae.likelihoods.base import Likelihood, number_of_levels
+from pyrovae.likelihoods.base import Likelihood
 from pyrovae.likelihoods.location_scale import LocationScale
 from pyrovae.networks import MLP, NetworkFactory, make_network, start_output
 
@@ -57,7 +58,7 @@ class DiscretizedLogistic(LocationScale):
         levels: int | None = None,
     ) -> None:
         super().__init__(data_shape, latent_dim, network, scale, initial_scale, link, min_scale)
-        self.levels = number_of_levels(levels)
+        self.levels = 256 if levels is None else checks.integer("levels", levels, minimum=2)
         self.support = Levels(self.levels)
 
     def noise(self, loc: Tensor, scale: Tensor) -> TorchDistributionMixin:
@@ -94,7 +95,7 @@ class Categorical(Likelihood):
         self, data_shape: tuple[int, ...], latent_dim: int, network: NetworkFactory = MLP, levels: int | None = None
     ) -> None:
         super().__init__(data_shape, latent_dim)
-        self.levels = number_of_levels(levels)
+        self.levels = 256 if levels is None else checks.integer("levels", levels, minimum=2)
         self.support = Levels(self.levels)
         outputs = self.levels * self.data_shape[0], *self.data_shape[1:]
         self.network = make_network(network, self.latent_dim, outputs)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.distributions import Levels, QuantizedLogisticMixture
-from pyrovae.likelihoods.base import Likelihood, number_of_levels
+from pyrovae.likelihoods.base import Likelihood
 from pyrovae.networks import MLP, NetworkFactory, Positive, make_network, start_output
 
 __all__ = ["DiscretizedLogisticMixture"]
@@ -59,7 +59,7 @@ class DiscretizedLogisticMixture(Likelihood):
         levels: int | None = None,
     ) -> None:
         super().__init__(data_shape, latent_dim)
-        self.levels = number_of_levels(levels)
+        self.levels = 256 if levels is None else checks.integer("levels", levels, minimum=2)
         self.support = Levels(self.levels)
         self.positive = Positive(link, checks.number("min_scale", min_scale))
         initial = torch.tensor(checks.number("initial_scale", initial_scale, self.positive.minimum, open_below=True))

@@ -259,11 +259,12 @@ def fit(
                     )
         if best is not None:
             load_weights(best, model, guide)
-    last = history.epochs[-1].validation_elbo
+    end = history.epochs[-1]
+    last = max(end.train_elbo, end.validation_elbo)  # statistics of few batches can spoil the latter alone
     if last < untrained - max(10.0, abs(untrained)):
         warnings.warn(
-            f"the validation ELBO of the last epoch, {last:.4g} nats per datum, is far below the {untrained:.4g} from "
-            "before training: training has diverged, and a smaller learning rate may help",
+            f"the ELBO of the last epoch, {last:.4g} nats per datum, is far below the {untrained:.4g} from before "
+            "training: training has diverged, and a smaller learning rate may help",
             stacklevel=2,
         )
     return history

@@ -17,6 +17,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyrovae import checks
+from pyrovae.tensors import as_tensor
 
 __all__ = [
     "Arguments",
@@ -48,6 +49,8 @@ Batch: TypeAlias = Tensor | Arguments
 def arguments_of(batch: Batch, *programs: Program) -> Arguments:
     """Return what programs are called with, as a tuple.
 
+    Arrays and data frames become tensors, floats of another type those of the programs' own parameters, labels int64.
+
     Args:
         batch: x or (x, y).
         programs: that are to be called with it.
@@ -55,10 +58,10 @@ def arguments_of(batch: Batch, *programs: Program) -> Arguments:
     Raises:
         ValueError: if the parts are no tensors, do not hold as many data each, or a program takes more or fewer.
     """
-    arguments = batch if isinstance(batch, tuple) else (batch,)
-    for name, part in zip("xy", arguments, strict=False):
-        if not isinstance(part, Tensor) or part.dim() == 0:
-            raise checks.InputError(f"{name} must be a tensor of data, but a {type(part).__name__} was given")
+    given, of = batch if isinstance(batch, tuple) else (batch,), modules_of(*filter(callable, programs))
+    arguments = (*(as_tensor(name, part, of) for name, part in zip("xy", given, strict=False)), *given[2:])
+    if len(arguments) == 2 and not arguments[1].is_floating_point():
+        arguments = (arguments[0], arguments[1].long())
     for program in programs:
         if not callable(program):
             raise checks.InputError(f"model and guide must be functions of x, but {program!r} was given")
@@ -99,11 +102,11 @@ def in_one_sentence(x: Tensor) -> Iterator[None]:
         sentence = checks.said(error)
         if sentence is error:
             raise
-        shape = tuple(x.shape[1:])
+        what = f"data of shape {tuple(x.shape[1:])}"
+        if not x.is_floating_point():
+            what = f"{what} and type {str(x.dtype).removeprefix('torch.')}"
         reason = f"{checks.reason(error)}{_place(error)}"
-        raise checks.InputError(
-            str(sentence or f"the program cannot be run on data of shape {shape}: {reason}")
-        ) from error
+        raise checks.InputError(str(sentence or f"the program cannot be run on {what}: {reason}")) from error
 
 
 def _place(error: BaseException) -> str:

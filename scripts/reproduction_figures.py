@@ -81,4 +81,4 @@ def active_units(run: Run, num_images: int, weights: str = "last") -> dict[str, 
     torch.manual_seed(0)
     x = some_of(program, data.test, num_images)
     found = rate_distortion(program.model, program.guide, x, 50, num_codes=1)
-    return {site: int(active.sum()) for site, active in sorted(found.active.items())}
+    return {site: int((variance > 0.01).sum()) for site, variance in sorted(found.variances.items())}

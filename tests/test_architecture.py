@@ -11,8 +11,9 @@ PACKAGE = Path(pyrovae.__file__).parent
 
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
-    [{"checks"}],
-    [{"files"}, {"processes"}, {"progress"}, {"programs"}],
+    [{"checks"}, {"reprs"}],
+    [{"files"}, {"processes"}, {"progress"}, {"tensors"}],
+    [{"programs"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"products"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}, {"execution"}],
     [{"vae"}, {"objectives", "training"}, {"evaluation"}],

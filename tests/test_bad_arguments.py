@@ -3,6 +3,7 @@
 import re
 from functools import partial
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -236,8 +237,14 @@ PYTHON = {
         "num_particles of the objective must be an integer of at least 1, but 0 was given",
     ),
     # Evaluation.
-    "array for x": (lambda: marginal(vae(), X.numpy()), "x must be a tensor of data, but a ndarray was given"),
-    "list for x": (lambda: marginal(vae(), [[1.0, 0.0]]), "x must be a tensor of data, but a list was given"),
+    "words for x": (
+        lambda: marginal(vae(), np.array(["a"])),
+        "x must hold numbers, but a ndarray of type <U1 was given",
+    ),
+    "list for x": (
+        lambda: marginal(vae(), [[1.0, 0.0]]),
+        "x must be a tensor, an array or a data frame, but a list was given",
+    ),
     "one datum": (lambda: marginal(vae(), X[0]), r"x must have the shape \(B, 4\), but has \(4,\)"),
     "integers": (lambda: marginal(vae(), X.long()), "the program cannot be run .* same dtype"),
     "not a number": (lambda: marginal(vae(), X * torch.nan), "the program cannot be run .* loc of Normal must satisfy"),

@@ -272,14 +272,17 @@ ROWS = {
     "grey values for counts": (f"{NEW} {ARRAY} --likelihood Poisson", ["Poisson", "256 levels scaled to [0, 1]"], GREY),
     "counts for levels": (f"{NEW} {ARRAY} --likelihood Categorical", ["Categorical", "256 levels"], COUNTS),
     "grey values of fewer levels": (
-        f"{NEW} --likelihood DiscretizedLogistic --data.binarization none",
+        f"{NEW} --likelihood DiscretizedLogistic --likelihood.levels 256 --data.binarization none",
         ["levels of DiscretizedLogistic", "17", "256"],
     ),
     "levels beside the data's": (
         f"{NEW} --likelihood Categorical --likelihood.levels 33 --data.binarization none",
         ["levels of Categorical", "17", "33"],
     ),
-    "binary data for levels": (f"{NEW} --likelihood DiscretizedLogisticMixture", ["levels", "data, 2, but 256"]),
+    "binary data for levels": (
+        f"{NEW} --likelihood DiscretizedLogisticMixture --likelihood.levels 256",
+        ["levels", "data, 2, but 256"],
+    ),
     "levels of a program": (
         f"{NEW} --program Autoencoder --program.likelihood Categorical --program.likelihood.levels 5",
         ["levels of Categorical", "2", "5"],

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from pyrovae import VAE, DataSet, DiagonalNormal, DiscretizedLogistic, InputError, StandardNormal, fit
 from pyrovae.cli import main
+from pyrovae.runs import Run, caveats_of
 
 SMALL = ["--latent_dim=2", "--posterior.network.hidden_features=[8]", "--likelihood.network.hidden_features=[8]"]
 
@@ -94,6 +97,28 @@ def test_a_number_that_is_no_likelihood_says_so(tmp_path, capsys, options, kind,
     shown = capsys.readouterr().out
     assert (words in shown) if words else ("publish" not in shown)
     assert ("bits/dim" in shown) == (words is None)  # what is no likelihood has no bits
+
+
+@pytest.mark.parametrize("program", [[], ["--program=Autoencoder"]])
+def test_a_probability_of_levels_has_those_of_the_data(tmp_path, capsys, program):
+    run, inside = tmp_path / "run", "--program." if program else "--"
+    words = [f"{inside}likelihood=DiscretizedLogistic", "--latent_dim=2", "--data.binarization=none"]
+    assert main(["train", *program, *words, "--epochs=1", f"--run={run}"]) == 0
+    dataset, trained = Run(run).load()
+    assert (trained.likelihood.levels, dataset.levels) == (17, 17)
+    assert caveats_of(trained, dataset) == []
+    sixteen = DataSet(dataset.train.images.clamp(max=15), levels=16)
+    assert caveats_of(trained, sixteen) == [
+        "The likelihood is a probability of 17 levels, and the data have 16: it is not that of these data."
+    ]
+
+
+def test_levels_are_checked_where_the_program_is_given_ready():
+    """Levels of 16 are some of 256 levels, so that nothing else would notice."""
+    sixteen = DataSet(torch.arange(16, dtype=torch.uint8).repeat(50, 1), levels=16)
+    vae = VAE(StandardNormal(2), DiscretizedLogistic((16,), 2), DiagonalNormal((16,), 2))
+    with pytest.raises(InputError, match="levels of DiscretizedLogistic must be those of the data, 16, but 256 was"):
+        fit(vae.model, vae.guide, sixteen, epochs=1)
 
 
 def test_the_users_own_class_is_found_in_the_current_folder(tmp_path):

@@ -84,7 +84,7 @@ def test_a_run_does_not_differ_from_itself():
     assert other.difference == other.difference_error == 0
     assert (other.low, other.high) == (-1, 1)  # either may be too large by its bias
     assert other.distinguishable is False
-    assert best.weight + other.weight == pytest.approx(1)
+    assert best.stacking_weight is None is other.stacking_weight  # the mixture of the two is either of them
 
 
 def test_the_order_of_runs_does_not_matter():
@@ -118,8 +118,8 @@ def test_only_runs_of_the_same_data_are_paired():
     comparison = compare(results)
     assert [row.paired for row in comparison.rows] == [True, True, False]
     assert comparison.elpd is None
-    assert all(row.weight is None for row in comparison.rows)
-    assert "weight" not in comparison.cells()[0]
+    assert all(row.stacking_weight is None for row in comparison.rows)
+    assert "stacking" not in comparison.cells()[0]
     assert [line[6].endswith(" *") for line in comparison.cells()[1:]] == [False, False, True]
     assert "The data of c are not those of a" in " ".join(comparison.warnings)
     few = compare({"a": result(values), "b": result(values[:20])}).rows[1]
@@ -141,12 +141,26 @@ def test_arviz_table(level):
     comparison = compare({name: result(values[:, i]) for i, name in enumerate("abc")})
     for row, weight in zip(comparison.rows, mixture_of(values), strict=True):
         line = comparison.elpd.loc[row.name]
-        assert line["elpd_loo"] == pytest.approx(-300 * row.nll)
+        assert line["elpd"] == pytest.approx(-300 * row.nll)
         assert line["elpd_diff"] == pytest.approx(300 * row.difference)
         assert line["dse"] / 300 == pytest.approx(row.difference_error * math.sqrt(299 / 300))
-        assert line["weight"] == row.weight == pytest.approx(weight.item(), abs=0.01)
+        assert line["stacking_weight"] == row.stacking_weight == pytest.approx(weight.item(), abs=0.01)
         assert not line["warning"]
-    assert comparison.rows[1].weight > 0.1
+    assert comparison.rows[1].stacking_weight > 0.1
+    assert comparison.cells()[0][-1] == "stacking"
+    assert not any("loo" in column for column in comparison.elpd.columns)
+
+
+def test_models_that_cannot_be_told_apart_have_no_weights():
+    """Stacking gives the one that is ahead by chance everything."""
+    generator = torch.Generator().manual_seed(1)
+    values = -90 + 5 * torch.randn(200, 1, generator=generator, dtype=torch.float64)
+    values = values + 1e-3 * torch.randn(200, 2, generator=generator, dtype=torch.float64)
+    comparison = compare({"a": result(values[:, 0]), "b": result(values[:, 1])})
+    assert comparison.rows[1].distinguishable is False
+    assert [row.stacking_weight for row in comparison.rows] == [None, None]
+    assert comparison.elpd["stacking_weight"].isna().all()
+    assert "stacking" not in str(comparison)
 
 
 def test_k_hat_warns_in_arviz_table():
@@ -311,7 +325,7 @@ def test_other_data_are_not_paired_and_the_reason_is_told(runs, tmp_path, capsys
     assert "binarization" not in shown
     assert " *" in shown
     rows = csv.DictReader(io.StringIO((tmp_path / "out" / "comparison.csv").read_text()))
-    assert {row["weight"] for row in rows} == {""}
+    assert {row["stacking_weight"] for row in rows} == {""}
     assert "elpd" not in (tmp_path / "out" / "comparison.txt").read_text()
 
 

@@ -9,7 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pyrovae import MNIST, ArrayFile, DataSet, Digits, FreyFaces, ImageFolder, InputError, Omniglot
+from pyrovae import (
+    MNIST,
+    ArrayFile,
+    ContinuousBernoulli,
+    DataSet,
+    Digits,
+    DiscretizedLogistic,
+    FreyFaces,
+    ImageFolder,
+    InputError,
+    Omniglot,
+)
 from pyrovae.data import noise
 from pyrovae.data.noise import fixed_uniform, fresh_binary
 
@@ -185,8 +196,71 @@ def test_test_images_on_another_scale_are_refused(images):
 def test_bits_per_dim_of_other_kinds(images):
     assert DataSet(images, binarization="static").bits_per_dim(20 * math.log(2)) == pytest.approx(1.0)
     assert DataSet(images).bits_per_dim(20 * math.log(2)) == pytest.approx(1.0)  # of a probability of the levels
-    assert DataSet(images / 7).bits_per_dim(1.0) is None
+    assert DataSet(torch.rand(50, 3)).bits_per_dim(1.0) is None
     assert Digits(binarization="none", dequantize=True).bits_per_dim(0.0) == pytest.approx(math.log2(17))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("steps", [16, 255])
+def test_levels_that_were_divided_stay_discrete(tmp_path, dtype, steps):
+    """However they were scaled, and whatever of them the first images hold."""
+    v = torch.randint(0, steps + 1, (600, 1, 4, 5))
+    v[:300] = v[:300] // 2 * 2
+    grey = (v.double() / steps).to(dtype)
+    for x in (grey, grey * 2 - 1, (grey - 0.1307) / 0.3081):
+        assert DataSet(x).kind == "discrete"
+    np.save(tmp_path / "x.npy", grey.numpy())
+    data = ArrayFile(tmp_path / "x.npy")
+    assert data.kind == "discrete"
+    caveat = ContinuousBernoulli((1, 4, 5), 2).caveat(data.kind)
+    assert "The data are discrete" in caveat
+    assert "integers with their levels" in caveat
+    assert DiscretizedLogistic((1, 4, 5), 2, levels=steps + 1).caveat(data.kind) is None
+    if dtype != torch.float16:
+        grey[599, 0, 0, 0] += 0.43 / steps
+        assert DataSet(grey).kind == "real"
+
+
+def test_integers_are_discrete_and_what_only_repeats_is_not():
+    assert DataSet(torch.randint(-9, 9, (50, 3))).kind == "discrete"
+    assert DataSet(torch.randint(-(10**6), 10**6, (50, 3))).kind == "discrete"
+    assert DataSet(torch.rand(3, 5).repeat(10, 1)).kind == "real"
+    assert DataSet(torch.full((50, 3), 0.3)).kind == "real"
+
+
+def test_channels_at_the_end_are_asked_after(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (30, 16, 12, 3), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(InputError, match=r"channels must be given for images of shape \(16, 12, 3\).*16 x 12 pixels"):
+        ArrayFile(tmp_path / "x.npy")
+    assert DataSet(x, channels="first").data_shape == (16, 12, 3)
+    for data in (
+        ArrayFile(tmp_path / "x.npy", channels="last"),
+        DataSet(x, test_images=x[:4], channels="last"),
+        DataSet(torch.from_numpy(x), channels="last"),
+    ):
+        assert data.data_shape == (3, 16, 12)
+        assert torch.equal(data.train.images, torch.from_numpy(x)[data.train._index].permute(0, 3, 1, 2))
+    with pytest.raises(InputError, match=r"channels may be last in images \(N, H, W, C\) only"):
+        DataSet(x[..., 0], channels="last")
+
+
+def test_few_levels_in_bytes_are_said(images):
+    v = images // 16
+    with pytest.warns(UserWarning, match="no value is above 15, but they are taken to have 256 levels: give levels=16"):
+        assert DataSet(v).levels == 256
+    assert DataSet(v, levels=16).levels == 16
+    assert DataSet(images // 255).kind == "binary"
+
+
+def test_minus_one_is_no_class(images):
+    y = torch.arange(200) % 2 * 2 - 1
+    with pytest.warns(
+        UserWarning, match="labels are -1 and 1, of which -1 means that a label is unknown: give 0 and 1"
+    ):
+        DataSet(images, y)
+    with pytest.raises(InputError, match=r"labels must be classes from 0 up, or -1 .*, but hold -2"):
+        DataSet(images, y * 2)
 
 
 def test_shuffled_batches_hold_every_image_once():

@@ -53,6 +53,13 @@ def test_annealed(run, capsys):
     assert "path_beta" not in values.sample_stats
 
 
+def test_one_image_has_no_standard_error(run, capsys):
+    assert main(["evaluate", str(run), "--num_images=1", "--num_samples=1", "--num_checked=0"]) == 0
+    said = capsys.readouterr().out
+    assert "  standard error unknown over test images, for there is one, unknown Monte Carlo\n" in said
+    assert "nan" not in said
+
+
 def test_from_the_prior(run):
     words = ["--method=annealed", "--annealing.start=prior", "--annealing.num_temperatures=60"]
     summary, _ = evaluated(run, "test-annealed-16-T60-from-prior", *words)

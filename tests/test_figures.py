@@ -49,6 +49,29 @@ def test_reconstructions_stand_below_their_data():
         figures.reconstructions(x, means[:5])
 
 
+def test_rows_of_many_features_are_bars_of_a_bounded_size():
+    """Each pixel is the mean of the features that it stands for."""
+    x = torch.rand(12, 20_000, generator=torch.Generator().manual_seed(0))
+    x[:, 0], x[:, -1] = 0, 1
+    grid = shown(figures.image_grid(x, columns=1, padding=0))
+    width = 256
+    assert grid.shape == (12 * width // 4, width, 3)
+    assert abs(float(grid[:: width // 4, :, 0].mean()) - x.mean().item()) < 1e-3
+    assert np.corrcoef(grid[:: width // 4, 0, 0], x[:, :79].mean(1))[0, 1] > 0.999
+    figure = figures.extremes(x, torch.arange(12.0), torch.arange(12.0))
+    assert max(image.get_array().size for axes in figure.axes for image in axes.images) <= width * width
+    assert pixels(figure).std() > 0
+
+
+def test_large_pictures_are_no_finer_than_the_figure():
+    x = torch.zeros(400, 3, 300, 200)
+    x[:, :, :150] = 1
+    grid = shown(figures.manifold(x, columns=20))
+    assert grid.shape == (20 * 102, 20 * 68, 3)
+    assert set(np.unique(grid)) == {0.0, 1.0}  # the border lies between two of the smaller pixels
+    assert shown(figures.image_grid(x[:1, :, :28, :20], 1, padding=0)).shape == (28, 20, 3)
+
+
 def test_manifold_has_its_second_coordinate_upwards():
     means = torch.arange(9.0).div(8).reshape(9, 1, 1, 1)
     grid = shown(figures.manifold(means, columns=3))[..., 0]

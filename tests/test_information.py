@@ -10,7 +10,7 @@ from linear_gaussian import LinearGaussian
 from test_importance import TwoLayers
 
 from pyrovae import VAE, Bernoulli, ConditionalVAE, DiagonalNormal, FlowPosterior, InputError, Planar, StandardNormal
-from pyrovae.evaluation import rate_distortion
+from pyrovae.evaluation import Annealing, diagnose, rate_distortion
 
 
 def exact(oracle, x):
@@ -129,6 +129,34 @@ def test_a_unit_is_active_if_its_mean_varies_and_not_because_it_is_estimated():
     torch.testing.assert_close(found.variances["z"], mean.var(0), rtol=0.05, atol=5e-3)
 
 
+def test_a_dead_unit_is_not_active_by_a_hair():
+    """Means of variance 0.0125 in a posterior as wide as the prior: 0.0062 nats; in a narrow one they are a code."""
+
+    def program(width):
+        def model(x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(x, torch.tensor([1.0, width])).to_event(1))
+
+        return model, guide
+
+    x = (torch.arange(400.0) - 199.5)[:, None].expand(-1, 2)
+    x = x / x[:, 0].std(correction=0) * math.sqrt(0.0125)
+    for width, active in ((1.0, False), (0.1, True)):
+        torch.manual_seed(0)
+        found = rate_distortion(*program(width), x, num_samples=2000, num_codes=1)
+        assert found.active["z"].tolist() == [False, active]
+        expected = 0.5 * torch.tensor([1 + 0.0125, 1 + 0.0125 / width**2]).double().log()
+        torch.testing.assert_close(found.nats["z"], expected, rtol=0.1, atol=1e-4)
+        torch.testing.assert_close(found.variances["z"], torch.full((2,), 0.0125).double(), rtol=0.1, atol=0)
+    dead = diagnose(*program(1.0), x[:50], num_samples=100, refinement_steps=0, annealing=Annealing(num_temperatures=5))
+    assert any(note.startswith("No unit is active: the codes tell next to nothing") for note in dead.notes)
+
+
 def test_a_sites_components_keep_their_shape():
     def model(x):
         with pyro.plate("data", len(x)):
@@ -216,13 +244,16 @@ def planar():
     return vae.model, vae.guide, torch.eye(4)
 
 
+HALF = torch.tensor([True, False])
+
+
 @pytest.mark.parametrize(
     ("programs", "reason"),
     [
         (lambda: (above, one_by_one, torch.randn(5, 1)), "guide must broadcast over codes"),
         (lambda: (above, mixed_up, torch.randn(5, 1)), "guide must broadcast over codes"),
         (planar, "flow must have an inverse"),
-        (lambda: (standard, pyro.poutine.mask(means_as_data, torch.tensor([True, False])), torch.ones(2, 1)), "masked"),
+        (lambda: (*(pyro.poutine.mask(part, HALF) for part in (standard, means_as_data)), torch.ones(2, 1)), "masked"),
     ],
     ids=["does not broadcast", "broadcasts wrongly", "no inverse", "masked"],
 )

@@ -134,11 +134,12 @@ def test_x_and_y_hold_as_many_data():
     ("images", "kind"),
     [
         (torch.tensor([[0, 5], [3, 700]] * 10), "counts"),
-        (torch.tensor([[0, -5], [3, 7]] * 10), "real"),
+        (torch.tensor([[0, -5], [3, 7]] * 10), "discrete"),
         (torch.tensor([[0, 1], [1, 0]] * 10), "binary"),
-        (torch.tensor([[0, 5], [3, 7]] * 10, dtype=torch.uint8), "scaled"),
+        (torch.tensor([[0, 5], [3, 200]] * 10, dtype=torch.uint8), "scaled"),
         (torch.tensor([[0.0, 5.0], [3.0, 7.0]] * 10), "counts"),
-        (torch.tensor([[0.0, 5.0], [3.5, 7.0]] * 10), "real"),
+        (torch.tensor([[0.0, 5.0], [3.5, 7.0]] * 10), "discrete"),
+        (torch.tensor([[0.0, 5.0], [3.14159, 7.0]] * 10), "real"),
     ],
 )
 def test_whole_numbers_from_zero_up_are_counts(images, kind):

@@ -572,3 +572,24 @@ def test_data_of_another_shape_are_refused():
     vae = make_vae()
     with pytest.raises(InputError, match=r"^x must have the shape \(B, 1, 8, 8\), but has \(\d+, 5\)"):
         fit(vae.model, vae.guide, DataSet(torch.rand(50, 5)), progress=False)
+
+
+def test_batch_normalisation_of_one_datum_names_the_batch_size():
+    data = DataSet(torch.randint(0, 2, (161, 1, 8, 8), dtype=torch.uint8), validation_size=16, test_size=16)
+    network = partial(MLP, hidden_features=(8,), normalization=torch.nn.BatchNorm1d)
+    vae = VAE(StandardNormal(2), Bernoulli((1, 8, 8), 2, network), DiagonalNormal((1, 8, 8), 2, network))
+    train = partial(fit, vae.model, vae.guide, data, epochs=1, progress=False, compile="off")
+    with pytest.raises(InputError, match=r"with 129 training images and batch_size 128 it gets one .*, such as 127$"):
+        train(batch_size=128)
+    with pytest.raises(InputError, match=r"batch_size 127, in 127 parts it gets one alone: .* and fewer parts$"):
+        train(batch_size=127, accumulate=127)
+    assert len(train(batch_size=127).epochs) == 1
+
+
+def test_an_absurd_but_finite_bound_is_said():
+    torch.manual_seed(0)
+    vae = VAE(StandardNormal(2), Bernoulli((1, 8, 8), 2), DiagonalNormal((1, 8, 8), 2))
+    absurd = partial(torch.optim.Adam, lr=100.0)
+    with pytest.warns(UserWarning, match="is far below the -4.* from before training: training has diverged"):
+        history = fit(vae.model, vae.guide, Digits(), epochs=1, optimizer=absurd, progress=False, compile="off")
+    assert -math.inf < history.best_value < -1e6

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
-from pyrovae import checks, progress
+from pyrovae import checks
 from pyrovae.data.dataset import DataSet
+from pyrovae.data.folders import read_folder
 from pyrovae.data.split import Binarization
+from pyrovae.data.stored import Channels
 
 __all__ = ["ArrayFile", "FreyFaces", "ImageFolder"]
 
@@ -26,6 +27,7 @@ class ArrayFile(DataSet):
         dequantize: see :class:`DataSet`.
         levels: number of grey levels of integers; if it is not given, 2 where all values are 0 or 1, else 256 for
             uint8.
+        channels: where the channels of images are: see :class:`DataSet`.
         validation_size: images held out for validation, as a number or a fraction.
         test_size: images held out for the test, likewise.
         seed: of the split and of the noise that is drawn once.
@@ -41,6 +43,7 @@ class ArrayFile(DataSet):
         binarization: Binarization = "none",
         dequantize: bool = False,
         levels: int | None = None,
+        channels: Channels | None = None,
         validation_size: float = 0.1,
         test_size: float = 0.1,
         seed: int = 0,
@@ -56,6 +59,7 @@ class ArrayFile(DataSet):
             binarization=binarization,
             dequantize=dequantize,
             levels=levels,
+            channels=channels,
             validation_size=validation_size,
             test_size=test_size,
             seed=seed,
@@ -105,6 +109,10 @@ class FreyFaces(DataSet):
 class ImageFolder(DataSet):
     """Load the images of a folder; folders inside it are classes, in the order of their names.
 
+    Hidden files and folders, whose names begin with a point, are left out, and links are followed. Pictures are turned
+    as their EXIF tag says and read at their depth: 16 bits have 65,536 levels, and floats are taken as they are, for
+    which ``dequantize`` must be false. Copies, transparent parts and other pages of a file are said in a warning.
+
     Args:
         root: the folder.
         size: height and width, in pixels, to which images are scaled and cropped; without it all must
@@ -117,7 +125,7 @@ class ImageFolder(DataSet):
         seed: of the split and of the noise that is drawn once.
 
     Raises:
-        ValueError: if there are no images, one cannot be read, or their sizes differ.
+        ValueError: if there are no images, one cannot be read, or their sizes or depths differ.
     """
 
     def __init__(
@@ -131,12 +139,14 @@ class ImageFolder(DataSet):
         test_size: float = 0.1,
         seed: int = 0,
     ) -> None:
-        images, labels = _read_folder(Path(root), None if size is None else checks.shape("size", size, dims=2), grey)
+        wanted = None if size is None else checks.shape("size", size, dims=2)
+        images, labels, levels = read_folder(Path(root), wanted, grey)
         super().__init__(
             images,
             labels,
             binarization=binarization,
             dequantize=dequantize,
+            levels=levels,
             validation_size=validation_size,
             test_size=test_size,
             seed=seed,
@@ -180,34 +190,3 @@ def _read_frey_mat(path: Path) -> np.ndarray:
             f"{path} must hold ff of shape (560, N), uint8, but it is {columns.shape}, {columns.dtype}"
         )
     return np.ascontiguousarray(columns.T).reshape(-1, 28, 20)
-
-
-def _read_folder(root: Path, size: tuple[int, ...] | None, grey: bool) -> tuple[np.ndarray, Tensor | np.ndarray | None]:
-    from PIL import Image, ImageOps
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    if not root.is_dir():
-        raise checks.InputError(f"root must be a folder of images, but there is no folder {root}")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
-    if not files:
-        raise checks.InputError(f"root must hold images ({', '.join(IMG_EXTENSIONS)}), but {root} holds none")
-    arrays: list[np.ndarray] = []
-    for path in progress.over(files, "reading", "image"):
-        try:
-            with Image.open(path) as image:
-                picture = image.convert("L" if grey else "RGB")
-        except Exception as error:
-            raise checks.InputError(f"{path} cannot be read as an image: {checks.reason(error)}") from error
-        if size is not None:
-            picture = ImageOps.fit(picture, (size[1], size[0]))
-        pixels = np.asarray(picture)
-        arrays.append(pixels[None] if grey else pixels.transpose(2, 0, 1))  # (C, H, W)
-        if arrays[-1].shape != arrays[0].shape:
-            raise checks.InputError(
-                f"images of one folder must have one size unless size is given, but {files[0]} has "
-                f"{arrays[0].shape[1:]} and {path} has {arrays[-1].shape[1:]}"
-            )
-    classes = sorted({path.relative_to(root).parts[0] for path in files if path.parent != root})
-    labelled = classes and all(path.parent != root for path in files)
-    labels = np.array([classes.index(path.relative_to(root).parts[0]) for path in files]) if labelled else None
-    return np.stack(arrays), labels

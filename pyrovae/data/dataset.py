@@ -12,7 +12,18 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data.split import Binarization, Split
-from pyrovae.data.stored import as_count, as_labels, check_values, is_binary, is_count, stored_as
+from pyrovae.data.stored import (
+    Channels,
+    are_levels,
+    as_count,
+    as_labels,
+    channels_first,
+    check_values,
+    is_binary,
+    is_count,
+    stored_as,
+    warn_of_levels,
+)
 
 __all__ = ["DataSet"]
 
@@ -28,15 +39,17 @@ class DataSet:
     bits/dim = nll / (n ln 2) + log2 L (Theis et al., 2016, arXiv:1511.01844).
 
     Args:
-        images: ``(N, *data_shape)``, integer or float: a tensor, an array, or a memory-mapped array, which
-            stays on disk.
+        images: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
+            which stays on disk.
         labels: ``(N,)`` integers, -1 where one is unknown, or None.
         test_images: the test set, if it is given apart; else ``test_size`` of the images are taken.
         test_labels: its labels.
         binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
         dequantize: add uniform noise to quantised images.
-        levels: number of grey levels of integers; if it is not given, 2 where all values are 0 or 1, else 256 for
-            uint8.
+        levels: number of grey levels of integers, at most 65,536; if it is not given, 2 where all values are 0 or 1,
+            else 256 for uint8.
+        channels: ``first`` for images ``(N, C, H, W)``, ``last`` for ``(N, H, W, C)``, which are turned into the
+            former. It must be given where the last of three dimensions is 4 or less and both others are larger.
         validation_size: how many images are held out for validation, as a number or a fraction.
         test_size: how many for the test, likewise; ignored if ``test_images`` are given.
         seed: of the split and of the noise that is drawn once.
@@ -60,6 +73,7 @@ class DataSet:
         binarization: Binarization = "none",
         dequantize: bool = False,
         levels: int | None = None,
+        channels: Channels | None = None,
         validation_size: float = 0.1,
         test_size: float = 0.1,
         seed: int = 0,
@@ -69,10 +83,12 @@ class DataSet:
         if dequantize and binarization != "none":
             raise checks.InputError(f"dequantize must be false when binarization is {binarization}, but true was given")
         given = levels
-        source, levels = stored_as(images, given)
+        source, levels = stored_as(channels_first("images", images, channels), given)
         if test_labels is not None and test_images is None:
             raise checks.InputError("test_labels must come with test_images, but these were not given")
-        tests, test_levels = (None, levels) if test_images is None else stored_as(test_images, given)
+        tests, test_levels = None, levels
+        if test_images is not None:
+            tests, test_levels = stored_as(channels_first("test_images", test_images, channels), given)
         if tests is not None and tests.shape[1:] != source.shape[1:]:
             raise checks.InputError(
                 f"test_images must have the shape of images, {tuple(source.shape[1:])}, "
@@ -82,19 +98,27 @@ class DataSet:
             raise checks.InputError(
                 f"test_images must be stored as images are, {source.dtype}, but are of another type"
             )
-        if given is None and all(is_binary(part) for part in (source, tests) if part is not None):
+        parts = [part for part in (source, tests) if part is not None]
+        if given is None and all(is_binary(part) for part in parts):
             levels = 2
+        elif given is None and levels == 256:
+            warn_of_levels(*parts)
         if dequantize and levels is None:
-            raise checks.InputError("dequantize needs 8-bit images or levels, but the images are not quantised")
-        for part in (source, tests):
-            if part is not None:
-                check_values(part, levels, binarization)
+            raise checks.InputError(
+                "dequantize needs integers, 8-bit or with levels, but the images are not quantised: they are "
+                f"{str(source.dtype).removeprefix('torch.')}"
+            )
+        for part in parts:
+            check_values(part, levels, binarization)
         self.data_shape = tuple(source.shape[1:])
         self.binarization = binarization
         self.dequantize = dequantize
         self.levels = levels
         self.seed = seed
-        self._counts = levels is None and all(part is None or is_count(part) for part in (source, tests))
+        self._values: Literal["counts", "discrete", "real"] = "real"
+        if levels is None:
+            counts = all(is_count(part) for part in parts)
+            self._values = "counts" if counts else "discrete" if are_levels(*parts) else "real"
 
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
         held_out = as_count("validation_size", validation_size, len(source))
@@ -141,19 +165,25 @@ class DataSet:
         return data
 
     @property
-    def kind(self) -> Literal["binary", "dequantized", "scaled", "counts", "real"]:
+    def kind(self) -> Literal["binary", "dequantized", "scaled", "counts", "discrete", "real"]:
         """What a batch holds.
 
         0 and 1; dequantised levels in [0, 1); grey values in [0, 1]; integers of no known number of levels, from 0
-        up; or other values as stored.
+        up; other integers, or at most 256 evenly spaced numbers, such as grey levels that were divided by 255; or
+        other values as stored.
         """
         if self.binarization != "none" or (self.levels == 2 and not self.dequantize):
             return "binary"
         if self.dequantize:
             return "dequantized"
         if self.levels is None:
-            return "counts" if self._counts else "real"
+            return self._values
         return "scaled"
+
+    @property
+    def observed_levels(self) -> int | None:
+        """How many levels 0, 1 / (L - 1), ..., 1 a batch's values are of: 2 where they are binary; None if unknown."""
+        return {"binary": 2, "scaled": self.levels}.get(self.kind)
 
     def bits_per_dim(self, nll: float) -> float | None:
         """Convert a negative log-likelihood of a whole image, in nats, to bits per dimension.

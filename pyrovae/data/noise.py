@@ -50,7 +50,7 @@ def fresh_binary(v: Tensor, levels: int | None = None, dtype: torch.dtype = torc
 
     Args:
         v: levels from 0 to L - 1, or floats in [0, 1], of any shape.
-        levels: L, from 2 to 256, or None for floats.
+        levels: L, from 2 to 65,536, or None for floats. Above 256 they are taken as floats.
         dtype: of the result.
 
     Returns:
@@ -61,6 +61,8 @@ def fresh_binary(v: Tensor, levels: int | None = None, dtype: torch.dtype = torc
         tensor([0., 1., 0., 1.])
     """
     x = torch.empty(v.shape, dtype=dtype, device=v.device)
+    if levels is not None and levels > 256:
+        v, levels = v.double() / (levels - 1), None
     if levels is None:
         return _of_floats(v, x)
     v, maximum = v.to(torch.uint8), levels - 1

@@ -36,7 +36,7 @@ def observed(data: DataSet, binarization: Binarization = "none", dequantize: boo
     if dequantize and binarization != "none":
         raise checks.InputError(f"dequantize must be false when binarization is {binarization}, but true was given")
     if dequantize and data.levels is None:
-        raise checks.InputError("dequantize needs 8-bit images or levels, but the images are not quantised")
+        raise checks.InputError("dequantize needs integers, 8-bit or with levels, but the images are not quantised")
     made = copy.copy(data)
     made.binarization, made.dequantize = binarization, dequantize
     for name in _SPLITS:

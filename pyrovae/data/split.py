@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data.noise import fixed_uniform, fresh_binary
+from pyrovae.reprs import short
 
 __all__ = ["Binarization", "Split"]
 
@@ -62,6 +63,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def __repr__(self) -> str:
+        return short(self, images=len(self), data_shape=self.data_shape, labelled=self.labels is not None)
 
     @property
     def images(self) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -10,9 +12,53 @@ from torch import Tensor
 
 from pyrovae import checks
 
-__all__ = ["as_count", "as_labels", "check_values", "is_binary", "is_count", "stored_as"]
+__all__ = [
+    "Channels",
+    "are_levels",
+    "as_count",
+    "as_labels",
+    "channels_first",
+    "check_values",
+    "is_binary",
+    "is_count",
+    "stored_as",
+    "warn_of_levels",
+]
+
+Channels: TypeAlias = Literal["first", "last"]
+"""Where the channels of images are: ``(N, C, H, W)`` or ``(N, H, W, C)``."""
 
 _CHUNK = 4096  # images read at a time where a whole set must be looked at
+_LEVELS = 256  # as many evenly spaced values are no accident
+
+
+def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | None) -> Tensor | np.ndarray:
+    """Return images with their channels where networks take them to be: ``(N, C, H, W)``.
+
+    Args:
+        name: of the argument.
+        images: of any shape.
+        channels: where they are now; None for first, unless it looks otherwise.
+
+    Raises:
+        InputError: if it looks otherwise, or there are no channels to move.
+    """
+    if channels is not None:
+        checks.choice("channels", channels, ("first", "last"))
+    images = _unframed(images)
+    if not isinstance(images, Tensor | np.ndarray):  # which is refused elsewhere
+        return images
+    shape = tuple(images.shape[1:])
+    if channels == "last":
+        if len(shape) != 3:
+            raise checks.InputError(f"channels may be last in images (N, H, W, C) only, but {name} have {shape} each")
+        return images.movedim(-1, 1).contiguous() if isinstance(images, Tensor) else np.moveaxis(images, -1, 1)
+    if channels is None and len(shape) == 3 and shape[2] <= 4 < min(shape[:2]):
+        raise checks.InputError(
+            f"channels must be given for {name} of shape {shape} each: last if they are {shape[0]} x {shape[1]} pixels "
+            f"with {shape[2]} channels, first if they have {shape[0]} channels"
+        )
+    return images
 
 
 def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor | np.ndarray, int | None]:
@@ -30,8 +76,8 @@ def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor |
         raise checks.InputError(
             f"images must have the shape (N, ...) with at least one image, but have {tuple(images.shape)}"
         )
-    if levels is not None and (checks.integer("levels", levels, minimum=2) > 256 or kind.startswith("float")):
-        raise checks.InputError(f"levels must be at most 256 and given for integers only, but is {levels} for {kind}")
+    if levels is not None and (checks.integer("levels", levels, minimum=2) > 2**16 or "float" in kind):
+        raise checks.InputError(f"levels must be at most 65536 and given for integers only, but is {levels} for {kind}")
     if kind == "bool":
         levels = 2
         images = images.view(torch.uint8) if isinstance(images, Tensor) else images.view(np.uint8)
@@ -54,6 +100,60 @@ def is_count(source: Tensor | np.ndarray) -> bool:
     return all(bool(((part >= 0) & (part % 1 == 0)).all()) for part in parts)  # most sets are left at the first part
 
 
+def are_levels(*sources: Tensor | np.ndarray) -> bool:
+    """Tell whether all values together are integers, or at most 256 evenly spaced numbers up to rounding.
+
+    Example:
+        >>> v = torch.arange(200).reshape(50, 4)
+        >>> are_levels(v / 255), are_levels((v - 127.5) / 127.5), are_levels(torch.randn(50, 4))
+        (True, True, False)
+    """
+    values = torch.empty(0, dtype=torch.float64)
+    low, step, tolerance = 0.0, 0.0, 0.0
+    for source in sources:
+        for start in range(0, len(source), _LEVELS):
+            part = _tensor(source[start : start + _LEVELS])
+            if not part.is_floating_point():
+                return True
+            numbers = part.double().cpu().flatten()
+            if step > 0:  # far faster than to sort them
+                index = (numbers - low) / step
+                on_grid = (index - index.round()).abs().amax() < tolerance
+                if on_grid and index.amin() > -0.5 and index.amax() - index.amin() < _LEVELS - 0.5:
+                    continue
+            values = torch.cat([values, numbers]).unique()
+            if len(values) > _LEVELS:
+                return False
+            if len(values) == 1:
+                continue
+            low, width = values[0].item(), (values[-1] - values[0]).item()
+            rounding = torch.finfo(part.dtype).eps * values.abs().amax().item() / width
+            intervals = torch.arange(1, _LEVELS, dtype=torch.float64)[:, None]
+            index = (values - low) / width * intervals  # (255, number of values)
+            off = (index - index.round()).abs().amax(1)
+            allowed = (1e-3 + rounding * intervals[:, 0]).clamp(max=0.25)
+            fitting = (off < allowed).nonzero().flatten()
+            if len(fitting) == 0:
+                return False
+            step, tolerance = width / (fitting[0].item() + 1), allowed[fitting[0]].item()
+    return step > 0
+
+
+def warn_of_levels(*sources: Tensor | np.ndarray) -> None:
+    """Say that 8-bit images are taken to have 256 levels, if the upper half of these does not occur."""
+    largest = 0
+    for source in sources:
+        for start in range(0, len(source), _CHUNK):
+            largest = max(largest, int(source[start : start + _CHUNK].max()))
+            if largest >= _LEVELS // 2:  # most sets are left at the first part
+                return
+    warnings.warn(
+        f"the images are uint8 and no value is above {largest}, but they are taken to have 256 levels: "
+        f"give levels={largest + 1} if that is all there are",
+        stacklevel=3,
+    )
+
+
 def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: str) -> None:
     """Look at all values once.
 
@@ -64,9 +164,7 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
         return
     low, high = math.inf, -math.inf
     for start in range(0, len(source), _CHUNK):
-        part = source[start : start + _CHUNK]
-        if isinstance(part, np.ndarray):
-            part = torch.from_numpy(np.array(part, part.dtype.newbyteorder("=")))
+        part = _tensor(source[start : start + _CHUNK])
         if part.is_floating_point() and not bool(part.isfinite().all()):
             bad = int((~part.isfinite()).flatten(1).any(1).nonzero()[0]) + start
             raise checks.InputError(f"images must be finite, but image {bad} holds NaN or infinity")
@@ -80,14 +178,23 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
         )
 
 
+def _unframed(values: Any) -> Any:
+    return values.to_numpy() if hasattr(values, "to_numpy") else values  # a data frame's rows are data
+
+
+def _tensor(part: Tensor | np.ndarray) -> Tensor:
+    return part if isinstance(part, Tensor) else torch.from_numpy(np.array(part, part.dtype.newbyteorder("=")))
+
+
 def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tensor | None:
-    """Return labels as int64 of shape ``(count,)``.
+    """Return labels as int64 of shape ``(count,)``; say what -1 means where it may be meant as a class.
 
     Raises:
-        InputError: if they are not that many integers.
+        InputError: if they are not that many integers from -1 up.
     """
     if labels is None:
         return None
+    labels = _unframed(labels)
     if not isinstance(labels, Tensor | np.ndarray):
         raise checks.InputError(f"{name} must be a tensor or an array, but a {type(labels).__name__} was given")
     kind = str(labels.dtype).removeprefix("torch.")
@@ -95,7 +202,17 @@ def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tens
         raise checks.InputError(
             f"{name} must be {count} integers, one an image, but have shape {tuple(labels.shape)} and type {kind}"
         )
-    return labels.to(torch.int64) if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels, np.int64))
+    found = labels.to(torch.int64) if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels, np.int64))
+    if int(found.min()) < -1:
+        raise checks.InputError(
+            f"{name} must be classes from 0 up, or -1 where one is unknown, but hold {int(found.min())}"
+        )
+    if found.unique().tolist() == [-1, 1]:
+        warnings.warn(
+            f"{name} are -1 and 1, of which -1 means that a label is unknown: give 0 and 1 for two classes",
+            stacklevel=3,
+        )
+    return found
 
 
 def as_count(name: str, size: float, total: int) -> int:

@@ -12,7 +12,7 @@ from pyrovae import checks
 from pyrovae.evaluation.gaps import refine
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.predictive import reconstruct
-from pyrovae.programs import Batch, Program
+from pyrovae.programs import Batch, Program, arguments_of
 
 __all__ = ["Separation", "anomaly_scores", "separation"]
 
@@ -49,7 +49,7 @@ def anomaly_scores(
         >>> scores["-log p(x)"].shape, len(scores)
         (torch.Size([4]), 4)
     """
-    data = x[0] if isinstance(x, tuple) else x
+    data = arguments_of(x, model, guide)[0]
     marginal = log_marginal(model, guide, x, num_samples, num_draws=0)
     refined = refine(model, guide, x, refinement_steps, max(2, num_samples))
     return {

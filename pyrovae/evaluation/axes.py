@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyrovae.reprs import short
+
 __all__ = ["Axes", "narrowest", "principal_directions", "single_latents"]
 
 
@@ -26,6 +28,9 @@ class Axes:
     axes: Tensor
     names: list[str]
     directions: bool
+
+    def __repr__(self) -> str:
+        return short(self, names=self.names, dimensions=self.axes.shape[-1], directions=self.directions)
 
     def codes(self, coordinates: Tensor) -> Tensor:
         """Return the codes at coordinates, ``(N, D)``.

@@ -19,6 +19,7 @@ from pyrovae.evaluation.simulation import simulate
 from pyrovae.evaluation.spaces import mapped
 from pyrovae.handlers import forked_rng
 from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.reprs import short
 
 __all__ = ["Sandwich", "sandwich"]
 
@@ -36,6 +37,9 @@ class Sandwich:
     lower: Tensor
     upper: Tensor
     estimate: LogMarginal
+
+    def __repr__(self) -> str:
+        return short(self, gap=self.gap, gap_error=self.gap_error, num_data=len(self.upper))
 
     @property
     def gap(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,10 +95,13 @@ def compare(
                 high=high,
                 paired=paired[name],
                 distinguishable=None if math.isnan(half) else low > 0,
-                weight=None if elpd is None else float(elpd.loc[name, "weight"]),
+                stacking_weight=None if elpd is None else float(elpd.loc[name, "stacking_weight"]),
                 verdict=result.verdict,
             )
         )
+    if elpd is not None and not all(row.distinguishable for row in rows[1:]):  # whatever is put first takes it all
+        elpd["stacking_weight"] = math.nan
+        rows = [replace(row, stacking_weight=None) for row in rows]
     return Comparison(tuple(rows), tuple(_warnings(rows, results)), elpd)
 
 
@@ -172,7 +176,7 @@ def _effort(result: LogMarginal) -> str:
 
 
 def _elpd(log_prob: Mapping[str, Tensor], results: Mapping[str, LogMarginal]) -> pandas.DataFrame:
-    """Return ArviZ's table, of log p(x) of held-out data where it has that of data left out one by one."""
+    """Return ArviZ's table, of log p(x) of the data themselves where it has that of data left out one by one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
         import arviz
@@ -199,4 +203,5 @@ def _elpd(log_prob: Mapping[str, Tensor], results: Mapping[str, LogMarginal]) ->
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # ArviZ calls what pandas will drop, and divides by a weight that is zero
-        return arviz.compare({name: entry(name) for name in log_prob}, method="stacking", scale="log")
+        table = arviz.compare({name: entry(name) for name in log_prob}, method="stacking", scale="log")
+    return table.drop(columns="p_loo").rename(columns={"elpd_loo": "elpd", "weight": "stacking_weight"})

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.bias import halved_bounds, unseen_tail
 from pyrovae.evaluation.diagnostics import monte_carlo_error, tail_size
+from pyrovae.reprs import short
 
 __all__ = ["Convergence", "convergence"]
 
@@ -35,6 +36,14 @@ class Convergence:
     jackknife: Tensor
     halved: Tensor
     unseen: Tensor
+
+    def __repr__(self) -> str:
+        return short(
+            self,
+            num_data=self.bound.shape[1],
+            num_samples=self.num_samples.tolist(),
+            bound=self.bound[-1].mean().item(),
+        )
 
     def table(self) -> list[dict[str, float | int | None]]:
         """Return a row a level with the set's mean figures, in nats per datum; None where one is unknown."""

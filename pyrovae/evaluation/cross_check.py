@@ -14,6 +14,7 @@ from pyrovae.evaluation.annealed import Annealing
 from pyrovae.evaluation.marginal import log_marginal
 from pyrovae.evaluation.result import LogMarginal, finite
 from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.reprs import short
 
 __all__ = ["CrossCheck", "cross_check"]
 
@@ -42,6 +43,10 @@ class CrossCheck:
     log_prob: Tensor = field(repr=False)
     difference: Tensor
     standard_error: Tensor = field(repr=False)
+
+    def __repr__(self) -> str:
+        figures = self.summary()
+        return short(self, **{name: figures[name] for name in figures if name != "sentence"})
 
     @property
     def exceeds(self) -> Tensor:

@@ -21,6 +21,7 @@ from pyrovae.evaluation.pair import Pair
 from pyrovae.evaluation.result import LogMarginal, finite
 from pyrovae.execution import evaluating
 from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.reprs import short
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -44,6 +45,16 @@ class Diagnosis:
     refinement: Refinement | None = field(repr=False)
     evidence: LogMarginal = field(repr=False)
     unknown: str | None = None
+
+    def __repr__(self) -> str:
+        counts = [active for active in self.rate_distortion.active.values() if active.numel() > 0]
+        return short(
+            self,
+            num_data=len(self.rate_distortion.rate),
+            **{name: figure.value for name, figure in self.figures.items()},
+            active_units=sum(int(active.sum()) for active in counts) if counts else None,
+            unknown=self.unknown,
+        )
 
     def of_each(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the figures that each datum has, with their Monte Carlo errors, by name: ``(N,)`` both, in nats."""
@@ -92,6 +103,12 @@ class Diagnosis:
         if found.unknown is not None:
             which = "The marginal KL is" if found.mutual_information is not None else "What the rate is made of is"
             said.append(f"{which} unknown: {found.unknown}.")
+        active = [units for units in found.active.values() if units.numel() > 0]
+        if active and not any(bool(units.any()) for units in active):
+            said.append(
+                "No unit is active: the codes tell next to nothing of the data, whatever log p(x) is and however well "
+                "it is known."
+            )
         return said
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from pyrovae.evaluation.cross_check import CrossCheck
 from pyrovae.evaluation.error_estimates import ErrorEstimates
 from pyrovae.evaluation.result import LogMarginal
 from pyrovae.evaluation.running_statistics import RunningStatistics
+from pyrovae.reprs import short
 
 __all__ = ["Effort", "Stopped"]
 
@@ -51,6 +52,18 @@ class Effort:
     errors: ErrorEstimates = field(repr=False)
     reliable: Tensor = field(repr=False)
     check: CrossCheck | None = None
+
+    def __repr__(self) -> str:
+        return short(
+            self,
+            target_error=self.target_error,
+            monte_carlo_error=self.monte_carlo_error,
+            bias=self.bias,
+            stopped=self.stopped,
+            num_data=len(self.x),
+            rounds=self.rounds,
+            seconds=self.seconds,
+        )
 
     @property
     def monte_carlo_error(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from pyrovae import checks
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.coordinates import Target
 from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.reprs import short
+from pyrovae.tensors import is_data
 
 __all__ = ["Refinement", "refine"]
 
@@ -42,6 +44,11 @@ class Refinement:
     refined_elbo_error: Tensor
     amortization_gap: Tensor
     amortization_gap_error: Tensor
+
+    def __repr__(self) -> str:
+        names = ("elbo", "refined_elbo", "amortization_gap")
+        means = {name: getattr(self, name).mean().item() for name in names}
+        return short(self, num_data=len(self.elbo), **means)
 
 
 def refine(
@@ -107,7 +114,7 @@ def refine(
         return found
 
     parts: list[tuple[Tensor, ...]] = []
-    for batch in [x] if isinstance(x, Tensor | tuple) else x:
+    for batch in [cast("Batch", x)] if is_data(x) else x:
         arguments = arguments_of(batch, model, guide)
         if len(arguments[0]) > 0:
             chunks.choose(model, arguments)

@@ -16,10 +16,11 @@ from pyrovae.evaluation.importance import drawn
 from pyrovae.evaluation.proposals import Proposal
 from pyrovae.execution import evaluating
 from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.reprs import short
 
 __all__ = ["RateDistortion", "rate_distortion"]
 
-_ACTIVE = 0.01  # variance of a mean from which on its unit is active (Burda et al., 2015)
+_ACTIVE = 0.01  # variance of a mean, and nats, from which on a unit is active (Burda et al., 2015, has the first)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class RateDistortion:
         marginal_kl: KL(q(z) || p(z)), the rest of the rate; None where it is unknown.
         variances: of each component of a code's mean over the data, by the name of its site, ``(*event_shape)``;
             discrete sites are left out.
+        nats: what each component tells of its datum, likewise: the mutual information of normal variables of such a
+            signal, the variance of the mean, and of such a noise, the mean variance of a code given its datum.
         unknown: what would be needed to know them, if they are not; None where all are known.
     """
 
@@ -49,7 +52,20 @@ class RateDistortion:
     mutual_information: Estimate | None
     marginal_kl: Estimate | None
     variances: dict[str, Tensor] = field(repr=False)
+    nats: dict[str, Tensor] = field(repr=False)
     unknown: str | None = None
+
+    def __repr__(self) -> str:
+        return short(
+            self,
+            num_data=len(self.rate),
+            rate=self.rate.mean().item(),
+            distortion=self.distortion.mean().item(),
+            elbo=self.elbo.mean().item(),
+            mutual_information=None if self.mutual_information is None else self.mutual_information.value,
+            marginal_kl=None if self.marginal_kl is None else self.marginal_kl.value,
+            unknown=self.unknown,
+        )
 
     @property
     def largest(self) -> float:
@@ -64,8 +80,12 @@ class RateDistortion:
 
     @property
     def active(self) -> dict[str, Tensor]:
-        """Which components' means vary over the data, with a variance above 0.01, by site, ``(*event_shape)``."""
-        return {name: variance > _ACTIVE for name, variance in self.variances.items()}
+        """Which components tell something of the data, by site, ``(*event_shape)``.
+
+        Those of whose mean the variance is above 0.01, and which tell more than 0.01 nats: of a posterior that is the
+        prior but for rounding, the mean may vary by a little more than that.
+        """
+        return {name: (self.variances[name] > _ACTIVE) & (nats > _ACTIVE) for name, nats in self.nats.items()}
 
 
 def rate_distortion(
@@ -84,8 +104,10 @@ def rate_distortion(
 
     (Hoffman & Johnson, 2016; Alemi et al., 2018, arXiv:1711.00464). I is the mutual information of a code and which
     of the data it is of, so that it cannot exceed log N; it is known if the guide can score any code for any datum.
-    A unit is active if :math:`\mathrm{Var}_x\,\mathrm{E}_{q(z|x)}[z_d] > 0.01` (Burda et al., 2015,
-    arXiv:1509.00519); that variance is estimated without bias from the samples.
+    A unit is active if :math:`V_d = \mathrm{Var}_x\,\mathrm{E}_{q(z|x)}[z_d] > 0.01` (Burda et al., 2015,
+    arXiv:1509.00519), which is estimated without bias from the samples, and if it tells more than 0.01 nats,
+    :math:`\tfrac12 \log(1 + V_d / \mathrm{E}_x\,\mathrm{Var}_{q(z|x)}[z_d])`. Its part of the KL is as much or more,
+    up to how far the codes are from normal.
 
     Args:
         model: program of p(x, z).
@@ -129,6 +151,7 @@ def rate_distortion(
         unknown = checks.reason(refusal)
     if marginal is not None and not has_one_prior(model, arguments, codes):
         marginal, unknown = None, "model must have one prior for all data"
+    variances, nats = _spread_of(parts, num_samples)
     return RateDistortion(
         rate=mean[0],
         rate_error=error[0],
@@ -138,7 +161,8 @@ def rate_distortion(
         elbo_error=error[2],
         mutual_information=mutual,
         marginal_kl=marginal,
-        variances=_variances(parts, num_samples),
+        variances=variances,
+        nats=nats,
         unknown=unknown,
     )
 
@@ -179,11 +203,12 @@ def _measure(model: Program, guide: Program, batch: Arguments, K: int, chunk_siz
     return _Part(samples.mean(1), samples.std(1) / math.sqrt(K), code, spread)
 
 
-def _variances(parts: list[_Part], K: int) -> dict[str, Tensor]:
-    """Return the variance over the data of a code's mean, from which the noise of estimating it is subtracted."""
-    found = {}
+def _spread_of(parts: list[_Part], K: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the variance over the data of a code's mean, less what estimating it adds, and what it tells in nats."""
+    variances, nats = {}, {}
     for name in parts[0].code:
         code, spread = (torch.cat([getattr(part, what)[name] for part in parts]) for what in ("code", "spread"))
         noise = (1 - 1 / len(code)) * spread.mean(0) / K
-        found[name] = (code.var(0, correction=0) - noise).clamp(min=0)
-    return found
+        variances[name] = (code.var(0, correction=0) - noise).clamp(min=0)
+        nats[name] = (variances[name] / spread.mean(0)).log1p().nan_to_num(0.0, math.inf) / 2
+    return variances, nats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from pyrovae.evaluation.resampling import Resampler
 from pyrovae.evaluation.result import LogMarginal, Paths, joined
 from pyrovae.execution import evaluating
 from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.tensors import is_data
 
 __all__ = ["log_marginal"]
 
@@ -109,7 +110,7 @@ def log_marginal(
         return min(_CHAINED, size // max(K, 16)) if annealed else min(50, size, _WEIGHTS_HELD // K)
 
     parts: list[LogMarginal] = []
-    for batch in [x] if isinstance(x, Tensor | tuple) else x:
+    for batch in [cast("Batch", x)] if is_data(x) else x:
         arguments = arguments_of(batch, model, guide)
         if len(arguments[0]) > 0:
             chunks.choose(model, arguments)

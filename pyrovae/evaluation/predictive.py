@@ -16,7 +16,8 @@ from pyrovae import checks
 from pyrovae.evaluation.simulation import run_freely, unseen, validating
 from pyrovae.evaluation.supports import plain
 from pyrovae.execution import Unobserved, datum_of, is_latent, trace, values_of
-from pyrovae.programs import Batch, Program, arguments_of, in_one_sentence
+from pyrovae.programs import Batch, Program, arguments_of, in_one_sentence, modules_of
+from pyrovae.tensors import as_tensor
 
 __all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
 
@@ -82,9 +83,11 @@ def decode(
         >>> decode(vae.model, {"z": torch.zeros(3, 2)}, (4,)).shape
         torch.Size([3, 4])
     """
-    z = next(iter(latents.values()), None)
-    if z is None:
+    if not latents:
         raise checks.InputError("latents must hold the codes of at least one site, but are empty")
+    modules = modules_of(model)
+    latents = {name: as_tensor(name, z, modules) for name, z in latents.items()}
+    z = next(iter(latents.values()))
     told = () if labels is None else (labels,)
     if given is not None and given.shape != (len(z), *data_shape):
         raise checks.InputError(

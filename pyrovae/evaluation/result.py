@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.evaluation.bias import estimated_bias
 from pyrovae.evaluation.convergence import Convergence
 from pyrovae.evaluation.diagnostics import pareto_threshold
+from pyrovae.reprs import short
 
 if TYPE_CHECKING:
     import arviz
@@ -54,6 +55,9 @@ class Paths:
     log_weight: Tensor
     acceptance: Tensor
     step_size: Tensor
+
+    def __repr__(self) -> str:
+        return short(self, num_temperatures=len(self.log_weight), num_data=self.log_weight.shape[1])
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ class LogMarginal:
     paths: Paths | None = field(default=None, repr=False)
     check: CrossCheck | None = field(default=None, repr=False)
     prior_found: Tensor | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        figures = {"nll": self.nll, "standard_error": self.sampling_error, "monte_carlo_error": self.monte_carlo_error}
+        counts = {"num_data": len(self.log_prob), "num_samples": int(self.num_samples.max()), "method": self.method}
+        return short(self, **figures, **counts)
 
     @property
     def nll(self) -> float:
@@ -154,7 +163,7 @@ class LogMarginal:
 
     @property
     def verdict(self) -> str:
-        """One plain sentence, or a few: whether the number can be trusted."""
+        """One plain sentence, or a few: whether this estimate can be trusted, not whether the model is any good."""
         from pyrovae.evaluation.verdict import verdict
 
         return verdict(self)
@@ -204,9 +213,11 @@ class LogMarginal:
     def to_arviz(self) -> arviz.InferenceData:
         """Return ArviZ's InferenceData.
 
-        Groups: ``posterior`` (draws of each latent site; dimensions chain, draw, datum, ...) and ``log_likelihood``
-        (log p(x|z) at the draws) unless no draws were kept, ``sample_stats`` (the figures of each datum, the tail of
-        its weights, the bound for fewer samples, the paths of annealed chains) and ``observed_data``.
+        Groups: ``posterior`` (draws of each latent site unless none were kept; dimensions chain, draw, datum, ...),
+        ``sample_stats`` (the figures of each datum, the tail of its weights, the bound for fewer samples, the paths of
+        annealed chains, and ``log_p_x_given_z`` at the draws) and ``observed_data``. Each datum has latents of its own,
+        so that log p(x|z) is no score of a model by ``arviz.loo`` or ``waic``: there is no group ``log_likelihood``
+        for them, and ``log_prob`` is the score of held-out data that they would estimate.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
@@ -233,17 +244,14 @@ class LogMarginal:
             for name in ("index", "log_prob", "difference", "standard_error"):
                 figures[f"check_{name}"] = ("checked", array(getattr(self.check, name)))
         draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
-        drawn: dict[str, Any] = {
-            "posterior": draws,
-            "log_likelihood": {"x": array(self.log_likelihood.T[None])},
-        }  # (1, S, B)
-        x = self.compact().x
+        if self.log_likelihood.numel():
+            figures["log_p_x_given_z"] = (("chain", "draw", "datum"), array(self.log_likelihood.T[None]))  # (1, S, B)
         latent_dims = {
             name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
         }
         data = arviz.from_dict(
-            **(drawn if self.log_likelihood.numel() else {}),
-            observed_data={"x": array(x)},
+            posterior=draws if self.log_likelihood.numel() else None,
+            observed_data={"x": array(self.compact().x)},
             coords={"datum": range(len(self.x))},
             dims={**latent_dims, "x": ["datum", *(f"x_dim_{i}" for i in range(self.x.dim() - 1))]},
             attrs={"num_samples": int(self.num_samples.max()), "method": self.method},

@@ -13,8 +13,17 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.tracing import Remembering
-from pyrovae.execution import Datum, Unobserved, check_simulation, datum_of, evaluating, trace, values_of
+from pyrovae.execution import (
+    Datum,
+    Unobserved,
+    check_simulation,
+    datum_of,
+    evaluating,
+    trace,
+    values_of,
+)
 from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.tensors import as_tensor
 
 __all__ = ["Simulated", "cycled", "prior_draws", "run_freely", "simulate", "unseen", "validating"]
 
@@ -81,7 +90,7 @@ def run_freely(model: Program, num_samples: int, like: Batch, given: Batch | Non
         ValueError: as :func:`pyrovae.execution.check_simulation` says.
     """
     checks.integer("num_samples", num_samples)
-    x, *labels = like if isinstance(like, tuple) else (like,)
+    x, *labels = _parts(like)
     if given is not None:
         x, *told = arguments_of(given)
         labels = told or labels
@@ -109,7 +118,7 @@ def prior_draws(model: Program, num_samples: int, like: Batch) -> tuple[dict[str
         num_samples: how many.
         like: as for :func:`simulate`.
     """
-    x, *labels = like if isinstance(like, tuple) else (like,)
+    x, *labels = _parts(like)
     start = unseen(x, num_samples, tuple(x.shape[1:]))
     arguments = arguments_of((start, *(cycled(y, num_samples) for y in labels)), model)
     if datum_of(model, arguments).latents_depend_on_x:
@@ -123,6 +132,11 @@ def validating(*programs: Program) -> Iterator[None]:
     """Evaluate with validation: a run or two are worth a sentence for labels out of range, say."""
     with evaluating(*programs), pyro.validation_enabled(True):
         yield
+
+
+def _parts(like: Batch) -> list[Tensor]:
+    """Return x, and labels if there are some, of which there may be another number."""
+    return [as_tensor(*part) for part in zip("xy", like if isinstance(like, tuple) else (like,), strict=False)]
 
 
 def unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:

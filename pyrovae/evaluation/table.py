@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pyrovae.reprs import short
+
 if TYPE_CHECKING:
     import pandas
 
@@ -17,7 +19,7 @@ __all__ = ["Compared", "Comparison", "listed"]
 
 @dataclass(frozen=True)
 class Compared:
-    """Hold the figures of one of the models, in nats per datum but for ``bits_per_dim`` and ``weight``.
+    """Hold the figures of one of the models, in nats per datum but for ``bits_per_dim`` and ``stacking_weight``.
 
     Attributes:
         name: of the model.
@@ -33,7 +35,9 @@ class Compared:
         high: its upper end.
         paired: whether the data are those of the best, so that the difference was taken datum by datum.
         distinguishable: whether the interval leaves out zero; None where there is no interval.
-        weight: share in the mixture of all models that explains the data best; None where their data differ.
+        stacking_weight: share in the mixture of all models that explains the data best, which is no probability that
+            the model is the best; None where their data differ or one cannot be told apart from the best, so that the
+            data do not determine it.
         verdict: whether ``nll`` can be trusted, in a sentence.
     """
 
@@ -50,8 +54,8 @@ class Compared:
     high: float
     paired: bool
     distinguishable: bool | None
-    weight: float | None
-    verdict: str
+    stacking_weight: float | None
+    verdict: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,21 @@ class Comparison:
     Attributes:
         rows: the figures of each model, the lowest NLL first; those that tie are in the order of their names.
         warnings: what speaks against taking the table as it stands, in sentences.
-        elpd: the table of ``arviz.compare``, whose figures are sums over the data: ``elpd_loo`` is
-            :math:`\sum_i \log p(x_i)` of these held-out data, and ``weight`` that of stacking, the mixture of all
-            models which gives them the highest probability (Yao et al., 2018, arXiv:1704.02030); ``p_loo`` is NaN, for
-            nothing was fitted to them. None where the models' data differ.
+        elpd: the table of ``arviz.compare``, whose figures are sums over the data: ``elpd`` is
+            :math:`\sum_i \log p(x_i)` of these data as they are, where ArviZ has an estimate of it, ``elpd_loo``, from
+            data that the model was fitted to; and ``stacking_weight`` the share in the mixture of all models which
+            gives them the highest probability (Yao et al., 2018, arXiv:1704.02030), NaN where it is not determined.
+            None where the models' data differ.
     """
 
     rows: tuple[Compared, ...]
     warnings: tuple[str, ...]
     elpd: pandas.DataFrame | None = field(repr=False)
+
+    def __repr__(self) -> str:
+        return short(
+            self, nll={row.name: round(row.nll, self._digits()) for row in self.rows}, warnings=len(self.warnings)
+        )
 
     @property
     def sentences(self) -> list[str]:
@@ -91,7 +101,7 @@ class Comparison:
             return f"{value:.{digits}f}" if math.isfinite(value) else "unknown"
 
         head = ["run", "NLL", "s.e.", "MC error", "bias", "bits/dim"]
-        lines = [[*head, "difference", "its s.e.", "95 % interval", "told apart", "weight"]]
+        lines = [[*head, "difference", "its s.e.", "95 % interval", "told apart", "stacking"]]
         for row in self.rows:
             line = [row.name, nats(row.nll), nats(row.standard_error)]
             line += [nats(value, max(4, digits)) for value in (row.mc_error, row.bias)]
@@ -102,7 +112,7 @@ class Comparison:
                 line += [nats(row.difference), nats(row.difference_error) + ("" if row.paired else " *")]
                 line.append("unknown" if row.distinguishable is None else f"[{nats(row.low)}, {nats(row.high)}]")
                 line.append({True: "yes", False: "no", None: "unknown"}[row.distinguishable])
-            line.append("" if row.weight is None else f"{row.weight:.2f}")
+            line.append("" if row.stacking_weight is None else f"{row.stacking_weight:.2f}")
             lines.append(line)
         kept = [any(column[1:]) for column in zip(*lines, strict=True)]
         return [[cell for cell, keep in zip(line, kept, strict=True) if keep] for line in lines]

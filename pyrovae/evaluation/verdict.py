@@ -1,4 +1,4 @@
-"""The verdict on an estimate of log p(x): plain sentences that say whether it can be trusted."""
+"""The verdict on an estimate of log p(x): plain sentences that say whether it, not the model, can be trusted."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _SHORT = 0.5  # nats of bias, from which on chains are not said to agree
 
 def verdict(result: LogMarginal) -> str:
     """Say whether an estimate can be trusted: its weights, its chains, and what was looked for elsewhere.
+
+    It is a verdict on the estimate alone: log p(x) of a model whose codes tell nothing of the data is easily estimated.
 
     Args:
         result: the estimate, of importance samples, of annealed chains, or of both.
@@ -52,8 +54,8 @@ def _on_importance(result: LogMarginal, chosen: Tensor) -> str:
         if few >= 25 and bool((ess > 0.999 * K).all()):
             rounding = result.standard_error[chosen].max().item()
             exact = "exact" if rounding < 1e-3 else f"exact to the rounding of its densities, {rounding:.2g} nats"
-            return f"The weights are equal: where the guide has mass it is the posterior, and the number is {exact}."
-        return f"K = {few} is too few samples to tell whether the number can be trusted."
+            return f"The weights are equal: where the guide has mass it is the posterior, and the estimate is {exact}."
+        return f"K = {few} is too few samples to tell whether the estimate can be trusted."
     failed = (k_hat > thresholds)[fitted]
     bad = failed.double().mean().item()
     data = "every datum" if len(K) == len(result.log_prob) else f"the {len(K)} data that were sampled from the guide"
@@ -69,13 +71,16 @@ def _on_importance(result: LogMarginal, chosen: Tensor) -> str:
     start = f"k̂ is below {threshold} for {data}" if bad == 0 else f"{above}, which are estimated too large"
     if bad > 0.1:
         return f"{start}: these cannot be trusted one by one, but the NLL of all is {_range(result)}."
-    return f"{start}: the number can be trusted to within its errors, {_range(result)}."
+    return (
+        f"{start}: this estimate of the model's log p(x), be the model good or bad, can be trusted to within its "
+        f"errors: the NLL is {_range(result)}."
+    )
 
 
 def _on_chains(result: LogMarginal, chosen: Tensor) -> str:
     C, error, accepted = result.num_samples[chosen], result.standard_error[chosen], result.acceptance[chosen]
     if int(C.min()) == 1:
-        return "One chain for each datum is too few to tell whether the number can be trusted."
+        return "One chain for each datum is too few to tell whether the estimate can be trusted."
     stuck = (accepted < _STUCK).double().mean().item()
     if stuck > 0.01:
         return (
@@ -111,6 +116,6 @@ def _range(result: LogMarginal) -> str:
     """Return the interval of the NLL, with as many digits as tell its ends apart."""
     low, high = result.interval
     if math.isnan(high):
-        return "which are unknown"
+        return "unknown"
     digits = max(2, 2 - math.floor(math.log10(max(high - low, 1e-6)))) if math.isfinite(low) else 2
     return f"{low:.{digits}f} to {high:.{digits}f} nats (95 %)"

@@ -31,7 +31,7 @@ def as_picture(x: Tensor, columns: int = 1) -> NDArray[np.uint8]:
         >>> as_picture(torch.zeros(2, 1, 8, 8), columns=2).shape
         (288, 572, 3)
     """
-    images = as_images(x)  # (N, C, H, W)
+    images = as_images(x, 1024)  # (N, C, H, W)
     longer = max(images.shape[-2:])
     side = _SIDE if columns == 1 else max(64, min(_SIDE, 1200 // columns))
     times = max(1, round(side / longer))
@@ -111,7 +111,7 @@ def _stored(data: DataSet) -> Tensor:
 def _observed(image: Tensor, like: Split) -> Tensor:
     """Observe grey values from 0 to 1 as a split observes its own."""
     if like.levels is not None:
-        source = (image * (like.levels - 1)).round().to(torch.uint8)
+        source = (image * (like.levels - 1)).round().to(torch.uint8 if like.levels <= 256 else torch.int32)
     elif like.binarization != "none":
         source = image
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -39,8 +39,8 @@ class Explanation:
         label: the class that the program gives it; None if it gives none.
     """
 
-    code: dict[str, Tensor]
-    reconstruction: Tensor
+    code: dict[str, Tensor] = field(repr=False)
+    reconstruction: Tensor = field(repr=False)
     elbo: float | None
     log_prob: float | None
     error: float

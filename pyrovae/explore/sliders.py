@@ -11,7 +11,7 @@ from pyrovae.evaluation.axes import Axes, principal_directions, single_latents
 __all__ = ["Sliders", "sliders_of"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sliders(Axes):
     """Hold coordinates, and how far each goes from 0, to either side.
 

@@ -6,9 +6,11 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:  # it takes a third of a second, and most commands draw nothin
     from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "array", "as_images", "blank", "image_grid", "plain_numbers", "save"]
+
+_SIDE = 256  # pixels of the longer side of an image among others, at most
+_FINEST = 28  # pixels that every image may have
+_ACROSS = 2048  # pixels of a whole grid, about: a figure has no more
 
 COLOURS = [
     "#0072B2",
@@ -36,19 +42,19 @@ COLOURS = [
 
 
 def blank(width: float, height: float) -> Figure:
-    """Make an empty figure, which no backend of matplotlib's knows.
+    """Make an empty figure, which no backend of matplotlib's knows, and which notebooks show.
 
     Args:
         width: inches.
         height: inches.
     """
-    from matplotlib.figure import Figure
+    from pyrovae.figures.shown import ShownFigure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
-    """Draw data as images in a grid; vectors are drawn as squares where they can be, else as rows.
+    """Draw data as images in a grid, reduced where they are finer than the figure; vectors as :func:`as_images` does.
 
     Args:
         x: ``(N, *data_shape)``.
@@ -57,7 +63,7 @@ def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
     """
     from torchvision.utils import make_grid
 
-    images = as_images(x)  # (N, C, H, W)
+    images = as_images(x, max(_FINEST, min(_SIDE, _ACROSS // columns)))  # (N, C, H, W)
     grid = make_grid(images, columns, padding, pad_value=0.5).permute(1, 2, 0).numpy()  # (H, W, 3)
     height, width = grid.shape[:2]
     inches = min(10.0, max(6.0, width / 40))
@@ -68,13 +74,29 @@ def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
     return figure
 
 
-def as_images(x: Tensor) -> Tensor:
-    """Return data as images with values from 0 to 1, ``(N, C, H, W)``; vectors as squares where they can be.
+def as_images(x: Tensor, side: int = _SIDE) -> Tensor:
+    """Return data as images with values from 0 to 1, ``(N, C, H, W)``; vectors as squares where they can be, or bars.
+
+    What is longer than ``side``, as rows of many features are, is reduced to it by averaging.
 
     Args:
         x: ``(N, *data_shape)``.
+        side: most pixels of the longer side.
+
+    Example:
+        >>> as_images(torch.zeros(5, 20_000)).shape, as_images(torch.zeros(5, 3, 400, 200)).shape
+        (torch.Size([5, 1, 64, 256]), torch.Size([5, 3, 256, 128]))
     """
-    x = x.detach().cpu().float()
+    images = _unreduced(x)
+    height, width = images.shape[2:]
+    if max(height, width) > side:
+        height, width = (max(1, round(length * side / max(height, width))) for length in (height, width))
+        images = F.interpolate(images, (height, width), mode="area")
+    return images.expand(-1, -1, max(1, width // 4), -1) if height == 1 else images
+
+
+def _unreduced(x: Tensor) -> Tensor:
+    x = torch.as_tensor(x).detach().cpu().float()
     low, high = x.min(), x.max()
     if low < 0 or high > 1:
         x = (x - low) / (high - low).clamp(min=1e-12)
@@ -88,13 +110,13 @@ def as_images(x: Tensor) -> Tensor:
     return flat.reshape(len(x), 1, side, side) if side * side == flat.shape[1] else flat[:, None, None]
 
 
-def array(values: Tensor) -> NDArray[np.float64]:
-    """Return a tensor as a float64 array.
+def array(values: Tensor | NDArray[Any]) -> NDArray[np.float64]:
+    """Return a tensor or an array as a float64 array.
 
     Args:
         values: of any shape.
     """
-    return values.detach().cpu().double().numpy()
+    return torch.as_tensor(values).detach().cpu().double().numpy()
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> None:

@@ -32,6 +32,9 @@ class Likelihood(nn.Module, ABC):
     discrete: bool = False
     """Whether p(x|z) is a probability of discrete data, or a density."""
 
+    levels: int | None = None
+    """How many levels, evenly spaced from 0 to 1, it is a probability of; None if it is of none such."""
+
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         self.data_shape = checks.shape("data_shape", data_shape)
@@ -56,6 +59,17 @@ class Likelihood(nn.Module, ABC):
                 f"{type(self).__name__} takes data in {checks.set_name(self.support)}, but these {found}"
             )
 
+    def check_levels(self, levels: int | None) -> None:
+        """Raise unless the data have as many levels as p(x|z), if both have a number of them.
+
+        Raises:
+            ValueError: naming both numbers.
+        """
+        if levels is not None and self.levels not in (None, levels):
+            raise checks.InputError(
+                f"levels of {type(self).__name__} must be those of the data, {levels}, but {self.levels} was given"
+            )
+
     def initialize(self, x: Tensor) -> None:
         """Start from the data, before training; by default, nothing does.
 
@@ -68,7 +82,7 @@ class Likelihood(nn.Module, ABC):
 
         Args:
             kind: what the data are, as their :class:`DataSet` says: ``binary``, ``dequantized``, ``scaled``,
-                ``counts`` or ``real``.
+                ``counts``, ``discrete`` or ``real``.
         """
         return caveat_of(self.discrete, kind)
 
@@ -79,9 +93,14 @@ class Likelihood(nn.Module, ABC):
 
 def caveat_of(discrete: bool, kind: str) -> str | None:
     """Say why a probability of discrete data, or a density, is no likelihood of data of a kind, or return None."""
-    quantised = kind in ("binary", "scaled", "counts")
+    quantised = kind in ("binary", "scaled", "counts", "discrete")
     if discrete and not quantised:
         return "The likelihood is a probability of discrete data, and the data are continuous: it has no meaning."
+    if not discrete and kind == "discrete":
+        return (
+            "The data are discrete, integers or at most 256 evenly spaced numbers, and the likelihood is a density, "
+            "which has no bound there: give them as integers with their levels, and dequantise them to publish it."
+        )
     if not discrete and quantised:
         return (
             "The data are discrete and the likelihood is a density, which has no bound there: "

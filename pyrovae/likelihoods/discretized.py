@@ -35,7 +35,8 @@ class DiscretizedLogistic(LocationScale):
         initial_scale: its value at the start (always, if fixed), in units of x, which goes from 0 to 1.
         link: how it is kept positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
-        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. If it is not given, ``train`` takes that of the
+            data, and otherwise it is 256.
 
     Example:
         >>> DiscretizedLogistic((3, 8, 8), 2)(torch.zeros(5, 2)).log_prob(torch.ones(5, 3, 8, 8)).shape
@@ -43,6 +44,7 @@ class DiscretizedLogistic(LocationScale):
     """
 
     discrete = True
+    levels: int
 
     def __init__(
         self,
@@ -53,10 +55,10 @@ class DiscretizedLogistic(LocationScale):
         initial_scale: float = 0.1,
         link: Literal["softplus", "exp"] = "softplus",
         min_scale: float = 1e-4,
-        levels: int = 256,
+        levels: int | None = None,
     ) -> None:
         super().__init__(data_shape, latent_dim, network, scale, initial_scale, link, min_scale)
-        self.levels = checks.integer("levels", levels, minimum=2)
+        self.levels = 256 if levels is None else checks.integer("levels", levels, minimum=2)
         self.support = Levels(self.levels)
 
     def noise(self, loc: Tensor, scale: Tensor) -> TorchDistributionMixin:
@@ -78,7 +80,8 @@ class Categorical(Likelihood):
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to the logits: L times as many rows of the first dimension as the data.
-        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. If it is not given, ``train`` takes that of the
+            data, and otherwise it is 256.
 
     Example:
         >>> Categorical((1, 8, 8), 2, levels=17)(torch.zeros(5, 2)).log_prob(torch.ones(5, 1, 8, 8)).shape
@@ -86,12 +89,13 @@ class Categorical(Likelihood):
     """
 
     discrete = True
+    levels: int
 
     def __init__(
-        self, data_shape: tuple[int, ...], latent_dim: int, network: NetworkFactory = MLP, levels: int = 256
+        self, data_shape: tuple[int, ...], latent_dim: int, network: NetworkFactory = MLP, levels: int | None = None
     ) -> None:
         super().__init__(data_shape, latent_dim)
-        self.levels = checks.integer("levels", levels, minimum=2)
+        self.levels = 256 if levels is None else checks.integer("levels", levels, minimum=2)
         self.support = Levels(self.levels)
         outputs = self.levels * self.data_shape[0], *self.data_shape[1:]
         self.network = make_network(network, self.latent_dim, outputs)

@@ -36,7 +36,8 @@ class DiscretizedLogisticMixture(Likelihood):
         initial_scale: scale of each component at the start, in units of x, which goes from 0 to 1.
         link: how scales are kept positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
-        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. If it is not given, ``train`` takes that of the
+            data, and otherwise it is 256.
 
     Example:
         >>> DiscretizedLogisticMixture((3, 8, 8), 2)(torch.zeros(5, 2)).log_prob(torch.ones(5, 3, 8, 8)).shape
@@ -44,6 +45,7 @@ class DiscretizedLogisticMixture(Likelihood):
     """
 
     discrete = True
+    levels: int
 
     def __init__(
         self,
@@ -54,10 +56,10 @@ class DiscretizedLogisticMixture(Likelihood):
         initial_scale: float = 0.05,
         link: Literal["softplus", "exp"] = "softplus",
         min_scale: float = 1e-4,
-        levels: int = 256,
+        levels: int | None = None,
     ) -> None:
         super().__init__(data_shape, latent_dim)
-        self.levels = checks.integer("levels", levels, minimum=2)
+        self.levels = 256 if levels is None else checks.integer("levels", levels, minimum=2)
         self.support = Levels(self.levels)
         self.positive = Positive(link, checks.number("min_scale", min_scale))
         initial = torch.tensor(checks.number("initial_scale", initial_scale, self.positive.minimum, open_below=True))

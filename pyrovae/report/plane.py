@@ -22,7 +22,7 @@ Latents: TypeAlias = tuple[int, int] | Literal["pca"] | None
 latents where there are no more, and else the principal directions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plane(Axes):
     """Hold two coordinates, the second of which is always 0 and has no name where there is one latent, and a square.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 from jsonargparse import Namespace
@@ -53,17 +55,34 @@ def assemble(
     dataset = checks.make("data", data, DataSet, like="Digits")
     sizes = dataset.data_shape, latent_dim
     if program is not None:
-        made = _program(program, *sizes)
+        made = _program(_with_levels(program, dataset), *sizes)
         if isinstance(getattr(made, "likelihood", None), Likelihood):
             _check(made.likelihood, dataset)
         return dataset, made
-    explained = checks.make("likelihood", likelihood, Likelihood, *sizes, like="Bernoulli")
+    explained = checks.make("likelihood", _with_levels(likelihood, dataset), Likelihood, *sizes, like="Bernoulli")
     _check(explained, dataset)
     return dataset, VAE(
         checks.make("prior", prior, Prior, latent_dim, like="StandardNormal"),
         explained,
         checks.make("posterior", posterior, Posterior, *sizes, like="DiagonalNormal"),
     )
+
+
+def _with_levels(factory: Any, dataset: DataSet) -> Any:
+    """Return a factory of a likelihood, or of a program with one as an option, that has the data's levels.
+
+    Levels that were given stay.
+    """
+    kind, levels = checks.class_of(factory), dataset.observed_levels
+    options = factory.keywords if isinstance(factory, partial) else {}
+    if levels is None or kind is None:
+        return factory
+    if issubclass(kind, Likelihood):
+        takes = "levels" in inspect.signature(kind).parameters
+        return partial(factory, levels=levels) if takes and options.get("levels") is None else factory
+    parts = {name: _with_levels(option, dataset) for name, option in options.items()}
+    changed = {name: part for name, part in parts.items() if part is not options[name]}
+    return partial(factory, **changed) if changed else factory
 
 
 def _program(program: ProgramFactory, data_shape: tuple[int, ...], latent_dim: int) -> Any:
@@ -88,19 +107,14 @@ def _no_program(kind: type) -> checks.InputError:
 
 
 def _check(likelihood: Likelihood, dataset: DataSet) -> None:
-    levels = 2 if dataset.kind == "binary" else dataset.levels
-    own = getattr(likelihood, "levels", levels)
-    if dataset.kind in ("binary", "scaled") and own != levels:
-        raise checks.InputError(
-            f"levels of {type(likelihood).__name__} must be those of the data, {levels}, but {own} was given"
-        )
+    likelihood.check_levels(dataset.observed_levels)
     try:
         for part in (dataset.train, dataset.validation, dataset.test):
             # Values as stored can be anything; all others lie in [0, 1] by construction, and a look at some will do.
-            for x in part.batches(4096) if dataset.kind in ("real", "counts") else [part[:1024]]:
+            for x in part.batches(4096) if dataset.kind in ("real", "counts", "discrete") else [part[:1024]]:
                 likelihood.check(x)
     except checks.InputError as error:
-        scaled = f", their {levels} levels scaled to [0, 1]" if dataset.kind == "scaled" else ""
+        scaled = f", their {dataset.levels} levels scaled to [0, 1]" if dataset.kind == "scaled" else ""
         raise checks.InputError(f"{error}{scaled}") from error
 
 

@@ -22,7 +22,7 @@ def labels_of(split: Split) -> Tensor:
         ValueError: if it has none, or not all are known.
     """
     if split.labels is None or bool((split.labels < 0).any()):
-        raise checks.InputError("data must have the labels that the program needs, but some images have none")
+        raise checks.InputError("data must have the labels that the program needs, but some images have none, or -1")
     return split.labels
 
 
@@ -43,6 +43,15 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
     likelihood = getattr(program, "likelihood", None)
     if isinstance(likelihood, Likelihood):
         caveat = likelihood.caveat(data.kind)
+        if (
+            caveat is None
+            and data.observed_levels is not None
+            and likelihood.levels not in (None, data.observed_levels)
+        ):
+            caveat = (
+                f"The likelihood is a probability of {likelihood.levels} levels, and the data have "
+                f"{data.observed_levels}: it is not that of these data."
+            )
     else:
         caveat = caveat_of(is_discrete(program.model, some_of(program, data.test, 2)), data.kind)
     caveats = [] if caveat is None else [caveat]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 import torch
@@ -11,7 +12,7 @@ from pyrovae import checks, processes
 from pyrovae.data import DataSet, Split
 from pyrovae.programs import Arguments, Program, uses_labels
 
-__all__ = ["Labels", "batches", "count_batches", "labels_for", "parts_of"]
+__all__ = ["Labels", "batches", "count_batches", "labels_for", "naming_single_data", "parts_of"]
 
 Labels: TypeAlias = Literal["no", "where known", "always"]
 """Whether a program takes labels: see :func:`pyrovae.programs.uses_labels`."""
@@ -78,3 +79,30 @@ def parts_of(arguments: Arguments, count: int) -> list[Arguments]:
     """
     count = max(1, min(count, len(arguments[0])))
     return list(zip(*(part.tensor_split(count) for part in arguments), strict=True))
+
+
+@contextmanager
+def naming_single_data(count: int, batch_size: int, accumulate: int) -> Iterator[None]:
+    """Say in a sentence how batch normalisation came to a batch of one datum, of which there are no statistics.
+
+    Args:
+        count: training images.
+        batch_size: images in a batch, of all processes together.
+        accumulate: parts of a batch.
+
+    Raises:
+        ValueError: with the sentence.
+    """
+    try:
+        yield
+    except Exception as error:
+        if "Expected more than 1 value per channel when training" not in str(error):
+            raise
+        size = next((size for size in range(batch_size - 1, 1, -1) if count % size != 1), 2)
+        parts = f", in {accumulate} parts" if accumulate > 1 else ""
+        parts += f", of {processes.count()} processes" if processes.count() > 1 else ""
+        raise checks.InputError(
+            f"batch normalisation needs two images or more at a time, but with {count} training images and batch_size "
+            f"{batch_size}{parts} it gets one alone: take another batch_size, such as {size}"
+            + (", and fewer parts" if accumulate > 1 else "")
+        ) from error

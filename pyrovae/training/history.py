@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pyrovae.reprs import short
+
 __all__ = ["Epoch", "History"]
 
 
@@ -51,6 +53,9 @@ class History:
     """
 
     epochs: list[Epoch] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return short(self, epochs=len(self.epochs), best_epoch=self.best_epoch, best_value=self.best_value)
 
     @property
     def best_epoch(self) -> int:

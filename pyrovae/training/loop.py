@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from pyrovae import checks, processes, products
 from pyrovae.data import DataSet
 from pyrovae.handlers import Temper, in_data_plate
+from pyrovae.likelihoods import Likelihood
 from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
 from pyrovae.programs import Program, dtype_of, mode, modules_of, private_modules
 from pyrovae.progress import bar as progress_bar
-from pyrovae.training.feed import batches, count_batches, labels_for, parts_of
+from pyrovae.training.feed import batches, count_batches, labels_for, naming_single_data, parts_of
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.rehearsal import rehearse
 from pyrovae.training.state import (
@@ -36,7 +37,7 @@ from pyrovae.training.state import (
     state_of,
     weights_of,
 )
-from pyrovae.training.validation import validate
+from pyrovae.training.validation import bound_of_some, validate
 
 __all__ = ["Callback", "fit"]
 
@@ -137,6 +138,9 @@ def fit(
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
     data = data.typed(dtype_of(model, guide))
+    if data.kind == "scaled":  # of fewer levels than the likelihood has, it would say nothing by itself
+        for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
+            likelihood.check_levels(data.observed_levels)
     state = processes.from_first(processes.on_cpu(state))
     if compile == "auto":
         chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)
@@ -159,8 +163,10 @@ def fit(
         if labels == "where known":  # a batch with labels has nothing to enumerate
             warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
             warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # they may be sampled
-        with processes.failing_together():
+        single = partial(naming_single_data, len(data.train), batch_size, accumulate)
+        with processes.failing_together(), single():
             rehearse(elbo, model, guide, modules, labels, data, batch_size)
+        untrained = bound_of_some(model, guide, labels, data.validation, batch_size)
         if state is not None:
             restore(state, optim, history, model, guide)
             best = state["best"] if restore_best else None
@@ -206,7 +212,8 @@ def fit(
                             parts = parts_of(arguments, accumulate)
                             for j, part in enumerate(parts):
                                 optim.holding = j + 1 < len(parts)
-                                svi.step(*part)
+                                with single():
+                                    svi.step(*part)
                             bar.update()
                             seen += len(arguments[0])
                             if i % 100 == 99 and seen:
@@ -247,6 +254,14 @@ def fit(
                     )
         if best is not None:
             load_weights(best, model, guide)
+    end = history.epochs[-1]
+    last = max(end.train_elbo, end.validation_elbo)  # statistics of few batches can spoil the latter alone
+    if last < untrained - max(10.0, abs(untrained)):
+        warnings.warn(
+            f"the ELBO of the last epoch, {last:.4g} nats per datum, is far below the {untrained:.4g} from before "
+            "training: training has diverged, and a smaller learning rate may help",
+            stacklevel=2,
+        )
     return history
 
 

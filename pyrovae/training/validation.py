@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from pyrovae import processes
 from pyrovae.data import Split
 from pyrovae.handlers import forked_rng
-from pyrovae.objectives import measure
+from pyrovae.objectives import NonFiniteLoss, measure
 from pyrovae.programs import Program, mode
 from pyrovae.training.feed import Labels, batches, count_batches
 
-__all__ = ["validate"]
+__all__ = ["bound_of_some", "validate"]
+
+_SOME = 500  # data that tell a bound well enough to see that another is absurd
 
 
 def validate(model: Program, guide: Program, labels: Labels, split: Split, batch_size: int) -> list[float]:
@@ -39,3 +43,21 @@ def validate(model: Program, guide: Program, labels: Labels, split: Split, batch
             totals.append(measure(model, guide, *arguments))
     parts = processes.in_order(torch.stack(totals).double().cpu().tolist() if totals else [])
     return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()
+
+
+def bound_of_some(model: Program, guide: Program, labels: Labels, split: Split, batch_size: int) -> float:
+    """Return the ELBO of the first data of a split, in nats per datum; minus infinity if it is not finite.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        labels: whether the programs take labels.
+        split: of the data.
+        batch_size: images in a batch.
+    """
+    some = split.take(torch.arange(min(len(split), _SOME)))
+    try:
+        reconstruction, kl = validate(model, guide, labels, some, batch_size)
+    except NonFiniteLoss:
+        return -math.inf
+    return reconstruction - kl

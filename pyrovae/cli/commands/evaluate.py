@@ -264,7 +264,10 @@ def _tell(result: LogMarginal, summary: dict[str, Any], sentences: list[str]) ->
     if summary["annealing"] is not None:
         effort += f" chains, T = {summary['annealing']['num_temperatures']}"
     print(f"{summary['split']} NLL {result.nll:.2f} nats per image{bits} ({effort})")
-    print(f"  standard error {result.sampling_error:.2f} over test images, {result.monte_carlo_error:.4f} Monte Carlo")
+    one = "unknown over test images, for there is one"
+    over = one if len(result.x) == 1 else f"{result.sampling_error:.2f} over test images"
+    noise = result.monte_carlo_error
+    print(f"  standard error {over}, {'unknown' if math.isnan(noise) else f'{noise:.4f}'} Monte Carlo")
     print(f"  ELBO {result.elbo.mean():.2f} nats per image")
     if summary["annealing"] is not None:
         print(f"  acceptance {summary['acceptance']['50%']:.2f}, {result.ess.median():.1f} effective chains (medians)")

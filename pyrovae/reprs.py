@@ -1,0 +1,22 @@
+"""How results show themselves: the figures that matter, in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["short"]
+
+
+def short(thing: object, **figures: Any) -> str:
+    """Return the class and some figures of a result, with five digits each; those that are None are left out.
+
+    Example:
+        >>> short(object(), nll=93.123456, method="importance", check=None)
+        "object(nll=93.123, method='importance')"
+    """
+    shown = (
+        f"{name}={f'{value:.5g}' if isinstance(value, float) else repr(value)}"
+        for name, value in figures.items()
+        if value is not None
+    )
+    return f"{type(thing).__name__}({', '.join(shown)})"

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyrovae import checks, progress
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Binarization
+from pyrovae.files import located, path_of
 
 __all__ = ["ArrayFile", "FreyFaces", "ImageFolder"]
 
@@ -131,7 +132,9 @@ class ImageFolder(DataSet):
         test_size: float = 0.1,
         seed: int = 0,
     ) -> None:
-        images, labels = _read_folder(Path(root), None if size is None else checks.shape("size", size, dims=2), grey)
+        images, labels = _read_folder(
+            path_of("root", root), None if size is None else checks.shape("size", size, dims=2), grey
+        )
         super().__init__(
             images,
             labels,
@@ -152,7 +155,7 @@ def _read(path: Path, name: str = "path") -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
-        raise checks.InputError(f"{name} must be an existing file, but there is no {path}") from error
+        raise checks.InputError(f"{name} must be an existing file, but there is no {located(path)}") from error
     except Exception as error:
         raise checks.InputError(f"{path} cannot be read as {path.suffix}: {checks.reason(error)}") from error
     if "images" not in arrays:
@@ -168,7 +171,7 @@ def _read_frey_mat(path: Path) -> np.ndarray:
     from scipy.io import loadmat
 
     if not path.exists():
-        raise checks.InputError(f"path must be an existing file, but there is no {path}")
+        raise checks.InputError(f"path must be an existing file, but there is no {located(path)}")
     try:
         columns = loadmat(path)["ff"]
     except Exception as error:
@@ -187,7 +190,7 @@ def _read_folder(root: Path, size: tuple[int, ...] | None, grey: bool) -> tuple[
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     if not root.is_dir():
-        raise checks.InputError(f"root must be a folder of images, but there is no folder {root}")
+        raise checks.InputError(f"root must be a folder of images, but there is no folder {located(root)}")
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
     if not files:
         raise checks.InputError(f"root must hold images ({', '.join(IMG_EXTENSIONS)}), but {root} holds none")

@@ -17,7 +17,7 @@ from pyrovae.data import DataSet
 from pyrovae.evaluation import simulate
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
 from pyrovae.export.halves import Decoder, Encoder
-from pyrovae.files import writing
+from pyrovae.files import path_of, writing
 from pyrovae.handlers import arguments_of, mode, private_modules
 from pyrovae.runs import Run, some_of, template_of
 
@@ -63,6 +63,7 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
     """
     checks.choice("format", format, tuple(_ENDINGS))
     run = Run(folder)
+    target = run.folder / "export" if out is None else path_of("out", out)
     data, program = run.load()
     with torch.random.fork_rng(devices=[]), mode(program.model, program.guide, training=False):
         torch.manual_seed(0)  # of the codes that the decoders are compared on
@@ -75,7 +76,6 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
         made = {
             name: _made(name, half, batches, format) for name, half, batches in progress.over(halves, "export", "file")
         }
-    target = run.folder / "export" if out is None else Path(out)
     paths = {name: target / f"{name}{_ENDINGS[format]}" for name in made}
     description = {
         "pyrovae": version("pyrovae"),

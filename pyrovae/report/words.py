@@ -154,7 +154,7 @@ def repeated(run: Run) -> list[tuple[str, str]]:
     path = run.folder / "refitted.json"
     if path.exists():
         try:
-            origin = shlex.quote(str(json.loads(path.read_text())["run"]))
+            origin = shlex.quote(str(json.loads(path.read_text(encoding="utf-8"))["run"]))
         except (KeyError, TypeError, ValueError) as error:
             raise checks.InputError(f"{path} must name the run that was refitted: {checks.reason(error)}") from error
         told = f"Its prior was refitted to the codes of {origin}, with the prior of the configuration below:"

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.evaluation import LogMarginal
-from pyrovae.files import writing
+from pyrovae.files import check_writable, located, path_of, unwritable, writing
 from pyrovae.parsing import Parser
 from pyrovae.runs.configuration import assemble, complete
 from pyrovae.training import Epoch, History, State
@@ -54,11 +54,11 @@ class Run:
         >>> Run("runs/none-such").load()
         Traceback (most recent call last):
         ...
-        pyrovae.checks.InputError: run must be a folder that pyrovae train made, but runs/none-such has no config.yaml
+        pyrovae.checks.InputError: run must be a folder that pyrovae train made, but there is no config.yaml in ...
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = path_of("run", folder)
 
     @property
     def exists(self) -> bool:
@@ -89,17 +89,17 @@ class Run:
 
     def config_text(self) -> str:
         """Read the configuration as it stands in the file."""
-        return (self.folder / "config.yaml").read_text()
+        return (self.folder / "config.yaml").read_text(encoding="utf-8")
 
     def config(self) -> dict[str, Any]:
         """Read the configuration."""
         path = self.folder / "config.yaml"
         if not path.exists():
             raise checks.InputError(
-                f"run must be a folder that pyrovae train made, but {self.folder} has no config.yaml"
+                f"run must be a folder that pyrovae train made, but there is no config.yaml in {located(self.folder)}"
             )
         with _reading(path):
-            config = yaml.safe_load(path.read_text())
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(config, dict):
                 raise ValueError("it is not a mapping")
         return config
@@ -171,7 +171,7 @@ class Run:
     def history(self) -> History:
         """Read ``metrics.csv``."""
         path = self.folder / "metrics.csv"
-        with _reading(path), path.open(newline="") as file:
+        with _reading(path), path.open(newline="", encoding="utf-8") as file:
             table = csv.reader(file)
             if next(table, None) != History().columns():
                 raise ValueError("its first line does not name the columns")
@@ -182,11 +182,15 @@ class Run:
 
     def save_evaluation(self, name: str, summary: dict[str, Any], result: LogMarginal) -> Path:
         """Write an evaluation as JSON, and its per-datum values as netCDF beside it; return the JSON's path."""
-        folder = self.folder / "evaluation"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            result.to_arviz().to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
-            os.replace(f"{beside}/values.nc", folder / f"{name}.nc")
+        path, values = self.folder / "evaluation" / f"{name}.nc", result.to_arviz()
+        size = sum(values[group].nbytes for group in values.groups())
+        check_writable(path.parent, size + size // 10 + 2**20)  # HDF5 does not survive a full disk
+        try:
+            with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+                values.to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
+                os.replace(f"{beside}/values.nc", path)
+        except (OSError, RuntimeError) as error:
+            raise unwritable(path, error) from error
         return self._save_figures("evaluation", name, summary)
 
     def save_diagnosis(self, split: str, summary: dict[str, Any]) -> Path:
@@ -211,7 +215,7 @@ class Run:
         found = {}
         for path in sorted((self.folder / kind).glob("*.json")):
             with _reading(path):
-                found[path.stem] = json.loads(path.read_text())
+                found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
                 if not isinstance(found[path.stem], dict) or found[path.stem].get("format") != FORMAT:
                     raise ValueError(f"it does not hold the figures of format {FORMAT}")
         return found

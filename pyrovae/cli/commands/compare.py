@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyrovae import checks, figures
 from pyrovae.evaluation import compare as compare_results
-from pyrovae.files import writing
+from pyrovae.files import path_of, writing
 from pyrovae.runs import Evaluated, Run, check_comparable, common_evaluation, differences_of_data, read_evaluation
 
 __all__ = ["compare"]
@@ -24,6 +24,7 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
             each run; by default, the closest that all have of test data.
         out: the folder for the table, comparison.txt, .md and .csv, and its picture, comparison.png.
     """
+    to = path_of("out", out)
     entries = _read(runs, evaluation)
     check_comparable(entries)
     first = next(iter(entries.values()))
@@ -41,7 +42,6 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     sums = ""
     if comparison.elpd is not None:
         sums = f"\nArviZ's table, whose figures are sums over the data:\n{comparison.elpd.to_string()}\n"
-    to = Path(out)
     for ending, content in (
         ("txt", text + sums),
         ("md", f"{title}\n\n{comparison.markdown()}"),

@@ -11,6 +11,7 @@ PACKAGE = Path(pyrovae.__file__).parent
 
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
+    [{"at_start"}],
     [{"checks"}],
     [{"files"}, {"processes"}, {"progress"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"products"}],

@@ -30,6 +30,7 @@ from pyrovae.evaluation import LogMarginal
 from pyrovae.files import check_writable, located, path_of, unwritable, writing
 from pyrovae.parsing import Parser
 from pyrovae.runs.configuration import assemble, complete
+from pyrovae.runs.lock import locked
 from pyrovae.training import Epoch, History, State
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ class Run:
         """Whether the folder holds a run."""
         return (self.folder / "config.yaml").exists()
 
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the folder for this process alone to train in; see :func:`pyrovae.runs.lock.locked`."""
+        return locked(self.folder)
+
     def create(self, config: str) -> None:
         """Begin a run with its configuration as YAML; a folder that holds one already is refused."""
         self.refuse_existing("run must be a new folder, or go on with --resume true")
@@ -77,10 +82,12 @@ class Run:
 
     def discard(self) -> None:
         """Forget a run that was created but refused before its first epoch, so that its folder is free again."""
-        if not (self.folder / "checkpoint").exists():
-            (self.folder / "config.yaml").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # it holds something else
-                self.folder.rmdir()
+        if not (self.folder / "weights.safetensors").exists():
+            for name in ("config.yaml", "refitted.json"):
+                (self.folder / name).unlink(missing_ok=True)
+            for folder in (self.folder / "checkpoint", self.folder):
+                with contextlib.suppress(OSError):  # it holds something else
+                    folder.rmdir()
 
     def rewrite_config(self, config: str) -> None:
         """Replace the configuration, which a resumed run may change in what does not touch its weights."""

@@ -13,6 +13,7 @@ import torch
 from pyrovae import checks, evaluation, figures, progress
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
+from pyrovae.files import check_writable
 from pyrovae.handlers import Arguments
 from pyrovae.runs import Run, caveats_of, some_of
 
@@ -61,6 +62,7 @@ def diagnose(
                 yield batch
                 bar.update(len(batch[0]))
 
+    check_writable(folder.folder / "diagnosis")
     torch.manual_seed(seed)
     start = time.perf_counter()
     result = evaluation.diagnose(

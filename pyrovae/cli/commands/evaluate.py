@@ -19,6 +19,7 @@ from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, cross_check, lo
 from pyrovae.evaluation import sandwich as judge
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.spool import Spool
+from pyrovae.files import check_writable
 from pyrovae.handlers import uses_labels
 from pyrovae.products import Precision
 from pyrovae.runs import Run, caveats_of, labels_of, template_of
@@ -119,7 +120,7 @@ def evaluate(
 
     def estimated() -> Spool:
         """Estimate block by block, with noise that hangs on the block alone; several processes take turns."""
-        spool = Spool(folder.folder)
+        spool = Spool(folder.folder / "evaluation")
         chunks, found = Chunks(chunk_size), list[LogMarginal]()
         blocks = torch.arange(count).split(100)
         turns = processes.turns(len(blocks))
@@ -163,6 +164,7 @@ def evaluate(
 
     if sandwich:  # what it would refuse, it shall refuse before the long run
         bounded(replace(path, num_temperatures=1), num_samples=1, num_simulated=1)
+    processes.by_first(lambda: check_writable(folder.folder / "evaluation"))
     torch.manual_seed(seed)
     start = time.perf_counter()
     if target_error is not None:

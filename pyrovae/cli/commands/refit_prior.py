@@ -45,15 +45,20 @@ def refit_prior(
     torch.manual_seed(checks.seed(seed))
     new.refuse_existing("out must be a new folder")
     data, program = folder.load()
-    history, gain = refit(
-        program, data, prior, epochs=epochs, batch_size=batch_size, optimizer=optimizer, patience=patience
-    )
-    settings = folder.config()
-    place = settings if settings.get("program") is None else settings["program"].setdefault("init_args", {})
-    place["prior"] = yaml.safe_load(config)["prior"]
-    new.create(yaml.safe_dump(settings, sort_keys=False))
-    origin = {"run": str(folder.folder), "log_prior": history.best_value, "gain": gain, "seed": seed}
-    new.save_refitted(program, folder.history(), origin)
+    with new.locked():
+        history, gain = refit(
+            program, data, prior, epochs=epochs, batch_size=batch_size, optimizer=optimizer, patience=patience
+        )
+        settings = folder.config()
+        place = settings if settings.get("program") is None else settings["program"].setdefault("init_args", {})
+        place["prior"] = yaml.safe_load(config)["prior"]
+        origin = {"run": str(folder.folder), "log_prior": history.best_value, "gain": gain, "seed": seed}
+        try:
+            new.create(yaml.safe_dump(settings, sort_keys=False))
+            new.save_refitted(program, folder.history(), origin)
+        except (Exception, KeyboardInterrupt):
+            new.discard()
+            raise
     bounded = getattr(getattr(program, "posterior", None), "has_density", True)
     print(
         f"mean log p(z) of validation codes {history.best_value:.2f} nats, {gain:+.2f} against the old prior"

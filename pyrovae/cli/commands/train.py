@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any, Literal
 
 import pyro
@@ -97,54 +98,59 @@ def train(
     made.to(where)
     if hasattr(made, "initialize"):
         made.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
-    before, state = processes.by_first(lambda: _begin(folder, config, resume))
+    logs: list[Callback] = []
+    saved: list[int] = []
 
     def save(history: History, state: Callable[[], State]) -> None:
         folder.save_epoch(made, history, state())
+        saved.append(len(history.epochs))
         for write in logs:
             write(history, state)
 
-    print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
-    logs: list[Callback] = []
-    try:
-        if tensorboard:
-            processes.by_first(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
-        history = fit(
-            made.model,
-            made.guide,
-            dataset,
-            epochs=epochs,
-            batch_size=batch_size,
-            objective=objective,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            beta=beta,
-            kl_warmup=kl_warmup,
-            max_norm=max_norm,
-            patience=patience,
-            accumulate=accumulate,
-            compile=compile,
-            precision=precision,
-            callback=save,
-            state=state,
-        )
-    except Exception as error:
-        if processes.rank() > 0:
+    with ExitStack() as kept:
+        before, state = processes.by_first(lambda: _begin(folder, config, resume, kept))
+        try:
+            print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
+            if tensorboard:
+                processes.by_first(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
+            history = fit(
+                made.model,
+                made.guide,
+                dataset,
+                epochs=epochs,
+                batch_size=batch_size,
+                objective=objective,
+                optimizer=optimizer,
+                scheduler=scheduler,
+                beta=beta,
+                kl_warmup=kl_warmup,
+                max_norm=max_norm,
+                patience=patience,
+                accumulate=accumulate,
+                compile=compile,
+                precision=precision,
+                callback=save,
+                state=state,
+            )
+        except (Exception, KeyboardInterrupt) as error:
+            if processes.rank() > 0:
+                raise
+            if before is None or isinstance(error, NonFiniteLoss):
+                folder.discard()  # if it ended before its first weights, there is nothing to keep
+            elif isinstance(error, checks.InputError) and not saved:
+                with suppress(checks.InputError):  # the disk may be full
+                    folder.rewrite_config(before)
             raise
-        if before is None or isinstance(error, NonFiniteLoss):
-            folder.discard()  # if it ended before its first checkpoint, there is nothing to keep
-        elif isinstance(error, checks.InputError):
-            folder.rewrite_config(before)
-        raise
-    processes.by_first(lambda: folder.save_metrics(history))
+        processes.by_first(lambda: folder.save_metrics(history))
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
     )
 
 
-def _begin(folder: Run, config: str, resume: bool) -> tuple[str | None, State | None]:
-    """Write the configuration; return the one before and the state, if a run is resumed."""
+def _begin(folder: Run, config: str, resume: bool, kept: ExitStack) -> tuple[str | None, State | None]:
+    """Lock the folder and write the configuration; return the one before and the state, if a run is resumed."""
+    kept.enter_context(folder.locked())
     if not (resume and folder.exists):
         folder.create(config)
         return None, None

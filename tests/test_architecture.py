@@ -66,7 +66,7 @@ def test_no_text_is_read_by_the_locale(path):
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", None))
         opens = name == "open" and getattr(getattr(node.func, "value", None), "id", None) not in ("os", "Image")
-        if opens or name in ("read_text", "write_text", "fdopen"):
+        if opens or (isinstance(node.func, ast.Attribute) and name in ("read_text", "write_text", "fdopen")):
             binary = any(isinstance(word, ast.Constant) and "b" in str(word.value) for word in node.args)
             assert binary or "encoding" in {word.arg for word in node.keywords}, f"line {node.lineno}"
 

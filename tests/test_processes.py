@@ -151,10 +151,11 @@ def test_parts_come_together_in_order(two):
 
 def test_one_process_talks_and_all_end_alike(two):
     folder, _, ended = two
-    assert [(folder / f"statuses-{rank}").read_text() for rank in (0, 1)] == ["2 0 2 0 2 2"] * 2
+    assert [(folder / f"statuses-{rank}").read_text() for rank in (0, 1)] == ["2 0 2 2 0 2 2"] * 2
     for sentence in (
         "--epochs: expected an integer, but many was given",
         "run must be a new folder, or go on with --resume true, but run holds a run already",
+        "run must be a folder in which no other process trains, but one does in run: ",
         "target_error must be left out where there are several processes",
         "report must be run by one process",
     ):
@@ -167,7 +168,7 @@ def test_one_process_talks_and_all_end_alike(two):
 
 def test_an_evaluation_is_the_same_to_the_bit(two, in_folder):
     run = Run("run")
-    name = "test-importance-50"
+    name = "train-importance-50-first180"
     before, values = run.evaluations()[name], run.values(name)
     assert main(["evaluate", "run", *EVALUATE]) == 0
     after = run.evaluations()[name]

@@ -32,7 +32,8 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     comparison = compare_results({run: entry.result for run, entry in entries.items()}, first.bits, gaps)
     differences = [] if all(row.paired for row in comparison.rows) else differences_of_data(entries)
     sandwiches = [f"{run}: {entry.sandwich}" for run, entry in entries.items() if entry.sandwich is not None]
-    warnings = (*comparison.warnings, *differences, *first.caveats, *sandwiches)
+    others = [f"{run}: {entry.other_data}" for run, entry in entries.items() if entry.other_data is not None]
+    warnings = (*comparison.warnings, *differences, *others, *first.caveats, *sandwiches)
     comparison = dataclasses.replace(comparison, warnings=warnings)
     names = {run: entry.name for run, entry in entries.items()}
     title = f"Evaluation {first.name}"

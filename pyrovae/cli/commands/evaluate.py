@@ -22,13 +22,14 @@ from pyrovae.evaluation.spool import Spool
 from pyrovae.files import check_writable
 from pyrovae.handlers import uses_labels
 from pyrovae.products import Precision
-from pyrovae.runs import Run, caveats_of, labels_of, template_of
+from pyrovae.runs import DataFactory, Run, caveats_of, labels_of, other_data, template_of
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
     run: str,
+    data: DataFactory | None = None,
     split: Literal["test", "validation", "train"] = "test",
     num_samples: int | None = None,
     method: Literal["importance", "annealed"] = "importance",
@@ -53,6 +54,7 @@ def evaluate(
 
     Args:
         run: the run's folder.
+        data: where the run's data are now, if not where they were; or other data.
         split: which part of the data.
         num_samples: weights K of each image; 5000 importance samples or 16 annealed chains if not given.
         method: importance, for importance sampling from the posterior, or annealed, for chains from there to p(z|x).
@@ -102,9 +104,10 @@ def evaluate(
     if annealing is not None and not (annealed or sandwich):
         raise checks.InputError("annealing must be left out unless method is annealed or sandwich true, but was given")
     path = annealing or Annealing()
-    dataset, program = folder.load(weights)
+    dataset, program = folder.load(weights, data)
+    other = other_data(folder, dataset)
     where = device_named(device)
-    part: Split = getattr(dataset.to(where), split)
+    part: Split = getattr(dataset.to(where), split).held()
     program.to(where)
     count = len(part) if num_images is None else min(checks.integer("num_images", num_images), len(part))
     name = f"{split}-adaptive" if adaptive else f"{split}-{method}-{K}"
@@ -114,6 +117,7 @@ def evaluate(
     name += f"-{precision}" if precision != "float32" else ""
     name += f"-first{count}" if count < len(part) else ""
     name += "-last" if weights == "last" else ""
+    name += "" if other is None else other.suffix
 
     in_precision = partial(products.precision, precision, where)
     with_labels = uses_labels(program.model) == "always"
@@ -212,6 +216,7 @@ def evaluate(
         "prior_share": prior_share,
         "bits_per_dim": dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
         "caveats": caveats,
+        "other_data": None if other is None else other.sentence,
         "weights": weights,
         "precision": precision,
         "seed": seed,
@@ -219,7 +224,16 @@ def evaluate(
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
     written = folder.save_evaluation(name, summary, result)
-    _tell(result, summary, [verdict, *([] if bounds is None else [bounds.sentence]), *caveats])
+    _tell(
+        result,
+        summary,
+        [
+            verdict,
+            *([] if bounds is None else [bounds.sentence]),
+            *caveats,
+            *([] if other is None else [other.sentence]),
+        ],
+    )
     print(f"written to {written} and {written.with_suffix('.nc')}")
 
 

@@ -12,14 +12,14 @@ import yaml
 
 from pyrovae import checks, processes
 from pyrovae.cli.commands.device import device_named
-from pyrovae.data import Digits
+from pyrovae.data import DataSet, Digits
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
 from pyrovae.objectives import NonFiniteLoss, ObjectiveFactory, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
 from pyrovae.products import Precision
-from pyrovae.runs import DataFactory, ProgramFactory, Run, assemble
+from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble
 from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
 __all__ = ["train"]
@@ -108,7 +108,7 @@ def train(
             write(history, state)
 
     with ExitStack() as kept:
-        before, state = processes.by_first(lambda: _begin(folder, config, resume, kept))
+        before, state = processes.by_first(lambda: _begin(folder, config, dataset, resume, kept))
         try:
             print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
             if tensorboard:
@@ -148,20 +148,34 @@ def train(
     )
 
 
-def _begin(folder: Run, config: str, resume: bool, kept: ExitStack) -> tuple[str | None, State | None]:
-    """Lock the folder and write the configuration; return the one before and the state, if a run is resumed."""
+def _begin(
+    folder: Run, config: str, dataset: DataSet, resume: bool, kept: ExitStack
+) -> tuple[str | None, State | None]:
+    """Lock the folder, write the configuration and keep what the data are.
+
+    Return the configuration before and the state, if a run is resumed: with the data that it was trained on, wherever
+    they are now.
+    """
     kept.enter_context(folder.locked())
     if not (resume and folder.exists):
-        folder.create(config)
+        folder.create(config, DataRecord.of(dataset))
         return None, None
-    before, state = folder.config_text(), folder.state()
-    _refuse_changes(folder.config(), yaml.safe_load(config))
+    before, state, record = folder.config_text(), folder.state(), folder.data_record()
+    difference = folder.difference(dataset)
+    known = record is not None and difference is None
+    _refuse_changes(folder.config(), yaml.safe_load(config), _FREE_ON_RESUME | ({"data"} if known else set()))
+    if difference is not None:
+        raise checks.InputError(
+            f"data must be those that the run was trained on when it is resumed, but they are not: {difference}"
+        )
+    if record is None:
+        folder.keep_data(DataRecord.of(dataset))  # from now on
     folder.rewrite_config(config)
     return before, state
 
 
-def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    keys = (before.keys() | now.keys()) - _FREE_ON_RESUME
+def _refuse_changes(before: dict[str, Any], now: dict[str, Any], free: set[str]) -> None:
+    keys = (before.keys() | now.keys()) - free
     for key in sorted(keys, key=lambda key: (key != "program", key)):  # without it there are other options
         found = _difference(key, before.get(key), now.get(key))
         if found is not None:

@@ -26,7 +26,8 @@ def two(tmp_path_factory):
     """Two processes on this machine, ended by the death of one: their folder, what they found, said and ended with."""
     folder = tmp_path_factory.mktemp("two")
     script = Path(several_processes.__file__)
-    environment = {**os.environ, "PYTHONPATH": str(script.parent), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join((str(script.parent), str(script.parent.parent)))  # this checkout, wherever it is
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)],
         cwd=folder,

@@ -169,6 +169,11 @@ def test_other_data_are_taken_where_they_are_asked_for_and_said(here, images, ca
     told = capsys.readouterr().out
     assert f"run: {sentence}" in told
     assert "own: These" not in told
+    record = (here / "run" / "data.json").read_bytes()
+    (here / "run" / "data.json").unlink()  # as in an older run, whose own evaluation must not be replaced either
+    assert main(["evaluate", "run", *FEW, "--data.path=other.npy"]) == 0
+    assert "the run is too old to know its own" in Run("run").evaluations()[other]["other_data"]
+    (here / "run" / "data.json").write_bytes(record)
     np.save("wide.npy", images[:, :, :3])
     assert main(["evaluate", "run", *FEW, "--data.path=wide.npy"]) == 2
     assert "their shape is (4, 3), and was (4, 4)" in capsys.readouterr().err

@@ -80,14 +80,15 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
     with torch.random.fork_rng(devices=[]):
         trained, described = run.load_program(), run.described()
         data: DataSet | None = None
+        other = None
         with attempt("test images", skipped):
             data = run.load(data=given)[0]
-            other = other_data(run, data)
+            other = other_data(run, data, given is not None)
             skipped += [] if other is None else [other.sentence]
         torch.manual_seed(seed)
         drawn = program.pictures(data, described, trained, history, skipped)
         parts.update()
-        known = {} if best is None or (data is not None and run.difference(data)) else known_of(run.values(best))
+        known = {} if best is None or other is not None else known_of(run.values(best))
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
         if data is not None:
             interactive = _interactive(data, trained, latents, num_images, known, skipped)

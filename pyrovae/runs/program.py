@@ -54,15 +54,27 @@ class OtherData:
     sentence: str
 
 
-def other_data(run: Run, data: DataSet) -> OtherData | None:
-    """Tell whether data are others than the run's; None if they are its own, or if it is too old to know its own."""
-    difference = run.difference(data)
-    if difference is None:
+def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
+    """Tell whether data are others than the run's; None if they are its own.
+
+    Args:
+        run: the run.
+        data: the data.
+        asked_for: whether they were given in place of those of its configuration, which an older run cannot know again.
+    """
+    own = run.data_record()
+    if own is None and not asked_for:
         return None
-    return OtherData(
-        f"-data-{DataRecord.of(data).hashes['test'][:8]}",
-        f"These are other data than the run's ({difference}): whether it was trained on some of them is not known.",
-    )
+    given = DataRecord.of(data)
+    sentence = "These data were given, and the run is too old to know its own: whether these are them is not known."
+    if own is not None:
+        difference = own.difference(given)
+        if difference is None:
+            return None
+        sentence = (
+            f"These are other data than the run's ({difference}): whether it was trained on some of them is not known."
+        )
+    return OtherData(f"-data-{given.hashes['test'][:8]}", sentence)
 
 
 def stand_in(program: Any, described: DataRecord, count: int) -> DataSet:

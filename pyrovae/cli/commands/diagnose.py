@@ -54,7 +54,7 @@ def diagnose(
     checks.integer("num_images", num_images)
     checks.seed(seed)
     dataset, program = folder.load(weights, data)
-    other = other_data(folder, dataset)
+    other = other_data(folder, dataset, data is not None)
     where = device_named(device)
     part: Split = getattr(dataset.to(where), split).held()
     program.to(where)

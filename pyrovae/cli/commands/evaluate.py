@@ -105,7 +105,7 @@ def evaluate(
         raise checks.InputError("annealing must be left out unless method is annealed or sandwich true, but was given")
     path = annealing or Annealing()
     dataset, program = folder.load(weights, data)
-    other = other_data(folder, dataset)
+    other = other_data(folder, dataset, data is not None)
     where = device_named(device)
     part: Split = getattr(dataset.to(where), split).held()
     program.to(where)

@@ -44,7 +44,7 @@ def explore(
         dataset = stand_in(program, folder.described(), checks.integer("num_images", num_images, minimum=2))
         told += " (no test images at hand: those shown are drawn from the model)"
         print(f"images that the model draws stand in for test images: {error}")
-    other = other_data(folder, dataset) if data is not None else None
+    other = other_data(folder, dataset, True) if data is not None else None
     if other is not None:
         print(other.sentence)
     session = Session(dataset, program, num_images=num_images, num_samples=num_samples, seed=seed)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,31 +14,148 @@ from typing import Any
 
 from pyrovae import checks
 
-__all__ = ["write_text", "writing"]
+__all__ = ["check_writable", "located", "path_of", "unnamed", "unwritable", "write_text", "writing"]
+
+
+def path_of(name: str, value: str | os.PathLike[str]) -> Path:
+    """Return a path that was given for an argument; an empty one is refused, which would be the current folder.
+
+    Raises:
+        ValueError: if it is empty.
+
+    Example:
+        >>> path_of("run", "")
+        Traceback (most recent call last):
+        ...
+        pyrovae.checks.InputError: run must be a path, . for the current folder, but an empty one was given
+    """
+    if not os.fspath(value):
+        raise checks.InputError(f"{name} must be a path, . for the current folder, but an empty one was given")
+    return Path(value)
+
+
+def located(path: str | os.PathLike[str]) -> str:
+    """Return a path for a sentence that says that nothing is there: a relative one with what it is relative to.
+
+    Example:
+        >>> located("/data/x.npy"), located("x.npy").startswith("x.npy in the current folder, ")
+        ('/data/x.npy', True)
+    """
+    return f"{path}" if os.path.isabs(path) else f"{path} in the current folder, {os.getcwd()}"
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Any]:
-    """Open a file beside ``path`` for writing bytes, and move it there once it is whole and on the disk."""
+    """Open a file beside ``path`` for writing bytes, and move it there once it is whole and on the disk.
+
+    Raises:
+        ValueError: if it cannot be written, say because the disk is full; what stood at ``path`` stays.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise checks.InputError(f"{path} cannot be written: {error.strerror}") from error
+        raise unwritable(path, error) from error
+    disk = _Disk(handle, "wb")
+    file = io.BufferedWriter(disk)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield file
+        file.flush()
+        os.fsync(handle)
+        file.close()
         os.chmod(beside, 0o644)
         os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            file.close()
+        with contextlib.suppress(OSError):
             os.remove(beside)
+        own = isinstance(error, OSError) and error.filename in (None, beside)
+        if disk.failure is not None or own:
+            raise unwritable(path, disk.failure or error) from error
         raise
+
+
+class _Disk(io.FileIO):
+    """Remember why a file could not be written, which those who write it may turn into errors of their own."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text as a file, whole or not at all; its folder is made if need be."""
     with writing(Path(path)) as file:
         file.write(text.encode())
+
+
+def unwritable(path: str | os.PathLike[str], error: BaseException) -> checks.InputError:
+    """Return the sentence that says why a file or a folder cannot be written."""
+    why = getattr(error, "strerror", None) or f"{checks.reason(error)}; the disk may be full"
+    return checks.InputError(f"{path} cannot be written: {why}")
+
+
+def check_writable(folder: str | os.PathLike[str], size: int = 0) -> None:
+    """Make a folder, and see that it can be written, before long work whose result would be lost.
+
+    Args:
+        folder: which.
+        size: of what is to be written, in bytes.
+
+    Raises:
+        ValueError: if it cannot, or the disk is too full.
+
+    Example:
+        >>> check_writable(".")
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if size:
+                _allocate(file, size)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unnamed(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
+    """Map a new file that has no name, so that nothing is left of it, and whose room on the disk is its own.
+
+    Of a file that is merely long, a full disk ends the process when it is written.
+
+    Args:
+        folder: an existing one.
+        size: in bytes, at least 1.
+
+    Raises:
+        ValueError: if the disk is too full, or the folder cannot be written.
+
+    Example:
+        >>> len(unnamed(".", 10))
+        10
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _allocate(file, size)
+            return mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _allocate(file: Any, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+    zeros = bytes(min(size, 2**20))  # where the system, or the file system, has no such call
+    for start in range(0, size, len(zeros)):
+        file.write(zeros[: size - start])
+    file.flush()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
@@ -18,6 +20,8 @@ from pyrovae.checks import InputError
 __all__ = ["Parser"]
 
 set_parsing_settings(import_path_denylist=[])  # as jsonargparse 5 will: os.system is refused before it is imported
+
+_YAML_BOOLS = {"on": True, "off": False, "yes": True, "no": False}  # of version 1.1, in which files are read
 
 _TYPES = {"int": "an integer", "float": "a number", "bool": "true or false", "tuple": "a list", "str": "a text"}
 
@@ -39,6 +43,23 @@ class Parser(ArgumentParser):
         ...
         pyrovae.checks.InputError: --epochs: expected an integer, but many was given
     """
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Read a configuration as UTF-8, in which pyrovae writes it, whatever the locale."""
+        try:
+            content = Path(path).read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"--config: the file must be UTF-8, but {path} is not (byte {error.start}): save it as UTF-8"
+            ) from error
+        return self.parse_string(content, os.path.basename(path), *args, **kwargs)
+
+    def _check_value_key(self, action: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take ``off`` and the like for the word that is offered, where YAML reads false."""
+        if isinstance(value, bool):
+            words = [word for word in _words(getattr(action, "_typehint", None)) if _YAML_BOOLS.get(word) is value]
+            value = words[0] if words else value
+        return super()._check_value_key(action, value, *args, **kwargs)
 
     def validate(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse a function where a class is asked for: nothing but the classes that are named is ever called."""
@@ -68,6 +89,16 @@ class Parser(ArgumentParser):
         """Raise the sentence, where jsonargparse would print its message and exit."""
         key, text = _split_key(message)
         raise InputError(_under(key, _sentence(self, key, text))) from ex
+
+
+def _words(hint: Any) -> list[str]:
+    """Return the words that an option offers; a type of truth values offers none."""
+    parts = typing.get_args(hint)
+    if bool in parts:
+        return []
+    if typing.get_origin(hint) is typing.Literal:
+        return [part for part in parts if isinstance(part, str)]
+    return [word for part in parts for word in _words(part)]
 
 
 def _split_key(message: str) -> tuple[str, str]:
@@ -116,8 +147,9 @@ def _command(parser: ArgumentParser, text: str) -> str | None:
         return f"--{found[1]}: must be given" if not parser._subcommands_action else f"{found[1]} must be given"
     if found := re.match(r"argument (--\S+): expected one argument", text):
         return f"{found[1]}: a value must be given, but none was given"
-    if found := re.match(r"Unexpected config: (.*)", text):
-        return f"--config: the file must hold a mapping of options, but it holds {found[1]}"
+    if found := re.match(r"Unexpected config: ?(.*)", text):
+        held = f"holds {found[1][:100]}" if found[1] else "is empty"
+        return f"--config: the file must hold a mapping of options, but it {held}"
     if found := re.match(r"Problems parsing config: (.*)", text):
         return f"--config: the file must be YAML, but cannot be parsed: {found[1]}".replace(
             ' in "<unicode string>",', " in"

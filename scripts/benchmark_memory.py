@@ -91,7 +91,7 @@ def peak(arguments: list[str]) -> int:
 
 def anonymous() -> int:
     """Return the bytes of memory that no file stands behind."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     raise SystemExit("benchmark_memory.py reads /proc/self/status, which only Linux has")

@@ -41,7 +41,7 @@ def main() -> None:
                 for count in options.processes:
                     run = Path(folder) / f"{round_number}-{batch_size}-{count}"
                     train(run, count, batch_size, data, options)
-                    with (run / "metrics.csv").open(newline="") as file:
+                    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
                         epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
                     name = f"an epoch, batch of {batch_size}"
                     seconds.setdefault(name, {}).setdefault(count, []).extend(epochs[1:])
@@ -51,7 +51,7 @@ def main() -> None:
                 (written,) = (run / "evaluation").glob("*.json")
                 name = f"IWAE-5000 of {options.num_images} images"
                 found = seconds.setdefault(name, {}).setdefault(count, [])
-                found.append(json.loads(written.read_text())["seconds"])
+                found.append(json.loads(written.read_text(encoding="utf-8"))["seconds"])
             print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)
     for name, times in seconds.items():
         medians = {count: statistics.median(found) for count, found in times.items()}

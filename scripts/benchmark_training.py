@@ -148,7 +148,11 @@ def table(architecture: str, seconds: dict[str, list[float]]) -> str:
 def describe(options: argparse.Namespace, cores: list[int]) -> str:
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         cpu = names[0].partition(":")[2].strip() if names else cpu
     versions = [installed(name) for name in ("torch", "pyro-ppl", "numpyro", "jax", "pythae")]
     data = "digits" if options.root is None else f"MNIST, {options.num_images or 'all'} images"

@@ -280,7 +280,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("runs/combinations.json"), help="what is done already")
     parser.add_argument("--out", type=Path, default=Path("docs/combinations.md"))
     options = parser.parse_args()
-    results: dict[str, dict[str, Any]] = json.loads(options.results.read_text()) if options.results.exists() else {}
+    results: dict[str, dict[str, Any]] = (
+        json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
+    )
     left = [task for task in tasks() if json.dumps(task, sort_keys=True) not in results]
     todo = [(task, options.epochs, options.num_samples) for task in left]
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:

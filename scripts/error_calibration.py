@@ -213,7 +213,7 @@ def subset(result: pv.LogMarginal, index: Tensor) -> pv.LogMarginal:
 def keep(bench: Bench, name: str, recipe: dict[str, Any], path: Path, again: bool) -> None:
     """Measure an estimator on all sets and write what came out, unless it is there already."""
     code = digest(*(file.read_bytes() for file in sorted(Path(pv.evaluation.__file__).parent.glob("*.py"))))
-    if path.exists() and not again and (known := json.loads(path.read_text()))["recipe"] == recipe:
+    if path.exists() and not again and (known := json.loads(path.read_text(encoding="utf-8")))["recipe"] == recipe:
         changed = "" if known["code"] == code else ", by code that has changed since: --again measures anew"
         print(f"{path.name} is there{changed}", flush=True)
         return

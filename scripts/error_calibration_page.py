@@ -98,7 +98,7 @@ def stem(name: str) -> str:
 
 def kept(folder: str) -> dict[str, dict[str, dict[str, Any]]]:
     """Read the results, by estimator and model, in the page's order."""
-    found = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
     by = {(record["estimator"], record["model"]): record for record in found}
     models = [*truth.CASES, *sorted({model for _, model in by} - set(truth.CASES))]
     tables = {
@@ -233,7 +233,7 @@ def section(folder: str) -> str:
 
 def parts(page: str) -> tuple[str, str]:
     """Return what a page has before and after the section."""
-    before, begun, rest = Path(page).read_text().partition(BEGIN)
+    before, begun, rest = Path(page).read_text(encoding="utf-8").partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (begun and ended):
         raise checks.InputError(f"page must have the lines {BEGIN} and {END}, but {page} has not both")

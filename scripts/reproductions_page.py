@@ -100,7 +100,7 @@ def main(folder: str = "docs/reproductions", page: str = "docs/reproductions.md"
     if not kept(folder):
         raise checks.InputError(f"folder must hold what the scripts have kept, but {folder} holds no .json")
     for name in kept(folder):
-        with open(f"{folder}/{name}.csv", newline="") as file:
+        with open(f"{folder}/{name}.csv", newline="", encoding="utf-8") as file:
             curves = list(csv.DictReader(file))
         if curves:
             figures.save(drawn(curves), f"{folder}/{name}_curves.png")
@@ -111,7 +111,7 @@ def kept(folder: str) -> dict[str, dict[str, Any]]:
     """Read the records, by name, in the page's order."""
     paths = {path.stem: path for path in Path(folder).glob("*.json")}
     names = [name for name in ORDER if name in paths] + sorted(paths.keys() - set(ORDER))
-    return {name: json.loads(paths[name].read_text()) for name in names}
+    return {name: json.loads(paths[name].read_text(encoding="utf-8")) for name in names}
 
 
 def written(folder: str) -> str:

@@ -296,7 +296,7 @@ def pythae(options: Options, turns: Turns) -> None:
     model = PythaeVAE(
         VAEConfig(input_dim=data.data_shape, latent_dim=D, reconstruction_loss="bce"), Encoder(), Decoder()
     )
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as silence:
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as silence:
         config = BaseTrainerConfig(
             output_dir=folder,
             num_epochs=options.rounds + 1,

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pyrovae import (
     processes,
 )
 from pyrovae.cli import main
+from pyrovae.runs import Run
 
 small = partial(MLP, hidden_features=(16,), normalization=nn.BatchNorm1d)
 
@@ -209,7 +211,26 @@ def in_python():
 
 
 TRAIN = ["train", "--posterior.network.hidden_features", "[16]", "--latent_dim", "3", "--batch_size", "500", "--epochs"]
-EVALUATE = ["--num_samples", "50", "--num_draws", "3", "--sandwich", "true", "--num_simulated", "5"]
+EVALUATE = [
+    "--split",
+    "train",
+    "--num_images",
+    "180",
+    "--num_samples",
+    "50",
+    "--num_draws",
+    "3",
+    "--sandwich",
+    "true",
+    "--num_simulated",
+    "5",
+]
+
+
+def train_in_a_locked_folder():
+    """Have the first process hold the lock that another training would hold."""
+    with Run("run").locked() if os.environ["RANK"] == "0" else nullcontext():
+        return main([*TRAIN, "2", "--run", "run", "--resume", "true"])
 
 
 def on_the_command_line():
@@ -217,6 +238,7 @@ def on_the_command_line():
         main([*TRAIN, "many"]),
         main([*TRAIN, "1", "--run", "run"]),
         main([*TRAIN, "1", "--run", "run"]),
+        train_in_a_locked_folder(),
         main(["evaluate", "run", *EVALUATE]),
         main(["evaluate", "run", "--target_error", "0.1"]),
         main(["report", "run"]),

@@ -11,6 +11,7 @@ PACKAGE = Path(pyrovae.__file__).parent
 
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
+    [{"at_start"}],
     [{"checks"}, {"reprs"}],
     [{"files"}, {"processes"}, {"progress"}, {"tensors"}],
     [{"programs"}],
@@ -57,6 +58,18 @@ def test_every_module_says_what_it_offers(path):
     ]
     assert "__all__" in names or path.name == "__main__.py"
     assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_text_is_read_by_the_locale(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", None))
+        opens = name == "open" and getattr(getattr(node.func, "value", None), "id", None) not in ("os", "Image")
+        if opens or (isinstance(node.func, ast.Attribute) and name in ("read_text", "write_text", "fdopen")):
+            binary = any(isinstance(word, ast.Constant) and "b" in str(word.value) for word in node.args)
+            assert binary or "encoding" in {word.arg for word in node.keywords}, f"line {node.lineno}"
 
 
 def test_the_package_only_lists_names():

@@ -33,7 +33,7 @@ from pyrovae.report.explorer import colours, explorer
 from pyrovae.report.gallery import chosen, gallery
 from pyrovae.report.plane import plane_of
 from pyrovae.report.sprites import Pixels, sprite
-from pyrovae.runs import Run
+from pyrovae.runs import DataRecord, Run
 from pyrovae.training import Epoch, History
 
 small = partial(MLP, hidden_features=(8,))
@@ -222,7 +222,7 @@ class Scalar(nn.Module):
 
 def test_what_a_program_cannot_do_is_left_out_with_a_sentence():
     data, skipped = DataSet(torch.randn(60, 6)), []
-    drawn = program.pictures(data, Scalar(), HISTORY, skipped)
+    drawn = program.pictures(data, DataRecord.of(data), Scalar(), HISTORY, skipped)
     assert set(drawn) == {"training_curves", "latent_map"}
     assert explorer(Scalar(), data, None, torch.arange(3), Pixels(-3.0, 3.0), skipped) is None
     shown = gallery(Scalar(), data, torch.arange(3), {}, Pixels(-3.0, 3.0), skipped)
@@ -263,7 +263,7 @@ ENTRY = {
 
 
 def told(tmp_path, digits, history=HISTORY, entry=None, vae=None):
-    return words.following(Run(tmp_path / "a run"), digits, vae or vae_of(2), history, entry)
+    return words.following(Run(tmp_path / "a run"), DataRecord.of(digits), vae or vae_of(2), history, entry)
 
 
 def test_the_first_words_are_the_evaluations_own():

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from pyrovae.cli import main
 from pyrovae.files import writing
 from pyrovae.runs import Run
 
+ROOT = Path(__file__).parent.parent
 SMALL = [
     "--latent_dim=2",
     "--posterior.network.hidden_features=[8]",
@@ -129,38 +129,45 @@ def test_dying_at_any_rename_loses_nothing(run, tmp_path, monkeypatch):
     assert deadline >= 3 * 4  # four files an epoch, one by one
 
 
+MORTAL = """
+import os, signal
+from pyro.infer import Trace_ELBO
+
+class Mortal(Trace_ELBO):
+    steps = 0
+
+    def loss_and_grads(self, *args, **kwargs):
+        self.steps += 1
+        if self.steps == int(os.environ["LAST_STEP"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss_and_grads(*args, **kwargs)
+"""
+
+
 def test_sigkill_and_resume_end_in_the_same_weights(tmp_path):
-    """Real processes, killed at several moments of training, among them in the middle of an epoch."""
-    command = [sys.executable, "-m", "pyrovae", "train", *SMALL, "--batch_size=2", "--epochs=6"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    """Real processes, killed in the middle of an epoch: the second, and, resumed, one later."""
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    options = ["--batch_size=512", "--epochs=4", "--compile=off", "--objective=mortal.Mortal"]  # 3 steps an epoch
 
-    def start(folder):
-        return subprocess.Popen(
-            [*command, f"--run={folder}", "--resume=true"],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def end(folder, last_step):
+        return subprocess.run(
+            [sys.executable, "-m", "pyrovae", "train", *SMALL, *options, f"--run={folder}", "--resume=true"],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "LAST_STEP": str(last_step)},
+            capture_output=True,
+        ).returncode
 
-    assert start(tmp_path / "whole").wait(300) == 0
+    assert end("whole", 0) == 0
     killed = tmp_path / "killed"
-    for epochs in (1, 2, 4):
-        process = start(killed)
-        limit = time.monotonic() + 120
-        while time.monotonic() < limit and process.poll() is None:
-            metrics = killed / "metrics.csv"
-            if metrics.exists() and len(metrics.read_text().splitlines()) > epochs:
-                break
-            time.sleep(0.005)
-        time.sleep(0.02 * epochs)
-        assert process.poll() is None, "it ended before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for last_step, epochs in ((5, 1), (3, 1), (6, 2)):
+        assert end("killed", last_step) == -signal.SIGKILL
         Run(killed).load()  # the folder can be read
         Run(killed).state()
-    assert start(killed).wait(300) == 0
+        assert len(Run(killed).history().epochs) == epochs
+    assert end("killed", 0) == 0
     assert same_weights(tmp_path / "whole", killed)
-    assert [row.epoch for row in Run(killed).history().epochs] == list(range(1, 7))
+    assert [row.epoch for row in Run(killed).history().epochs] == list(range(1, 5))
+    assert not (killed / "train.lock").exists()
 
 
 def test_a_finished_run_resumes_to_itself(run):

@@ -10,12 +10,15 @@ from importlib.metadata import version
 from jsonargparse import Namespace
 
 from pyrovae import checks, processes, progress
+from pyrovae.cli import words
 from pyrovae.cli.commands import compare, data, diagnose, evaluate, explore, export, refit_prior, report, sample, train
 from pyrovae.cli.status import told
 from pyrovae.parsing import Parser
-from pyrovae.runs import Run, complete, options_of_the_vae
+from pyrovae.runs import complete, options_of_the_vae
 
 __all__ = ["main"]
+
+_WITH_OWN_DATA = ("evaluate", "diagnose", "refit_prior", "report", "explore")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +55,18 @@ def _dispatch(arguments: list[str]) -> None:
     parser = _parser(commands)
     prints = "--print_config" in arguments
     arguments = [word for word in arguments if word != "--print_config"]
+    begun = words.resumed(arguments)
+    named = words.names_in(arguments)
+    if begun is not None:
+        # What the run was begun with stands where the command line does not say otherwise.
+        stored = ["train", "--config", str(begun.folder / "config.yaml")]
+        try:
+            parser.parse_args(stored, defaults=False)
+        except checks.InputError as error:
+            raise checks.InputError(f"{stored[-1]} cannot be used: {error}") from error
+        arguments = [*stored, *arguments[1:]]
+    elif arguments and arguments[0] in _WITH_OWN_DATA:
+        arguments = words.of_own_data(parser, arguments)
     chosen = parser.parse_args(arguments, defaults=False)
     command = chosen.subcommand
     if processes.count() > 1 and command not in ("train", "evaluate"):
@@ -61,17 +76,7 @@ def _dispatch(arguments: list[str]) -> None:
         )
     given = chosen[command]
     quiet = bool(given.get("quiet"))
-    resumed = Run(given.get("run", "runs/vae")) if command == "train" and given.get("resume") else None
-    if resumed is not None and resumed.exists:
-        # What the run was begun with stands where the command line does not say otherwise.
-        rest = arguments[arguments.index("train") + 1 :]
-        resumed.config()  # says what is wrong with the file, if it is no configuration at all
-        stored = resumed.folder / "config.yaml"
-        try:
-            given = parser.parse_args(["train", "--config", str(stored), *rest], defaults=False)[command]
-        except checks.InputError as error:  # the words given were accepted before
-            raise checks.InputError(f"{stored} cannot be used: {error}") from error
-    left_out = {"config", "quiet", *options_of_the_vae(given, chosen[command])}
+    left_out = {"config", "quiet", *options_of_the_vae(given, named)}
     for name in left_out:
         given.pop(name, None)
     completed, options = complete(commands[command], given, skip=set(left_out))

@@ -12,6 +12,7 @@ from pyrovae.data.dataset import DataSet
 from pyrovae.data.folders import read_folder
 from pyrovae.data.split import Binarization
 from pyrovae.data.stored import Channels
+from pyrovae.files import located, path_of
 
 __all__ = ["ArrayFile", "FreyFaces", "ImageFolder"]
 
@@ -140,7 +141,7 @@ class ImageFolder(DataSet):
         seed: int = 0,
     ) -> None:
         wanted = None if size is None else checks.shape("size", size, dims=2)
-        images, labels, levels = read_folder(Path(root), wanted, grey)
+        images, labels, levels = read_folder(path_of("root", root), wanted, grey)
         super().__init__(
             images,
             labels,
@@ -162,7 +163,7 @@ def _read(path: Path, name: str = "path") -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
-        raise checks.InputError(f"{name} must be an existing file, but there is no {path}") from error
+        raise checks.InputError(f"{name} must be an existing file, but there is no {located(path)}") from error
     except Exception as error:
         raise checks.InputError(f"{path} cannot be read as {path.suffix}: {checks.reason(error)}") from error
     if "images" not in arrays:
@@ -178,7 +179,7 @@ def _read_frey_mat(path: Path) -> np.ndarray:
     from scipy.io import loadmat
 
     if not path.exists():
-        raise checks.InputError(f"path must be an existing file, but there is no {path}")
+        raise checks.InputError(f"path must be an existing file, but there is no {located(path)}")
     try:
         columns = loadmat(path)["ff"]
     except Exception as error:

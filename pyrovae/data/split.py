@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import math
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -19,6 +21,7 @@ __all__ = ["Binarization", "Split"]
 Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
 
 _CHUNK = 4096  # images binarised at a time
+_PART, _PARTS = 2**20, 64  # bytes of a part of a memory map, and how many parts are hashed at most
 
 
 class Split:
@@ -160,6 +163,35 @@ class Split:
         part.binarization, part.dequantize = binarization, dequantize
         part._fix()
         return part
+
+    def held(self) -> Split:
+        """Return the same images with noise that is drawn once and for all, as that of test images is.
+
+        An evaluation reads training images so: whatever it draws itself, the images are the same.
+        """
+        part = copy.copy(self)
+        part.fresh = False
+        part._fix()
+        return part
+
+    def hash(self) -> str:
+        """Return a hash of which images these are, their labels, and how they are observed.
+
+        Of a memory map, up to 64 evenly spaced parts of 1 MiB are read; of images in memory, all are.
+        """
+        about = self.data_shape, self.binarization, self.dequantize, self.levels, self.seed
+        digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
+        for tensor in (self._index, self.labels):
+            digest.update(b"none" if tensor is None else tensor.cpu().numpy().tobytes())
+        each = self._source.dtype.itemsize * math.prod(self.data_shape)
+        parts = torch.arange(len(self)).split(max(1, _PART // each))
+        if not isinstance(self._source, Tensor) and len(parts) > _PARTS:
+            parts = tuple(parts[i * (len(parts) - 1) // (_PARTS - 1)] for i in range(_PARTS))
+        for part in parts:
+            images = self._stored(part.to(self._index.device)).cpu().contiguous()
+            digest.update(str(images.dtype).encode())
+            digest.update(images.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[Tensor]:
         """Yield the split once, in batches of ``batch_size`` observed images, the last one smaller if need be.

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae import checks, progress
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Binarization
-from pyrovae.files import writing
+from pyrovae.files import located, path_of, writing
 
 __all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "MissingFiles", "Omniglot", "or_digits"]
 
@@ -76,9 +76,9 @@ class _IDX(DataSet):
     ) -> None:
         import torchvision.datasets
 
-        name = type(self).__name__
-        files = f"train-images-idx3-ubyte and its three companions (or their .gz) in {Path(root) / name / 'raw'}"
-        train, test = _load(getattr(torchvision.datasets, name), Path(root), files, "train", [True, False])
+        name, folder = type(self).__name__, path_of("root", root)
+        files = f"train-images-idx3-ubyte and its three companions (or their .gz) in {folder / name / 'raw'}"
+        train, test = _load(getattr(torchvision.datasets, name), folder, files, "train", [True, False])
         super().__init__(
             train.data[:, None],  # (60000, 1, 28, 28)
             train.targets,
@@ -161,7 +161,7 @@ class Omniglot(DataSet):
         validation_size: float = 0.1,
         seed: int = 0,
     ) -> None:
-        reduced = Path(root) / "omniglot-28.npz"
+        reduced = path_of("root", root) / "omniglot-28.npz"
         if not reduced.exists():
             _reduce_omniglot(Path(root), reduced)
         try:
@@ -211,7 +211,7 @@ def _load(
         return load(download=True)
     except Exception as error:
         raise MissingFiles(
-            f"{name} is not in {root} and cannot be downloaded ({_first_line(error)}); "
+            f"{name} is not in {located(root)}, and cannot be downloaded ({_first_line(error)}); "
             f"put {files}, or take the data set Digits, which needs no files"
         ) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from functools import reduce
 from math import prod
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.evaluation.result import LogMarginal, joined
+from pyrovae.files import unnamed
 
 __all__ = ["Spool"]
 
@@ -23,7 +23,7 @@ class Spool:
     """Collect results of several batches of data, in order, as tensors that are mapped from files of a folder.
 
     Args:
-        folder: an existing folder, in which nothing is left: the files lose their names as soon as they are mapped.
+        folder: an existing folder, in which nothing is left: the files have no names.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -56,8 +56,8 @@ class Spool:
         if prod(shape) == 0:
             return torch.cat(list(tensors), dim)
         dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
-        with tempfile.TemporaryDirectory(dir=self.folder) as beside:
-            whole = torch.from_file(f"{beside}/values", shared=True, size=prod(shape), dtype=dtype).view(shape)
+        room = unnamed(self.folder, prod(shape) * dtype.itemsize)
+        whole = torch.frombuffer(room, dtype=dtype).view(shape)
         start = 0
         for tensor in tensors:
             whole.narrow(dim, start, tensor.shape[dim]).copy_(tensor)

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from pyrovae import checks, progress
 from pyrovae.data import DataSet
-from pyrovae.evaluation.simulation import prior_draws
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
 from pyrovae.export.halves import Decoder, Encoder
-from pyrovae.files import writing
-from pyrovae.programs import arguments_of, mode, private_modules
-from pyrovae.runs import Run, some_of, template_of
+from pyrovae.files import path_of, writing
+from pyrovae.programs import Arguments, arguments_of, mode, private_modules
+from pyrovae.runs import DataRecord, Run
 
 __all__ = ["Written", "export_run", "pixel_values"]
 
@@ -50,7 +49,7 @@ class Written:
 def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | None = None) -> Written:
     """Write a run's encoder and decoder as files that need neither pyrovae nor Pyro.
 
-    Both take any number of data. Each is compared with PyTorch on test data, and on codes from the prior, before
+    Both take any number of data. Each is compared with PyTorch on data and codes that the model draws, before
     anything is written; a JSON file beside them says what they take and give.
 
     Args:
@@ -63,11 +62,13 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
     """
     checks.choice("format", format, tuple(_ENDINGS))
     run = Run(folder)
-    data, program = run.load()
+    target = run.folder / "export" if out is None else path_of("out", out)
+    program, data = run.load_program(), run.described()
     with torch.random.fork_rng(devices=[]), mode(program.model, program.guide, training=False):
-        torch.manual_seed(0)  # of the codes that the decoders are compared on
-        encoder, seen = _encoder(program, data)
-        decoder, codes = _decoder(program, data)
+        torch.manual_seed(0)  # of the data and the codes that the halves are compared on
+        latents, simulated = simulate(program.model, max(_BATCHES), data.template(program))
+        encoder, seen = _encoder(program, simulated)
+        decoder, codes = _decoder(program, data, latents, list(simulated[1:]))
         halves: list[tuple[str, Encoder | Decoder, _Batches]] = [
             ("encoder", encoder, seen),
             ("decoder", decoder, codes),
@@ -75,7 +76,6 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
         made = {
             name: _made(name, half, batches, format) for name, half, batches in progress.over(halves, "export", "file")
         }
-    target = run.folder / "export" if out is None else Path(out)
     paths = {name: target / f"{name}{_ENDINGS[format]}" for name in made}
     description = {
         "pyrovae": version("pyrovae"),
@@ -83,7 +83,7 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
         "format": format,
         "run": run.folder.resolve().name,
         "program": type(program).__name__,
-        "data": {"class": type(data).__name__, "shape": list(data.data_shape), "values": pixel_values(data)},
+        "data": {"class": data.name, "shape": list(data.data_shape), "values": pixel_values(data)},
         "encoder": _described(paths["encoder"], encoder, made["encoder"], encoder.families),
         "decoder": _described(paths["decoder"], decoder, made["decoder"], {"x": decoder.family}),
         "tolerance": TOLERANCE,
@@ -98,7 +98,7 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
     return Written(paths["encoder"], paths["decoder"], target / f"{format}.json", differences)
 
 
-def pixel_values(data: DataSet) -> str:
+def pixel_values(data: DataSet | DataRecord) -> str:
     """Say what the encoder's input must be, of data as they are stored.
 
     Args:
@@ -109,28 +109,28 @@ def pixel_values(data: DataSet) -> str:
         >>> pixel_values(Digits())
         '1 with probability v / 16, else 0, for grey levels v from 0 to 16'
     """
-    part = data.test
-    grey = "grey values v from 0 to 1" if part.levels is None else f"grey levels v from 0 to {part.levels - 1}"
-    share = "v" if part.levels is None else f"v / {part.levels - 1}"
-    if part.binarization == "threshold":
+    grey = "grey values v from 0 to 1" if data.levels is None else f"grey levels v from 0 to {data.levels - 1}"
+    share = "v" if data.levels is None else f"v / {data.levels - 1}"
+    if data.binarization == "threshold":
         return f"1 where {share} >= 1/2, else 0, for {grey}"
-    if part.binarization != "none":
+    if data.binarization != "none":
         return f"1 with probability {share}, else 0, for {grey}"
-    if part.dequantize:
-        return f"(v + u) / {part.levels} for {grey} and u drawn evenly from 0 to 1"
-    return "as stored" if part.levels is None else f"{share} for {grey}"
+    if data.dequantize:
+        return f"(v + u) / {data.levels} for {grey} and u drawn evenly from 0 to 1"
+    return "as stored" if data.levels is None else f"{share} for {grey}"
 
 
-def _encoder(program: Any, data: DataSet) -> tuple[Encoder, _Batches]:
-    arguments = arguments_of(some_of(program, data.test, max(_BATCHES)), program.guide)
+def _encoder(program: Any, simulated: Arguments) -> tuple[Encoder, _Batches]:
+    arguments = arguments_of(simulated, program.guide)
     index = [torch.arange(count) % len(arguments[0]) for count in _BATCHES]
     batches = [tuple(part[i] for part in arguments) for i in index]
     with private_modules(), torch.no_grad():
         return Encoder(program, batches[0]), batches
 
 
-def _decoder(program: Any, data: DataSet) -> tuple[Decoder, _Batches]:
-    latents, (_, *labels) = prior_draws(program.model, max(_BATCHES), template_of(program, data))
+def _decoder(
+    program: Any, data: DataRecord, latents: dict[str, Tensor], labels: list[Tensor]
+) -> tuple[Decoder, _Batches]:
     with private_modules():
         decoder = Decoder(program, latents, data.data_shape, *labels)
     codes = [latents[name] for name in decoder.sites] + labels

@@ -17,11 +17,12 @@ from pyrovae.data import DataSet
 from pyrovae.files import writing
 from pyrovae.programs import arguments_of
 from pyrovae.report import diagnosis, evaluations, program, words
+from pyrovae.report.attempts import attempt
 from pyrovae.report.explorer import colours, explorer
 from pyrovae.report.gallery import batch_at, chosen, gallery, known_of
 from pyrovae.report.plane import Latents
 from pyrovae.report.sprites import Pixels
-from pyrovae.runs import Run
+from pyrovae.runs import DataFactory, Run, other_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,11 +33,21 @@ __all__ = ["write_report"]
 _BYTES = 1_200_000  # of the gallery's images, before they are compressed
 
 
-def write_report(folder: str | Path, *, latents: Latents = None, num_images: int = 400, seed: int = 0) -> Path:
+def write_report(
+    folder: str | Path,
+    *,
+    data: DataFactory | None = None,
+    latents: Latents = None,
+    num_images: int = 400,
+    seed: int = 0,
+) -> Path:
     """Draw a run's pictures into ``figures/`` and write ``report.html``, which needs no other file.
+
+    Where the run's data are not at hand, or are others now, the page goes without what needs them, and says so.
 
     Args:
         folder: the run's folder.
+        data: makes the run's data set where it is now, or another.
         latents: the plane of codes that can be explored: two latents by their numbers from 0, ``pca`` for the first
             two principal directions of the codes, or None for the two latents where there are no more, and else pca.
         num_images: test images in the gallery, at most.
@@ -52,13 +63,13 @@ def write_report(folder: str | Path, *, latents: Latents = None, num_images: int
     run = Run(folder)
     checks.integer("num_images", num_images)
     with progress.bar("report", 4, "part") as parts:
-        page = _page(run, latents, num_images, seed, parts)
+        page = _page(run, data, latents, num_images, seed, parts)
     with writing(run.folder / "report.html") as file:
         file.write(page.encode())
     return run.folder / "report.html"
 
 
-def _page(run: Run, latents: Latents, num_images: int, seed: int, parts: tqdm[Any]) -> str:
+def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int, seed: int, parts: tqdm[Any]) -> str:
     """Draw everything and return the page."""
     config, history, entries = run.config(), run.history(), run.evaluations()
     evaluated = [evaluations.section(run, name, entries) for name in entries]
@@ -67,21 +78,29 @@ def _page(run: Run, latents: Latents, num_images: int, seed: int, parts: tqdm[An
     skipped: list[str] = []
     parts.update()
     with torch.random.fork_rng(devices=[]):
-        data, trained = run.load()
+        trained, described = run.load_program(), run.described()
+        data: DataSet | None = None
+        other = None
+        with attempt("test images", skipped):
+            data = run.load(data=given)[0]
+            other = other_data(run, data, given is not None)
+            skipped += [] if other is None else [other.sentence]
         torch.manual_seed(seed)
-        drawn = program.pictures(data, trained, history, skipped)
+        drawn = program.pictures(data, described, trained, history, skipped)
         parts.update()
-        known = {} if best is None else known_of(run.values(best))
-        interactive = _interactive(data, trained, latents, num_images, known, skipped)
+        known = {} if best is None or other is not None else known_of(run.values(best))
+        interactive: dict[str, Any] = {"gallery": None, "plane": None}
+        if data is not None:
+            interactive = _interactive(data, trained, latents, num_images, known, skipped)
         parts.update()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pyrovae"), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
     page = environment.get_template("report.html").render(
         name=run.folder.resolve().name,
-        summary=words.trained(data, trained, history),
+        summary=words.trained(described, trained, history) + ("" if data is None else words.accuracy(data, trained)),
         likelihood=None if best is None else words.likelihood(entries[best]),
-        following=words.following(run, data, trained, history, None if best is None else entries[best]),
+        following=words.following(run, described, trained, history, None if best is None else entries[best]),
         interactive=interactive,
         evaluations=[
             {**section, "pictures": _saved(run, section["pictures"], f"{section['name']}-")} for section in evaluated

@@ -14,7 +14,7 @@ from pyrovae.evaluation.axes import narrowest
 from pyrovae.programs import arguments_of
 from pyrovae.report.attempts import attempt
 from pyrovae.report.gallery import codes_at
-from pyrovae.runs import some_of, template_of
+from pyrovae.runs import DataRecord, some_of
 from pyrovae.training import History
 
 if TYPE_CHECKING:
@@ -23,41 +23,47 @@ if TYPE_CHECKING:
 __all__ = ["pictures"]
 
 
-def pictures(data: DataSet, program: Any, history: History, skipped: list[str]) -> dict[str, tuple[Figure, str]]:
+def pictures(
+    data: DataSet | None, described: DataRecord, program: Any, history: History, skipped: list[str]
+) -> dict[str, tuple[Figure, str]]:
     """Draw the training, reconstructions, samples, and the map of codes, each with its caption.
 
     Args:
-        data: the data set.
+        data: the data set; None where it is not at hand, so that what needs no data is drawn.
+        described: what the run keeps of its data.
         program: the trained program.
         history: of its training.
         skipped: gets a sentence about each picture that the program does not let be drawn.
     """
-    few = some_of(program, data.test, 20)
-    template = template_of(program, data)
-    x = arguments_of(few)[0]
+    template = described.template(program)
+    x = template[0] if isinstance(template, tuple) else template
     classes = len(template[1]) if isinstance(template, tuple) else None
     curves = "The bound and its two terms during training, in nats per image."
     drawn = {"training_curves": (figures.training_curves(history), curves)}
-    with attempt("picture of reconstructions", skipped):
-        drawn["reconstructions"] = (
-            figures.reconstructions(x, reconstruct(program.model, program.guide, few)),
-            "Test images above, their reconstructions through the mean code below.",
-        )
+    if data is not None:
+        few = some_of(program, data.test, 20)
+        with attempt("picture of reconstructions", skipped):
+            drawn["reconstructions"] = (
+                figures.reconstructions(arguments_of(few)[0], reconstruct(program.model, program.guide, few)),
+                "Test images above, their reconstructions through the mean code below.",
+            )
     with attempt("picture of samples", skipped):
         drawn["samples"] = (
             figures.samples(generate(program.model, 8 * (classes or 8), template), classes),
             f"Codes drawn from the prior, decoded{', a class in each column' if classes else ''}: the means of p(x|z).",
         )
-    with attempt("picture of the map of codes", skipped):
-        codes = _codes(codes_at(program, data, torch.arange(min(5000, len(data.test)))))  # (N, D)
-        labels = None if data.test.labels is None else data.test.labels[: len(codes)]
-        drawn["latent_map"] = (
-            figures.latent_map(codes, labels),
-            "Where the encoder puts the test images"
-            + (", coloured by class." if labels is not None else ".")
-            + ("" if codes.shape[1] <= 2 else " The first two principal components of the means."),
-        )
-        if codes.shape[1] == 2 and classes is None and _has_a_plane(program, x):
+    if data is not None:
+        with attempt("picture of the map of codes", skipped):
+            codes = _codes(codes_at(program, data, torch.arange(min(5000, len(data.test)))))  # (N, D)
+            labels = None if data.test.labels is None else data.test.labels[: len(codes)]
+            drawn["latent_map"] = (
+                figures.latent_map(codes, labels),
+                "Where the encoder puts the test images"
+                + (", coloured by class." if labels is not None else ".")
+                + ("" if codes.shape[1] <= 2 else " The first two principal components of the means."),
+            )
+    with attempt("picture of the plane of codes", skipped):
+        if classes is None and _has_a_plane(program, x):
             drawn["manifold"] = (
                 figures.manifold(prior_grid(program.model, x, columns=20), columns=20),
                 "What the decoder makes of the plane of codes, at evenly spaced percentiles of the prior.",

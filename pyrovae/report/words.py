@@ -14,19 +14,19 @@ from pyrovae.execution import evaluating
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
-from pyrovae.runs import Run, common_evaluation
+from pyrovae.runs import DataRecord, Run, common_evaluation
 from pyrovae.training import History
 
-__all__ = ["best_evaluation", "following", "likelihood", "repeated", "trained"]
+__all__ = ["accuracy", "best_evaluation", "following", "likelihood", "repeated", "trained"]
 
 _COLLAPSED = 0.1  # nats, below which the codes say nothing of the data
 
 
-def trained(data: DataSet, program: Any, history: History) -> str:
+def trained(data: DataRecord, program: Any, history: History) -> str:
     """Say what the program is, on what it was trained and how well that went.
 
     Args:
-        data: the data set.
+        data: what the run keeps of its data.
         program: the trained program.
         history: of its training.
     """
@@ -41,10 +41,10 @@ def trained(data: DataSet, program: Any, history: History) -> str:
         f"{article} {name}"
         + (f" of {latent_dim} latent{'s' if latent_dim != 1 else ''}" if latent_dim is not None else "")
         + (f" ({', '.join(conditionals)})" if conditionals else "")
-        + f", trained on {len(data.train):,} images of {type(data).__name__} "
+        + f", trained on {data.sizes['train']:,} images of {data.name} "
         f"({data.kind}, shape {' x '.join(map(str, data.data_shape))}) for {_counted(len(history.epochs), 'epoch')}. "
         f"The best validation {'ELBO' if bounded else 'objective'}, {_signed(history.best_value)} nats per image, "
-        f"came after epoch {history.best_epoch}; the weights are those of that epoch." + _accuracy(data, program)
+        f"came after epoch {history.best_epoch}; the weights are those of that epoch."
     )
 
 
@@ -89,13 +89,13 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def following(
-    run: Run, data: DataSet, program: Any, history: History, entry: dict[str, Any] | None
+    run: Run, data: DataRecord, program: Any, history: History, entry: dict[str, Any] | None
 ) -> list[tuple[str, str]]:
     """Say what to do next, each with its command, which may be empty.
 
     Args:
         run: the run.
-        data: its data set.
+        data: what it keeps of its data.
         program: the trained program.
         history: of its training.
         entry: figures of the best evaluation, if there is one.
@@ -131,10 +131,9 @@ def following(
     elif entry["method"] == "importance" and entry["pareto_k"]["share_above"] > 0:
         told = "Where k̂ is too large, samples are not enough: with a target, chains are annealed there."
         steps.append((told, f"pyrovae evaluate {folder} --target_error 0.05"))
-    if entry["num_images"] < len(data.test):
-        told = (
-            f"Of {len(data.test):,} test images {entry['num_images']:,} were evaluated: publish a number of them all."
-        )
+    if entry["num_images"] < data.sizes["test"]:
+        every, some = f"{data.sizes['test']:,}", f"{entry['num_images']:,}"
+        told = f"Of {every} test images {some} were evaluated: publish a number of them all."
         steps.append((told, f"pyrovae evaluate {folder}"))
     if not run.diagnoses():
         told = "A diagnosis tells where the nats go: gaps of the posterior, distortion, rate, active units."
@@ -154,7 +153,7 @@ def repeated(run: Run) -> list[tuple[str, str]]:
     path = run.folder / "refitted.json"
     if path.exists():
         try:
-            origin = shlex.quote(str(json.loads(path.read_text())["run"]))
+            origin = shlex.quote(str(json.loads(path.read_text(encoding="utf-8"))["run"]))
         except (KeyError, TypeError, ValueError) as error:
             raise checks.InputError(f"{path} must name the run that was refitted: {checks.reason(error)}") from error
         told = f"Its prior was refitted to the codes of {origin}, with the prior of the configuration below:"
@@ -170,7 +169,13 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
-def _accuracy(data: DataSet, program: Any) -> str:
+def accuracy(data: DataSet, program: Any) -> str:
+    """Say how often a program that names classes is right on test data, if it is one and their classes are known.
+
+    Args:
+        data: the data set.
+        program: the trained program.
+    """
     if data.test.labels is None or not callable(getattr(program, "classify", None)):
         return ""
     with evaluating(program.guide):

@@ -1,6 +1,7 @@
 """Runs: what their configuration says, and their folder on disk."""
 
 from pyrovae.runs.configuration import DataFactory, ProgramFactory, assemble, complete, options_of_the_vae
+from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.evaluated import (
     Evaluated,
     check_comparable,
@@ -9,13 +10,15 @@ from pyrovae.runs.evaluated import (
     read_evaluation,
 )
 from pyrovae.runs.folder import FORMAT, Run
-from pyrovae.runs.program import caveats_of, labels_of, some_of, template_of
+from pyrovae.runs.program import OtherData, caveats_of, labels_of, other_data, some_of, stand_in, template_of
 from pyrovae.runs.unfinished import Unfinished
 
 __all__ = [
     "FORMAT",
     "DataFactory",
+    "DataRecord",
     "Evaluated",
+    "OtherData",
     "ProgramFactory",
     "Run",
     "Unfinished",
@@ -27,7 +30,9 @@ __all__ = [
     "differences_of_data",
     "labels_of",
     "options_of_the_vae",
+    "other_data",
     "read_evaluation",
     "some_of",
+    "stand_in",
     "template_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
 from pyrovae.priors import Prior, PriorFactory, StandardNormal
 from pyrovae.vae import VAE
 
-__all__ = ["DataFactory", "ProgramFactory", "assemble", "complete", "options_of_the_vae"]
+__all__ = ["DataFactory", "ProgramFactory", "assemble", "chosen_by", "complete", "options_of_the_vae", "program_of"]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
 ProgramFactory: TypeAlias = Callable[[tuple[int, ...], int], nn.Module]
@@ -53,34 +53,70 @@ def assemble(
     """
     checks.integer("latent_dim", latent_dim)
     dataset = checks.make("data", data, DataSet, like="Digits")
-    sizes = dataset.data_shape, latent_dim
+    made = program_of(
+        dataset.data_shape,
+        prior,
+        likelihood,
+        posterior,
+        latent_dim,
+        program,
+        levels=dataset.observed_levels,
+        check=lambda part: _check(part, dataset),
+    )
+    return dataset, made
+
+
+def program_of(
+    data_shape: tuple[int, ...],
+    prior: PriorFactory = StandardNormal,
+    likelihood: LikelihoodFactory = Bernoulli,
+    posterior: PosteriorFactory = DiagonalNormal,
+    latent_dim: int = 20,
+    program: ProgramFactory | None = None,
+    *,
+    levels: int | None = None,
+    check: Callable[[Likelihood], None] = lambda likelihood: None,
+) -> Any:
+    """Make a fresh program for data of a shape; the arguments are those of :func:`assemble`.
+
+    Args:
+        data_shape: of one datum.
+        prior: makes p(z).
+        likelihood: makes p(x|z).
+        posterior: makes q(z|x).
+        latent_dim: number of latents.
+        program: makes a whole program.
+        levels: number of grey levels of the data, which a likelihood takes where its own are not given.
+        check: refuses a likelihood that cannot explain the data.
+    """
+    sizes = data_shape, latent_dim
     if program is not None:
-        made = _program(_with_levels(program, dataset), *sizes)
+        made = _program(_with_levels(program, levels), *sizes)
         if isinstance(getattr(made, "likelihood", None), Likelihood):
-            _check(made.likelihood, dataset)
-        return dataset, made
-    explained = checks.make("likelihood", _with_levels(likelihood, dataset), Likelihood, *sizes, like="Bernoulli")
-    _check(explained, dataset)
-    return dataset, VAE(
+            check(made.likelihood)
+        return made
+    explained = checks.make("likelihood", _with_levels(likelihood, levels), Likelihood, *sizes, like="Bernoulli")
+    check(explained)
+    return VAE(
         checks.make("prior", prior, Prior, latent_dim, like="StandardNormal"),
         explained,
         checks.make("posterior", posterior, Posterior, *sizes, like="DiagonalNormal"),
     )
 
 
-def _with_levels(factory: Any, dataset: DataSet) -> Any:
+def _with_levels(factory: Any, levels: int | None) -> Any:
     """Return a factory of a likelihood, or of a program with one as an option, that has the data's levels.
 
     Levels that were given stay.
     """
-    kind, levels = checks.class_of(factory), dataset.observed_levels
+    kind = checks.class_of(factory)
     options = factory.keywords if isinstance(factory, partial) else {}
     if levels is None or kind is None:
         return factory
     if issubclass(kind, Likelihood):
         takes = "levels" in inspect.signature(kind).parameters
         return partial(factory, levels=levels) if takes and options.get("levels") is None else factory
-    parts = {name: _with_levels(option, dataset) for name, option in options.items()}
+    parts = {name: _with_levels(option, levels) for name, option in options.items()}
     changed = {name: part for name, part in parts.items() if part is not options[name]}
     return partial(factory, **changed) if changed else factory
 
@@ -118,12 +154,30 @@ def _check(likelihood: Likelihood, dataset: DataSet) -> None:
         raise checks.InputError(f"{error}{scaled}") from error
 
 
-def options_of_the_vae(given: Namespace, words: Namespace) -> set[str]:
+def chosen_by(config: dict[str, Any], but: set[str | int]) -> dict[str, Any]:
+    """Return what a run's configuration chooses, by the names of the arguments of :func:`assemble`.
+
+    Args:
+        config: the configuration.
+        but: arguments that are left out.
+
+    Raises:
+        ValueError: if it cannot be used.
+    """
+    reader = Parser()
+    names = [name for name in reader.add_function_arguments(assemble, skip=but) if name in config]
+    given = reader.parse_object({name: config[name] for name in names}, defaults=False)
+    parser, options = complete(assemble, given, skip=but)
+    chosen: dict[str, Any] = parser.instantiate(options).as_dict()
+    return chosen
+
+
+def options_of_the_vae(given: Namespace, words: Iterable[str]) -> set[str]:
     """Name the options that say nothing where a whole program is given: its conditionals are its own options.
 
     Args:
         given: all that was given, a resumed run's configuration included.
-        words: what was given on the command line alone.
+        words: names of the options that were given on the command line alone.
 
     Raises:
         ValueError: if one of them is given there too.
@@ -131,7 +185,7 @@ def options_of_the_vae(given: Namespace, words: Namespace) -> set[str]:
     if given.get("program") is None:
         return set()
     options = {"prior", "likelihood", "posterior"}
-    for name in sorted(options & set(vars(words))):
+    for name in sorted(options & set(words)):
         raise checks.InputError(
             f"--{name} must be left out where --program is given, whose own option it is: --program.{name}"
         )

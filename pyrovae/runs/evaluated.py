@@ -36,6 +36,7 @@ class Evaluated:
         gap: by how much a sandwich says that the NLL is too large at most, in nats; None where there is no sandwich.
         sandwich: what it says, in a sentence; None likewise.
         data: what the run's configuration says of its data.
+        other_data: that it is of other data than the run's, in a sentence; None if it is not.
     """
 
     folder: str
@@ -47,6 +48,7 @@ class Evaluated:
     gap: float | None
     sandwich: str | None
     data: Any
+    other_data: str | None
 
     @property
     def kind(self) -> str:
@@ -103,7 +105,9 @@ def read_evaluation(run: Run, name: str) -> Evaluated:
     if not math.isclose(result.nll, nll, rel_tol=1e-6, abs_tol=1e-6):
         raise checks.InputError(f"{path}.json and {name}.nc must be of one evaluation, but their NLLs are not the same")
     data = run.config().get("data")
-    return Evaluated(str(run.folder), name, split, result, bits, caveats, gap, sandwich, data)
+    return Evaluated(
+        str(run.folder), name, split, result, bits, caveats, gap, sandwich, data, summary.get("other_data")
+    )
 
 
 def _result(values: Any) -> LogMarginal:

@@ -7,8 +7,6 @@ calls nothing but these classes, each of which must be a subclass of the base cl
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import tempfile
@@ -18,19 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import safetensors
 import torch
 import yaml
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from pyrovae import checks
-from pyrovae.data import DataSet
+from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
-from pyrovae.files import writing
-from pyrovae.parsing import Parser
-from pyrovae.runs.configuration import assemble, complete
-from pyrovae.training import Epoch, History, State
+from pyrovae.files import check_writable, located, path_of, unwritable, write_text, writing
+from pyrovae.runs.configuration import DataFactory, assemble, chosen_by, program_of
+from pyrovae.runs.data_record import DataRecord
+from pyrovae.runs.lock import locked
+from pyrovae.runs.metrics import history_of, table_of
+from pyrovae.runs.weights import load_weights, save_weights
+from pyrovae.training import History, State
 
 if TYPE_CHECKING:
     import arviz
@@ -54,21 +53,31 @@ class Run:
         >>> Run("runs/none-such").load()
         Traceback (most recent call last):
         ...
-        pyrovae.checks.InputError: run must be a folder that pyrovae train made, but runs/none-such has no config.yaml
+        pyrovae.checks.InputError: run must be a folder that pyrovae train made, but there is no config.yaml in ...
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = path_of("run", folder)
 
     @property
     def exists(self) -> bool:
         """Whether the folder holds a run."""
         return (self.folder / "config.yaml").exists()
 
-    def create(self, config: str) -> None:
-        """Begin a run with its configuration as YAML; a folder that holds one already is refused."""
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the folder for this process alone to train in; see :func:`pyrovae.runs.lock.locked`."""
+        return locked(self.folder)
+
+    def create(self, config: str, data: DataRecord | None = None) -> None:
+        """Begin a run with its configuration as YAML and its data; a folder that holds one already is refused."""
         self.refuse_existing("run must be a new folder, or go on with --resume true")
+        if data is not None:
+            self.keep_data(data)
         self.rewrite_config(config)
+
+    def keep_data(self, data: DataRecord) -> None:
+        """Keep what data the run is trained on."""
+        data.write(self.folder / "data.json")
 
     def refuse_existing(self, accepted: str) -> None:
         """Raise a sentence that begins with what would be accepted, if the folder holds a run."""
@@ -77,53 +86,99 @@ class Run:
 
     def discard(self) -> None:
         """Forget a run that was created but refused before its first epoch, so that its folder is free again."""
-        if not (self.folder / "checkpoint").exists():
-            (self.folder / "config.yaml").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # it holds something else
-                self.folder.rmdir()
+        if not (self.folder / "weights.safetensors").exists():
+            for name in ("config.yaml", "data.json", "refitted.json"):
+                (self.folder / name).unlink(missing_ok=True)
+            for folder in (self.folder / "checkpoint", self.folder):
+                with contextlib.suppress(OSError):  # it holds something else
+                    folder.rmdir()
 
     def rewrite_config(self, config: str) -> None:
         """Replace the configuration, which a resumed run may change in what does not touch its weights."""
-        with writing(self.folder / "config.yaml") as file:
-            file.write(config.encode())
+        write_text(self.folder / "config.yaml", config)
 
     def config_text(self) -> str:
         """Read the configuration as it stands in the file."""
-        return (self.folder / "config.yaml").read_text()
+        return (self.folder / "config.yaml").read_text(encoding="utf-8")
 
     def config(self) -> dict[str, Any]:
         """Read the configuration."""
         path = self.folder / "config.yaml"
         if not path.exists():
             raise checks.InputError(
-                f"run must be a folder that pyrovae train made, but {self.folder} has no config.yaml"
+                f"run must be a folder that pyrovae train made, but there is no config.yaml in {located(self.folder)}"
             )
         with _reading(path):
-            config = yaml.safe_load(path.read_text())
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(config, dict):
                 raise ValueError("it is not a mapping")
         return config
 
-    def load(self, weights: Literal["best", "last"] = "best") -> tuple[DataSet, Any]:
+    def load(self, weights: Literal["best", "last"] = "best", data: DataFactory | None = None) -> tuple[DataSet, Any]:
         """Make the data set and the trained program.
 
         Args:
             weights: those of the best validation ELBO, or of the last epoch.
+            data: makes a data set to be taken in place of the run's own; what :meth:`difference` says of it is the
+                caller's to judge.
+
+        Raises:
+            ValueError: if the run's own data are not those that it was trained on any more.
         """
-        config = self.config()
-        reader = Parser()
-        names = reader.add_function_arguments(assemble)
+        chosen = self._chosen()
+        own = chosen.pop("data", Digits)
         try:
-            given = reader.parse_object({name: config[name] for name in names if name in config}, defaults=False)
-            parser, options = complete(assemble, given)
-            chosen = parser.instantiate(options)
+            dataset = checks.make("data", own if data is None else data, DataSet, like="Digits")
+        except checks.InputError as error:
+            if data is not None:
+                raise
+            raise checks.InputError(
+                f"the data of {self.folder} cannot be loaded: {error}; if they are elsewhere now, say so, as with "
+                "--data.path or --data.root"
+            ) from error
+        difference = self.difference(dataset)
+        if difference is not None and (data is None or dataset.data_shape != self.described().data_shape):
+            raise checks.InputError(
+                f"data must be those that {self.folder} was trained on, but they are not: {difference}"
+                + ("; other data are taken where --data says which" if data is None else "")
+            )
+        _, program = assemble(lambda: dataset, **chosen)
+        self._load_weights(program, weights)
+        return dataset, program
+
+    def load_program(self, weights: Literal["best", "last"] = "best") -> Any:
+        """Make the trained program alone, which needs no data but for a run that has no record of them.
+
+        Args:
+            weights: those of the best validation ELBO, or of the last epoch.
+        """
+        if self.data_record() is None:
+            return self.load(weights)[1]
+        chosen = self._chosen({"data"})
+        described = self.described()
+        program = program_of(described.data_shape, levels=described.observed_levels, **chosen)
+        self._load_weights(program, weights)
+        return program
+
+    def data_record(self) -> DataRecord | None:
+        """Read what the run keeps of the data that it was trained on; None of an older run."""
+        return DataRecord.read(self.folder / "data.json")
+
+    def described(self) -> DataRecord:
+        """Describe the data that the run was trained on; those of an older run are loaded."""
+        return self.data_record() or DataRecord.of(self.load()[0])
+
+    def difference(self, data: DataSet) -> str | None:
+        """Say in what data differ from those that the run was trained on; None if in nothing, or if it is not known."""
+        record = self.data_record()
+        return None if record is None else record.difference(DataRecord.of(data))
+
+    def _chosen(self, but: set[str | int] | None = None) -> dict[str, Any]:
+        config = self.config()
+        try:
+            return chosen_by(config, but or set())
         except checks.InputError as error:
             raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {error}") from error
-        data, program = assemble(**chosen)
-        self._load_weights(
-            program, self.folder / ("weights.safetensors" if weights == "best" else "checkpoint/weights.safetensors")
-        )
-        return data, program
 
     def save_epoch(self, program: nn.Module, history: History, state: State) -> None:
         """Write what an epoch changes: weights (the best ones apart), metrics, and the state to resume from."""
@@ -141,12 +196,7 @@ class Run:
 
     def save_metrics(self, history: History) -> None:
         """Write ``metrics.csv``, a line an epoch."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(history.columns())
-        table.writerows(history.rows())
-        with writing(self.folder / "metrics.csv") as file:
-            file.write(text.getvalue().encode())
+        write_text(self.folder / "metrics.csv", table_of(history))
 
     def state(self) -> State | None:
         """Read the state to resume from, or None if no epoch was finished."""
@@ -171,22 +221,20 @@ class Run:
     def history(self) -> History:
         """Read ``metrics.csv``."""
         path = self.folder / "metrics.csv"
-        with _reading(path), path.open(newline="") as file:
-            table = csv.reader(file)
-            if next(table, None) != History().columns():
-                raise ValueError("its first line does not name the columns")
-            rows = list(table)
-            if not rows or any(len(row) != len(History().columns()) for row in rows):
-                raise ValueError("it must have a row of as many numbers as there are columns for each epoch")
-            return History([Epoch(int(row[0]), *map(float, row[1:])) for row in rows])
+        with _reading(path):
+            return history_of(path.read_text(encoding="utf-8"))
 
     def save_evaluation(self, name: str, summary: dict[str, Any], result: LogMarginal) -> Path:
         """Write an evaluation as JSON, and its per-datum values as netCDF beside it; return the JSON's path."""
-        folder = self.folder / "evaluation"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            result.to_arviz().to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
-            os.replace(f"{beside}/values.nc", folder / f"{name}.nc")
+        path, values = self.folder / "evaluation" / f"{name}.nc", result.to_arviz()
+        size = sum(values[group].nbytes for group in values.groups())
+        check_writable(path.parent, size + size // 10 + 2**20)  # HDF5 does not survive a full disk
+        try:
+            with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+                values.to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
+                os.replace(f"{beside}/values.nc", path)
+        except (OSError, RuntimeError) as error:
+            raise unwritable(path, error) from error
         return self._save_figures("evaluation", name, summary)
 
     def save_diagnosis(self, split: str, summary: dict[str, Any]) -> Path:
@@ -211,7 +259,7 @@ class Run:
         found = {}
         for path in sorted((self.folder / kind).glob("*.json")):
             with _reading(path):
-                found[path.stem] = json.loads(path.read_text())
+                found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
                 if not isinstance(found[path.stem], dict) or found[path.stem].get("format") != FORMAT:
                     raise ValueError(f"it does not hold the figures of format {FORMAT}")
         return found
@@ -231,43 +279,15 @@ class Run:
                 return arviz.from_netcdf(str(path), engine="h5netcdf")
 
     def _save_weights(self, program: nn.Module, *, best: bool) -> None:
-        weights = save(
-            {name: tensor.detach().contiguous() for name, tensor in program.state_dict().items()},
-            metadata={"format": f"pyrovae {FORMAT}"},
-        )
-        for name in (
-            ("weights.safetensors", "checkpoint/weights.safetensors") if best else ("checkpoint/weights.safetensors",)
-        ):
-            with writing(self.folder / name) as file:
-                file.write(weights)
+        names = ["weights.safetensors"] * best + ["checkpoint/weights.safetensors"]
+        save_weights(program, [self.folder / name for name in names], FORMAT)
 
-    def _load_weights(self, program: nn.Module, path: Path) -> None:
+    def _load_weights(self, program: nn.Module, which: Literal["best", "last"]) -> None:
+        path = self.folder / ("weights.safetensors" if which == "best" else "checkpoint/weights.safetensors")
         if not path.exists():
             raise checks.InputError(f"{path} does not exist: no epoch of the run was finished")
         with _reading(path):
-            with safetensors.safe_open(path, framework="pt") as file:
-                version = (file.metadata() or {}).get("format")
-            if version != f"pyrovae {FORMAT}":
-                raise ValueError(f"it has format {version!r}, and this pyrovae reads 'pyrovae {FORMAT}'")
-            tensors: dict[str, Tensor] = load_file(path)
-            learned = {name for name, _ in program.named_parameters()}  # a buffer may say that there is no bound
-            if any(name in learned and not bool(tensor.isfinite().all()) for name, tensor in tensors.items()):
-                raise ValueError("it holds weights that are not finite")
-            _compare(tensors, program.state_dict())
-            program.load_state_dict(tensors)
-
-
-def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    for name in sorted(tensors.keys() | expected.keys()):
-        if name not in tensors or name not in expected:
-            verb = "lacks" if name in expected else "holds"
-            raise ValueError(f"it {verb} {name}, unlike the program that config.yaml describes")
-        held, due = tensors[name], expected[name]
-        if held.shape != due.shape or held.is_floating_point() != due.is_floating_point():
-            raise ValueError(
-                f"{name} must have shape {tuple(due.shape)} and type {due.dtype}, by config.yaml, "
-                f"but has {tuple(held.shape)} and {held.dtype}"
-            )
+            load_weights(program, path, FORMAT)
 
 
 @contextlib.contextmanager

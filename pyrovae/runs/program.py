@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split
-from pyrovae.evaluation import is_discrete
+from pyrovae.evaluation import is_discrete, simulate
 from pyrovae.likelihoods import Likelihood, caveat_of
 from pyrovae.programs import Batch, uses_labels
+from pyrovae.runs.data_record import DataRecord
+from pyrovae.runs.folder import Run
 
-__all__ = ["caveats_of", "labels_of", "some_of", "template_of"]
+__all__ = ["OtherData", "caveats_of", "labels_of", "other_data", "some_of", "stand_in", "template_of"]
 
 
 def labels_of(split: Split) -> Tensor:
@@ -36,6 +39,58 @@ def template_of(program: Any, data: DataSet) -> Batch:
     """Return what new data are to be like: one x, with each of the classes if the program always takes labels."""
     x = data.test[:1]
     return (x, labels_of(data.test).unique()) if uses_labels(program.model) == "always" else x
+
+
+@dataclass(frozen=True)
+class OtherData:
+    """Say that data are not those of the run.
+
+    Attributes:
+        suffix: of the names of files that are about them.
+        sentence: in what they differ, and what that means.
+    """
+
+    suffix: str
+    sentence: str
+
+
+def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
+    """Tell whether data are others than the run's; None if they are its own.
+
+    Args:
+        run: the run.
+        data: the data.
+        asked_for: whether they were given in place of those of its configuration, which an older run cannot know again.
+    """
+    own = run.data_record()
+    if own is None and not asked_for:
+        return None
+    given = DataRecord.of(data)
+    sentence = "These data were given, and the run is too old to know its own: whether these are them is not known."
+    if own is not None:
+        difference = own.difference(given)
+        if difference is None:
+            return None
+        sentence = (
+            f"These are other data than the run's ({difference}): whether it was trained on some of them is not known."
+        )
+    return OtherData(f"-data-{given.hashes['test'][:8]}", sentence)
+
+
+def stand_in(program: Any, described: DataRecord, count: int) -> DataSet:
+    """Return data that the program draws itself, all of them test data, where those of its run are not at hand.
+
+    Args:
+        program: the trained program.
+        described: what the run keeps of its data.
+        count: how many, at least 2.
+
+    Raises:
+        ValueError: if the model cannot be simulated.
+    """
+    _, (x, *labels) = simulate(program.model, count, described.template(program))
+    given = labels[0] if labels else None
+    return DataSet(x[:2], None if given is None else given[:2], x, given, validation_size=1)
 
 
 def caveats_of(program: Any, data: DataSet) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae import checks
+from pyrovae.files import unwritable
 from pyrovae.training.history import History
 
 __all__ = ["tensorboard_writer"]
@@ -27,14 +28,20 @@ def tensorboard_writer(folder: str | Path) -> Callable[[History, Callable[[], di
         raise checks.InputError(
             "tensorboard must be installed for its log: pip install pyrovae[tensorboard]"
         ) from error
-    writer = SummaryWriter(folder)
+    try:
+        writer = SummaryWriter(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
     def write(history: History, state: Callable[[], dict[str, Any]]) -> None:
         row = history.epochs[-1]
-        for name in history.columns()[1:]:
-            part, _, term = name.partition("_")
-            tag = f"{term}/{part}" if part in ("train", "validation") else name
-            writer.add_scalar(tag, getattr(row, name), row.epoch)
-        writer.flush()
+        try:
+            for name in history.columns()[1:]:
+                part, _, term = name.partition("_")
+                tag = f"{term}/{part}" if part in ("train", "validation") else name
+                writer.add_scalar(tag, getattr(row, name), row.epoch)
+            writer.flush()
+        except OSError as error:
+            raise unwritable(folder, error) from error
 
     return write

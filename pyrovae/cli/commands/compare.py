@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyrovae import checks, figures
 from pyrovae.evaluation import compare as compare_results
-from pyrovae.files import writing
+from pyrovae.files import path_of, writing
 from pyrovae.runs import Evaluated, Run, check_comparable, common_evaluation, differences_of_data, read_evaluation
 
 __all__ = ["compare"]
@@ -24,6 +24,7 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
             each run; by default, the closest that all have of test data.
         out: the folder for the table, comparison.txt, .md and .csv, and its picture, comparison.png.
     """
+    to = path_of("out", out)
     entries = _read(runs, evaluation)
     check_comparable(entries)
     first = next(iter(entries.values()))
@@ -31,7 +32,8 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     comparison = compare_results({run: entry.result for run, entry in entries.items()}, first.bits, gaps)
     differences = [] if all(row.paired for row in comparison.rows) else differences_of_data(entries)
     sandwiches = [f"{run}: {entry.sandwich}" for run, entry in entries.items() if entry.sandwich is not None]
-    warnings = (*comparison.warnings, *differences, *first.caveats, *sandwiches)
+    others = [f"{run}: {entry.other_data}" for run, entry in entries.items() if entry.other_data is not None]
+    warnings = (*comparison.warnings, *differences, *others, *first.caveats, *sandwiches)
     comparison = dataclasses.replace(comparison, warnings=warnings)
     names = {run: entry.name for run, entry in entries.items()}
     title = f"Evaluation {first.name}"
@@ -41,7 +43,6 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     sums = ""
     if comparison.elpd is not None:
         sums = f"\nArviZ's table, whose figures are sums over the data:\n{comparison.elpd.to_string()}\n"
-    to = Path(out)
     for ending, content in (
         ("txt", text + sums),
         ("md", f"{title}\n\n{comparison.markdown()}"),

@@ -13,14 +13,16 @@ import torch
 from pyrovae import checks, evaluation, figures, progress
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
+from pyrovae.files import check_writable
 from pyrovae.programs import Arguments
-from pyrovae.runs import Run, caveats_of, some_of
+from pyrovae.runs import DataFactory, Run, caveats_of, other_data, some_of
 
 __all__ = ["diagnose"]
 
 
 def diagnose(
     run: str,
+    data: DataFactory | None = None,
     split: Literal["test", "validation", "train"] = "test",
     num_images: int = 1000,
     num_samples: int = 100,
@@ -36,6 +38,7 @@ def diagnose(
 
     Args:
         run: the run's folder.
+        data: where the run's data are now, if not where they were; or other data.
         split: which part of the data.
         num_images: take only the first so many images.
         num_samples: samples of each image for each ELBO.
@@ -50,9 +53,10 @@ def diagnose(
     folder = Run(run)
     checks.integer("num_images", num_images)
     checks.seed(seed)
-    dataset, program = folder.load(weights)
+    dataset, program = folder.load(weights, data)
+    other = other_data(folder, dataset, data is not None)
     where = device_named(device)
-    part: Split = getattr(dataset.to(where), split)
+    part: Split = getattr(dataset.to(where), split).held()
     program.to(where)
 
     def watched(what: str, batches: list[Arguments]) -> Iterator[Arguments]:
@@ -61,6 +65,7 @@ def diagnose(
                 yield batch
                 bar.update(len(batch[0]))
 
+    check_writable(folder.folder / "diagnosis")
     torch.manual_seed(seed)
     start = time.perf_counter()
     result = evaluation.diagnose(
@@ -74,7 +79,7 @@ def diagnose(
         chunk_size=chunk_size,
         progress=watched,
     )
-    caveats = caveats_of(program, dataset)
+    caveats = [*caveats_of(program, dataset), *([] if other is None else [other.sentence])]
     summary = {
         "split": split,
         **result.summary(),
@@ -88,8 +93,9 @@ def diagnose(
         "seconds": time.perf_counter() - start,
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
-    path = folder.save_diagnosis(split, summary)
-    picture = folder.folder / "figures" / f"diagnosis-{split}-nats.png"
+    name = split + ("" if other is None else other.suffix)
+    path = folder.save_diagnosis(name, summary)
+    picture = folder.folder / "figures" / f"diagnosis-{name}-nats.png"
     steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
     figures.save(figures.nats(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
     print(f"{len(result.evidence.x)} {split} images")

@@ -19,15 +19,17 @@ from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, cross_check, lo
 from pyrovae.evaluation import sandwich as judge
 from pyrovae.evaluation.chunks import Chunks
 from pyrovae.evaluation.spool import Spool
+from pyrovae.files import check_writable
 from pyrovae.products import Precision
 from pyrovae.programs import uses_labels
-from pyrovae.runs import Run, caveats_of, labels_of, template_of
+from pyrovae.runs import DataFactory, Run, caveats_of, labels_of, other_data, template_of
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
     run: str,
+    data: DataFactory | None = None,
     split: Literal["test", "validation", "train"] = "test",
     num_samples: int | None = None,
     method: Literal["importance", "annealed"] = "importance",
@@ -52,6 +54,7 @@ def evaluate(
 
     Args:
         run: the run's folder.
+        data: where the run's data are now, if not where they were; or other data.
         split: which part of the data.
         num_samples: weights K of each image; 5000 importance samples or 16 annealed chains if not given.
         method: importance, for importance sampling from the posterior, or annealed, for chains from there to p(z|x).
@@ -101,9 +104,10 @@ def evaluate(
     if annealing is not None and not (annealed or sandwich):
         raise checks.InputError("annealing must be left out unless method is annealed or sandwich true, but was given")
     path = annealing or Annealing()
-    dataset, program = folder.load(weights)
+    dataset, program = folder.load(weights, data)
+    other = other_data(folder, dataset, data is not None)
     where = device_named(device)
-    part: Split = getattr(dataset.to(where), split)
+    part: Split = getattr(dataset.to(where), split).held()
     program.to(where)
     count = len(part) if num_images is None else min(checks.integer("num_images", num_images), len(part))
     name = f"{split}-adaptive" if adaptive else f"{split}-{method}-{K}"
@@ -113,13 +117,14 @@ def evaluate(
     name += f"-{precision}" if precision != "float32" else ""
     name += f"-first{count}" if count < len(part) else ""
     name += "-last" if weights == "last" else ""
+    name += "" if other is None else other.suffix
 
     in_precision = partial(products.precision, precision, where)
     with_labels = uses_labels(program.model) == "always"
 
     def estimated() -> Spool:
         """Estimate block by block, with noise that hangs on the block alone; several processes take turns."""
-        spool = Spool(folder.folder)
+        spool = Spool(folder.folder / "evaluation")
         chunks, found = Chunks(chunk_size), list[LogMarginal]()
         blocks = torch.arange(count).split(100)
         turns = processes.turns(len(blocks))
@@ -163,6 +168,7 @@ def evaluate(
 
     if sandwich:  # what it would refuse, it shall refuse before the long run
         bounded(replace(path, num_temperatures=1), num_samples=1, num_simulated=1)
+    processes.by_first(lambda: check_writable(folder.folder / "evaluation"))
     torch.manual_seed(seed)
     start = time.perf_counter()
     if target_error is not None:
@@ -210,6 +216,7 @@ def evaluate(
         "prior_share": prior_share,
         "bits_per_dim": dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
         "caveats": caveats,
+        "other_data": None if other is None else other.sentence,
         "weights": weights,
         "precision": precision,
         "seed": seed,
@@ -217,7 +224,16 @@ def evaluate(
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
     written = folder.save_evaluation(name, summary, result)
-    _tell(result, summary, [verdict, *([] if bounds is None else [bounds.sentence]), *caveats])
+    _tell(
+        result,
+        summary,
+        [
+            verdict,
+            *([] if bounds is None else [bounds.sentence]),
+            *caveats,
+            *([] if other is None else [other.sentence]),
+        ],
+    )
     print(f"written to {written} and {written.with_suffix('.nc')}")
 
 

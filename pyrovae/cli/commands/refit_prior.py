@@ -8,7 +8,7 @@ import yaml
 from pyrovae import checks
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.priors import GaussianMixture, PriorFactory
-from pyrovae.runs import Run
+from pyrovae.runs import DataFactory, Run
 from pyrovae.training import refit_prior as refit
 
 __all__ = ["refit_prior"]
@@ -17,6 +17,7 @@ __all__ = ["refit_prior"]
 def refit_prior(
     run: str,
     config: str,
+    data: DataFactory | None = None,
     prior: PriorFactory = GaussianMixture,
     out: str = "runs/refit",
     epochs: int = 50,
@@ -33,6 +34,7 @@ def refit_prior(
     Args:
         run: the trained run's folder.
         config: the options of this command as YAML.
+        data: where the run's data are now, if not where they were; or other data.
         prior: p(z), such as GaussianMixture or FlowPrior.
         out: the new run's folder.
         epochs: passes over the codes of the training images, at most.
@@ -44,16 +46,21 @@ def refit_prior(
     folder, new = Run(run), Run(out)
     torch.manual_seed(checks.seed(seed))
     new.refuse_existing("out must be a new folder")
-    data, program = folder.load()
-    history, gain = refit(
-        program, data, prior, epochs=epochs, batch_size=batch_size, optimizer=optimizer, patience=patience
-    )
-    settings = folder.config()
-    place = settings if settings.get("program") is None else settings["program"].setdefault("init_args", {})
-    place["prior"] = yaml.safe_load(config)["prior"]
-    new.create(yaml.safe_dump(settings, sort_keys=False))
-    origin = {"run": str(folder.folder), "log_prior": history.best_value, "gain": gain, "seed": seed}
-    new.save_refitted(program, folder.history(), origin)
+    dataset, program = folder.load(data=data)
+    with new.locked():
+        history, gain = refit(
+            program, dataset, prior, epochs=epochs, batch_size=batch_size, optimizer=optimizer, patience=patience
+        )
+        settings = folder.config()
+        place = settings if settings.get("program") is None else settings["program"].setdefault("init_args", {})
+        place["prior"] = yaml.safe_load(config)["prior"]
+        origin = {"run": str(folder.folder), "log_prior": history.best_value, "gain": gain, "seed": seed}
+        try:
+            new.create(yaml.safe_dump(settings, sort_keys=False), folder.data_record())
+            new.save_refitted(program, folder.history(), origin)
+        except (Exception, KeyboardInterrupt):
+            new.discard()
+            raise
     bounded = getattr(getattr(program, "posterior", None), "has_density", True)
     print(
         f"mean log p(z) of validation codes {history.best_value:.2f} nats, {gain:+.2f} against the old prior"

@@ -13,7 +13,7 @@ from pyrovae.data import Digits, Split
 from pyrovae.evaluation import generate
 from pyrovae.files import writing
 from pyrovae.report import write_report
-from pyrovae.runs import DataFactory, Run, template_of
+from pyrovae.runs import DataFactory, Run
 
 __all__ = ["data", "report", "sample"]
 
@@ -31,9 +31,10 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
     path = Path(out)
     checks.choice("out's ending", path.suffix, (".png", ".npy"))
     checks.integer("num_samples", num_samples)
-    dataset, program = Run(run).load()
+    folder = Run(run)
+    program = folder.load_program()
     torch.manual_seed(checks.seed(seed))
-    template = template_of(program, dataset)
+    template = folder.described().template(program)
     x = generate(program.model, num_samples, template, noise=noise)
     columns = len(template[1]) if isinstance(template, tuple) else None  # one for each class
     if path.suffix == ".npy":
@@ -45,18 +46,24 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
 
 
 def report(
-    run: str, latents: tuple[int, int] | Literal["pca"] | None = None, num_images: int = 400, seed: int = 0
+    run: str,
+    data: DataFactory | None = None,
+    latents: tuple[int, int] | Literal["pca"] | None = None,
+    num_images: int = 400,
+    seed: int = 0,
 ) -> None:
     """Draw a run's pictures and write its page, report.html, which needs no network and no other file.
 
     Args:
         run: the run's folder.
+        data: where the run's data are now, if not where they were; or other data.
         latents: the plane of codes to explore: two latents by their numbers from 0, such as [0,1], or pca for the first
             two principal directions of the codes; if not given, the latents where there are two, else pca.
         num_images: test images in the gallery, at most.
         seed: of the samples that are drawn.
     """
-    print(f"the page is {write_report(run, latents=latents, num_images=num_images, seed=checks.seed(seed))}")
+    page = write_report(run, data=data, latents=latents, num_images=num_images, seed=checks.seed(seed))
+    print(f"the page is {page}")
 
 
 def data(data: DataFactory = Digits, out: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any, Literal
 
 import pyro
@@ -11,14 +12,14 @@ import yaml
 
 from pyrovae import checks, processes
 from pyrovae.cli.commands.device import device_named
-from pyrovae.data import Digits
+from pyrovae.data import DataSet, Digits
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
 from pyrovae.objectives import NonFiniteLoss, ObjectiveFactory, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
 from pyrovae.products import Precision
-from pyrovae.runs import DataFactory, ProgramFactory, Run, assemble
+from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble
 from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
 __all__ = ["train"]
@@ -97,65 +98,84 @@ def train(
     made.to(where)
     if hasattr(made, "initialize"):
         made.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
-    before, state = processes.by_first(lambda: _begin(folder, config, resume))
+    logs: list[Callback] = []
+    saved: list[int] = []
 
     def save(history: History, state: Callable[[], State]) -> None:
         folder.save_epoch(made, history, state())
+        saved.append(len(history.epochs))
         for write in logs:
             write(history, state)
 
-    print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
-    logs: list[Callback] = []
-    try:
-        if tensorboard:
-            processes.by_first(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
-        history = fit(
-            made.model,
-            made.guide,
-            dataset,
-            epochs=epochs,
-            batch_size=batch_size,
-            objective=objective,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            beta=beta,
-            kl_warmup=kl_warmup,
-            max_norm=max_norm,
-            patience=patience,
-            accumulate=accumulate,
-            compile=compile,
-            precision=precision,
-            callback=save,
-            state=state,
-        )
-    except Exception as error:
-        if processes.rank() > 0:
+    with ExitStack() as kept:
+        before, state = processes.by_first(lambda: _begin(folder, config, dataset, resume, kept))
+        try:
+            print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
+            if tensorboard:
+                processes.by_first(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
+            history = fit(
+                made.model,
+                made.guide,
+                dataset,
+                epochs=epochs,
+                batch_size=batch_size,
+                objective=objective,
+                optimizer=optimizer,
+                scheduler=scheduler,
+                beta=beta,
+                kl_warmup=kl_warmup,
+                max_norm=max_norm,
+                patience=patience,
+                accumulate=accumulate,
+                compile=compile,
+                precision=precision,
+                callback=save,
+                state=state,
+            )
+        except (Exception, KeyboardInterrupt) as error:
+            if processes.rank() > 0:
+                raise
+            if before is None or isinstance(error, NonFiniteLoss):
+                folder.discard()  # if it ended before its first weights, there is nothing to keep
+            elif isinstance(error, checks.InputError) and not saved:
+                with suppress(checks.InputError):  # the disk may be full
+                    folder.rewrite_config(before)
             raise
-        if before is None or isinstance(error, NonFiniteLoss):
-            folder.discard()  # if it ended before its first checkpoint, there is nothing to keep
-        elif isinstance(error, checks.InputError):
-            folder.rewrite_config(before)
-        raise
-    processes.by_first(lambda: folder.save_metrics(history))
+        processes.by_first(lambda: folder.save_metrics(history))
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
     )
 
 
-def _begin(folder: Run, config: str, resume: bool) -> tuple[str | None, State | None]:
-    """Write the configuration; return the one before and the state, if a run is resumed."""
+def _begin(
+    folder: Run, config: str, dataset: DataSet, resume: bool, kept: ExitStack
+) -> tuple[str | None, State | None]:
+    """Lock the folder, write the configuration and keep what the data are.
+
+    Return the configuration before and the state, if a run is resumed: with the data that it was trained on, wherever
+    they are now.
+    """
+    kept.enter_context(folder.locked())
     if not (resume and folder.exists):
-        folder.create(config)
+        folder.create(config, DataRecord.of(dataset))
         return None, None
-    before, state = folder.config_text(), folder.state()
-    _refuse_changes(folder.config(), yaml.safe_load(config))
+    before, state, record = folder.config_text(), folder.state(), folder.data_record()
+    difference = folder.difference(dataset)
+    known = record is not None and difference is None
+    _refuse_changes(folder.config(), yaml.safe_load(config), _FREE_ON_RESUME | ({"data"} if known else set()))
+    if difference is not None:
+        raise checks.InputError(
+            f"data must be those that the run was trained on when it is resumed, but they are not: {difference}"
+        )
+    if record is None:
+        folder.keep_data(DataRecord.of(dataset))  # from now on
     folder.rewrite_config(config)
     return before, state
 
 
-def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    keys = (before.keys() | now.keys()) - _FREE_ON_RESUME
+def _refuse_changes(before: dict[str, Any], now: dict[str, Any], free: set[str]) -> None:
+    keys = (before.keys() | now.keys()) - free
     for key in sorted(keys, key=lambda key: (key != "program", key)):  # without it there are other options
         found = _difference(key, before.get(key), now.get(key))
         if found is not None:

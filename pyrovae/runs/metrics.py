@@ -1,0 +1,39 @@
+"""The figures of each epoch as a table of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from pyrovae.training import Epoch, History
+
+__all__ = ["history_of", "table_of"]
+
+
+def table_of(history: History) -> str:
+    """Return a history as CSV, a line an epoch.
+
+    Example:
+        >>> history_of(table_of(History([Epoch(1, -3.0, -2.0, 1.0, -3.5, -2.5, 1.0, 0.1, 1e-3)]))).best_value
+        -3.5
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(history.columns())
+    table.writerows(history.rows())
+    return text.getvalue()
+
+
+def history_of(text: str) -> History:
+    """Read what :func:`table_of` wrote.
+
+    Raises:
+        ValueError: if it is no such table.
+    """
+    table = csv.reader(io.StringIO(text, newline=""))
+    if next(table, None) != History().columns():
+        raise ValueError("its first line does not name the columns")
+    rows = list(table)
+    if not rows or any(len(row) != len(History().columns()) for row in rows):
+        raise ValueError("it must have a row of as many numbers as there are columns for each epoch")
+    return History([Epoch(int(row[0]), *map(float, row[1:])) for row in rows])

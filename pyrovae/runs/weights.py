@@ -1,0 +1,55 @@
+"""Weights of a program as safetensors, which hold no code, and whether they fit it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from pyrovae.files import writing
+
+__all__ = ["load_weights", "save_weights"]
+
+
+def save_weights(program: nn.Module, paths: list[Path], version: int) -> None:
+    """Write a program's weights to each of the paths."""
+    weights = save(
+        {name: tensor.detach().contiguous() for name, tensor in program.state_dict().items()},
+        metadata={"format": f"pyrovae {version}"},
+    )
+    for path in paths:
+        with writing(path) as file:
+            file.write(weights)
+
+
+def load_weights(program: nn.Module, path: Path, expected: int) -> None:
+    """Put weights into a program.
+
+    Raises:
+        ValueError: if they are of another version, not finite, or another program's.
+    """
+    with safetensors.safe_open(path, framework="pt") as file:
+        version = (file.metadata() or {}).get("format")
+    if version != f"pyrovae {expected}":
+        raise ValueError(f"it has format {version!r}, and this pyrovae reads 'pyrovae {expected}'")
+    tensors: dict[str, Tensor] = load_file(path)
+    learned = {name for name, _ in program.named_parameters()}  # a buffer may say that there is no bound
+    if any(name in learned and not bool(tensor.isfinite().all()) for name, tensor in tensors.items()):
+        raise ValueError("it holds weights that are not finite")
+    _compare(tensors, program.state_dict())
+    program.load_state_dict(tensors)
+
+
+def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name in sorted(tensors.keys() | expected.keys()):
+        if name not in tensors or name not in expected:
+            verb = "lacks" if name in expected else "holds"
+            raise ValueError(f"it {verb} {name}, unlike the program that config.yaml describes")
+        held, due = tensors[name], expected[name]
+        if held.shape != due.shape or held.is_floating_point() != due.is_floating_point():
+            raise ValueError(
+                f"{name} must have shape {tuple(due.shape)} and type {due.dtype}, by config.yaml, "
+                f"but has {tuple(held.shape)} and {held.dtype}"
+            )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovae import checks, progress
 from pyrovae.data import DataSet
+from pyrovae.evaluation import simulate
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
 from pyrovae.export.halves import Decoder, Encoder
 from pyrovae.files import path_of, writing

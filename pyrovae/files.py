@@ -102,7 +102,7 @@ def unwritable(path: str | os.PathLike[str], error: BaseException) -> checks.Inp
 
 
 def check_writable(folder: str | os.PathLike[str], size: int = 0) -> None:
-    """Make a folder, and see that it can be written, before long work whose result would be lost.
+    """See that a folder, or the one that it will be made in, can be written, before work whose result would be lost.
 
     Args:
         folder: which.
@@ -115,8 +115,10 @@ def check_writable(folder: str | os.PathLike[str], size: int = 0) -> None:
         >>> check_writable(".")
     """
     try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        there = Path(folder)
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        with tempfile.TemporaryFile(dir=there) as file:
             if size:
                 _allocate(file, size)
     except OSError as error:
@@ -129,7 +131,7 @@ def unnamed(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
     Of a file that is merely long, a full disk ends the process when it is written.
 
     Args:
-        folder: an existing one.
+        folder: it is made if need be.
         size: in bytes, at least 1.
 
     Raises:
@@ -140,6 +142,7 @@ def unnamed(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
         10
     """
     try:
+        os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             _allocate(file, size)
             return mmap.mmap(file.fileno(), size)

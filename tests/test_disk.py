@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_work(words, run, tm
         (folder / name).write_text("no folder")  # which nobody can write into, not even root
     assert main([words[0], str(folder), *words[1:]]) == 2
     name = {"evaluate": "evaluation", "diagnose": "diagnosis"}[words[0]]
-    assert capsys.readouterr().err == f"pyrovae: error: {folder / name} cannot be written: File exists\n"
+    assert capsys.readouterr().err == f"pyrovae: error: {folder / name} cannot be written: Not a directory\n"
 
 
 def test_two_trainings_in_one_folder_are_told_apart(tmp_path, capsys):
@@ -170,7 +170,7 @@ def test_two_trainings_in_one_folder_are_told_apart(tmp_path, capsys):
     assert not folder.exists()
     assert train(folder, 1) == 0
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
-        *("config.yaml", "metrics.csv", "weights.safetensors")
+        *("config.yaml", "data.json", "metrics.csv", "weights.safetensors")
     ]
     before = (folder / "config.yaml").read_bytes()
     capsys.readouterr()

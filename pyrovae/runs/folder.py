@@ -230,6 +230,7 @@ class Run:
         size = sum(values[group].nbytes for group in values.groups())
         check_writable(path.parent, size + size // 10 + 2**20)  # HDF5 does not survive a full disk
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as beside:
                 values.to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
                 os.replace(f"{beside}/values.nc", path)

@@ -110,8 +110,8 @@ def in_one_sentence(x: Tensor) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Say where an assertion failed, which says nothing else; a message says itself what is wrong."""
-    if str(error) or error.__traceback__ is None:
+    """Say where a program fails, unless it is torch or Pyro that says what is wrong."""
+    if (str(error) and isinstance(error, ValueError | RuntimeError | IndexError)) or error.__traceback__ is None:
         return ""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f" in {place.name}, line {place.lineno} of {place.filename}"

@@ -242,7 +242,7 @@ def test_a_guide_of_one_site_encodes_once():
 
 def test_discrete_latents_are_refused():
     program = SemiSupervisedVAE((6,), 2, num_classes=3)
-    with pytest.raises(InputError, match="a latent is discrete"):
+    with pytest.raises(InputError, match="but 'y' is discrete"):
         Target(program.model, program.guide, (torch.ones(2, 6),))
 
 

@@ -207,13 +207,13 @@ def test_without_an_evaluation_a_bound_of_few_samples_is_told_as_such(digits):
 
 
 class Scalar(nn.Module):
-    """A program of someone else's: one number as its code, x in two halves."""
+    """A program of someone else's: one number as its code, half of x as its square."""
 
     def model(self, x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
             pyro.sample("left", dist.Normal(z[:, None], 1.0).expand([len(x), 3]).to_event(1), obs=x[:, :3])
-            pyro.sample("right", dist.Normal(z[:, None], 1.0).expand([len(x), 3]).to_event(1), obs=x[:, 3:])
+            pyro.sample("right", dist.Normal(z[:, None], 1.0).expand([len(x), 3]).to_event(1), obs=x[:, 3:] ** 2)
 
     def guide(self, x):
         with pyro.plate("data", len(x)):

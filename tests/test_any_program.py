@@ -187,6 +187,8 @@ def observing(*parts, size=2):
         (observing(torch.log1p, size=1), torch.rand(3)),
         (observing(lambda x: 1 - x), torch.rand(3, 2)),
         (observing(torch.abs), torch.randn(3, 2)),
+        (observing(torch.square), torch.zeros(3, 2)),
+        (observing(torch.log1p, size=5), torch.ones(3, 5)),
         (observing(lambda x: x.cumsum(1), size=5), torch.randn(3, 5)),
     ],
 )

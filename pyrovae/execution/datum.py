@@ -248,8 +248,6 @@ def _entries(runs: _Runs, names: list[str], others: list[tuple[Tensor, Trace]]) 
     whole = {names[0]: torch.arange(D)}
     if len(names) == 1 and not _is_whole(others[-1][0]) and _hold(whole, known):
         return whole
-    if _is_whole(x):  # which a model may turn into classes: other numbers are none of its data
-        known = [run for run in known if _is_whole(run[0])]
     found = {name: torch.zeros(0) for name in names}
     numbers = torch.arange(D, device=x.device)
     for bit in range(max(1, (D - 1).bit_length())):
@@ -280,11 +278,14 @@ def _value(found: Trace, name: str) -> Tensor:
 
 
 def _hold(entries: dict[str, Tensor], known: list[tuple[Tensor, Trace]]) -> bool:
-    """Tell whether sites hold these entries of x, in all runs."""
+    """Tell whether sites hold these entries of x, in all runs; the first one is of data."""
+    whole = _is_whole(known[0][0])
     for x, found in known:
         for name, place in entries.items():
             value, expected = _value(found, name), x.reshape(len(x), -1)[:, place.to(x.device)]
-            if value.shape != expected.shape or not torch.equal(value.to(expected.dtype), expected):
+            # Where the data are whole numbers, the model may make classes of them.
+            ways = (expected, expected.trunc(), expected.round()) if whole and not _is_whole(x) else (expected,)
+            if value.shape != expected.shape or not any(torch.equal(value.to(way.dtype), way) for way in ways):
                 return False
     return True
 

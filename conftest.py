@@ -24,26 +24,30 @@ def _doctest_names(doctest_namespace):
     import pyrovae
     from pyrovae import (
         checks,
+        compilation,
         distributions,
         evaluation,
         flows,
         handlers,
         likelihoods,
+        matmul,
         networks,
         objectives,
         optimizers,
         posteriors,
+        prediction,
         priors,
-        products,
         runs,
         training,
     )
-    from pyrovae.data import dataset, noise
+    from pyrovae.data import binarization, dataset
 
     for module in (
         checks,
         distributions,
+        compilation,
         evaluation,
+        prediction,
         flows,
         handlers,
         networks,
@@ -52,11 +56,11 @@ def _doctest_names(doctest_namespace):
         optimizers,
         posteriors,
         priors,
-        products,
+        matmul,
         runs,
         training,
         dataset,
-        noise,
+        binarization,
     ):
         doctest_namespace.update({name: getattr(module, name) for name in module.__all__})
     doctest_namespace.update({name: getattr(pyrovae, name) for name in pyrovae.__all__}, torch=torch)

@@ -26,17 +26,11 @@ from pyrovae.evaluation import (
     compare,
     convergence,
     cross_check,
-    decode,
     diagnose,
-    encode,
-    generate,
     log_marginal,
     log_marginal_within,
     log_weights,
-    prior_grid,
-    reconstruct,
     sandwich,
-    simulate,
 )
 from pyrovae.flows import (
     AffineAutoregressive,
@@ -90,6 +84,7 @@ from pyrovae.posteriors import (
     Posterior,
     VonMisesFisher,
 )
+from pyrovae.prediction import decode, encode, generate, prior_grid, reconstruct, simulate
 from pyrovae.priors import (
     FlowPrior,
     GaussianMixture,

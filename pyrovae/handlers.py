@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pyro.distributions as dist
-import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
@@ -16,7 +13,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.programs import Program
 
-__all__ = ["InDataPlate", "Temper", "forked_rng", "in_data_plate", "is_point"]
+__all__ = ["InDataPlate", "Temper", "in_data_plate", "is_point"]
 
 
 class InDataPlate(Messenger):
@@ -99,10 +96,3 @@ def is_point(fn: Any) -> bool:
     while isinstance(fn, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
         fn = fn.base_dist
     return isinstance(fn, dist.Delta)
-
-
-@contextmanager
-def forked_rng(device: torch.device) -> Iterator[None]:
-    """Give torch's generators back as they were, the CPU's and that of ``device``."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield

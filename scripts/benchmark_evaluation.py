@@ -35,7 +35,7 @@ from pyrovae import (
     StandardNormal,
     log_marginal,
 )
-from pyrovae.evaluation.chunks import Chunks
+from pyrovae.execution.chunking import Chunks
 
 K = 5000
 SHAPE = (1, 28, 28)

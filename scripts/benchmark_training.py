@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    from pyrovae.objectives import Compile
+    from pyrovae.compilation import Compile
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, the embedded digits")

@@ -29,7 +29,7 @@ from torch import Tensor
 import pyrovae as pv
 from pyrovae import checks
 from pyrovae.cli import script
-from pyrovae.evaluation.result import STATISTICS, joined
+from pyrovae.evaluation.likelihood.result import STATISTICS, joined
 from pyrovae.files import write_text
 
 FIXED: dict[str, dict[str, Any]] = {

@@ -24,7 +24,7 @@ from torch import Tensor
 
 import pyrovae as pv
 from pyrovae.files import writing
-from pyrovae.products import fast_products
+from pyrovae.matmul import fast_products
 
 D = 2
 NUM_IMAGES = 200

@@ -19,8 +19,8 @@ from torch.distributions import Bernoulli as Coin
 from pyrovae import MNIST, VAE, Bernoulli, DiagonalNormal, StandardNormal, checks, decode, encode, figures, fit
 from pyrovae.cli import script
 from pyrovae.data import or_digits
-from pyrovae.evaluation import class_direction, linear_path, spherical_path
 from pyrovae.files import write_text
+from pyrovae.prediction import class_direction, linear_path, spherical_path
 from pyrovae.runs import DataFactory
 
 

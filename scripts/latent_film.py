@@ -32,7 +32,7 @@ from pyrovae import (
 from pyrovae.cli import script
 from pyrovae.data import or_digits
 from pyrovae.files import write_text
-from pyrovae.handlers import forked_rng
+from pyrovae.rng import forked_rng
 from pyrovae.runs import DataFactory
 
 

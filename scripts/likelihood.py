@@ -14,7 +14,7 @@ import torch
 from jsonargparse import auto_cli
 
 from pyrovae import Annealing, LogMarginal, log_marginal, log_marginal_within, sandwich
-from pyrovae.evaluation.result import joined
+from pyrovae.evaluation.likelihood.result import joined
 from pyrovae.runs import Run, some_of, template_of
 
 

@@ -14,9 +14,9 @@ import torch
 from pyro.infer import SVI
 from training_contenders import Options, load, networks, products, pyrovae
 
+from pyrovae.compilation import Step
+from pyrovae.compilation.graph_capture import Recording
 from pyrovae.data import Split
-from pyrovae.objectives import Step
-from pyrovae.objectives.recording import Recording
 from pyrovae.optimizers import JointOptimizer
 
 # From the outside in: what a part takes is without what the parts inside it take.

@@ -24,8 +24,8 @@ from pyrovae import (
     InputError,
     NonFiniteLoss,
     StandardNormal,
+    distributed,
     fit,
-    processes,
 )
 from pyrovae.cli import main
 from pyrovae.runs import Run
@@ -184,14 +184,14 @@ def in_python():
     rank = torch.distributed.get_rank()
     found = {
         "held": [fit_held_noise(**options) for options in HELD],
-        "in order": processes.in_order([f"part {i}" for i in processes.turns(5)]),
-        "at first": processes.in_order(list(processes.turns(5)), everywhere=False),
-        "sum": processes.summed(torch.tensor([1.0, rank])),
+        "in order": distributed.in_order([f"part {i}" for i in distributed.shard_indices(5)]),
+        "at first": distributed.in_order(list(distributed.shard_indices(5)), everywhere=False),
+        "sum": distributed.all_reduce(torch.tensor([1.0, rank])),
         "not finite": stop_on_one_datum(None),
         "bad": stop_on_one_datum(InputError("x must be good")),
         "parameters": [parameter_of_one(1000), parameter_of_one(20)],
         "calls": 0,
-        "ahead": processes.ahead(lambda: rank),
+        "ahead": distributed.ahead(lambda: rank),
     }
 
     def keep(history, state):
@@ -203,7 +203,7 @@ def in_python():
     found["read"] = images_read_after_a_callback_that_draws()
     found["differing"] = batch_sizes_that_differ(100 + rank)
     try:
-        processes.by_first(lambda: 1 / 0)
+        distributed.on_rank_zero(lambda: 1 / 0)
     except ZeroDivisionError as error:
         found["by first"] = str(error)
     torch.save(found, f"found-{rank}.pt")

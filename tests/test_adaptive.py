@@ -23,14 +23,14 @@ from pyrovae import (
     log_marginal_within,
 )
 from pyrovae.evaluation import pareto_k
-from pyrovae.evaluation.allocation import CONFIDENT, Allocation, allocate
-from pyrovae.evaluation.chunks import Chunks
-from pyrovae.evaluation.error_estimates import error_estimates
-from pyrovae.evaluation.forecast import forecast
-from pyrovae.evaluation.pair import Chunk
-from pyrovae.evaluation.resampling import Resampler
-from pyrovae.evaluation.running_statistics import RunningStatistics
-from pyrovae.evaluation.sampler import Sampler
+from pyrovae.evaluation.adaptive.allocation import CONFIDENT, Allocation, allocate
+from pyrovae.evaluation.adaptive.error_estimates import error_estimates
+from pyrovae.evaluation.adaptive.forecast import forecast
+from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
+from pyrovae.evaluation.adaptive.sampler import Sampler
+from pyrovae.evaluation.likelihood.reservoir import Resampler
+from pyrovae.execution.batched import Chunk
+from pyrovae.execution.chunking import Chunks
 
 FIRST = 128 + 32 + 128  # the pilot from guide and prior, and the first samples of the estimate
 

@@ -28,8 +28,8 @@ from pyrovae import (
     log_marginal,
 )
 from pyrovae.distributions import NormalMixture
-from pyrovae.evaluation.annealed import anneal, tune
-from pyrovae.evaluation.coordinates import Target
+from pyrovae.evaluation.likelihood.annealed import anneal, tune
+from pyrovae.evaluation.likelihood.annealing_target import Target
 from pyrovae.flows import Planar
 
 SIZES = {2: 5, 10: 30, 50: 100}  # data dimensions, by latent ones

@@ -37,7 +37,8 @@ from pyrovae import (
     sandwich,
     simulate,
 )
-from pyrovae.evaluation import anomaly_scores, is_discrete
+from pyrovae.evaluation import anomaly_scores
+from pyrovae.prediction import is_discrete
 from pyrovae.programs import private_modules, uses_labels
 
 SHORT = Annealing(num_temperatures=3)

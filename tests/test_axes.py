@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pyrovae.evaluation.axes import narrowest, principal_directions, single_latents
+from pyrovae.prediction.latent_axes import narrowest, principal_directions, single_latents
 
 
 def test_principal_directions_are_those_of_the_codes():

@@ -9,8 +9,8 @@ import torch
 from linear_gaussian import LinearGaussian
 
 from pyrovae import compare, cross_check, log_marginal
-from pyrovae.evaluation.bias import extrapolated_bias, halved_bounds, jensen_bias, unseen_tail
-from pyrovae.evaluation.diagnostics import annealed_error, rounding_error
+from pyrovae.evaluation.likelihood.bias import extrapolated_bias, halved_bounds, jensen_bias, unseen_tail
+from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 
 
 def weights(num_samples, num_data, precision):

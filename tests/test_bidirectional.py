@@ -24,8 +24,8 @@ from pyrovae import (
     sandwich,
     simulate,
 )
-from pyrovae.evaluation.annealed import anneal, tune
-from pyrovae.evaluation.coordinates import Target
+from pyrovae.evaluation.likelihood.annealed import anneal, tune
+from pyrovae.evaluation.likelihood.annealing_target import Target
 from pyrovae.flows import Planar
 
 
@@ -116,7 +116,7 @@ def test_simulated_data_leave_the_generator_alone_but_for_one_number(monkeypatch
         states.append(torch.get_rng_state())
         return log_marginal(*arguments, **options)
 
-    monkeypatch.setattr("pyrovae.evaluation.bidirectional.log_marginal", spy)
+    monkeypatch.setattr("pyrovae.evaluation.likelihood.sandwich.log_marginal", spy)
     torch.manual_seed(0)
     sandwich(oracle.model, oracle.guide, torch.zeros(1, 4).double(), num_simulated=5)
     torch.manual_seed(0)

@@ -11,8 +11,8 @@ from torch.distributions import AffineTransform
 
 from pyrovae import InputError
 from pyrovae.distributions import LowRankMultivariateNormal, NormalMixture, UniformSphere, VonMisesFisher
-from pyrovae.evaluation.charts import chart_of
-from pyrovae.evaluation.scores import score
+from pyrovae.distributions.exact_density import score
+from pyrovae.evaluation.likelihood.site_transforms import site_transform
 from pyrovae.flows import AffineAutoregressive, Planar
 from pyrovae.posteriors import FlowPosterior
 
@@ -71,33 +71,33 @@ def moved(fn, scale):
 
 def charted(make):
     fn = make()
-    return fn, chart_of("z", fn, fn.expand((64, 2)).sample())
+    return fn, site_transform("z", fn, fn.expand((64, 2)).sample())
 
 
 @pytest.mark.parametrize("name", [*NOISE, *VALUES])
 def test_there_and_back(name):
-    fn, chart = charted({**NOISE, **VALUES}[name])
-    assert chart.is_noise == (name in NOISE)
+    fn, transform = charted({**NOISE, **VALUES}[name])
+    assert transform.is_noise == (name in NOISE)
     for lead in ((2,), (5, 2)):
-        z, u = chart.draw(fn, lead)
-        assert u.shape == (*lead, chart.size)
+        z, u = transform.draw(fn, lead)
+        assert u.shape == (*lead, transform.size)
         assert z.shape == (*lead, *fn.event_shape)
-        torch.testing.assert_close(chart.value(fn, u), z, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(chart.value(fn, chart.of(fn, z)), z, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(transform.forward(fn, u), z, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(transform.forward(fn, transform.inverse(fn, z)), z, rtol=1e-9, atol=1e-9)
         log_prob = fn.expand(lead).log_prob(z)
-        assert chart.log_density(fn, u, log_prob).shape == lead
+        assert transform.log_density(fn, u, log_prob).shape == lead
 
 
 @pytest.mark.parametrize("name", [*NOISE, *VALUES])
 def test_the_density_of_coordinates_is_one(name):
     """The integral of it, by samples of a wide density: E[r(u) / wide(u)] = 1."""
-    fn, chart = charted({**NOISE, **VALUES}[name])
-    wide = dist.Laplace(torch.zeros(chart.size, dtype=torch.float64), 2.0).to_event(1)
+    fn, transform = charted({**NOISE, **VALUES}[name])
+    wide = dist.Laplace(torch.zeros(transform.size, dtype=torch.float64), 2.0).to_event(1)
     u = wide.sample((40_000, 2))
-    z = chart.value(fn, u)
+    z = transform.forward(fn, u)
     if name == "masked":
         fn = fn.base_dist
-    ratio = (chart.log_density(fn, u, score(fn.expand((40_000, 2)), z)) - wide.log_prob(u)).exp()  # (S, B)
+    ratio = (transform.log_density(fn, u, score(fn.expand((40_000, 2)), z)) - wide.log_prob(u)).exp()  # (S, B)
     error = ratio.std(0) / 200
     tails = 0.12 if name == "cauchy" else 0.0  # its mass lies further out than the wide normal reaches
     assert ((ratio.mean(0) - 1).abs() < 4 * error + tails).all()
@@ -106,42 +106,42 @@ def test_the_density_of_coordinates_is_one(name):
 def test_noise_has_the_density_that_the_value_has():
     """log N(u) - log |dz/du| is the site's own log-density."""
     for make in NOISE.values():
-        fn, chart = charted(make)
+        fn, transform = charted(make)
         if isinstance(fn, dist.MaskedDistribution):
             continue
-        u = torch.randn(2, chart.size, dtype=torch.float64)
-        jacobian = torch.stack([_jacobian(fn, chart, u, i) for i in range(2)])
+        u = torch.randn(2, transform.size, dtype=torch.float64)
+        jacobian = torch.stack([_jacobian(fn, transform, u, i) for i in range(2)])
         if jacobian.shape[-1] != jacobian.shape[-2]:
             continue  # on the simplex, the volume is that of its first coordinates
-        expected = chart.log_density(fn, u, torch.zeros(2)) - jacobian.slogdet()[1]
-        torch.testing.assert_close(fn.log_prob(chart.value(fn, u)), expected)
+        expected = transform.log_density(fn, u, torch.zeros(2)) - jacobian.slogdet()[1]
+        torch.testing.assert_close(fn.log_prob(transform.forward(fn, u)), expected)
 
 
-def _jacobian(fn, chart, u, i):
+def _jacobian(fn, transform, u, i):
     def value(v):
-        return chart.value(fn, torch.stack([v if j == i else u[j] for j in range(2)])).reshape(2, -1)[i]
+        return transform.forward(fn, torch.stack([v if j == i else u[j] for j in range(2)])).reshape(2, -1)[i]
 
     return torch.autograd.functional.jacobian(value, u[i])
 
 
 def test_a_flow_is_made_of_noise_and_is_inverted_only_on_demand():
     x = torch.zeros(2, 4)
-    fn, chart = charted(lambda: FlowPosterior((4,), 2, flow=AffineAutoregressive)(x))
-    assert chart.is_noise
-    z, u = chart.draw(fn, (3, 2))
-    torch.testing.assert_close(chart.of(fn, z), u, rtol=1e-4, atol=1e-4)
-    fn, chart = charted(lambda: FlowPosterior((4,), 2, flow=Planar)(x))
-    z, u = chart.draw(fn, (3, 2))
-    torch.testing.assert_close(chart.value(fn, u), z)
+    fn, transform = charted(lambda: FlowPosterior((4,), 2, flow=AffineAutoregressive)(x))
+    assert transform.is_noise
+    z, u = transform.draw(fn, (3, 2))
+    torch.testing.assert_close(transform.inverse(fn, z), u, rtol=1e-4, atol=1e-4)
+    fn, transform = charted(lambda: FlowPosterior((4,), 2, flow=Planar)(x))
+    z, u = transform.draw(fn, (3, 2))
+    torch.testing.assert_close(transform.forward(fn, u), z)
     with pytest.raises(InputError, match="start must be prior where the guide's flow has no inverse, as that of Pl"):
-        chart.of(fn, z.clone())
+        transform.inverse(fn, z.clone())
 
 
 def test_what_cannot_be_annealed_is_named():
     with pytest.raises(InputError, match="but 'y' is discrete"):
-        chart_of("y", dist.Bernoulli(torch.tensor([0.5])), torch.zeros(64, 1))
+        site_transform("y", dist.Bernoulli(torch.tensor([0.5])), torch.zeros(64, 1))
     with pytest.raises(InputError, match="'r' must have a support with a transform"):
-        chart_of("r", _Odd(), torch.zeros(64, 1))
+        site_transform("r", _Odd(), torch.zeros(64, 1))
 
 
 class _Odd(dist.TorchDistribution):
@@ -154,8 +154,8 @@ class _Odd(dist.TorchDistribution):
 
 def test_whitened_values_are_of_order_one():
     fn = dist.Gamma(torch.tensor([[1e4]]), torch.tensor([[1e-3]])).to_event(1)
-    chart = chart_of("z", fn, fn.expand((64, 1)).sample())
-    _, u = chart.draw(fn, (500, 1))
+    transform = site_transform("z", fn, fn.expand((64, 1)).sample())
+    _, u = transform.draw(fn, (500, 1))
     assert 0.5 < u.std().item() < 2
     assert abs(u.mean().item()) < 1
-    assert math.isfinite(chart.log_density(fn, u, fn.log_prob(chart.value(fn, u))).sum().item())
+    assert math.isfinite(transform.log_density(fn, u, fn.log_prob(transform.forward(fn, u))).sum().item())

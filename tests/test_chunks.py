@@ -22,9 +22,9 @@ from pyrovae import (
     log_weights,
     sandwich,
 )
-from pyrovae.evaluation.chunks import Chunks
-from pyrovae.evaluation.gaps import refine
-from pyrovae.evaluation.information import rate_distortion
+from pyrovae.evaluation.elbo.inference_gap import refine
+from pyrovae.evaluation.elbo.rate_distortion import rate_distortion
+from pyrovae.execution.chunking import Chunks
 
 SMALL = partial(MLP, hidden_features=(8,))
 

@@ -7,8 +7,8 @@ import torch
 from linear_gaussian import LinearGaussian
 
 from pyrovae import InputError, log_weights
-from pyrovae.evaluation.convergence import convergence
-from pyrovae.evaluation.diagnostics import monte_carlo_error
+from pyrovae.evaluation.likelihood.convergence import convergence
+from pyrovae.evaluation.likelihood.diagnostics import monte_carlo_error
 
 
 def exponential_weights(num_samples, count):

@@ -11,7 +11,7 @@ from test_importance import TwoLayers
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, SemiSupervisedVAE, StandardNormal
 from pyrovae.distributions import LowRankMultivariateNormal
-from pyrovae.evaluation.coordinates import Target
+from pyrovae.evaluation.likelihood.annealing_target import Target
 
 
 def no_broadcasting(oracle):

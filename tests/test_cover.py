@@ -11,8 +11,8 @@ from torch.distributions.transforms import StickBreakingTransform
 
 from pyrovae import Annealing, InputError, diagnose, log_marginal, log_marginal_within, log_weights, sandwich
 from pyrovae.evaluation import rate_distortion, refine
-from pyrovae.evaluation.pair import Pair
 from pyrovae.execution import evaluating
+from pyrovae.execution.batched import BatchedPrograms
 
 
 def programs(prior, guide, likelihood=lambda z: dist.Normal(0 * z, 1.0)):
@@ -237,7 +237,7 @@ def test_a_support_of_another_latent_is_judged_site_by_site():
 
 def test_an_upper_bound_is_infinite_where_the_start_does_not_reach(monkeypatch):
     """Should a gap have been missed when the programs were compared."""
-    monkeypatch.setattr(Pair, "_check_cover", lambda self, traced: None)
+    monkeypatch.setattr(BatchedPrograms, "_check_cover", lambda self, traced: None)
     model, guide = programs(uniform(0.0, 1.0), uniform(0.0, 0.5))
     bounds = sandwich(model, guide, X, 4, num_simulated=40, annealing=Annealing(3))
     lost = (bounds.upper == math.inf).double().mean().item()
@@ -247,8 +247,8 @@ def test_an_upper_bound_is_infinite_where_the_start_does_not_reach(monkeypatch):
 
 def test_samples_are_drawn_for_a_comparison_only_where_bounds_do_not_tell(monkeypatch):
     calls = []
-    run = Pair.run
-    monkeypatch.setattr(Pair, "run", lambda self, program, k: calls.append(k) or run(self, program, k))
+    run = BatchedPrograms.run
+    monkeypatch.setattr(BatchedPrograms, "run", lambda self, program, k: calls.append(k) or run(self, program, k))
     for prior, guide, expected in (
         (lambda x: dist.Normal(ZERO, 1.0), lambda x: dist.Normal(x[:, 0], 1.0), False),
         (uniform(0.0, 1.0), uniform(0.0, 1.0), False),
@@ -258,7 +258,7 @@ def test_samples_are_drawn_for_a_comparison_only_where_bounds_do_not_tell(monkey
         model, of_x = programs(prior, guide)
         state = torch.get_rng_state()
         with evaluating(model, of_x):
-            pair = Pair(model, of_x, (X,))
+            pair = BatchedPrograms(model, of_x, (X,))
         assert (max(calls) > 2) == expected
         assert pair.broadcasts
         torch.set_rng_state(state)

@@ -21,8 +21,8 @@ from pyrovae import (
     InputError,
     Omniglot,
 )
-from pyrovae.data import noise
-from pyrovae.data.noise import fixed_uniform, fresh_binary
+from pyrovae.data import binarization
+from pyrovae.data.binarization import fixed_uniform, fresh_binary
 
 REAL = os.environ.get("PYROVAE_DATA")
 needs_real_data = pytest.mark.skipif(REAL is None, reason="PYROVAE_DATA does not name a folder with MNIST")
@@ -104,14 +104,14 @@ def test_of_all_bytes_there_are_just_as_many_binarisations_on_as_the_level_says(
             assert count == len(drawn[0])
             return drawn.pop(0).to(torch.uint8)
 
-        monkeypatch.setattr(noise, "_bytes", draw)
+        monkeypatch.setattr(binarization, "_bytes", draw)
         on = fresh_binary(torch.full((256 * kept,), v, dtype=torch.uint8), levels).sum()
         assert on.item() * maximum == 256 * kept * v
         assert drawn == []
 
 
 def test_bytes_are_uniform_and_neighbours_independent():
-    drawn = noise._bytes(2_560_001).long()
+    drawn = binarization._bytes(2_560_001).long()
     for cells in (
         drawn.bincount(minlength=256),
         (drawn[::2][: 1 << 20] % 16 * 16 + drawn[1::2][: 1 << 20] % 16).bincount(),
@@ -122,7 +122,7 @@ def test_bytes_are_uniform_and_neighbours_independent():
 
 @pytest.mark.parametrize("v", [0.0, 2**-9, 0.3, 0.5, 255.25 / 256, 1.0])
 def test_of_a_float_that_a_byte_leaves_open_the_rest_decides(v, monkeypatch):
-    monkeypatch.setattr(noise, "_bytes", lambda count: torch.arange(256, dtype=torch.uint8).repeat(count // 256))
+    monkeypatch.setattr(binarization, "_bytes", lambda count: torch.arange(256, dtype=torch.uint8).repeat(count // 256))
     on = fresh_binary(torch.full((4000, 256), v, dtype=torch.float64))
     whole = int(v * 256)
     assert on[:, :whole].all()

@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributions.transforms import AffineTransform
 
 from pyrovae import distributions
+from pyrovae.compilation.graph_capture import Recording
 from pyrovae.distributions import (
     GivenTotal,
     InflatedCounts,
@@ -38,7 +39,6 @@ from pyrovae.distributions import (
     VonMisesFisher,
     stable,
 )
-from pyrovae.objectives.recording import Recording
 
 EPS = torch.finfo(torch.float32).eps
 CASES = {}

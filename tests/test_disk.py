@@ -15,7 +15,7 @@ import torch
 
 from pyrovae import InputError, files
 from pyrovae.cli import main
-from pyrovae.evaluation.spool import Spool
+from pyrovae.evaluation.likelihood.disk_buffer import Spool
 from pyrovae.runs import Run, lock
 from pyrovae.runs.lock import locked
 

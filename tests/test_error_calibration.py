@@ -28,7 +28,7 @@ def linear_vae(spread, scale):
         pv.Gaussian((5,), 2, network=linear, scale="fixed", initial_scale=scale),
         pv.DiagonalNormal((5,), 2, network=linear),
     )
-    vae.prior.start_at(spread * torch.tensor([[-1.0, 0.5], [1.0, 3.5]]))
+    vae.prior.initialize_from_codes(spread * torch.tensor([[-1.0, 0.5], [1.0, 3.5]]))
     return vae
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pyrovae import InputError, figures
-from pyrovae.evaluation.convergence import convergence
+from pyrovae.evaluation.likelihood.convergence import convergence
 from pyrovae.training import Epoch, History
 
 

@@ -14,18 +14,15 @@ from pyrovae.evaluation import (
     anomaly_scores,
     compare,
     cross_check,
-    decode,
     diagnose,
-    encode,
-    generate,
     log_marginal,
     log_marginal_within,
     log_weights,
     rate_distortion,
-    reconstruct,
     refine,
     sandwich,
 )
+from pyrovae.prediction import decode, encode, generate, reconstruct
 
 D, K = 2, 30
 short = Annealing(num_temperatures=3)

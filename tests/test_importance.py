@@ -10,8 +10,8 @@ from linear_gaussian import LinearGaussian
 from torch import nn
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_marginal, log_weights
-from pyrovae.evaluation.importance import drawn
-from pyrovae.evaluation.proposals import Proposal
+from pyrovae.evaluation.likelihood.importance import drawn
+from pyrovae.evaluation.likelihood.proposals import Proposal
 from pyrovae.execution import evaluating
 
 

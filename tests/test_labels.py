@@ -21,7 +21,7 @@ from pyrovae import (
     log_weights,
 )
 from pyrovae.programs import arguments_of, uses_labels
-from pyrovae.training.feed import batches, count_batches, labels_for
+from pyrovae.training.batching import batches, count_batches, labels_for
 
 small = partial(MLP, hidden_features=(32,))
 PARTS = {"likelihood": partial(Bernoulli, network=small), "posterior": partial(DiagonalNormal, network=small)}

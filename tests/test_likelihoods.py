@@ -27,7 +27,7 @@ from pyrovae import (
     StandardNormal,
     StudentT,
 )
-from pyrovae.objectives import Step
+from pyrovae.compilation import Step
 from pyrovae.programs import private_modules
 
 D = 3

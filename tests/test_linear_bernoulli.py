@@ -23,8 +23,8 @@ from pyrovae import (
 )
 from pyrovae.distributions import LinearBernoulli, UnitBernoulli
 from pyrovae.distributions.linear_bernoulli import _IN_CACHE
+from pyrovae.matmul import fast_products, precision
 from pyrovae.networks import linear_end
-from pyrovae.products import fast_products, precision
 
 SHAPE = (1, 7, 5)  # 35 pixels, which are not a multiple of four
 

@@ -18,7 +18,7 @@ from pyrovae import (
     ResNetDecoder,
     ResNetEncoder,
 )
-from pyrovae.networks import NetworkFactory, ResidualBlock, follow, make_network, start_output
+from pyrovae.networks import NetworkFactory, ResidualBlock, init_output_bias, make_network, post_layers
 from pyrovae.parsing import Parser
 
 IMAGES = [(1, 9, 6), (3, 32, 32), (1, 28, 28)]
@@ -130,7 +130,7 @@ class TestContract:
         network = make().eval()
         nn.init.zeros_(layers(network, LAYERS)[-1].weight)
         value = torch.rand(shaped(out))
-        start_output(network, value)
+        init_output_bias(network, value)
         expected = value
         if isinstance(network, ConvolutionalDecoder | ResNetDecoder):
             expected = value.mean((1, 2), keepdim=True).expand_as(value)  # one bias a channel
@@ -341,7 +341,7 @@ def test_encoders_start_small(make, depth):
 
 
 def test_dropout_of_images_takes_whole_channels():
-    *_, dropout = follow(16, nn.ReLU, dropout=0.5, image=True)
+    *_, dropout = post_layers(16, nn.ReLU, dropout=0.5, image=True)
     kept = dropout(torch.ones(8, 16, 3, 3)) != 0
     assert (kept.all((2, 3)) | ~kept.any((2, 3))).all()
     assert 0 < kept.sum() < kept.numel()

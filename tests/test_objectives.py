@@ -29,8 +29,9 @@ from pyrovae import (
     StandardNormal,
     TraceEnum_ELBO,
 )
+from pyrovae.compilation import Step
 from pyrovae.handlers import Temper
-from pyrovae.objectives import Step, measure
+from pyrovae.objectives import measure
 from pyrovae.programs import private_modules
 
 SHAPE, D, B = (1, 4, 4), 3, 8
@@ -433,7 +434,7 @@ def test_a_compiler_that_errs_is_found_out(x, monkeypatch, factor, prior):
             *(factor * gradient for gradient in self._run(*inputs)[2:]),
         )
 
-    monkeypatch.setattr("pyrovae.objectives.recording.Recording.compile", compile)
+    monkeypatch.setattr("pyrovae.compilation.graph_capture.Recording.compile", compile)
     vae = make_vae()
     if prior != "plain":
         vae.register_buffer("bound", torch.tensor(math.inf))

@@ -141,9 +141,9 @@ def test_gradients_that_are_held_count_with_the_next(monkeypatch):
 def test_nothing_is_updated_while_a_loss_may_be_unsound(optimizer, max_norm):
     weight = nn.Parameter(torch.ones(4))
     optim = JointOptimizer(optimizer, max_norm=max_norm)
-    optim.unsound = torch.zeros(())
+    optim.found_inf = torch.zeros(())
     for bad, moves in ((0.0, True), (1.0, False), (1.0, False)):
-        optim.unsound.fill_(bad)
+        optim.found_inf.fill_(bad)
         before = weight.detach().clone()
         weight.grad = torch.full((4,), float("nan") if bad else 1.0)
         optim({weight})
@@ -154,8 +154,8 @@ def test_nothing_is_updated_while_a_loss_may_be_unsound(optimizer, max_norm):
 def test_a_gradient_without_a_finite_norm_makes_a_step_unsound():
     weight = nn.Parameter(torch.ones(4))
     optim = JointOptimizer(max_norm=1.0)
-    optim.unsound = torch.zeros(())
+    optim.found_inf = torch.zeros(())
     weight.grad = torch.full((4,), float("inf"))
     optim({weight})
-    assert optim.unsound == 1
+    assert optim.found_inf == 1
     assert torch.equal(weight, torch.ones(4))

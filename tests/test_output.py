@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from pyrovae.cli import main
-from pyrovae.cli.status import told
+from pyrovae.cli.exit_status import told
 from pyrovae.runs import Run
 
 SMALL = ["--latent_dim=2", "--posterior.network.hidden_features=[4]", "--batch_size=512", "--epochs=1"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pyrovae import InputError
-from pyrovae.evaluation import class_direction, linear_path, spherical_path
+from pyrovae.prediction import class_direction, linear_path, spherical_path
 
 PATHS = [linear_path, spherical_path]
 

@@ -35,8 +35,9 @@ from pyrovae import (
     VonMisesFisher,
     log_weights,
 )
+from pyrovae.compilation import Step
 from pyrovae.distributions import LowRankMultivariateNormal, NormalMixture
-from pyrovae.objectives import Step, Trace_ELBO, TraceMeanField_ELBO
+from pyrovae.objectives import Trace_ELBO, TraceMeanField_ELBO
 from pyrovae.programs import private_modules
 
 SHAPE, D = (5,), 3

@@ -38,8 +38,9 @@ from pyrovae import (
     generate,
     log_marginal,
 )
+from pyrovae.compilation import Step
 from pyrovae.distributions import UniformSphere
-from pyrovae.objectives import Step, Trace_ELBO
+from pyrovae.objectives import Trace_ELBO
 from pyrovae.programs import private_modules
 
 SHAPE, D = (5,), 2
@@ -158,10 +159,10 @@ def test_every_pair_has_a_marginal_likelihood(prior):
 def test_a_prior_that_starts_at_codes_explains_them_better(prior):
     prior, z = prior(D), codes(500)
     before = prior().log_prob(z).mean()
-    prior.start_at(z)
+    prior.initialize_from_codes(z)
     after = prior().log_prob(z).mean()
     normal = LearnedNormal(D)
-    normal.start_at(z)
+    normal.initialize_from_codes(z)
     assert after > before + 0.3
     if not isinstance(prior, FlowPrior):
         assert after >= normal().log_prob(z).mean() - 1e-4
@@ -169,14 +170,14 @@ def test_a_prior_that_starts_at_codes_explains_them_better(prior):
 
 def test_a_learned_normal_starts_at_the_moments():
     prior, z = LearnedNormal(D), codes(500)
-    prior.start_at(z)
+    prior.initialize_from_codes(z)
     torch.testing.assert_close(prior().mean, z.mean(0))
     torch.testing.assert_close(prior().stddev, z.std(0, correction=0))
 
 
 def test_a_flow_prior_starts_by_standardising():
     prior, z = FlowPrior(D), codes(500)
-    prior.start_at(z)
+    prior.initialize_from_codes(z)
     affine = prior().transforms[-1]
     torch.testing.assert_close(affine.inv(z).mean(0), torch.zeros(D), atol=1e-5, rtol=0)
     torch.testing.assert_close(affine.inv(z).std(0, correction=0), torch.ones(D))
@@ -186,9 +187,9 @@ def test_a_gaussian_mixture_finds_the_clumps_and_leaves_numpys_noise_alone():
     z = codes(2000)
     first, second = GaussianMixture(D, num_components=2), GaussianMixture(D, num_components=2)
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    first.start_at(z)
+    first.initialize_from_codes(z)
     assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
-    second.start_at(z)
+    second.initialize_from_codes(z)
     assert torch.equal(first.loc, second.loc)
     assert sorted(first.loc[:, 0].tolist()) == pytest.approx([-1, 3], abs=0.05)
     assert sorted(first.logits.softmax(0).tolist()) == pytest.approx([0.3, 0.7], abs=0.05)
@@ -199,7 +200,7 @@ def test_a_gaussian_mixture_finds_the_clumps_and_leaves_numpys_noise_alone():
 def test_codes_that_are_all_the_same_leave_a_density():
     z = torch.ones(20, D)
     for prior in (LearnedNormal(D), GaussianMixture(D, 2), FlowPrior(D)):
-        prior.start_at(z)
+        prior.initialize_from_codes(z)
         assert prior().log_prob(z).isfinite().all()
 
 
@@ -276,7 +277,7 @@ def test_the_posterior_in_a_vamp_prior_is_evaluated_with_the_program():
     [
         (lambda: GaussianMixture(D, num_components=0), "num_components must be an integer of at least 1"),
         (
-            lambda: GaussianMixture(D, 10).start_at(codes(9)),
+            lambda: GaussianMixture(D, 10).initialize_from_codes(codes(9)),
             "num_components must be at most the number of codes, 9, but",
         ),
         (lambda: FlowPrior(D, flow=Planar), "flow must have an inverse in a prior, .*, but Planar was given"),

@@ -13,7 +13,7 @@ import several_processes
 import torch
 from several_processes import EVALUATE, HELD, TRAIN, fit_digits, fit_held_noise, make_vae
 
-from pyrovae import Digits, InputError, NonFiniteLoss, processes
+from pyrovae import Digits, InputError, NonFiniteLoss, distributed
 from pyrovae.cli import main
 from pyrovae.data import Split
 from pyrovae.runs import Run
@@ -64,7 +64,7 @@ def order_of_several():
 
 
 def test_two_processes_learn_from_the_whole_batch_what_one_does_when_the_noise_is_held(two, monkeypatch):
-    monkeypatch.setattr(loop, "own_noise", order_of_several)
+    monkeypatch.setattr(loop, "per_rank_rng", order_of_several)
     found = two[1]
     for i, options in enumerate(HELD):
         alone = fit_held_noise(**options)
@@ -228,6 +228,6 @@ def test_shares_of_the_batches_are_all_images_once():
 
 
 def test_seeds_do_not_collide_where_numbers_are_near():
-    seeds = {processes.seed_of(a, b) for a in range(30) for b in range(30)}
+    seeds = {distributed.seed_of(a, b) for a in range(30) for b in range(30)}
     assert len(seeds) == 900
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_weights
-from pyrovae.evaluation.pair import Pair
 from pyrovae.execution import evaluating
-from pyrovae.products import _FEW, are_fast, fast_products, precision
+from pyrovae.execution.batched import BatchedPrograms
+from pyrovae.matmul import _FEW, are_fast, fast_products, precision
 
 CPU = torch.device("cpu")
 
@@ -168,7 +168,7 @@ def test_programs_are_checked_in_float32_and_run_in_the_other_precision():
         torch.manual_seed(0)
         with precision(name, CPU):
             with evaluating(vae.model, vae.guide):
-                assert Pair(vae.model, vae.guide, (x,)).broadcasts
+                assert BatchedPrograms(vae.model, vae.guide, (x,)).broadcasts
             found[name] = log_weights(vae.model, vae.guide, x, 30)
     assert not torch.equal(found["float32"], found["bfloat16"])
     torch.testing.assert_close(found["float32"], found["bfloat16"], rtol=0, atol=0.5)

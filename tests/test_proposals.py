@@ -11,7 +11,7 @@ from test_coordinates import PROGRAMS, batch_of, exact, no_broadcasting
 
 from pyrovae import Annealing, InputError, log_marginal, log_weights
 from pyrovae.distributions import UniformSphere
-from pyrovae.evaluation.proposals import Proposal
+from pyrovae.evaluation.likelihood.proposals import Proposal
 from pyrovae.execution import evaluating
 
 

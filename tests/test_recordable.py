@@ -39,7 +39,7 @@ def test_it_takes_turns_with_the_optimizer(make):
         step(plain, theirs, grads)
         if i < 2 or i % 10 == 0:
             if update is not None:
-                update.settle()
+                update.flush()
             step(optimizer, ours, grads)
         else:
             update = update or RecordableAdam(optimizer)
@@ -49,7 +49,7 @@ def test_it_takes_turns_with_the_optimizer(make):
             update.made(given)
         for group in (*plain.param_groups, *optimizer.param_groups):
             group["lr"] *= 0.9
-    update.settle()
+    update.flush()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     for param, other in zip(ours, theirs, strict=True):
         assert optimizer.state[param]["step"] == plain.state[other]["step"]
@@ -132,7 +132,7 @@ def test_a_parameter_without_a_step_does_not_fit():
     update.begin()
     update({params[0]: torch.ones(5, 3)}, torch.tensor(True))
     update.made(params[:1])
-    update.settle()
+    update.flush()
     assert list(optimizer.state) == params[:1]
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
     assert RecordableAdam.fits(optimizer, params)

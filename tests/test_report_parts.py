@@ -28,7 +28,7 @@ from pyrovae import (
     decode,
     encode,
 )
-from pyrovae.report import program, words
+from pyrovae.report import program, summary
 from pyrovae.report.explorer import colours, explorer
 from pyrovae.report.gallery import chosen, gallery
 from pyrovae.report.plane import plane_of
@@ -263,11 +263,11 @@ ENTRY = {
 
 
 def told(tmp_path, digits, history=HISTORY, entry=None, vae=None):
-    return words.following(Run(tmp_path / "a run"), DataRecord.of(digits), vae or vae_of(2), history, entry)
+    return summary.following(Run(tmp_path / "a run"), DataRecord.of(digits), vae or vae_of(2), history, entry)
 
 
 def test_the_first_words_are_the_evaluations_own():
-    said = words.likelihood({**ENTRY, "caveats": ["But no."], "sandwich": {"sentence": "Within 0.1."}})
+    said = summary.likelihood({**ENTRY, "caveats": ["But no."], "sandwich": {"sentence": "Within 0.1."}})
     assert said["sentence"] == (
         "The negative log-likelihood of 20 test images is 20.00 nats per image "
         "(±0.50 over the choice of images, ±0.01 over that of samples), or 0.500 bits per dimension."
@@ -278,9 +278,9 @@ def test_the_first_words_are_the_evaluations_own():
 
 def test_the_best_evaluation_is_told_of():
     annealed = {**ENTRY, "method": "annealed"}
-    assert words.best_evaluation({"few": ENTRY, "chains": annealed}) == "chains"
-    assert words.best_evaluation({"chains": {**annealed, "nll": None}, "few": ENTRY}) == "few"
-    assert words.best_evaluation({"other": {**ENTRY, "split": "train"}}) is None
+    assert summary.best_evaluation({"few": ENTRY, "chains": annealed}) == "chains"
+    assert summary.best_evaluation({"chains": {**annealed, "nll": None}, "few": ENTRY}) == "few"
+    assert summary.best_evaluation({"other": {**ENTRY, "split": "train"}}) is None
 
 
 def test_what_to_do_next(tmp_path, digits):
@@ -307,9 +307,9 @@ def test_a_collapsed_posterior_and_a_point_are_told_of(tmp_path, digits):
 
 def test_a_refitted_run_is_repeated_from_the_one_that_it_comes_from(tmp_path):
     run = Run(tmp_path)
-    assert words.repeated(run)[0][1] == f"pyrovae train --config {tmp_path}/config.yaml --run NEW_FOLDER"
+    assert summary.repeated(run)[0][1] == f"pyrovae train --config {tmp_path}/config.yaml --run NEW_FOLDER"
     (tmp_path / "refitted.json").write_text('{"format": 1, "run": "runs/old one"}')
-    assert words.repeated(run)[0][1] == "pyrovae refit_prior 'runs/old one' --out NEW_FOLDER"
+    assert summary.repeated(run)[0][1] == "pyrovae refit_prior 'runs/old one' --out NEW_FOLDER"
     (tmp_path / "refitted.json").write_text("[1]")
     with pytest.raises(InputError, match=r"refitted\.json must name the run"):
-        words.repeated(run)
+        summary.repeated(run)

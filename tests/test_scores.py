@@ -9,8 +9,8 @@ from torch import nn
 from torch.distributions import AffineTransform, ExpTransform, PowerTransform, SigmoidTransform
 from torch.distributions.transforms import StickBreakingTransform
 
-from pyrovae.evaluation.scores import draw, made, score, undone
-from pyrovae.evaluation.spaces import Line, Simplex, exact_of, mapped, space_of, stacked
+from pyrovae.distributions.exact_density import draw, made, score, undone
+from pyrovae.distributions.log_coordinates import Line, Simplex, exact_of, mapped, space_of, stacked
 
 A, B = torch.tensor([0.5, 2.0]).double(), torch.tensor([1.0, 3.0]).double()
 

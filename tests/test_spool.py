@@ -3,8 +3,8 @@
 import torch
 
 from pyrovae import VAE, Annealing, Bernoulli, DiagonalNormal, StandardNormal, log_marginal
-from pyrovae.evaluation.result import STATISTICS, joined
-from pyrovae.evaluation.spool import Spool
+from pyrovae.evaluation.likelihood.disk_buffer import Spool
+from pyrovae.evaluation.likelihood.result import STATISTICS, joined
 
 
 def results(counts, **options):
@@ -14,7 +14,7 @@ def results(counts, **options):
 
 
 def test_results_in_files_are_those_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyrovae.evaluation.spool._TOGETHER", 2)
+    monkeypatch.setattr("pyrovae.evaluation.likelihood.disk_buffer._TOGETHER", 2)
     for options in ({}, {"method": "annealed", "annealing": Annealing(num_temperatures=3)}):
         parts = results([3, 5, 1, 4, 2], **options)
         spool = Spool(tmp_path)

@@ -14,7 +14,7 @@ FOR_COMMANDS = "jsonargparse jinja2 yaml safetensors"
 HALVING = """
 import numpy as np
 import torch
-from pyrovae.cli.status import _flushed_denormals
+from pyrovae.cli.exit_status import _flushed_denormals
 
 torch.set_num_threads(2)
 small = torch.from_numpy(np.full(2**20, 700_000, np.int32)).view(torch.float32)  # 1e-39, half of it for each thread

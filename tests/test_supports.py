@@ -8,7 +8,7 @@ import torch
 from torch.distributions import AffineTransform, ComposeTransform, ExpTransform, SigmoidTransform
 from torch.distributions.transforms import StickBreakingTransform
 
-from pyrovae.evaluation.supports import bounds_of, contains, is_cut, kind_of
+from pyrovae.distributions.bounds import bounds_of, contains, is_cut, kind_of
 
 
 def made(fn, *transforms):

@@ -11,8 +11,8 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, Digits, InputError, NonFiniteLoss, StandardNormal, fit
-from pyrovae.objectives import Step
-from pyrovae.objectives.recording import _recorded
+from pyrovae.compilation import Step
+from pyrovae.compilation.graph_capture import _recorded
 from pyrovae.optimizers import JointOptimizer
 from pyrovae.training import tensorboard_writer
 
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_waited_for_stops_the_training_all_the_same(digits, m
 
     found = []
     for every in (None, 7):
-        monkeypatch.setattr("pyrovae.objectives.losses.Losses.__init__.__defaults__", (every,))
+        monkeypatch.setattr("pyrovae.compilation.finite_check.Losses.__init__.__defaults__", (every,))
         vae = make_vae()
         vae.__class__ = Tiring
         vae.register_buffer("steps", torch.zeros(()))
@@ -134,7 +134,7 @@ def test_no_step_waits_for_a_value(digits, monkeypatch):
         elif len(history.epochs) == 3:
             questions.__exit__(None, None, None)
 
-    monkeypatch.setattr("pyrovae.objectives.losses.Losses.__init__.__defaults__", (1000,))
+    monkeypatch.setattr("pyrovae.compilation.finite_check.Losses.__init__.__defaults__", (1000,))
     vae = make_vae()
     options = {"max_norm": 5.0, "kl_warmup": 2, "compile": "graph", "progress": False}
     fit(
@@ -153,7 +153,7 @@ def compiled(monkeypatch):
         graph, self._compiled_held = (self._graph, self._held) if instead is None else _recorded(instead, arguments)
         self._compiled = lambda *inputs: tuple(result * (1 + 1e-5) for result in graph(*inputs))
 
-    monkeypatch.setattr("pyrovae.objectives.recording.Recording.compile", compile)
+    monkeypatch.setattr("pyrovae.compilation.graph_capture.Recording.compile", compile)
     return found
 
 

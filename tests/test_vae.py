@@ -43,7 +43,7 @@ from pyrovae import (
     log_weights,
     reconstruct,
 )
-from pyrovae.objectives import Step
+from pyrovae.compilation import Step
 from pyrovae.programs import private_modules
 from pyrovae.vae import GaussianLayer
 

@@ -9,10 +9,10 @@ from importlib.metadata import version
 
 from jsonargparse import Namespace
 
-from pyrovae import checks, processes, progress
+from pyrovae import checks, distributed, progress
 from pyrovae.cli import words
 from pyrovae.cli.commands import compare, data, diagnose, evaluate, explore, export, refit_prior, report, sample, train
-from pyrovae.cli.status import told
+from pyrovae.cli.exit_status import told
 from pyrovae.parsing import Parser
 from pyrovae.runs import complete, options_of_the_vae
 
@@ -32,9 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # which keeps torchrun's options from ours
     try:
-        with processes.started():
+        with distributed.started():
             return told(partial(_dispatch, arguments), keeps=arguments[:1] == ["train"])
-    except (checks.InputError, processes.LostProcess) as error:  # before the processes have met
+    except (checks.InputError, distributed.LostProcess) as error:  # before the processes have met
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
 
@@ -69,10 +69,10 @@ def _dispatch(arguments: list[str]) -> None:
         arguments = words.of_own_data(parser, arguments)
     chosen = parser.parse_args(arguments, defaults=False)
     command = chosen.subcommand
-    if processes.count() > 1 and command not in ("train", "evaluate"):
+    if distributed.count() > 1 and command not in ("train", "evaluate"):
         raise checks.InputError(
             f"{command} must be run by one process, for only train and evaluate divide their work, "
-            f"but there are {processes.count()}"
+            f"but there are {distributed.count()}"
         )
     given = chosen[command]
     quiet = bool(given.get("quiet"))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from pyrovae import checks, progress
-from pyrovae.cli.status import told
+from pyrovae.cli.exit_status import told
 from pyrovae.parsing import Parser
 from pyrovae.runs import complete
 

@@ -1,11 +1,11 @@
 """Data sets as arrays in memory or on disk, their splits, binarisation, dequantisation and batches."""
 
-from pyrovae.data.arrays import ArrayFile, FreyFaces, ImageFolder
+from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.labels import PartlyLabelled
-from pyrovae.data.parts import observed, of_classes
+from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.split import Binarization, Split
-from pyrovae.data.standard import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
+from pyrovae.data.subsets import observed, of_classes
 
 __all__ = [
     "KMNIST",

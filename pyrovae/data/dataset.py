@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data.split import Binarization, Split
-from pyrovae.data.stored import (
+from pyrovae.data.validation import (
     Channels,
     are_levels,
     as_count,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 
 from pyrovae import checks
+from pyrovae.data.benchmarks import Digits
 from pyrovae.data.dataset import DataSet
-from pyrovae.data.standard import Digits
 
 __all__ = ["PartlyLabelled"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.data.noise import fixed_uniform, fresh_binary
+from pyrovae.data.binarization import fixed_uniform, fresh_binary
 from pyrovae.reprs import short
 
 __all__ = ["Binarization", "Split"]

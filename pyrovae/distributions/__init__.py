@@ -1,9 +1,11 @@
 """Distributions that Pyro lacks, or has otherwise than a conditional needs."""
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
+from pyrovae.distributions.constraints import Counts, Levels
+from pyrovae.distributions.continuous_bernoulli import UnitExponential
 from pyrovae.distributions.counts import InflatedCounts, NegativeBinomialCounts, PoissonCounts
 from pyrovae.distributions.full_covariance import MultivariateNormal
-from pyrovae.distributions.given_total import GivenTotal
+from pyrovae.distributions.library_size import GivenTotal
 from pyrovae.distributions.linear_bernoulli import LinearBernoulli
 from pyrovae.distributions.low_rank import LowRankMultivariateNormal
 from pyrovae.distributions.mixture import NormalMixture
@@ -12,8 +14,6 @@ from pyrovae.distributions.pushforward import Pushforward
 from pyrovae.distributions.quantized import QuantizedCategorical, QuantizedLogistic
 from pyrovae.distributions.quantized_mixture import QuantizedLogisticMixture
 from pyrovae.distributions.student_t import StudentT
-from pyrovae.distributions.supports import Counts, Levels
-from pyrovae.distributions.unit_exponential import UnitExponential
 from pyrovae.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 
 __all__ = [

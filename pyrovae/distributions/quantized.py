@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions.supports import Levels
+from pyrovae.distributions.constraints import Levels
 
 __all__ = ["QuantizedCategorical", "QuantizedLogistic"]
 

@@ -9,8 +9,8 @@ from pyro.distributions import Categorical, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions.constraints import Levels
 from pyrovae.distributions.quantized import QuantizedLogistic
-from pyrovae.distributions.supports import Levels
 
 __all__ = ["QuantizedLogisticMixture"]
 

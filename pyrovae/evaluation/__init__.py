@@ -1,26 +1,28 @@
-"""Evaluation of any model and guide: weights, marginal likelihoods, their diagnostics, predictions."""
+"""Evaluation of any model and guide: marginal likelihoods, their diagnostics, comparisons, representations."""
 
-from pyrovae.evaluation.adaptive import log_marginal_within
-from pyrovae.evaluation.aggregate import Estimate
-from pyrovae.evaluation.annealed import Annealing
+from pyrovae.evaluation.adaptive.log_marginal_within import log_marginal_within
+from pyrovae.evaluation.adaptive.result import Effort
 from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
-from pyrovae.evaluation.bidirectional import Sandwich, sandwich
 from pyrovae.evaluation.comparison import compare
-from pyrovae.evaluation.convergence import Convergence, convergence
-from pyrovae.evaluation.cross_check import CrossCheck, cross_check
-from pyrovae.evaluation.diagnosis import Diagnosis, diagnose
-from pyrovae.evaluation.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
-from pyrovae.evaluation.effort import Effort
-from pyrovae.evaluation.embedding import cluster_purity, coverage, linear_probe, neighbour_probe
-from pyrovae.evaluation.gaps import Refinement, refine
-from pyrovae.evaluation.importance import log_weights
-from pyrovae.evaluation.information import RateDistortion, rate_distortion
-from pyrovae.evaluation.marginal import log_marginal
-from pyrovae.evaluation.paths import class_direction, linear_path, spherical_path
-from pyrovae.evaluation.predictive import decode, encode, generate, is_discrete, prior_grid, reconstruct
-from pyrovae.evaluation.result import LogMarginal
-from pyrovae.evaluation.simulation import simulate
-from pyrovae.evaluation.table import Compared, Comparison
+from pyrovae.evaluation.comparison_table import Compared, Comparison
+from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
+from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
+from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
+from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
+from pyrovae.evaluation.likelihood.annealed import Annealing
+from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
+from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
+from pyrovae.evaluation.likelihood.diagnostics import (
+    effective_sample_size,
+    monte_carlo_error,
+    pareto_k,
+    pareto_threshold,
+)
+from pyrovae.evaluation.likelihood.importance import log_weights
+from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.evaluation.likelihood.sandwich import Sandwich, sandwich
+from pyrovae.evaluation.representation import cluster_purity, coverage, linear_probe, neighbour_probe
 
 __all__ = [
     "Annealing",
@@ -37,19 +39,13 @@ __all__ = [
     "Sandwich",
     "Separation",
     "anomaly_scores",
-    "class_direction",
     "cluster_purity",
     "compare",
     "convergence",
     "coverage",
     "cross_check",
-    "decode",
     "diagnose",
     "effective_sample_size",
-    "encode",
-    "generate",
-    "is_discrete",
-    "linear_path",
     "linear_probe",
     "log_marginal",
     "log_marginal_within",
@@ -58,12 +54,8 @@ __all__ = [
     "neighbour_probe",
     "pareto_k",
     "pareto_threshold",
-    "prior_grid",
     "rate_distortion",
-    "reconstruct",
     "refine",
     "sandwich",
     "separation",
-    "simulate",
-    "spherical_path",
 ]

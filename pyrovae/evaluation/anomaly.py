@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.gaps import refine
-from pyrovae.evaluation.marginal import log_marginal
-from pyrovae.evaluation.predictive import reconstruct
+from pyrovae.evaluation.elbo.inference_gap import refine
+from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.prediction.predictive import reconstruct
 from pyrovae.programs import Batch, Program, arguments_of
 
 __all__ = ["Separation", "anomaly_scores", "separation"]

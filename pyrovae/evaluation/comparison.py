@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.diagnostics import pareto_threshold
-from pyrovae.evaluation.result import LogMarginal
-from pyrovae.evaluation.table import Compared, Comparison, listed
+from pyrovae.evaluation.comparison_table import Compared, Comparison, listed
+from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
+from pyrovae.evaluation.likelihood.result import LogMarginal
 
 if TYPE_CHECKING:
     import pandas

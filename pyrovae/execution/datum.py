@@ -18,8 +18,8 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.execution.sites import is_factor, latents_of, log_prob_of, masks_of, observed_of, values_of
 from pyrovae.execution.traces import evaluating, trace
-from pyrovae.handlers import forked_rng
 from pyrovae.programs import Arguments, Program, in_one_sentence
+from pyrovae.rng import forked_rng
 
 __all__ = ["Datum", "Unobserved", "check_simulation", "datum_of"]
 

@@ -17,7 +17,7 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.distributions.zuko import ZukoDistribution
 from pyrovae.handlers import InDataPlate
-from pyrovae.products import fast_products
+from pyrovae.matmul import fast_products
 from pyrovae.programs import Arguments, Program, in_one_sentence, mode, modules_of, private_modules
 
 __all__ = ["evaluating", "frozen", "trace"]

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet
-from pyrovae.evaluation import decode, encode, generate, linear_path, log_weights, spherical_path
-from pyrovae.evaluation.axes import narrowest
+from pyrovae.evaluation import log_weights
 from pyrovae.explore.chart import Chart, chart_of
 from pyrovae.explore.sliders import sliders_of
+from pyrovae.prediction import decode, encode, generate, linear_path, spherical_path
+from pyrovae.prediction.latent_axes import narrowest
 from pyrovae.programs import uses_labels
 from pyrovae.runs import labels_of, template_of
 

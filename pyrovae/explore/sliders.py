@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pyrovae.evaluation.axes import Axes, principal_directions, single_latents
+from pyrovae.prediction.latent_axes import Axes, principal_directions, single_latents
 
 __all__ = ["Sliders", "sliders_of"]
 

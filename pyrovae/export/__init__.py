@@ -2,7 +2,7 @@
 
 from pyrovae.export.folder import Written, export_run, pixel_values
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
-from pyrovae.export.halves import Decoder, Encoder
+from pyrovae.export.modules import Decoder, Encoder
 
 __all__ = [
     "TOLERANCE",

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pyrovae import checks, progress
 from pyrovae.data import DataSet
-from pyrovae.evaluation import simulate
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
-from pyrovae.export.halves import Decoder, Encoder
+from pyrovae.export.modules import Decoder, Encoder
 from pyrovae.files import path_of, writing
+from pyrovae.prediction import simulate
 from pyrovae.programs import Arguments, arguments_of, mode, private_modules
 from pyrovae.runs import DataRecord, Run
 

@@ -11,7 +11,7 @@ from torch.distributions.transforms import Transform
 
 from pyrovae import checks
 from pyrovae.flows.base import Flow
-from pyrovae.flows.parts import Autoregressive, Dense, hidden_widths
+from pyrovae.flows.conditioners import Autoregressive, Dense, hidden_widths
 
 __all__ = ["AffineAutoregressive", "AffineCoupling"]
 

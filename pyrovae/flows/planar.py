@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions.transforms import Transform
 
 from pyrovae.flows.base import Flow
-from pyrovae.flows.parts import Linear
+from pyrovae.flows.conditioners import Linear
 
 __all__ = ["Planar", "Radial"]
 

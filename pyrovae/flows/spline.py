@@ -14,7 +14,7 @@ from torch.distributions.transforms import Transform
 
 from pyrovae import checks
 from pyrovae.flows.base import Flow
-from pyrovae.flows.parts import Autoregressive, Dense, Linear, hidden_widths
+from pyrovae.flows.conditioners import Autoregressive, Dense, Linear, hidden_widths
 
 __all__ = ["Spline", "SplineAutoregressive", "SplineCoupling"]
 

@@ -10,8 +10,8 @@ from torch.distributions import constraints
 
 from pyrovae.distributions import LinearBernoulli, UnitBernoulli
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.networks import MLP, NetworkFactory, linear_end, make_network, start_output
-from pyrovae.products import are_fast
+from pyrovae.matmul import are_fast
+from pyrovae.networks import MLP, NetworkFactory, init_output_bias, linear_end, make_network
 
 __all__ = ["Bernoulli"]
 
@@ -51,7 +51,7 @@ class Bernoulli(Likelihood):
     def initialize(self, x: Tensor) -> None:
         """Start at the logits of the data's mean (Burda et al., 2015, arXiv:1509.00519)."""
         # As if one more datum, grey all over, had been seen: a pixel that is always off gets a finite logit.
-        start_output(self.network, torch.logit((x.sum(0) + 0.5) / (len(x) + 1)))
+        init_output_bias(self.network, torch.logit((x.sum(0) + 0.5) / (len(x) + 1)))
 
     def caveat(self, kind: str) -> str | None:
         """Say that grey values have a cross-entropy and no likelihood."""

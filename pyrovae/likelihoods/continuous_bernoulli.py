@@ -8,7 +8,7 @@ from torch.distributions import constraints
 
 from pyrovae.distributions import UnitExponential
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.networks import MLP, NetworkFactory, make_network, start_output
+from pyrovae.networks import MLP, NetworkFactory, init_output_bias, make_network
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -44,4 +44,4 @@ class ContinuousBernoulli(Likelihood):
         """Start where the mean is that of the data, by Cohen's (1991) approximation to the inverse of the mean."""
         # Off the ends: from the logit of a pixel that is always off, training would not come back.
         r = (2 * x.mean(0) - 1).clamp(-0.96, 0.96)
-        start_output(self.network, 2 * r * (3 - r**2) / (1 - r**2))
+        init_output_bias(self.network, 2 * r * (3 - r**2) / (1 - r**2))

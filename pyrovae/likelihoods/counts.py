@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pyrovae import checks
 from pyrovae.distributions import Counts, GivenTotal, InflatedCounts, NegativeBinomialCounts, PoissonCounts
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.networks import MLP, NetworkFactory, Positive, make_network, start_output
+from pyrovae.networks import MLP, NetworkFactory, Positive, init_output_bias, make_network
 
 __all__ = ["CountLikelihood", "NegativeBinomial", "Poisson"]
 
@@ -77,9 +77,9 @@ class CountLikelihood(Likelihood):
         mean = (x.sum(0) + 0.5) / (len(x) + 1)
         if self.zero_inflated:
             gate = ((x == 0).sum(0) + 0.5) / (len(x) + 1) / 2
-            start_output(self.network, torch.cat(((mean / (1 - gate)).log(), torch.logit(gate))))
+            init_output_bias(self.network, torch.cat(((mean / (1 - gate)).log(), torch.logit(gate))))
         else:
-            start_output(self.network, mean.log())
+            init_output_bias(self.network, mean.log())
         if self.library == "observed":
             self.total.copy_(x.flatten(1).sum(1).median().clamp(min=1))
 

@@ -12,7 +12,7 @@ from pyrovae import checks
 from pyrovae.distributions import Levels, QuantizedCategorical, QuantizedLogistic
 from pyrovae.likelihoods.base import Likelihood
 from pyrovae.likelihoods.location_scale import LocationScale
-from pyrovae.networks import MLP, NetworkFactory, make_network, start_output
+from pyrovae.networks import MLP, NetworkFactory, init_output_bias, make_network
 
 __all__ = ["Categorical", "DiscretizedLogistic"]
 
@@ -113,7 +113,7 @@ class Categorical(Likelihood):
         for batch in x.split(1000):
             index = (batch * (self.levels - 1)).round().long()
             count.scatter_add_(0, index, torch.ones_like(batch, dtype=count.dtype))
-        start_output(self.network, (count / (len(x) + 1)).log().flatten(0, 1))
+        init_output_bias(self.network, (count / (len(x) + 1)).log().flatten(0, 1))
 
     def extra_repr(self) -> str:
         """Show the shapes and options."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.distributions import Levels, QuantizedLogisticMixture
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.networks import MLP, NetworkFactory, Positive, make_network, start_output
+from pyrovae.networks import MLP, NetworkFactory, Positive, init_output_bias, make_network
 
 __all__ = ["DiscretizedLogisticMixture"]
 
@@ -88,7 +88,7 @@ class DiscretizedLogisticMixture(Likelihood):
         loc = some[index.long()].reshape(self.num_components * self.channels, -1)  # (K C, P)
         value = torch.zeros(sum(self.sizes), loc.shape[1], dtype=x.dtype, device=x.device)
         value[self.num_components :][: len(loc)] = loc
-        start_output(self.network, value.reshape(-1, *self.data_shape[1:]))
+        init_output_bias(self.network, value.reshape(-1, *self.data_shape[1:]))
 
     def extra_repr(self) -> str:
         """Show the shapes and options."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.networks import MLP, NetworkFactory, Positive, make_network, start_output
+from pyrovae.networks import MLP, NetworkFactory, Positive, init_output_bias, make_network
 
 __all__ = ["LocationScale"]
 
@@ -75,7 +75,7 @@ class LocationScale(Likelihood):
     def initialize(self, x: Tensor) -> None:
         """Start at the data's mean."""
         mean = x.mean(0)
-        start_output(self.network, torch.cat((mean, torch.zeros_like(mean))) if self.scale == "network" else mean)
+        init_output_bias(self.network, torch.cat((mean, torch.zeros_like(mean))) if self.scale == "network" else mean)
 
     def extra_repr(self) -> str:
         """Show the shapes and options."""

@@ -4,9 +4,9 @@ What comes in ``(*, *in_shape)``; what goes out ``(*, *out_shape)``. To add one,
 ``nn.Module`` whose constructor takes the two shapes first and its own options after them.
 """
 
-from pyrovae.networks.base import NetworkFactory, Positive, Shape, linear_end, make_network, start_output
+from pyrovae.networks.base import NetworkFactory, Positive, Shape, init_output_bias, linear_end, make_network
 from pyrovae.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
-from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
+from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 from pyrovae.networks.mlp import MLP, GatedMLP
 from pyrovae.networks.residual import ResidualBlock, ResNetDecoder, ResNetEncoder
 
@@ -22,9 +22,9 @@ __all__ = [
     "ResNetEncoder",
     "ResidualBlock",
     "Shape",
-    "follow",
+    "init_output_bias",
     "linear_end",
     "make_network",
     "map_leading",
-    "start_output",
+    "post_layers",
 ]

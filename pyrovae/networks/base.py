@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["NetworkFactory", "Positive", "Shape", "linear_end", "make_network", "start_output"]
+__all__ = ["NetworkFactory", "Positive", "Shape", "init_output_bias", "linear_end", "make_network"]
 
 Shape: TypeAlias = int | tuple[int, ...]
 """A number of features, or a shape such as ``(1, 28, 28)``."""
@@ -90,7 +90,7 @@ def _tried(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | str:
     return tuple(y.shape) if isinstance(y, Tensor) else f"no tensor ({type(y).__name__})"
 
 
-def start_output(network: nn.Module, value: Tensor) -> None:
+def init_output_bias(network: nn.Module, value: Tensor) -> None:
     """Move a network's output to where it should start, by the bias of its last layer, if that has one.
 
     Args:

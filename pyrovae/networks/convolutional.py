@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.networks.base import Shape
-from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
+from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 
 __all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "doubling", "halving"]
 
@@ -58,7 +58,7 @@ class ConvolutionalEncoder(nn.Module):
         self.in_shape = checks.shape("in_features of a convolutional encoder (the data's shape)", in_features, dims=3)
         self.out_shape = checks.shape("out_features", out_features)
         self.weight_decay = checks.number("weight_decay", weight_decay)
-        stage = partial(follow, activation=activation, normalization=normalization, dropout=dropout, image=True)
+        stage = partial(post_layers, activation=activation, normalization=normalization, dropout=dropout, image=True)
         self.layers = halving(self.in_shape, prod(self.out_shape), channels, stage, kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ConvolutionalDecoder(nn.Module):
             "out_features of a convolutional decoder (the data's shape)", out_features, dims=3
         )
         self.weight_decay = checks.number("weight_decay", weight_decay)
-        stage = partial(follow, activation=activation, normalization=normalization, dropout=dropout, image=True)
+        stage = partial(post_layers, activation=activation, normalization=normalization, dropout=dropout, image=True)
         self.layers = doubling(prod(self.in_shape), self.out_shape, channels, stage, kernel_size)
 
     def forward(self, z: Tensor) -> Tensor:

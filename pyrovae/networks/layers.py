@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["NormalizationFactory", "follow", "map_leading"]
+__all__ = ["NormalizationFactory", "map_leading", "post_layers"]
 
 NormalizationFactory: TypeAlias = Callable[[int], nn.Module]
 """What a network is given: ``normalization(width)``, made of so many features or channels.
@@ -19,7 +19,7 @@ A class such as ``torch.nn.LayerNorm``, or any function, such as ``functools.par
 """
 
 
-def follow(
+def post_layers(
     width: int,
     activation: Callable[[], nn.Module],
     normalization: NormalizationFactory | None = None,
@@ -42,7 +42,7 @@ def follow(
         ValueError: if a part cannot be made so or does not take that shape, or if ``dropout`` is not in [0, 1).
 
     Example:
-        >>> follow(8, torch.nn.ReLU, torch.nn.LayerNorm, dropout=0.5)
+        >>> post_layers(8, torch.nn.ReLU, torch.nn.LayerNorm, dropout=0.5)
         [LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True), ReLU(), Dropout(p=0.5, inplace=False)]
     """
     if checks.number("dropout", dropout, maximum=1.0) == 1.0:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.networks.base import Shape
-from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
+from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 
 __all__ = ["MLP", "GatedMLP"]
 
@@ -141,7 +141,7 @@ def _layers(
     features = prod(in_shape)
     for width in checks.integers("hidden_features", hidden_features):
         layers.append(nn.Linear(features, rows * width))
-        layers += follow(rows * width, activation, normalization, dropout, out_width=width)
+        layers += post_layers(rows * width, activation, normalization, dropout, out_width=width)
         features = width
     return nn.Sequential(*layers, nn.Linear(features, prod(out_shape)))
 

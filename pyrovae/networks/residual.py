@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyrovae import checks
 from pyrovae.networks.base import Shape
 from pyrovae.networks.convolutional import doubling, halving
-from pyrovae.networks.layers import NormalizationFactory, follow, map_leading
+from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 
 __all__ = ["ResNetDecoder", "ResNetEncoder", "ResidualBlock"]
 
@@ -45,9 +45,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         checks.integer("channels", channels)
         self.layers = nn.Sequential(
-            *follow(channels, activation, normalization, image=True),
+            *post_layers(channels, activation, normalization, image=True),
             nn.Conv2d(channels, channels, 3, padding=1),
-            *follow(channels, activation, normalization, dropout, image=True),
+            *post_layers(channels, activation, normalization, dropout, image=True),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
 
@@ -159,6 +159,6 @@ def _stage(
 
     def stage(width: int) -> list[nn.Module]:
         residual = [ResidualBlock(width, activation, normalization, dropout) for _ in range(blocks)]
-        return [*residual, *follow(width, activation, normalization, image=True)]
+        return [*residual, *post_layers(width, activation, normalization, image=True)]
 
     return stage

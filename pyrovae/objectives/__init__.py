@@ -1,4 +1,4 @@
-"""What a training step computes: a Pyro ELBO, its terms and its gradients, recorded once and replayed."""
+"""Objectives: bounds of log p(x) and gradient estimators, on top of Pyro's ELBOs."""
 
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 
@@ -6,7 +6,6 @@ from pyrovae.objectives.base import Objective, Weights
 from pyrovae.objectives.bounds import CIWAE, IWAE, MIWAE, Renyi
 from pyrovae.objectives.estimators import PIWAE, RWS, STL, DReG
 from pyrovae.objectives.regularized import MMD, BetaTCVAE, FreeBits
-from pyrovae.objectives.step import Compile, ObjectiveFactory, Step
 from pyrovae.objectives.terms import NonFiniteLoss, measure
 
 __all__ = [
@@ -18,14 +17,11 @@ __all__ = [
     "RWS",
     "STL",
     "BetaTCVAE",
-    "Compile",
     "DReG",
     "FreeBits",
     "NonFiniteLoss",
     "Objective",
-    "ObjectiveFactory",
     "Renyi",
-    "Step",
     "TraceEnum_ELBO",
     "TraceMeanField_ELBO",
     "Trace_ELBO",

@@ -16,7 +16,7 @@ from pyrovae import checks
 from pyrovae.execution.sites import is_factor, is_latent, is_observed
 from pyrovae.programs import Program
 
-__all__ = ["NonFiniteLoss", "Traces", "blame", "measure", "terms_of", "traces_of"]
+__all__ = ["NonFiniteLoss", "Traces", "measure", "nonfinite_site", "terms_of", "traces_of"]
 
 Traces: TypeAlias = list[tuple[Trace, Trace]]
 """Pairs of a model's and a guide's trace, one a particle."""
@@ -58,7 +58,7 @@ def measure(model: Program, guide: Program, *arguments: Tensor) -> Tensor:
         terms = terms_of(traces, 1)
     if not bool(terms.isfinite().all()):
         reconstruction, kl = terms.tolist()
-        raise NonFiniteLoss(f"{kl - reconstruction} at {blame(traces)}")
+        raise NonFiniteLoss(f"{kl - reconstruction} at {nonfinite_site(traces)}")
     return terms
 
 
@@ -108,7 +108,7 @@ def _log_prob(site: dict[str, Any], share: Tensor) -> Tensor:
     return (log_prob * share).sum() if share.dim() else log_prob.sum()
 
 
-def blame(traces: Traces) -> str:
+def nonfinite_site(traces: Traces) -> str:
     """Name the first site, in the order in which they ran, whose value or log-probability is not finite."""
     for model_trace, guide_trace in traces:
         for program, trace in (("guide", guide_trace), ("model", model_trace)):

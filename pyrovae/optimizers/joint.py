@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pyrovae import checks, processes
-from pyrovae.optimizers.recordable import RecordableAdam
+from pyrovae import checks, distributed
+from pyrovae.optimizers.functional_adam import RecordableAdam
 
 __all__ = ["JointOptimizer", "OptimizerFactory", "SchedulerFactory"]
 
@@ -26,8 +26,9 @@ class JointOptimizer(PyroOptim):
 
     The optimizer runs fused where it can, gradients are clipped by their global norm and then set to
     None, and parameters that appear later join the others. While it is ``holding``, gradients wait for those of the
-    next call; while ``unsound`` is a tensor that holds 1, nothing is updated, and nobody waits to know. Where there are
-    several processes, gradients are first summed over all of them, and an error of one (``failure``) is raised in all.
+    next call; while ``found_inf`` is a tensor that holds 1, nothing is updated, and nobody waits to know. Where there
+    are several processes, gradients are first summed over all of them, and an error of one (``failure``) is raised in
+    all.
 
     Args:
         optimizer: makes the torch optimizer of a list of parameters; the class itself will do.
@@ -56,7 +57,7 @@ class JointOptimizer(PyroOptim):
         self._params: dict[Tensor, None] = {}
         self.failure: Exception | None = None
         self.holding = False
-        self.unsound: Tensor | None = None
+        self.found_inf: Tensor | None = None
         self._held: dict[Tensor, Tensor] = {}
         self._recordable: RecordableAdam | None = None
         self.is_updated = False
@@ -68,7 +69,7 @@ class JointOptimizer(PyroOptim):
             self.is_updated = False
             return
         if self._recordable is not None:
-            self._recordable.settle()
+            self._recordable.flush()
         params = list(params)
         if self.holding:
             self._hold(params)
@@ -78,22 +79,22 @@ class JointOptimizer(PyroOptim):
         params = list(dict.fromkeys([*params, *self._held]))
         self._held = {}
         new = [param for param in params if param not in self._params]
-        if processes.count() > 1:
+        if distributed.count() > 1:
             self._join(new)
         elif new:
             self._add(new)
         if self.max_norm is not None:
             norm = nn.utils.clip_grad_norm_(self._params, self.max_norm)
-            if self.unsound is not None:
-                torch.maximum(self.unsound, (~norm.isfinite()).to(torch.float32), out=self.unsound)
+            if self.found_inf is not None:
+                torch.maximum(self.found_inf, (~norm.isfinite()).to(torch.float32), out=self.found_inf)
             elif not bool(norm.isfinite()):
                 raise FloatingPointError(f"finite, but the norm of its gradients is {norm.item()}")
-        if self.unsound is None:
+        if self.found_inf is None:
             self.optimizer.step()
         elif all(group.get("fused") for group in self.optimizer.param_groups):
-            self.optimizer.found_inf = self.unsound  # type: ignore[attr-defined] # as a gradient scaler says it
+            self.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined] # as a gradient scaler says it
             self.optimizer.step()
-        elif not bool(self.unsound):
+        elif not bool(self.found_inf):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -103,12 +104,12 @@ class JointOptimizer(PyroOptim):
         Args:
             params: which the graph updates.
         """
-        alone = self.max_norm is None and self.unsound is None and processes.count() == 1
+        alone = self.max_norm is None and self.found_inf is None and distributed.count() == 1
         if not alone or not RecordableAdam.fits(self.optimizer, params):
             return None
         if self._recordable is None:
             self._recordable = RecordableAdam(self.optimizer)
-        self._recordable.settle()
+        self._recordable.flush()
         return self._recordable if self._recordable.knows(params) else None
 
     def updated(self, params: Iterable[Tensor]) -> None:
@@ -137,7 +138,7 @@ class JointOptimizer(PyroOptim):
         if self._pending is not None:
             return self._pending
         if self._recordable is not None:
-            self._recordable.settle()
+            self._recordable.flush()
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 
@@ -164,16 +165,16 @@ class JointOptimizer(PyroOptim):
     def _join(self, new: list[Tensor]) -> None:
         """Sum the gradients over all processes, once they know each other's new parameters and errors."""
         speaks = bool(new) or self.failure is not None
-        if self._params and processes.sum_gradients(list(self._params), hold=speaks):
+        if self._params and distributed.sum_gradients(list(self._params), hold=speaks):
             return
-        processes.agree(self.failure)
+        distributed.agree(self.failure)
         store = pyro.get_param_store()
-        names = {name for own in processes.gathered({store.param_name(param) for param in new}) for name in own}
+        names = {name for own in distributed.all_gather({store.param_name(param) for param in new}) for name in own}
         missing = next((name for name in sorted(names) if name not in store), None)
         sentence = f"programs must make the same parameters in all processes, but only some have made {missing!r}"
-        processes.agree(None if missing is None else checks.InputError(sentence))
+        distributed.agree(None if missing is None else checks.InputError(sentence))
         self._add([store[name].unconstrained() for name in names])
-        processes.sum_gradients(list(self._params))
+        distributed.sum_gradients(list(self._params))
 
     def _add(self, new: list[Tensor]) -> None:
         # Pyro hands over a set; by name, the order is the same in every process.

@@ -50,7 +50,7 @@ class Prior(nn.Module, ABC):
             x: training data, ``(N, *data_shape)``.
         """
 
-    def start_at(self, z: Tensor) -> None:
+    def initialize_from_codes(self, z: Tensor) -> None:
         """Start from codes, before the prior is fitted to them; by default, nothing does.
 
         Args:

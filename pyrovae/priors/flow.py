@@ -57,7 +57,7 @@ class FlowPrior(Prior):
         return Pushforward(self.base(), [*transforms, affine])
 
     @torch.no_grad()
-    def start_at(self, z: Tensor) -> None:
+    def initialize_from_codes(self, z: Tensor) -> None:
         """Start by standardising the codes ``z``, ``(N, D)``."""
         self.loc.copy_(z.mean(0))
         self.raw_scale.copy_(self.positive.inverse(z.std(0, correction=0).clamp(min=2 * self.positive.minimum)))

@@ -50,7 +50,7 @@ class GaussianMixture(Prior):
         return NormalMixture(self.logits, self.loc, self.positive(self.raw_scale))
 
     @torch.no_grad()
-    def start_at(self, z: Tensor) -> None:
+    def initialize_from_codes(self, z: Tensor) -> None:
         """Start at the mixture that expectation-maximisation fits to the codes ``z``, ``(N, D)``.
 
         Raises:

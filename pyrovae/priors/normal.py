@@ -45,7 +45,7 @@ class LearnedNormal(Prior):
 
     Example:
         >>> prior = LearnedNormal(2)
-        >>> prior.start_at(torch.tensor([[1.0, 4.0], [3.0, 8.0]]))
+        >>> prior.initialize_from_codes(torch.tensor([[1.0, 4.0], [3.0, 8.0]]))
         >>> prior().mean.tolist(), prior().stddev.tolist()
         ([2.0, 6.0], [1.0, 2.0])
     """
@@ -61,7 +61,7 @@ class LearnedNormal(Prior):
         return dist.Normal(self.loc, self.positive(self.raw_scale)).to_event(1)
 
     @torch.no_grad()
-    def start_at(self, z: Tensor) -> None:
+    def initialize_from_codes(self, z: Tensor) -> None:
         """Start at the moments of the codes ``z``, ``(N, D)``."""
         self.loc.copy_(z.mean(0))
         self.raw_scale.copy_(self.positive.inverse(z.std(0, correction=0).clamp(min=2 * self.positive.minimum)))

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet
-from pyrovae.evaluation.axes import narrowest
-from pyrovae.evaluation.simulation import prior_draws
 from pyrovae.figures.base import COLOURS
+from pyrovae.prediction.latent_axes import narrowest
+from pyrovae.prediction.simulation import prior_draws
 from pyrovae.programs import arguments_of, uses_labels
-from pyrovae.report.attempts import attempt
 from pyrovae.report.gallery import batch_at, codes_at
 from pyrovae.report.plane import Latents, Plane, plane_of
+from pyrovae.report.skipped import attempt
 from pyrovae.report.sprites import Pixels, sprite
 from pyrovae.runs import template_of
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import DataSet
-from pyrovae.evaluation import encode, log_marginal, reconstruct
+from pyrovae.evaluation import log_marginal
 from pyrovae.execution import evaluating
-from pyrovae.handlers import forked_rng
+from pyrovae.prediction import encode, reconstruct
 from pyrovae.programs import Batch, arguments_of, uses_labels
-from pyrovae.report.attempts import attempt
+from pyrovae.report.skipped import attempt
 from pyrovae.report.sprites import Pixels, sprite
+from pyrovae.rng import forked_rng
 from pyrovae.runs import labels_of
 
 __all__ = ["batch_at", "chosen", "codes_at", "gallery", "known_of"]

@@ -16,11 +16,11 @@ from pyrovae import checks, progress
 from pyrovae.data import DataSet
 from pyrovae.files import writing
 from pyrovae.programs import arguments_of
-from pyrovae.report import diagnosis, evaluations, program, words
-from pyrovae.report.attempts import attempt
+from pyrovae.report import diagnosis, evaluations, program, summary
 from pyrovae.report.explorer import colours, explorer
 from pyrovae.report.gallery import batch_at, chosen, gallery, known_of
 from pyrovae.report.plane import Latents
+from pyrovae.report.skipped import attempt
 from pyrovae.report.sprites import Pixels
 from pyrovae.runs import DataFactory, Run, other_data
 
@@ -74,7 +74,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
     config, history, entries = run.config(), run.history(), run.evaluations()
     evaluated = [evaluations.section(run, name, entries) for name in entries]
     diagnosed = [diagnosis.section(run, split, entry) for split, entry in run.diagnoses().items()]
-    best = words.best_evaluation(entries)
+    best = summary.best_evaluation(entries)
     skipped: list[str] = []
     parts.update()
     with torch.random.fork_rng(devices=[]):
@@ -94,13 +94,17 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
             interactive = _interactive(data, trained, latents, num_images, known, skipped)
         parts.update()
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pyrovae"), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("pyrovae.report"),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     page = environment.get_template("report.html").render(
         name=run.folder.resolve().name,
-        summary=words.trained(described, trained, history) + ("" if data is None else words.accuracy(data, trained)),
-        likelihood=None if best is None else words.likelihood(entries[best]),
-        following=words.following(run, described, trained, history, None if best is None else entries[best]),
+        summary=summary.trained(described, trained, history)
+        + ("" if data is None else summary.accuracy(data, trained)),
+        likelihood=None if best is None else summary.likelihood(entries[best]),
+        following=summary.following(run, described, trained, history, None if best is None else entries[best]),
         interactive=interactive,
         evaluations=[
             {**section, "pictures": _saved(run, section["pictures"], f"{section['name']}-")} for section in evaluated
@@ -111,7 +115,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
         ],
         pictures=_saved(run, drawn),
         skipped=skipped,
-        repeated=words.repeated(run),
+        repeated=summary.repeated(run),
         config=yaml.safe_dump(config, sort_keys=False),
         version=version("pyrovae"),
     )

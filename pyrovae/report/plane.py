@@ -10,9 +10,9 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation import decode, encode
-from pyrovae.evaluation.axes import Axes, principal_directions, single_latents
-from pyrovae.evaluation.simulation import unseen
+from pyrovae.prediction import decode, encode
+from pyrovae.prediction.latent_axes import Axes, principal_directions, single_latents
+from pyrovae.prediction.simulation import unseen
 from pyrovae.programs import Arguments, Program
 
 __all__ = ["Latents", "Plane", "plane_of"]

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pyrovae import checks, figures
 from pyrovae.data import DataSet
-from pyrovae.evaluation import generate, prior_grid, reconstruct
-from pyrovae.evaluation.axes import narrowest
+from pyrovae.prediction import generate, prior_grid, reconstruct
+from pyrovae.prediction.latent_axes import narrowest
 from pyrovae.programs import arguments_of
-from pyrovae.report.attempts import attempt
 from pyrovae.report.gallery import codes_at
+from pyrovae.report.skipped import attempt
 from pyrovae.runs import DataRecord, some_of
 from pyrovae.training import History
 

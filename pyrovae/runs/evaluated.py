@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation import CrossCheck, LogMarginal
-from pyrovae.evaluation.result import STATISTICS
-from pyrovae.evaluation.table import listed
+from pyrovae.evaluation.comparison_table import listed
+from pyrovae.evaluation.likelihood.result import STATISTICS
 from pyrovae.runs.folder import Run
 
 __all__ = ["Evaluated", "check_comparable", "common_evaluation", "differences_of_data", "read_evaluation"]

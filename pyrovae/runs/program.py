@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split
-from pyrovae.evaluation import is_discrete, simulate
 from pyrovae.likelihoods import Likelihood, caveat_of
+from pyrovae.prediction import is_discrete, simulate
 from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run

@@ -14,29 +14,30 @@ import torch
 from pyro.infer import ELBO, SVI
 from torch import Tensor, nn
 
-from pyrovae import checks, processes, products
+from pyrovae import checks, distributed, matmul
+from pyrovae.compilation import Compile, ObjectiveFactory, Step
 from pyrovae.data import DataSet
 from pyrovae.handlers import Temper, in_data_plate
 from pyrovae.likelihoods import Likelihood
-from pyrovae.objectives import Compile, NonFiniteLoss, ObjectiveFactory, Step, Trace_ELBO
+from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
 from pyrovae.programs import Program, dtype_of, mode, modules_of, private_modules
 from pyrovae.progress import bar as progress_bar
-from pyrovae.training.feed import batches, count_batches, labels_for, naming_single_data, parts_of
-from pyrovae.training.history import Epoch, History
-from pyrovae.training.rehearsal import rehearse
-from pyrovae.training.state import (
+from pyrovae.training.batching import batches, count_batches, labels_for, naming_single_data, parts_of
+from pyrovae.training.checkpoint import (
     State,
     begin_together,
     buffers_of,
     compiled_as,
     load_weights,
     merge_buffers,
-    own_noise,
+    per_rank_rng,
     restore,
     state_of,
     weights_of,
 )
+from pyrovae.training.dry_run import rehearse
+from pyrovae.training.history import Epoch, History
 from pyrovae.training.validation import bound_of_some, validate
 
 __all__ = ["Callback", "fit"]
@@ -64,7 +65,7 @@ def fit(
     restore_best: bool = False,
     accumulate: int = 1,
     compile: Compile | Literal["auto"] = "auto",
-    precision: products.Precision = "float32",
+    precision: matmul.Precision = "float32",
     progress: bool = True,
     callback: Callback | None = None,
     state: State | None = None,
@@ -128,7 +129,7 @@ def fit(
     checks.integer("kl_warmup", kl_warmup, minimum=0)
     checks.integer("accumulate", accumulate)
     checks.choice("compile", compile, ("auto", *get_args(Compile)))
-    checks.choice("precision", precision, get_args(products.Precision))
+    checks.choice("precision", precision, get_args(matmul.Precision))
     labels = labels_for(model, guide, data)
     if patience is not None:
         checks.integer("patience", patience)
@@ -141,13 +142,13 @@ def fit(
     if data.kind == "scaled":  # of fewer levels than the likelihood has, it would say nothing by itself
         for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
             likelihood.check_levels(data.observed_levels)
-    state = processes.from_first(processes.on_cpu(state))
+    state = distributed.broadcast(distributed.on_cpu(state))
     if compile == "auto":
         chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)
     else:
         chosen = compile
     step = Step(elbo, chosen, modules, optim if accumulate == 1 else None)
-    if processes.count() > 1:
+    if distributed.count() > 1:
         step.losses.every = 1  # those of one process concern all
     history = History()
     best: dict[str, Tensor] | None = None
@@ -157,14 +158,14 @@ def fit(
         private_modules(),
         mode(model, guide, training=True),
         pyro.validation_enabled(False),
-        products.precision(precision, data.train.device),
+        matmul.precision(precision, data.train.device),
     ):
         warnings.filterwarnings("ignore", "Encountered NaN")  # training stops with a better sentence
         if labels == "where known":  # a batch with labels has nothing to enumerate
             warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
             warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # they may be sampled
         single = partial(naming_single_data, len(data.train), batch_size, accumulate)
-        with processes.failing_together(), single():
+        with distributed.failing_together(), single():
             rehearse(elbo, model, guide, modules, labels, data, batch_size)
         untrained = bound_of_some(model, guide, labels, data.validation, batch_size)
         if state is not None:
@@ -188,7 +189,7 @@ def fit(
             loss_and_grads=partial(_share_of_step, step, optim),
         )
         num_batches = count_batches(labels, data.train, batch_size)
-        shown = progress and processes.rank() == 0
+        shown = progress and distributed.rank() == 0
         before = len(history.epochs) * num_batches
         bar = progress_bar("training", epochs * num_batches, "batch", initial=before, hidden=not shown)
         with bar:
@@ -202,7 +203,7 @@ def fit(
                 step.recheck()
                 seen = 0
                 buffers = buffers_of(model, guide)
-                with own_noise() as order:
+                with per_rank_rng() as order:
                     shares = batches(labels, data.train, batch_size, shuffle=True, generator=order, part="share")
                     try:
                         for i, arguments in enumerate(shares):
@@ -218,12 +219,12 @@ def fit(
                             seen += len(arguments[0])
                             if i % 100 == 99 and seen:
                                 bar.set_postfix_str(_figures("training", *(step.totals / seen).tolist()), refresh=False)
-                        step.losses.settle()
+                        step.losses.flush()
                     except FloatingPointError as error:
                         number = (i * accumulate + j - getattr(error, "steps_ago", 0)) // accumulate + 1
                         place = f"epoch {epoch}, batch {number} of {num_batches}"
                         raise NonFiniteLoss(f"training stopped in {place}: the loss is {error}") from None
-                train = (processes.summed(step.totals.double()) / len(data.train)).tolist()
+                train = (distributed.all_reduce(step.totals.double()) / len(data.train)).tolist()
                 merge_buffers(buffers, model, guide, seen)
                 try:
                     validation = validate(model, guide, labels, data.validation, batch_size)
@@ -249,7 +250,7 @@ def fit(
                 if restore_best and history.best_epoch == epoch:
                     best = {name: tensor.clone() for name, tensor in weights_of(model, guide).items()}
                 if callback is not None:
-                    processes.by_first(
+                    distributed.on_rank_zero(
                         partial(callback, history, partial(state_of, optim, history, model, guide, best, chosen))
                     )
         if best is not None:
@@ -279,9 +280,9 @@ def _figures(part: str, reconstruction: float, kl: float) -> str:
 
 def _share_of_step(step: Step, optim: JointOptimizer, model: Program, guide: Program, *arguments: Tensor) -> float:
     """Compute loss and gradients on this process's share, which may be empty; what fails shall fail everywhere."""
-    if processes.count() == 1:
+    if distributed.count() == 1:
         loss = step.loss_and_grads(model, guide, *arguments)
-        optim.unsound = step.losses.unsound
+        optim.found_inf = step.losses.found_inf
         return loss
     try:
         return step.loss_and_grads(model, guide, *arguments) if len(arguments[0]) > 0 else 0.0

@@ -18,7 +18,7 @@ from pyrovae.optimizers import OptimizerFactory
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior, PriorFactory
 from pyrovae.programs import in_one_sentence, mode, private_modules
-from pyrovae.training.feed import Labels, batches, labels_for
+from pyrovae.training.batching import Labels, batches, labels_for
 from pyrovae.training.history import History
 from pyrovae.training.loop import fit
 
@@ -98,7 +98,7 @@ def refit_prior(
             raise checks.InputError(
                 f"prior must have something to learn, as GaussianMixture has, but {type(new).__name__} has nothing"
             )
-        new.start_at(parts[0])
+        new.initialize_from_codes(parts[0])
 
         def model(z: Tensor) -> None:
             pyro.module("prior", new)

@@ -1,4 +1,4 @@
-"""The bound on the validation images, the same number for any number of processes."""
+"""The bound on the validation images, the same number for any number of distributed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from pyrovae import processes
+from pyrovae import distributed
 from pyrovae.data import Split
-from pyrovae.handlers import forked_rng
 from pyrovae.objectives import NonFiniteLoss, measure
 from pyrovae.programs import Program, mode
-from pyrovae.training.feed import Labels, batches, count_batches
+from pyrovae.rng import forked_rng
+from pyrovae.training.batching import Labels, batches, count_batches
 
 __all__ = ["bound_of_some", "validate"]
 
@@ -32,16 +32,16 @@ def validate(model: Program, guide: Program, labels: Labels, split: Split, batch
         batch_size: images in a batch.
 
     Raises:
-        FloatingPointError: if they are not finite, naming the site, in all processes.
+        FloatingPointError: if they are not finite, naming the site, in all distributed.
     """
     labels = "always" if labels == "always" else "no"
-    turns = processes.turns(count_batches(labels, split, batch_size))
+    turns = distributed.shard_indices(count_batches(labels, split, batch_size))
     totals: list[Tensor] = []
-    with processes.failing_together(), forked_rng(split.device), mode(model, guide, training=False):
+    with distributed.failing_together(), forked_rng(split.device), mode(model, guide, training=False):
         for i, arguments in zip(turns, batches(labels, split, batch_size, part="turn"), strict=True):
-            torch.manual_seed(processes.seed_of(i))
+            torch.manual_seed(distributed.seed_of(i))
             totals.append(measure(model, guide, *arguments))
-    parts = processes.in_order(torch.stack(totals).double().cpu().tolist() if totals else [])
+    parts = distributed.in_order(torch.stack(totals).double().cpu().tolist() if totals else [])
     return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()
 
 

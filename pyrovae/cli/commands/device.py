@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pyrovae import checks, processes
+from pyrovae import checks, distributed
 
 __all__ = ["device_named"]
 
@@ -18,17 +18,17 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     checks.choice("device", name.partition(":")[0], ("auto", "cpu", "cuda"))
-    if processes.count() > 1 and name != "cpu":
+    if distributed.count() > 1 and name != "cpu":
         if ":" in name:
             raise checks.InputError(
                 f"device must be auto, cuda or cpu where there are several processes, but {name} was given"
             )
-        if processes.local_rank() >= torch.cuda.device_count():
+        if distributed.local_rank() >= torch.cuda.device_count():
             raise checks.InputError(
                 "device must be cpu where a machine has more processes than GPUs, "
-                f"but has {torch.cuda.device_count()} for process {processes.local_rank()}, counted from 0"
+                f"but has {torch.cuda.device_count()} for process {distributed.local_rank()}, counted from 0"
             )
-        name = f"cuda:{processes.local_rank()}"
+        name = f"cuda:{distributed.local_rank()}"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import torch
 
-from pyrovae import checks, processes, products, progress
+from pyrovae import checks, distributed, matmul, progress
 from pyrovae.cli.commands.adaptive import within
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
 from pyrovae.evaluation import Annealing, LogMarginal, Sandwich, cross_check, log_marginal
 from pyrovae.evaluation import sandwich as judge
-from pyrovae.evaluation.chunks import Chunks
-from pyrovae.evaluation.spool import Spool
+from pyrovae.evaluation.likelihood.disk_buffer import Spool
+from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
-from pyrovae.products import Precision
+from pyrovae.matmul import Precision
 from pyrovae.programs import uses_labels
 from pyrovae.runs import DataFactory, Run, caveats_of, labels_of, other_data, template_of
 
@@ -91,10 +91,10 @@ def evaluate(
     if not adaptive and (max_seconds is not None or max_samples is not None):
         raise checks.InputError("max_seconds and max_samples must be left out without a target_error, which they limit")
     K = checks.integer("num_samples", (16 if annealed else 5000) if num_samples is None else num_samples)
-    if adaptive and processes.count() > 1:
+    if adaptive and distributed.count() > 1:
         raise checks.InputError(
             "target_error must be left out where there are several processes, for one decides where effort is needed, "
-            f"but {target_error} was given to {processes.count()}"
+            f"but {target_error} was given to {distributed.count()}"
         )
     checks.seed(seed)
     checks.integer("num_checked", num_checked, minimum=0)
@@ -119,7 +119,7 @@ def evaluate(
     name += "-last" if weights == "last" else ""
     name += "" if other is None else other.suffix
 
-    in_precision = partial(products.precision, precision, where)
+    in_precision = partial(matmul.precision, precision, where)
     with_labels = uses_labels(program.model) == "always"
 
     def estimated() -> Spool:
@@ -127,14 +127,14 @@ def evaluate(
         spool = Spool(folder.folder / "evaluation")
         chunks, found = Chunks(chunk_size), list[LogMarginal]()
         blocks = torch.arange(count).split(100)
-        turns = processes.turns(len(blocks))
+        turns = distributed.shard_indices(len(blocks))
         total = sum(len(blocks[i]) for i in turns)
-        with progress.bar(f"{split}, K = {K}", total, "image", hidden=processes.rank() > 0) as bar:
+        with progress.bar(f"{split}, K = {K}", total, "image", hidden=distributed.rank() > 0) as bar:
             for i in turns:
                 x = part[blocks[i]]
                 arguments = (x, labels_of(part)[blocks[i]]) if with_labels else (x,)
                 chunks.choose(program.model, arguments)
-                torch.manual_seed(processes.seed_of(seed, i))
+                torch.manual_seed(distributed.seed_of(seed, i))
                 block = log_marginal(
                     program.model,
                     program.guide,
@@ -147,9 +147,9 @@ def evaluate(
                     num_draws=num_draws,
                     chunk_size=chunks.size,
                 )
-                (spool.add if processes.count() == 1 else found.append)(processes.on_cpu(block))
+                (spool.add if distributed.count() == 1 else found.append)(distributed.on_cpu(block))
                 bar.update(len(x))
-        for block in processes.in_order(found, everywhere=False):
+        for block in distributed.in_order(found, everywhere=False):
             spool.add(block)
         return spool
 
@@ -168,7 +168,7 @@ def evaluate(
 
     if sandwich:  # what it would refuse, it shall refuse before the long run
         bounded(replace(path, num_temperatures=1), num_samples=1, num_simulated=1)
-    processes.by_first(lambda: check_writable(folder.folder / "evaluation"))
+    distributed.on_rank_zero(lambda: check_writable(folder.folder / "evaluation"))
     torch.manual_seed(seed)
     start = time.perf_counter()
     if target_error is not None:
@@ -192,7 +192,7 @@ def evaluate(
     else:
         with in_precision():
             spool = estimated()
-        if processes.rank() > 0:  # the first has them all, and goes on alone
+        if distributed.rank() > 0:  # the first has them all, and goes on alone
             return
         result = spool.joined()
         if num_checked and not (annealed and path.start == "prior"):

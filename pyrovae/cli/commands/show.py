@@ -10,8 +10,8 @@ import torch
 
 from pyrovae import checks, figures
 from pyrovae.data import Digits, Split
-from pyrovae.evaluation import generate
 from pyrovae.files import writing
+from pyrovae.prediction import generate
 from pyrovae.report import write_report
 from pyrovae.runs import DataFactory, Run
 

@@ -10,15 +10,16 @@ import pyro
 import torch
 import yaml
 
-from pyrovae import checks, processes
+from pyrovae import checks, distributed
 from pyrovae.cli.commands.device import device_named
+from pyrovae.compilation import ObjectiveFactory
 from pyrovae.data import DataSet, Digits
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
-from pyrovae.objectives import NonFiniteLoss, ObjectiveFactory, Trace_ELBO
+from pyrovae.matmul import Precision
+from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
-from pyrovae.products import Precision
 from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble
 from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
@@ -92,7 +93,7 @@ def train(
     folder = Run(run)
     torch.manual_seed(checks.seed(seed))
     pyro.set_rng_seed(seed)
-    dataset, made = processes.ahead(lambda: assemble(data, prior, likelihood, posterior, latent_dim, program))
+    dataset, made = distributed.ahead(lambda: assemble(data, prior, likelihood, posterior, latent_dim, program))
     where = device_named(device)
     dataset.to(where)
     made.to(where)
@@ -108,11 +109,11 @@ def train(
             write(history, state)
 
     with ExitStack() as kept:
-        before, state = processes.by_first(lambda: _begin(folder, config, dataset, resume, kept))
+        before, state = distributed.on_rank_zero(lambda: _begin(folder, config, dataset, resume, kept))
         try:
             print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
             if tensorboard:
-                processes.by_first(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
+                distributed.on_rank_zero(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
             history = fit(
                 made.model,
                 made.guide,
@@ -133,7 +134,7 @@ def train(
                 state=state,
             )
         except (Exception, KeyboardInterrupt) as error:
-            if processes.rank() > 0:
+            if distributed.rank() > 0:
                 raise
             if before is None or isinstance(error, NonFiniteLoss):
                 folder.discard()  # if it ended before its first weights, there is nothing to keep
@@ -141,7 +142,7 @@ def train(
                 with suppress(checks.InputError):  # the disk may be full
                     folder.rewrite_config(before)
             raise
-        processes.by_first(lambda: folder.save_metrics(history))
+        distributed.on_rank_zero(lambda: folder.save_metrics(history))
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"

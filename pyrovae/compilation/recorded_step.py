@@ -1,0 +1,212 @@
+"""A step that was recorded for batches of one shape: replayed, compiled, with the optimizer's update in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import Tensor, nn
+
+from pyrovae.compilation.agreement import Results
+from pyrovae.compilation.functional import differentiated, recordable
+from pyrovae.compilation.graph_capture import Recording
+from pyrovae.compilation.program_state import decays_of
+from pyrovae.optimizers import JointOptimizer, RecordableAdam
+from pyrovae.programs import Arguments, Program
+from pyrovae.rng import forked_rng
+
+__all__ = ["ROUNDING", "RecordedStep", "first_line", "undone"]
+
+ROUNDING = 0.01
+"""Share of the norm of all gradients by which compiled ones may differ: far more than in float32."""
+
+_UPDATE_ROUNDING = 1e-3  # of the norm of an update made of the same gradients
+
+
+class RecordedStep:
+    """Replay loss, terms and gradients of a program on batches like those that they were recorded with.
+
+    Args:
+        elbo: the objective.
+        model: the program of p(x, z).
+        guide: the program of q(z|x).
+        arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
+        modules: the programs' modules.
+        optimizer: whose update a compiled step makes, if it is one that can be recorded.
+
+    Attributes:
+        names: of the parameters that have a gradient, in the order of the gradients.
+        params: these parameters.
+        updates: whether the compiled step updates the parameters.
+
+    Raises:
+        Exception: whatever torch or Pyro raise where the step cannot be recorded.
+    """
+
+    def __init__(
+        self,
+        elbo: ELBO,
+        model: Program,
+        guide: Program,
+        arguments: Arguments,
+        modules: Sequence[nn.Module],
+        optimizer: JointOptimizer | None = None,
+    ) -> None:
+        self.names: list[str] = []
+        self.updates = False
+        self._program = elbo, model, guide
+        self._buffers = [buffer for module in modules for buffer in module.buffers()]
+        self._decays = dict(decays_of(modules))
+        self._optimizer = optimizer
+        self._update: RecordableAdam | None = None
+        with undone(arguments[0].device, self._buffers):
+            self._recording = Recording(self._step, arguments)
+        store = pyro.get_param_store()
+        self.params = [store[name].unconstrained() for name in self.names]
+        self._learned = [(param, param.requires_grad) for module in modules for param in module.parameters()]
+        self._moments: list[Tensor] = []
+
+    def __call__(self, *arguments: Tensor, compiled: bool = False) -> tuple[Tensor, ...]:
+        """Return loss, terms and gradients; what is compiled may have updated the parameters, where they are finite.
+
+        Args:
+            arguments: of the shapes that it was recorded with.
+            compiled: whether to run what was compiled, if it was.
+        """
+        if not (compiled and self.updates):
+            return self._recording(*arguments, compiled=compiled)
+        assert self._update is not None
+        self._update.begin()
+        return self._recording(*arguments, compiled=True)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it was compiled."""
+        return self._recording.is_compiled
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what it was recorded of is still what is trained: parameters, which of them learn, Adam's moments."""
+        store = pyro.get_param_store()
+        now = [store[name].unconstrained() if name in store else None for name in self.names]
+        moments = self._update.moments(self.params) if self.updates and self._update is not None else []
+        return (
+            all(a is b for a, b in zip(now, self.params, strict=True))
+            and all(param.requires_grad == learned for param, learned in self._learned)
+            and len(moments) == len(self._moments)
+            and all(a is b for a, b in zip(moments, self._moments, strict=True))
+        )
+
+    def updated(self) -> None:
+        """Tell the optimizer that the last call has updated the parameters."""
+        assert self._optimizer is not None
+        self._optimizer.updated(self.params)
+
+    def results(self, *arguments: Tensor, compiled: bool = False) -> Results:
+        """Return what a call computes, and undo what it changes."""
+        with self._undone(arguments[0].device):
+            loss, terms, *grads = self(*arguments, compiled=compiled)
+            buffers = [buffer.clone() for buffer in self._buffers]
+            return Results(loss.item(), terms.clone(), [grad.clone() for grad in grads], buffers)
+
+    def compile(self, *arguments: Tensor) -> str | None:
+        """Have Inductor compile the step, with the update if that can be; return why it cannot be used, or None."""
+        if self._optimizer is not None and arguments[0].device.type == "cpu":
+            self._update = self._optimizer.recordable(self.params)
+        self.updates = self._update is not None
+        reason = self._tried(*arguments)
+        if reason is not None and self.updates:
+            self.updates = False
+            reason = self._tried(*arguments)
+        self._moments = self._update.moments(self.params) if self.updates and self._update is not None else []
+        return reason
+
+    def _tried(self, *arguments: Tensor) -> str | None:
+        try:
+            with self._undone(arguments[0].device):
+                if self.updates:
+                    assert self._update is not None
+                    self._update.begin()
+                    self._recording.compile(*arguments, instead=self._updating_step)
+                else:
+                    self._recording.compile(*arguments)
+            expected, found = (self.results(*arguments, compiled=compiled) for compiled in (False, True))
+            if expected.are(found, ROUNDING) and (not self.updates or self._updates_as_the_optimizer(*arguments)):
+                return None
+            reason = "Inductor's step does not repeat the recorded one from the same noise"
+        except Exception as error:
+            reason = f"Inductor cannot compile the step ({first_line(error)})"
+        self._recording.forget()
+        return reason
+
+    def capture(self, *arguments: Tensor) -> None:
+        """Capture the kernels on a GPU as a CUDA graph."""
+        with self._undone(arguments[0].device):
+            self._recording.capture(*arguments)
+
+    def _step(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        with recordable():
+            loss, terms, grads = differentiated(*self._program, arguments)
+        self.names[:] = grads
+        return loss, terms, *grads.values()
+
+    def _updating_step(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        loss, terms, *grads = self._step(*arguments)
+        assert self._update is not None
+        self._update(dict(zip(self.params, self._decayed(grads, len(arguments[0])), strict=True)), loss.isfinite())
+        return loss, terms, *grads
+
+    def _decayed(self, grads: Sequence[Tensor], size: int) -> list[Tensor]:
+        return [
+            grad + self._decays[param] * size * param.detach() if param in self._decays else grad
+            for param, grad in zip(self.params, grads, strict=True)
+        ]
+
+    def _updates_as_the_optimizer(self, *arguments: Tensor) -> bool:
+        """Tell whether the parameters after a compiled step are those that the optimizer makes of its gradients."""
+        assert self._optimizer is not None
+        before = [param.detach().clone() for param in self.params]
+        with self._undone(arguments[0].device):
+            _, _, *grads = self(*arguments, compiled=True)
+            ours = [param.detach().clone() for param in self.params]
+        held = [param.grad for param in self.params]
+        try:
+            with self._undone(arguments[0].device):
+                for param, grad in zip(self.params, self._decayed(grads, len(arguments[0])), strict=True):
+                    param.grad = grad
+                self._optimizer.optimizer.step()
+                theirs = [param.detach().clone() for param in self.params]
+        finally:
+            for param, before_it in zip(self.params, held, strict=True):
+                param.grad = before_it
+        difference, moved, size = (
+            math.sqrt(sum((a - b).double().square().sum().item() for a, b in zip(first, second, strict=True)))
+            for first, second in ((ours, theirs), (theirs, before), (before, [torch.zeros(())] * len(before)))
+        )
+        return difference <= _UPDATE_ROUNDING * moved + 1e-6 * size
+
+    @contextmanager
+    def _undone(self, device: torch.device) -> Iterator[None]:
+        with undone(device, self._buffers + (self._update.tensors() if self._update is not None else [])):
+            yield
+
+
+@contextmanager
+def undone(device: torch.device, tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Put generators and tensors back."""
+    before = [(tensor, tensor.clone()) for tensor in tensors]
+    try:
+        with forked_rng(device):
+            yield
+    finally:
+        for tensor, value in before:
+            tensor.copy_(value)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

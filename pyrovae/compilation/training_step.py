@@ -1,0 +1,267 @@
+"""A training step: a Pyro ELBO and its gradients, recorded once and replayed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
+
+import pyro
+import torch
+from pyro.infer import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    TraceEnum_ELBO,
+)
+from torch import Tensor, nn
+
+from pyrovae import checks
+from pyrovae.compilation.agreement import Results
+from pyrovae.compilation.finite_check import Losses
+from pyrovae.compilation.program_state import decays_of, state_in_python
+from pyrovae.compilation.recorded_step import ROUNDING, RecordedStep, first_line, undone
+from pyrovae.objectives.terms import NonFiniteLoss, nonfinite_site, terms_of, traces_of
+from pyrovae.optimizers import JointOptimizer
+from pyrovae.programs import Arguments, Program
+from pyrovae.rng import generators, set_generators
+
+__all__ = ["Compile", "ObjectiveFactory", "Step"]
+
+Compile: TypeAlias = Literal["off", "graph", "inductor"]
+ObjectiveFactory: TypeAlias = Callable[[], ELBO]
+_Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the arguments
+
+_UNCOMPILED = 2  # steps of an epoch, which a resumed training runs through Pyro
+
+
+class Step:
+    """Compute loss and gradients for SVI, and add up reconstruction and KL on the way.
+
+    The first batch of each shape runs through Pyro with validation on. The second is recorded below
+    autograd as a graph of torch operations (noise included), which later steps replay without Pyro's
+    overhead. A recording is used only if, on the third batch, it gives the very gradients that Pyro gives from
+    the same noise, and changes buffers in the same way, and is compared with Pyro again by :meth:`recheck`; a program
+    that cannot be recorded runs through Pyro and says so once. On a GPU a recording becomes one CUDA graph.
+
+    Args:
+        elbo: any of Pyro's ELBOs.
+        compile: ``graph`` to record; ``inductor`` to have the recording compiled too, whose gradients are the same to
+            rounding; ``off`` to run Pyro at every step.
+        modules: the programs' modules, whose buffers a step may change, as batch normalisation does. A network's
+            attribute ``weight_decay`` is an L2 penalty,
+            weight_decay / 2 times the squared norm of its weights for each datum, in nats; it is added to the
+            gradients, not to the loss.
+        optimizer: that updates the parameters after each step, if nothing else changes their gradients before: a
+            compiled step makes an update like Adam's itself, and tells.
+
+    Attributes:
+        totals: reconstruction and KL, summed over all data since it was last set, in nats.
+        losses: that were not looked at yet.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> step = Step(Trace_ELBO(), "off")
+        >>> loss = step.loss_and_grads(vae.model, vae.guide, torch.ones(3, 4))
+        >>> bool(abs(step.totals[0] - step.totals[1] + loss) < 1e-4)
+        True
+    """
+
+    def __init__(
+        self,
+        elbo: ELBO,
+        compile: Compile = "graph",
+        modules: Sequence[nn.Module] = (),
+        optimizer: JointOptimizer | None = None,
+    ) -> None:
+        if isinstance(elbo, JitTrace_ELBO | JitTraceEnum_ELBO | JitTraceGraph_ELBO | JitTraceMeanField_ELBO):
+            raise checks.InputError(
+                "objective must not fix the size of a batch, as Pyro's Jit ELBOs do, "
+                f"but {type(elbo).__name__} was given; compile=graph records the step of the others"
+            )
+        self.elbo = elbo
+        self.modules = modules
+        self.optimizer = optimizer
+        self.compile = checks.choice("compile", compile, get_args(Compile))
+        checks.integer("num_particles of the objective", elbo.num_particles)
+        nesting = elbo.max_plate_nesting
+        if not isinstance(nesting, int | float) or not nesting >= 1:
+            raise checks.InputError(
+                f"max_plate_nesting of the objective must be at least 1, the data's plate, but {nesting!r} was given"
+            )
+        if isinstance(elbo, TraceEnum_ELBO) and nesting == math.inf:  # the data's plate, and that of the particles
+            nesting = 1 + (elbo.vectorize_particles and elbo.num_particles > 1)
+        elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # a command line gives a float
+        self.totals = torch.zeros(2)
+        self.losses = Losses()
+        self._seen: set[_Key] = set()
+        self._graphs: dict[_Key, RecordedStep] = {}
+        self._steps: Counter[_Key] = Counter()
+        self._unchecked: set[_Key] = set()
+        self._decays = decays_of(modules)
+
+    def recheck(self) -> None:
+        """Begin an epoch: compare each recording with Pyro once more, at its next step, and forget those outdated."""
+        self._graphs = {key: recorded for key, recorded in self._graphs.items() if recorded.is_current}
+        self._unchecked = set(self._graphs)
+        self._steps.clear()
+
+    def loss(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Return the loss on a batch in nats; ``arguments`` are x, of shape ``(B, *data_shape)``, and labels if any."""
+        return float(self.elbo.loss(model, guide, *arguments))
+
+    def loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Return the loss on a batch in nats and leave its gradients, with weight decay, in the parameters.
+
+        Raises:
+            FloatingPointError: if the loss is not finite, before anything is updated.
+        """
+        loss = self._loss_and_grads(model, guide, *arguments)
+        for weight, decay in self._decays:
+            if weight.grad is not None:  # the penalty is a datum's, the loss is the batch's
+                weight.grad.add_(weight.detach(), alpha=decay * len(arguments[0]))
+        return loss
+
+    def _loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        if self.optimizer is not None:
+            self.optimizer.is_updated = False  # a step may have been interrupted
+        key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
+        self._steps[key] += 1
+        if key not in self._seen:
+            self._seen.add(key)
+            return self._validated(model, guide, *arguments)
+        if self.compile != "off" and key not in self._graphs and self._steps[key] > 1:
+            # It is tried on the next batch: one that holds this batch's values instead of reading them is found out.
+            self._record(key, model, guide, *arguments)
+            return self._by_pyro(model, guide, *arguments)
+        if key in self._unchecked and (self._steps[key] > _UNCOMPILED or not self._graphs[key].is_compiled):
+            self._compare(key, model, guide, *arguments)
+        if key not in self._graphs:
+            return self._by_pyro(model, guide, *arguments)
+        if self.compile == "inductor" and self._steps[key] > _UNCOMPILED and not self._graphs[key].is_compiled:
+            self._compile(key, *arguments)
+        return self._by_graph(key, model, guide, *arguments)
+
+    def _validated(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        """Run a first batch through Pyro, which looks at every value."""
+        before, state = self._buffers(), state_in_python(model, guide, *self.modules)
+        noise = torch.get_rng_state()
+        try:
+            with pyro.validation_enabled(True):
+                loss = self._by_pyro(model, guide, *arguments)
+        except ValueError:
+            torch.set_rng_state(noise)
+            self._by_pyro(model, guide, *arguments)  # if it is the weights that are not finite, this names the site
+            raise
+        if self.compile != "off" and [id(buffer) for buffer in before] != [id(buffer) for buffer in self._buffers()]:
+            self._give_up("the step replaces buffers of the program by others, instead of changing them")
+        elif self.compile != "off" and state != state_in_python(model, guide, *self.modules):
+            self._give_up(
+                "the step changes values of the program that are no tensors of its modules, such as a counter"
+            )
+        return loss
+
+    def _buffers(self) -> list[Tensor]:
+        return [buffer for module in self.modules for buffer in module.buffers()]
+
+    def _by_pyro(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+        self.losses.flush(since=1)
+        with traces_of(self.elbo) as traces:
+            loss = float(self.elbo.loss_and_grads(model, guide, *arguments))
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"{loss} at {nonfinite_site(traces)}")
+        self.totals = self.totals.to(arguments[0].device) + terms_of(traces, self.elbo.num_particles)
+        return loss
+
+    def _by_graph(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> float:
+        recorded, compiled = self._graphs[key], self._steps[key] > _UNCOMPILED
+        noise = generators(arguments[0].device)
+        try:
+            loss, terms, *grads = recorded(*arguments, compiled=compiled)
+        except RuntimeError as error:  # shapes within may hang on values, and those of this batch be others
+            if compiled and recorded.updates:
+                raise  # who knows what was updated
+            set_generators(arguments[0].device, noise)
+            self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
+            return self._by_pyro(model, guide, *arguments)
+        size = sum(part.nbytes for part in arguments)
+        value = self.losses.add(loss, partial(self._blame, model, guide, arguments, noise), size)
+        self.totals = self.totals.to(arguments[0].device) + terms
+        if compiled and recorded.updates:
+            recorded.updated()
+            return value
+        for name, grad in zip(recorded.names, grads, strict=True):
+            param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
+            param.grad = grad if param.grad is None else param.grad + grad
+        return value
+
+    def _blame(self, model: Program, guide: Program, arguments: Arguments, noise: list[Tensor]) -> str:
+        """Run a batch with its noise again, and name the site whose fault its loss is."""
+        set_generators(arguments[0].device, noise)
+        with traces_of(self.elbo) as traces, torch.no_grad():
+            self.elbo.loss(model, guide, *arguments)
+        return nonfinite_site(traces)
+
+    def _record(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
+        try:
+            recorded = RecordedStep(self.elbo, model, guide, arguments, self.modules, self.optimizer)
+        except Exception as error:
+            self._give_up(f"the step cannot be recorded ({first_line(error)})")
+            return
+        if arguments[0].device.type == "cuda" and self.compile == "graph":
+            _capture(recorded, *arguments)
+        self._graphs[key] = recorded
+        self._unchecked.add(key)
+
+    def _compile(self, key: _Key, *arguments: Tensor) -> None:
+        """Have Inductor compile a recording, if what it computes stays the same to rounding."""
+        reason = self._graphs[key].compile(*arguments)
+        if reason is not None:
+            self.compile = "graph"
+            warnings.warn(f"{reason}; training goes on with the recorded graph", stacklevel=2)
+        if arguments[0].device.type == "cuda":
+            _capture(self._graphs[key], *arguments)
+
+    def _compare(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
+        self._unchecked.discard(key)
+        recorded, totals, store = self._graphs[key], self.totals, pyro.get_param_store()
+        held = {name: store[name].unconstrained().grad for name in store.keys()}  # noqa: SIM118
+        self.totals = torch.zeros(2)
+        for name in held:
+            store[name].unconstrained().grad = None
+        try:
+            with undone(arguments[0].device, self._buffers()):
+                loss = self._by_pyro(model, guide, *arguments)
+                # After it there may be parameters that were not there before.
+                params = [store[name].unconstrained() for name in store.keys()]  # noqa: SIM118
+                learned = {param: param.grad.clone() for param in params if param.grad is not None}
+                buffers = [buffer.clone() for buffer in self._buffers()]
+            expected = Results(loss, self.totals, [learned.pop(param, None) for param in recorded.params], buffers)
+            found = recorded.results(*arguments, compiled=recorded.is_compiled)
+        except RuntimeError as error:
+            self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
+            return
+        finally:
+            self.totals = totals
+            for name in store.keys():  # noqa: SIM118
+                store[name].unconstrained().grad = held.get(name)
+        if learned or not expected.are(found, ROUNDING if recorded.is_compiled else 0.0):
+            self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
+
+    def _give_up(self, reason: str) -> None:
+        self.compile = "off"
+        self._graphs.clear()
+        warnings.warn(f"{reason}; training goes on through Pyro, without recording", stacklevel=2)
+
+
+def _capture(recorded: RecordedStep, *arguments: Tensor) -> None:
+    try:
+        recorded.capture(*arguments)
+    except Exception as error:
+        reason = f"the step cannot be captured as a CUDA graph ({first_line(error)})"
+        warnings.warn(f"{reason}; its kernels are launched one by one", stacklevel=2)

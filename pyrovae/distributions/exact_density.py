@@ -1,0 +1,245 @@
+"""Draws and densities that rounding does not change, and that are zero where a distribution has no support."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+from torch.distributions import transforms
+
+from pyrovae.distributions.bounds import bounds_of, contains, plain
+from pyrovae.distributions.log_coordinates import Simplex, exact_of, space_of
+
+__all__ = ["draw", "made", "score", "undone"]
+
+
+def score(fn: Any, z: Tensor) -> Tensor:
+    """Return the log-density of a value: minus infinity outside the support, and where rounding made it infinite.
+
+    Args:
+        fn: a distribution.
+        z: ``(*batch_shape, *event_shape)``, with dimensions to the left of it, if any.
+
+    Returns:
+        nats, ``(*batch_shape)``.
+
+    Example:
+        >>> fn = dist.Exponential(torch.ones(3), validate_args=False)
+        >>> score(fn, torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-inf, 0., -1.])
+    """
+    bounds = bounds_of(fn)
+    if bounds is not None and bounds.are_none:
+        return fn.log_prob(z)
+    if isinstance(fn, dist.MaskedDistribution):
+        return scale_and_mask(score(fn.base_dist, z), mask=fn._mask)
+    if isinstance(fn, torch.distributions.Independent):
+        return _summed(score(fn.base_dist, z), fn.reinterpreted_batch_ndims)
+    space = space_of(fn)
+    logs = exact_of(z, space)
+    found = None if logs is None else _density(fn, logs)
+    if found is None:
+        is_class = isinstance(fn, torch.distributions.Bernoulli) and not z.is_floating_point()
+        found = fn.log_prob(z.to(fn._param.dtype) if is_class else z)  # a class that a Categorical drew
+    impossible = ~contains(fn, z) | (found == math.inf)
+    return torch.where(impossible, -math.inf, found)
+
+
+def draw(fn: Any) -> Tensor:
+    """Draw one value for each element of a distribution's batch, which remembers its logarithms where it has some.
+
+    Example:
+        >>> z = draw(dist.Gamma(torch.full((1000,), 0.01), 1.0))
+        >>> bool(exact_of(z, space_of(dist.Gamma(0.01, 1.0))).min() < -200)
+        True
+    """
+    if isinstance(fn, dist.MaskedDistribution | torch.distributions.Independent):
+        return draw(fn.base_dist)
+    if isinstance(fn, torch.distributions.LKJCholesky):
+        return _correlations(fn)
+    if isinstance(fn, dist.LKJ):
+        return fn.transforms[0](_correlations(fn.base_dist))
+    space = space_of(fn)
+    logs = None if space is None else _logs(fn)
+    return fn.sample() if space is None or logs is None else space.value(logs)
+
+
+def made(fn: Any, before: Tensor) -> Tensor | None:
+    """Return what a distribution's last transform makes of a number, remembering its logarithms; None if it has none.
+
+    Args:
+        fn: a transformed distribution.
+        before: what the transforms before made.
+    """
+    last, space = fn.transforms[-1], space_of(fn)
+    if space is None or not _is_free(fn):
+        return None
+    if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
+        return space.value(before)
+    if isinstance(last, transforms.StickBreakingTransform) and isinstance(space, Simplex):
+        return space.value(space.remembers(before - _offset(before)))
+    return None
+
+
+def undone(fn: Any, z: Tensor) -> Tensor | None:
+    """Return what a distribution's last transform made a value of, from its logarithms; None if it has none."""
+    last, space = fn.transforms[-1], space_of(fn)
+    logs = exact_of(z, space)
+    if space is None or logs is None or not _is_free(fn):
+        return None
+    if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
+        return logs
+    if isinstance(last, transforms.StickBreakingTransform):
+        coordinates = space.coordinates(logs)
+        return coordinates + _offset(coordinates)
+    return None
+
+
+def _is_free(fn: Any) -> bool:
+    """Tell whether what the last transform is given may be any real number."""
+    bounds = bounds_of(_before(fn))
+    return bounds is not None and bounds.are_none
+
+
+def _density(fn: Any, logs: Tensor) -> Tensor | None:
+    """Return the log-density of a value with respect to the value, from its logarithms; None if none is known."""
+    if isinstance(fn, dist.ExpandedDistribution):
+        return _density(fn.base_dist, logs)
+    if isinstance(fn, torch.distributions.Independent):
+        each = _density(fn.base_dist, logs)
+        return None if each is None else _summed(each, fn.reinterpreted_batch_ndims)
+    if isinstance(fn, torch.distributions.Gamma):
+        a, rate = fn.concentration, fn.rate
+        return a * rate.log() + (a - 1) * logs - rate * logs.exp() - a.lgamma()
+    if isinstance(fn, torch.distributions.Exponential):
+        return fn.rate.log() - fn.rate * logs.exp()
+    if isinstance(fn, torch.distributions.Kumaraswamy):
+        a, b = fn.concentration1, fn.concentration0
+        rest_of_power = _log_of_rest(_log_minus_log(logs) + a.log())  # log(1 - z^a)
+        return a.log() + b.log() + (a - 1) * F.logsigmoid(logs) + (b - 1) * rest_of_power
+    if isinstance(fn, torch.distributions.Beta):
+        a, b = fn.concentration1, fn.concentration0
+        normalizer = a.lgamma() + b.lgamma() - (a + b).lgamma()
+        return (a - 1) * F.logsigmoid(logs) + (b - 1) * F.logsigmoid(-logs) - normalizer
+    if isinstance(fn, torch.distributions.Dirichlet):
+        a = fn.concentration
+        return ((a - 1) * logs).sum(-1) - a.lgamma().sum(-1) + a.sum(-1).lgamma()
+    if not isinstance(fn, torch.distributions.TransformedDistribution) or not fn.transforms:
+        return None
+    last, rest = fn.transforms[-1], _before(fn)
+    if isinstance(last, transforms.AffineTransform):
+        scale = torch.as_tensor(last.scale, dtype=logs.dtype, device=logs.device)
+        inner = _scaled(fn, logs, scale, -1)
+        below = None if inner is None else _density(rest, inner)
+        return None if below is None else below - _summed(scale.abs().log().expand_as(logs), len(fn.event_shape))
+    if isinstance(last, transforms.PowerTransform) and _is_positive(rest):
+        power = torch.as_tensor(last.exponent, dtype=logs.dtype, device=logs.device)
+        below = _density(rest, logs / power)
+        volume = power.abs().log() + logs - logs / power
+        return None if below is None else below - _summed(volume, len(fn.event_shape))
+    if not _is_free(fn):
+        return None
+    if isinstance(last, transforms.ExpTransform):
+        return rest.log_prob(logs) - _summed(logs, len(fn.event_shape))
+    if isinstance(last, transforms.SigmoidTransform):
+        return rest.log_prob(logs) - _summed(F.logsigmoid(logs) + F.logsigmoid(-logs), len(fn.event_shape))
+    if isinstance(last, transforms.StickBreakingTransform):
+        u = Simplex().coordinates(logs)
+        return rest.log_prob(u + _offset(u)) - Simplex().volume(u)
+    return None
+
+
+def _summed(values: Tensor, count: int) -> Tensor:
+    """Sum over so many last dimensions."""
+    return values.flatten(values.dim() - count).sum(-1) if count else values
+
+
+def _log_minus_log(v: Tensor) -> Tensor:
+    """Return log(-log(sigmoid(v))), also where the sigmoid is rounded to one."""
+    return torch.where(v > 15, -v, F.softplus(-v.clamp(max=15)).log())
+
+
+def _log_of_rest(t: Tensor) -> Tensor:
+    """Return log(1 - exp(-exp(t))), also where the difference is rounded to nothing."""
+    return torch.where(t < -15, t, (-torch.expm1(-t.clamp(min=-15).exp())).log())
+
+
+def _logs(fn: Any) -> Tensor | None:
+    """Draw the logarithms of a value; None if it is not known how."""
+    if isinstance(fn, torch.distributions.Gamma):
+        return _log_gamma(fn.concentration) - fn.rate.log()
+    if isinstance(fn, torch.distributions.Exponential):
+        return torch.empty_like(fn.rate).exponential_().log() - fn.rate.log()
+    if isinstance(fn, torch.distributions.Kumaraswamy):
+        share = _log_gamma(torch.ones_like(fn.concentration0)) - _log_gamma(fn.concentration0)  # a logit of z^a
+        return F.logsigmoid(share) / fn.concentration1 - _log_of_rest(_log_minus_log(share) - fn.concentration1.log())
+    if isinstance(fn, torch.distributions.Beta):
+        return _log_gamma(fn.concentration1) - _log_gamma(fn.concentration0)
+    if isinstance(fn, torch.distributions.Dirichlet):
+        return _log_gamma(fn.concentration).log_softmax(-1)
+    if not isinstance(fn, torch.distributions.TransformedDistribution) or not fn.transforms:
+        return None
+    last, rest = fn.transforms[-1], _before(fn)
+    if isinstance(last, transforms.AffineTransform):
+        below = _logs(plain(rest))
+        return None if below is None else _scaled(fn, below, torch.as_tensor(last.scale, device=below.device), 1)
+    if isinstance(last, transforms.PowerTransform) and _is_positive(rest):
+        below = _logs(plain(rest))
+        return None if below is None else last.exponent * below
+    if not _is_free(fn):
+        return None
+    if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
+        return rest.sample()
+    if isinstance(last, transforms.StickBreakingTransform):
+        u = rest.sample()
+        return Simplex().remembers(u - _offset(u))
+    return None
+
+
+def _correlations(fn: Any) -> Tensor:
+    """Draw Cholesky factors row by row (Lewandowski et al., 2009); torch's, of three rows or more, have another law."""
+    a = fn.concentration  # (*batch_shape)
+    rows = torch.zeros(*a.shape, fn.dim, fn.dim, dtype=a.dtype, device=a.device)
+    rows[..., 0, 0] = 1
+    for i in range(1, fn.dim):
+        square = dist.Beta(torch.full_like(a, 0.5 * i), a + 0.5 * (fn.dim - 1 - i)).sample()
+        direction = F.normalize(torch.randn(*a.shape, i, dtype=a.dtype, device=a.device), dim=-1)
+        rows[..., i, :i] = square.sqrt().unsqueeze(-1) * direction
+        rows[..., i, i] = (1 - square).clamp(min=torch.finfo(a.dtype).tiny).sqrt()
+    return rows
+
+
+def _log_gamma(a: Tensor) -> Tensor:
+    """Draw the logarithm of a standard gamma: below one, that of one larger and of a power of a uniform number."""
+    boost = torch.where(a < 1, -torch.empty_like(a).exponential_() / a, 0.0)
+    return torch._standard_gamma(torch.where(a < 1, a + 1, a)).log() + boost
+
+
+def _scaled(fn: Any, logs: Tensor, scale: Tensor, sign: int) -> Tensor | None:
+    """Return what logarithms become by a multiplication, or were before it: ``sign`` is 1 or -1."""
+    space = space_of(fn)
+    if space is None or isinstance(space, Simplex) or not bool((scale > 0).all() | (scale < 0).all()):
+        return None
+    if space.form == "both":
+        return logs if bool((scale > 0).all()) else -logs
+    return logs + sign * scale.abs().log()
+
+
+def _is_positive(fn: Any) -> bool:
+    bounds = bounds_of(fn)
+    return bounds is not None and not isinstance(bounds.lower, Tensor) and bounds[:2] == (0, math.inf)
+
+
+def _before(fn: Any) -> Any:
+    rest = fn.transforms[:-1]
+    return dist.TransformedDistribution(fn.base_dist, rest, validate_args=False) if rest else fn.base_dist
+
+
+def _offset(u: Tensor) -> Tensor:
+    """Return by how much torch's coordinates of a simplex are larger."""
+    return torch.arange(u.shape[-1], 0, -1, dtype=u.dtype, device=u.device).log()

@@ -1,0 +1,194 @@
+"""Values with their logarithms: what a number next to a bound is rounded to must not change its density.
+
+Of a gamma, beta or Dirichlet distribution of a concentration far below one, most samples are nearer to a bound than
+any float is, so that neither the value nor its density can be computed from the other. Its logarithm can be drawn, and
+be given the density that belongs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from pyro.distributions import constraints
+from torch import Tensor
+
+from pyrovae.distributions.bounds import bounds_of, plain
+
+__all__ = ["Line", "Simplex", "Space", "exact_of", "mapped", "remembered", "space_of", "stacked"]
+
+
+class Line(NamedTuple):
+    """An interval that has an end, elementwise; values are told by their distance from it, in logarithms.
+
+    Attributes:
+        lower: its least value, minus infinity if ``upper`` is its one end.
+        upper: its largest value, infinity if ``lower`` is its one end.
+        form: which of the two are ends.
+    """
+
+    lower: float | Tensor
+    upper: float | Tensor
+    form: str
+
+    def value(self, v: Tensor) -> Tensor:
+        """Return values at log-distances, or logits where there are two ends, with these remembered."""
+        limits = torch.finfo(v.dtype)
+        if self.form == "both":
+            share = v.sigmoid().clamp(limits.tiny, 1 - limits.eps / 2)
+            z = share if self.is_unit else self._clamped(self.lower + (self.upper - self.lower) * share)
+        else:
+            distance = v.exp().clamp(limits.tiny, limits.max)
+            z = self.lower + distance if self.form == "lower" else self.upper - distance
+        return remembered(z, self, v)
+
+    def of(self, z: Tensor) -> Tensor:
+        """Return the log-distances, or logits, of values."""
+        limits = torch.finfo(z.dtype)
+        if self.form == "both":
+            share = ((z - self.lower) / (self.upper - self.lower)).clamp(limits.tiny, 1 - limits.eps / 2)
+            return share.log() - (-share).log1p()
+        return (z - self.lower if self.form == "lower" else self.upper - z).clamp(limits.tiny, limits.max).log()
+
+    def volume(self, v: Tensor) -> Tensor:
+        """Return log ``|dz / dv|``, elementwise."""
+        if self.form != "both":
+            return v
+        width = torch.as_tensor(self.upper - self.lower, dtype=v.dtype, device=v.device)
+        return F.logsigmoid(v) + F.logsigmoid(-v) + width.log()
+
+    def coordinates(self, v: Tensor) -> Tensor:
+        """Return ``v``: log-distances and logits are real numbers without a constraint."""
+        return v
+
+    def remembers(self, u: Tensor) -> Tensor:
+        """Return what is remembered of coordinates: themselves."""
+        return u
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether it is from 0 to 1."""
+        return not isinstance(self.lower, Tensor) and not isinstance(self.upper, Tensor) and self[:2] == (0, 1)
+
+    def is_same(self, other: Any) -> bool:
+        """Tell whether it has the ends of another."""
+        return (
+            isinstance(other, Line)
+            and self.form == other.form
+            and all(_equal(a, b) for a, b in zip(self[:2], other[:2], strict=True))
+        )
+
+    def _clamped(self, z: Tensor) -> Tensor:
+        low, high = (torch.as_tensor(end, dtype=z.dtype, device=z.device) for end in self[:2])
+        return torch.minimum(torch.maximum(z, low.nextafter(high)), high.nextafter(low))
+
+
+class Simplex:
+    """Positive numbers whose sum is one, told by their logarithms; coordinates are the logits of breaking a stick."""
+
+    def value(self, logs: Tensor) -> Tensor:
+        """Return values of given logarithms, ``(*, K)``, with these remembered."""
+        z = logs.exp().clamp(min=torch.finfo(logs.dtype).tiny)
+        return remembered(z, self, logs)
+
+    def of(self, z: Tensor) -> Tensor:
+        """Return the logarithms of values, ``(*, K)``."""
+        logs = z.clamp(min=torch.finfo(z.dtype).tiny).log()
+        return logs - logs.logsumexp(-1, keepdim=True)
+
+    def volume(self, u: Tensor) -> Tensor:
+        """Return log ``|dz / du|`` of coordinates, ``(*, K - 1)``, the volume being that of K - 1 values: ``(*)``."""
+        left = F.logsigmoid(-u).cumsum(-1)
+        return (F.logsigmoid(u) + left).sum(-1)
+
+    def coordinates(self, logs: Tensor) -> Tensor:
+        """Return the logit of each value among those that are left, ``(*, K - 1)``."""
+        left = logs.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:]
+        return logs[..., :-1] - left
+
+    def remembers(self, u: Tensor) -> Tensor:
+        """Return the logarithms of the values at coordinates, ``(*, K)``."""
+        left = F.pad(F.logsigmoid(-u).cumsum(-1), (1, 0))
+        return left + F.pad(F.logsigmoid(u), (0, 1))
+
+    def is_same(self, other: Any) -> bool:
+        """Tell whether it is the other, too."""
+        return isinstance(other, Simplex)
+
+
+Space: TypeAlias = Line | Simplex
+_REMEMBERED = "_pyrovae_exact"  # on a tensor: its space and logarithms
+
+
+def remembered(z: Tensor, space: Space, logs: Tensor) -> Tensor:
+    """Return a value that remembers what it was rounded from."""
+    if z is logs:
+        z = z.view_as(z)
+    setattr(z, _REMEMBERED, (space, logs))
+    return z
+
+
+def exact_of(z: Tensor, space: Space | None) -> Tensor | None:
+    """Return what a value in a space was rounded from, if it is remembered."""
+    known = getattr(z, _REMEMBERED, None)
+    return known[1] if known is not None and space is not None and space.is_same(known[0]) else None
+
+
+def mapped(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """Apply a function of leading dimensions to a value, and to what it remembers.
+
+    Example:
+        >>> z = Line(0.0, torch.inf, "lower").value(torch.tensor([-200.0]))
+        >>> exact_of(mapped(lambda v: v.expand(3, 1), z), Line(0.0, torch.inf, "lower")).shape
+        torch.Size([3, 1])
+    """
+    known = getattr(z, _REMEMBERED, None)
+    found = function(z)
+    if known is None or (isinstance(known[0], Line) and any(isinstance(end, Tensor) for end in known[0][:2])):
+        return found  # bounds that are tensors would have to be mapped as well
+    return remembered(found, known[0], function(known[1]))
+
+
+def stacked(values: list[Tensor]) -> Tensor:
+    """Stack values along a new first dimension, and what they remember, if they all do.
+
+    Example:
+        >>> stacked([torch.zeros(3), torch.ones(3)]).shape
+        torch.Size([2, 3])
+    """
+    found = torch.stack(values)
+    known = [getattr(z, _REMEMBERED, None) for z in values]
+    first = known[0]
+    if first is None or any(other is None or not first[0].is_same(other[0]) for other in known):
+        return found
+    return remembered(found, first[0], torch.stack([other[1] for other in known if other is not None]))
+
+
+def space_of(fn: Any) -> Space | None:
+    """Return how values of a distribution are told by logarithms; None where they need not be.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> space_of(dist.Gamma(1.0, 1.0))
+        Line(lower=0.0, upper=inf, form='lower')
+    """
+    fn = plain(fn)
+    if fn.support is constraints.simplex:
+        return Simplex()
+    bounds = bounds_of(fn)
+    if bounds is None or bounds.discrete or bounds.are_none:
+        return None
+    ends = [bool(torch.as_tensor(end).isfinite().all()) for end in bounds[:2]]
+    none = [bool(torch.as_tensor(end).isinf().all()) for end in bounds[:2]]
+    if not all(a or b for a, b in zip(ends, none, strict=True)):
+        return None
+    return Line(bounds.lower, bounds.upper, "both" if all(ends) else "lower" if ends[0] else "upper")
+
+
+def _equal(a: float | Tensor, b: float | Tensor) -> bool:
+    if a is b:
+        return True
+    first, second = torch.as_tensor(a), torch.as_tensor(b)
+    return bool((first == second).all())

@@ -1,0 +1,207 @@
+"""The result of an adaptive estimate: what it reached, and what it took."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyrovae.evaluation.adaptive.allocation import CONFIDENT
+from pyrovae.evaluation.adaptive.error_estimates import ErrorEstimates
+from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
+from pyrovae.evaluation.likelihood.cross_check import CrossCheck
+from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.reprs import short
+
+__all__ = ["Effort", "Stopped"]
+
+_TAIL = 50  # the largest weights of each datum that are kept
+
+Stopped = Literal["target", "max_seconds", "max_samples", "limit"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The result of an adaptive estimate; errors in nats, of the set's mean log p(x).
+
+    Attributes:
+        target_error: what the bias and 1.645 Monte Carlo errors were to lie within together.
+        stopped: ``target`` where they do, the budget that ended before, or ``limit`` where nothing was left to do;
+            None while it goes on.
+        rounds: how often it was decided what to do next.
+        seconds: wall-clock time of all calls.
+        seed: of the samples.
+        x: the data, ``(B, *data_shape)``.
+        statistics: of their weights.
+        errors: what these say of each datum.
+        reliable: whether the samples of each datum are enough, ``(B,)``.
+        check: some of the data estimated by chains from the prior; None where a budget ended before, or a latent is
+            discrete.
+    """
+
+    target_error: float
+    stopped: Stopped | None
+    rounds: int
+    seconds: float
+    seed: int
+    x: Tensor = field(repr=False)
+    statistics: RunningStatistics = field(repr=False)
+    errors: ErrorEstimates = field(repr=False)
+    reliable: Tensor = field(repr=False)
+    check: CrossCheck | None = None
+
+    def __repr__(self) -> str:
+        return short(
+            self,
+            target_error=self.target_error,
+            monte_carlo_error=self.monte_carlo_error,
+            bias=self.bias,
+            stopped=self.stopped,
+            num_data=len(self.x),
+            rounds=self.rounds,
+            seconds=self.seconds,
+        )
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error over the choice of samples."""
+        return self.errors.standard_error.square().sum().sqrt().item() / len(self.x)
+
+    @property
+    def bias(self) -> float:
+        """By how much the mean falls short, as the weights say."""
+        return self.errors.bias.mean().item()
+
+    @property
+    def missing(self) -> float:
+        """By how much it falls short beyond that, as chains from the prior say; zero where none were run."""
+        return 0.0 if self.check is None else self.check.missing
+
+    @property
+    def error(self) -> float:
+        """How far the mean is off at most, with 95 % confidence: both biases and 1.645 Monte Carlo errors."""
+        return self.bias + self.missing + CONFIDENT * self.monte_carlo_error
+
+    @property
+    def num_untrusted(self) -> int:
+        """Data whose importance samples have too large a k̂, or are too few, so that their bias is a guess."""
+        return int((~self.reliable).sum())
+
+    @property
+    def num_annealed(self) -> int:
+        """Data whose estimates are of annealed chains."""
+        return int((self.statistics.num_temperatures > 0).sum())
+
+    @property
+    def num_evaluations(self) -> int:
+        """Decoder runs in all, with a gradient or without one, but for the check's."""
+        return int(self.statistics.num_evaluations.sum())
+
+    @property
+    def within_target(self) -> bool:
+        """Whether the errors lie within the target, and all data have enough samples."""
+        return self.error <= self.target_error and self.num_untrusted == 0
+
+    @property
+    def looked_elsewhere(self) -> bool:
+        """Whether modes that the guide misses would have been found.
+
+        So it is where chains from the prior find at least half of p(x) for nine in ten of the data that were checked,
+        or the pilot's few samples from the prior do on average for all data.
+        """
+        if self.check is not None and self.check.is_conclusive:
+            return True
+        found = (self.statistics.prior_log_prob - self.errors.log_prob).exp().nan_to_num(0.0).clamp(max=1)
+        return found.mean().item() >= 0.5
+
+    @property
+    def reached(self) -> bool:
+        """Whether the errors lie within the target, and modes that the guide misses were looked for and not found."""
+        return self.within_target and self.looked_elsewhere
+
+    @property
+    def missed_by(self) -> float:
+        """By how much the error exceeds the target; zero where it does not."""
+        return max(0.0, self.error - self.target_error)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a later call needs to go on, as plain tensors on the CPU; a copy."""
+        return {
+            "rounds": torch.tensor(self.rounds),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "seed": torch.tensor(self.seed),
+            **self.statistics.tensors(),
+        }
+
+    @property
+    def marginal(self) -> LogMarginal:
+        """The estimates of all data, with their errors."""
+        now, errors, where = self.statistics, self.errors, self.x.device
+        return LogMarginal(
+            log_prob=errors.log_prob.to(where),
+            standard_error=errors.standard_error.to(where),
+            bias=errors.bias.to(where),
+            pareto_k=now.pareto_k.clone().to(where),
+            ess=now.ess.to(where),
+            elbo=now.elbo.clone().to(where),
+            acceptance=now.acceptance.clone().to(where),
+            num_samples=now.num_samples.clone().to(where),
+            num_evaluations=now.num_evaluations.clone().to(where),
+            method="adaptive",
+            tail=(now.largest[:_TAIL] - now.log_sum).to(where),
+            draws={name: z.clone().to(where) for name, z in now.draws.items()},
+            log_likelihood=now.log_likelihood.clone().to(where),
+            x=self.x,
+            check=self.check,
+        )
+
+    @property
+    def verdict(self) -> str:
+        """Plain sentences: whether the target was reached, and what was spent."""
+        figures = f"estimated bias {self.bias:.2g}, Monte Carlo error {self.monte_carlo_error:.2g}"
+        target = f"target of {self.target_error:g} nats"
+        if self.reached:
+            parts = [f"The {target} is reached: {figures}."]
+        elif self.within_target:
+            parts = [f"So far as the guide's modes go, the {target} is met: {figures}."]
+        else:
+            missed = f"missed by {self.missed_by:.2g}" if self.missed_by > 0 else "missed"
+            parts = [f"The {target} is {missed}: {figures}."]
+        if self.num_untrusted:
+            parts.append(
+                f"The bias is a guess for {self.num_untrusted} data, whose k̂ is too large or whose samples are too few."
+            )
+        if self.check is not None:
+            parts.append(self.check.sentence)
+        elif not self.looked_elsewhere:
+            parts.append("Modes that the guide misses were not looked for.")
+        spent = self.statistics.num_evaluations
+        parts.append(
+            f"It took {self.num_evaluations:,} decoder runs, {int(spent.min()):,} to {int(spent.max()):,} for a datum, "
+            f"and {self.seconds:.1f} s; {self.num_annealed} of {len(spent)} data were annealed."
+        )
+        return " ".join(parts)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what was wanted, reached and spent, as plain numbers."""
+        now = self.statistics
+        spent, annealed = now.num_evaluations.double(), now.num_temperatures > 0
+        return {
+            "target_error": self.target_error,
+            "reached": self.reached,
+            "within_target": self.within_target,
+            "stopped": self.stopped,
+            "missed_by": self.missed_by if math.isfinite(self.missed_by) else None,
+            "num_untrusted": self.num_untrusted,
+            "num_annealed": self.num_annealed,
+            "num_from_prior": int(now.from_prior.sum()),
+            "num_temperatures": int(now.num_temperatures.max()),
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "evaluations_of_annealed": int(spent[annealed].sum()),
+            "evaluations": {f"{q:.0%}": int(spent.quantile(q, interpolation="nearest")) for q in (0.0, 0.5, 0.95, 1.0)},
+        }

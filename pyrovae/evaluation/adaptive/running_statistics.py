@@ -1,0 +1,258 @@
+"""Running statistics of weights that come in batches, some data at a time, as plain tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, tail_size
+from pyrovae.evaluation.likelihood.reservoir import Resampler
+
+__all__ = ["NUM_GROUPS", "RunningStatistics"]
+
+NUM_GROUPS = 8
+"""Groups of equal size that the weights of each datum are divided into, which show how the bound grows with them."""
+
+_KEPT = 50  # of the largest weights, however few samples there are
+_DRAWS = "draws/"
+
+
+@dataclass
+class RunningStatistics:
+    """What the estimates of N data need of all weights so far; each statistic has shape ``(N,)``.
+
+    The weights of a pilot say what a datum needs. They are no part of its estimate, so that a datum whose large
+    weights happen to be missing in the pilot is not left with an estimate that lacks them too.
+
+    Attributes:
+        num_pilot: importance samples from the guide in the pilot.
+        elbo: mean of their log weights.
+        pilot_log_prob: log of their mean weight.
+        spread: variance of their log weights.
+        relative_variance: relative variance of their weights.
+        pilot_k: Pareto shape of their tail.
+        prior_log_prob: log p(x) by the pilot's samples from the prior, or by chains from there.
+        prior_error: its Monte Carlo error.
+        prior_variance: variance of the log weights of these chains; NaN where there are none.
+        chain_variance: variance of the log weights of the chains that step sizes were tuned on; NaN where there are
+            none.
+        step_sizes: of chains, at beta evenly spaced between 0 and 1, ``(G, N)``; NaN where none were tuned.
+        num_evaluations: latents that went through the model, those of weights that were given up included.
+        num_temperatures: T of the estimate's chains, 0 where its weights are importance samples.
+        from_prior: whether these chains begin at the prior.
+        num_samples: number K of the estimate's weights.
+        group_sums: log of the sum of the weights of each group, ``(NUM_GROUPS, N)``, in nats.
+        log_sum_squares: log of the sum of the squares of all weights.
+        rounding: how far rounding may move log p(x), in nats.
+        acceptance: mean acceptance of the chains; NaN of importance samples.
+        pareto_k: Pareto shape of the tail of the estimate's importance samples.
+        largest: the largest log weights, descending, ``(M, N)``; -inf where there are fewer.
+        log_likelihood: log p(x|z) at the posterior draws, ``(N, S)``.
+        draws: posterior draws by site name, ``(N, S, *event_shape)``.
+    """
+
+    num_pilot: Tensor
+    elbo: Tensor
+    pilot_log_prob: Tensor
+    spread: Tensor
+    relative_variance: Tensor
+    pilot_k: Tensor
+    prior_log_prob: Tensor
+    prior_error: Tensor
+    prior_variance: Tensor
+    chain_variance: Tensor
+    step_sizes: Tensor
+    num_evaluations: Tensor
+    num_temperatures: Tensor
+    from_prior: Tensor
+    num_samples: Tensor
+    group_sums: Tensor
+    log_sum_squares: Tensor
+    rounding: Tensor
+    acceptance: Tensor
+    pareto_k: Tensor
+    largest: Tensor
+    log_likelihood: Tensor
+    draws: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, count: int, num_draws: int, num_step_sizes: int) -> RunningStatistics:
+        """Begin with N data of which nothing is known."""
+
+        def unknown(*shape: int, value: float = math.nan) -> Tensor:
+            return torch.full((*shape, count), value, dtype=torch.float64)
+
+        counts = torch.zeros(4, count, dtype=torch.int64).unbind()
+        return cls(
+            num_pilot=counts[0],
+            elbo=unknown(),
+            pilot_log_prob=unknown(),
+            spread=unknown(),
+            relative_variance=unknown(),
+            pilot_k=unknown(),
+            prior_log_prob=unknown(),
+            prior_error=unknown(),
+            prior_variance=unknown(),
+            chain_variance=unknown(),
+            step_sizes=torch.full((num_step_sizes, count), math.nan),
+            num_evaluations=counts[1],
+            num_temperatures=counts[2],
+            from_prior=torch.zeros(count, dtype=torch.bool),
+            num_samples=counts[3],
+            group_sums=unknown(NUM_GROUPS, value=-math.inf),
+            log_sum_squares=unknown(value=-math.inf),
+            rounding=unknown(value=0.0),
+            acceptance=unknown(),
+            pareto_k=unknown(),
+            largest=unknown(_KEPT, value=-math.inf),
+            log_likelihood=torch.zeros(count, num_draws),
+        )
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> RunningStatistics:
+        """Take up what :meth:`tensors` gave.
+
+        Raises:
+            ValueError: if something is missing.
+        """
+        plain = [part.name for part in fields(cls) if part.name != "draws"]
+        missing = [name for name in plain if name not in tensors]
+        if missing:
+            raise checks.InputError(f"state must be that of an earlier call, but lacks {missing[0]}")
+        draws = {name.removeprefix(_DRAWS): z.clone() for name, z in tensors.items() if name.startswith(_DRAWS)}
+        figures: dict[str, Any] = {name: tensors[name].clone() for name in plain}
+        return cls(**figures, draws=draws)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return copies of all figures, by name."""
+        plain = {part.name: getattr(self, part.name).clone() for part in fields(self) if part.name != "draws"}
+        return plain | {_DRAWS + name: z.clone() for name, z in self.draws.items()}
+
+    @property
+    def log_sum(self) -> Tensor:
+        """Log of the sum of the estimate's weights, in nats."""
+        return self.group_sums.logsumexp(0)
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size of the estimate's weights."""
+        return (2 * self.log_sum - self.log_sum_squares).exp()
+
+    def add_pilot(self, index: Tensor, log_weights: Tensor, from_prior: Tensor, rounding: Tensor) -> None:
+        """Take in the pilot's importance samples of some data.
+
+        Args:
+            index: which data, ``(B,)``.
+            log_weights: of the guide's samples, in nats, ``(k, B)``.
+            from_prior: those of the prior's, log p(x|z), in nats, ``(m, B)``.
+            rounding: how far rounding may move them, in nats, ``(B,)``.
+        """
+        _refuse_nan(log_weights, from_prior)
+        weights, others = log_weights.double().cpu(), from_prior.double().cpu()
+        k = len(weights)
+        self.num_pilot[index] = k
+        self.elbo[index] = weights.mean(0)
+        self.pilot_log_prob[index] = weights.logsumexp(0) - math.log(k)
+        self.spread[index] = weights.var(0)
+        self.relative_variance[index] = (k / effective_sample_size(weights) - 1).clamp(min=0)
+        self.pilot_k[index] = pareto_k(weights, rounding.cpu())
+        self.prior_log_prob[index] = others.logsumexp(0) - math.log(len(others))
+        self.prior_error[index] = monte_carlo_error(others)
+
+    def look(self, index: Tensor, log_weights: Tensor) -> None:
+        """Take in log weights of chains from the prior, ``(C, B)``, where they find more than its samples did."""
+        _refuse_nan(log_weights)
+        weights = log_weights.double().cpu()
+        found, error = weights.logsumexp(0) - math.log(len(weights)), monte_carlo_error(weights)
+        self.prior_variance[index] = weights.var(0)
+        more = ~(self.prior_log_prob[index] > found)
+        self.prior_error[index] = torch.where(more, error, self.prior_error[index])
+        self.prior_log_prob[index] = torch.where(more, found, self.prior_log_prob[index])
+
+    def forget(self, index: Tensor, num_temperatures: int, from_prior: bool = False) -> None:
+        """Begin the estimate of some data anew, with chains of so many temperatures."""
+        self.num_temperatures[index] = num_temperatures
+        self.from_prior[index] = from_prior
+        self.num_samples[index] = 0
+        self.acceptance[index] = 0.0
+        self.pareto_k[index] = math.nan
+        for figure in (self.group_sums, self.largest):
+            figure[:, index] = -math.inf
+        self.log_sum_squares[index] = -math.inf
+
+    def add(
+        self,
+        index: Tensor,
+        log_weights: Tensor,
+        held: Resampler,
+        rounding: Tensor,
+        acceptance: Tensor | None = None,
+    ) -> None:
+        """Take in weights of some data.
+
+        Args:
+            index: which data, ``(B,)``.
+            log_weights: nats, ``(k, B)``, k being a multiple of ``NUM_GROUPS``.
+            held: the posterior draws out of them.
+            rounding: how far rounding may move them, in nats, ``(B,)``.
+            acceptance: mean acceptance of annealed chains, ``(B,)``; None of importance samples.
+        """
+        _refuse_nan(log_weights)
+        new = log_weights.double().cpu()
+        k, before = len(new), self.num_samples[index]
+        total = before + k
+        self._merge_draws(index, new.logsumexp(0), held)
+        # Blocks, for samples from the prior are spread evenly among the others.
+        sums = new.unflatten(0, (NUM_GROUPS, -1)).logsumexp(1)  # (G, B)
+        self.group_sums[:, index] = torch.logaddexp(self.group_sums[:, index], sums)
+        self.log_sum_squares[index] = torch.logaddexp(self.log_sum_squares[index], (2 * new).logsumexp(0))
+        self.num_samples[index] = total
+        self.rounding[index] = self.rounding[index].fmax(rounding.cpu().double())
+        if acceptance is not None:
+            self.acceptance[index] += (acceptance.double().cpu() - self.acceptance[index]) * k / total
+        self._merge_largest(index, new, total)
+        if acceptance is None:
+            self.pareto_k[index] = self._pareto_k(index)
+
+    def _merge_largest(self, index: Tensor, new: Tensor, total: Tensor) -> None:
+        keep = _KEPT
+        if not bool(self.num_temperatures[index].any()):
+            keep = max(keep, int(tail_size(total).max()) + 1)  # and the largest of those that are not in the tail
+        if keep > len(self.largest):
+            more = self.largest.new_full((keep - len(self.largest), self.largest.shape[1]), -math.inf)
+            self.largest = torch.cat([self.largest, more])
+        merged = torch.cat([self.largest[:, index], new]).sort(0, descending=True).values
+        self.largest[:, index] = merged[: len(self.largest)]
+
+    def _merge_draws(self, index: Tensor, log_sum: Tensor, held: Resampler) -> None:
+        """Replace each draw with the share that the new weights have of all."""
+        if held.num_draws == 0:
+            return
+        if not self.draws:
+            count = len(self.num_samples)
+            self.draws = {name: z.new_zeros(count, *z.shape[1:], device="cpu") for name, z in held.draws.items()}
+            self.log_likelihood = held.log_likelihood.new_zeros(count, held.num_draws, device="cpu")
+        share = (log_sum - torch.logaddexp(log_sum, self.log_sum[index])).exp().nan_to_num(1.0)
+        replace = torch.rand(len(index), held.num_draws, dtype=torch.float64) < share[:, None]  # (B, S)
+        for name, z in held.draws.items():
+            chosen = replace.reshape(*replace.shape, *(1 for _ in z.shape[2:]))
+            self.draws[name][index] = torch.where(chosen, z.cpu(), self.draws[name][index])
+        offered = held.log_likelihood.cpu()
+        self.log_likelihood[index] = torch.where(replace, offered, self.log_likelihood[index])
+
+    def _pareto_k(self, index: Tensor) -> Tensor:
+        """Fit the tails of data with one K; the other weights may be anything that is smaller."""
+        (K,) = self.num_samples[index].unique().tolist()
+        tail = self.largest[: min(K, int(tail_size(torch.tensor(K))) + 1), index]
+        return pareto_k(torch.cat([tail, tail[-1:].expand(K - len(tail), -1)]), self.rounding[index])
+
+
+def _refuse_nan(*log_weights: Tensor) -> None:
+    if any(bool(part.isnan().any()) for part in log_weights):
+        raise checks.InputError("x and the model must be finite, but the log weights of some data are NaN")

@@ -1,0 +1,278 @@
+"""Where the nats of log p(x) go: the gaps between it and the ELBO, and what the ELBO is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
+from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
+from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
+from pyrovae.evaluation.likelihood.annealed import Annealing
+from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.execution import evaluating
+from pyrovae.execution.batched import BatchedPrograms
+from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.reprs import short
+
+__all__ = ["Diagnosis", "diagnose"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    r"""Account for the nats between log p(x) and what a code costs; as a string, it is a table.
+
+    .. math::
+        \log p(x) - \text{approximation gap} - \text{amortization gap} = \mathrm{ELBO}
+        = -\text{distortion} - \text{rate}, \qquad \text{rate} = I(x; z) + \mathrm{KL}(q(z) \| p(z))
+
+    Attributes:
+        rate_distortion: rate and distortion, and what the rate is made of.
+        refinement: the ELBO refined for each datum; None where it is unknown.
+        evidence: estimates of log p(x).
+        unknown: what would be needed for a refinement, if there is none.
+    """
+
+    rate_distortion: RateDistortion = field(repr=False)
+    refinement: Refinement | None = field(repr=False)
+    evidence: LogMarginal = field(repr=False)
+    unknown: str | None = None
+
+    def __repr__(self) -> str:
+        counts = [active for active in self.rate_distortion.active.values() if active.numel() > 0]
+        return short(
+            self,
+            num_data=len(self.rate_distortion.rate),
+            **{name: figure.value for name, figure in self.figures.items()},
+            active_units=sum(int(active.sum()) for active in counts) if counts else None,
+            unknown=self.unknown,
+        )
+
+    def of_each(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the figures that each datum has, with their Monte Carlo errors, by name: ``(N,)`` both, in nats."""
+        found = self.rate_distortion
+        marginal = self.evidence.log_prob, self.evidence.standard_error
+        elbo = found.elbo, found.elbo_error
+        figures = {"log_prob": marginal, "inference_gap": _difference(marginal, elbo)}
+        if self.refinement is not None:
+            refined = self.refinement.refined_elbo, self.refinement.refined_elbo_error
+            figures["approximation_gap"] = _difference(marginal, refined)
+            figures["refined_elbo"] = refined
+            figures["amortization_gap"] = _difference(refined, elbo)
+        figures["elbo"] = elbo
+        figures["distortion"] = found.distortion, found.distortion_error
+        figures["rate"] = found.rate, found.rate_error
+        return figures
+
+    @property
+    def figures(self) -> dict[str, Estimate]:
+        """The set's figures that are known, with their Monte Carlo errors, by name."""
+        known = {
+            name: Estimate(values.mean().item(), errors.square().sum().sqrt().item() / len(errors))
+            for name, (values, errors) in self.of_each().items()
+        }
+        for name in ("mutual_information", "marginal_kl"):
+            figure = getattr(self.rate_distortion, name)
+            if figure is not None:
+                known[name] = figure
+        return known
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say of the figures, in sentences."""
+        found, figures = self.rate_distortion, self.figures
+        said = [f"log p(x): {self.evidence.verdict}"]
+        gap = figures.get("approximation_gap", figures["inference_gap"])
+        if gap.value < (-2 * gap.error if math.isfinite(gap.error) else 0.0):
+            said.append("A gap is negative: log p(x) is estimated too small, by as much or more.")
+        if self.unknown is not None:
+            said.append(f"The two gaps are not told apart: {self.unknown}.")
+        if found.saturated:
+            said.append(
+                f"The mutual information is within a tenth of log N = {found.largest:.2f}, the most that N = "
+                f"{len(found.rate)} data can show: with more data it grows, and the marginal KL falls."
+            )
+        if found.unknown is not None:
+            which = "The marginal KL is" if found.mutual_information is not None else "What the rate is made of is"
+            said.append(f"{which} unknown: {found.unknown}.")
+        active = [units for units in found.active.values() if units.numel() > 0]
+        if active and not any(bool(units.any()) for units in active):
+            said.append(
+                "No unit is active: the codes tell next to nothing of the data, whatever log p(x) is and however well "
+                "it is known."
+            )
+        return said
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """Return the set's figures as text: nats per datum, their Monte Carlo error, their error over the data."""
+        each, figures = self.of_each(), self.figures
+        lines = [f"{'nats per datum':24} {'':>9} {'Monte Carlo':>12} {'over data':>10}"]
+        for name, label in _LABELS.items():
+            if name == "inference_gap" and self.refinement is not None:
+                continue
+            if name not in figures:
+                lines.append(f"{label:24} {'unknown':>9}")
+                continue
+            value, error = figures[name]
+            line = f"{label:24} {round(value, 2) + 0.0:9.2f} {_rounded(error, 4):>12}"
+            if name in each:
+                line += f" {_rounded(_sampling_error(each[name][0]), 2):>10}"
+            elif name == "mutual_information":
+                line += f"  at most {self.rate_distortion.largest:.2f}"
+            lines.append(line)
+        for site, active in self.rate_distortion.active.items():
+            label = "active units" if len(self.rate_distortion.active) == 1 else f"active units of {site}"
+            lines.append(f"{label:24} {int(active.sum()):>9} of {active.numel()}")
+        return "\n".join(lines)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown."""
+        each, figures = self.of_each(), self.figures
+        found: dict[str, Any] = {"num_images": len(self.rate_distortion.rate)}
+        for name in [*_LABELS, "refined_elbo"]:
+            value, error = figures.get(name, (None, None))
+            over = _sampling_error(each[name][0]) if name in each else None
+            found[name] = finite(value)
+            found[f"{name}_mc_error"] = finite(error)
+            found[f"{name}_standard_error"] = finite(over)
+        found["largest_mutual_information"] = self.rate_distortion.largest
+        counts = {site: [int(active.sum()), active.numel()] for site, active in self.rate_distortion.active.items()}
+        sums = [sum(count) for count in zip(*counts.values(), strict=True)]
+        found["active_units"], found["num_units"] = sums or (None, None)
+        found["active_units_of"] = {
+            site: {"active": active, "total": total} for site, (active, total) in counts.items()
+        }
+        found["method"] = self.evidence.method
+        found["notes"] = self.notes
+        return found
+
+
+_LABELS = {
+    "log_prob": "log p(x)",
+    "inference_gap": "  gap of the guide",
+    "approximation_gap": "  approximation gap",
+    "amortization_gap": "  amortization gap",
+    "elbo": "ELBO",
+    "distortion": "  distortion",
+    "rate": "  rate",
+    "mutual_information": "    mutual information",
+    "marginal_kl": "    marginal KL",
+}
+
+
+def _difference(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return first[0] - second[0], torch.hypot(first[1], second[1])
+
+
+def _sampling_error(values: Tensor) -> float:
+    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def _rounded(error: float, digits: int) -> str:
+    return f"{error:.{digits}f}" if math.isfinite(error) else "unknown"
+
+
+def diagnose(
+    model: Program,
+    guide: Program,
+    x: Batch,
+    evidence: LogMarginal | None = None,
+    *,
+    num_samples: int = 100,
+    refinement_steps: int = 200,
+    full_covariance: bool = False,
+    annealing: Annealing | None = None,
+    chunk_size: int | None = None,
+    progress: Callable[[str, list[Arguments]], Iterable[Arguments]] | None = None,
+) -> Diagnosis:
+    """Tell where the nats of log p(x) go: to the guide's two gaps, to the distortion, and to the two parts of the rate.
+
+    See :func:`rate_distortion` for rate, distortion, mutual information, marginal KL and active units (Alemi et al.,
+    2018, arXiv:1711.00464), and :func:`refine` for the gaps (Cremer et al., 2018, arXiv:1801.03558). What cannot be
+    known of a program is left out: the two gaps apart where a latent is discrete, the two parts of the rate where the
+    guide cannot score codes of other data.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        x: data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
+        evidence: log p(x) of these data; estimated by annealing if not given, or by importance sampling where a latent
+            can be neither annealed nor refined. As it is a lower bound, so is the approximation gap.
+        num_samples: samples of each datum for each ELBO, at least 2.
+        refinement_steps: steps by which the guide is refined; 0 for no refinement.
+        full_covariance: refine to any covariance.
+        annealing: the path by which log p(x) is estimated.
+        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+            size if not given, and on a GPU by its free memory.
+        progress: called with what is done to batches and with these, returns them again: for a bar.
+
+    Raises:
+        ValueError: if an option is bad, or the programs do not match or have no density.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> short = Annealing(num_temperatures=10)
+        >>> found = diagnose(vae.model, vae.guide, torch.eye(4), refinement_steps=20, annealing=short)
+        >>> sorted(found.figures)
+        ['amortization_gap', 'approximation_gap', 'distortion', 'elbo', 'inference_gap', 'log_prob', 'marginal_kl',
+         'mutual_information', 'rate', 'refined_elbo']
+        >>> print(found.table().splitlines()[-1])
+        active units                     ... of 2
+    """
+    checks.integer("num_samples", num_samples, minimum=2)
+    checks.integer("refinement_steps", refinement_steps, minimum=0)
+    arguments = arguments_of(x, model, guide)
+    if evidence is not None and not torch.equal(evidence.x, arguments[0]):
+        raise checks.InputError("evidence must be of the data x, but is of others")
+    watched = progress if progress is not None else lambda what, batches: batches
+    batches: list[Arguments] = list(zip(*(part.split(100) for part in arguments), strict=True))
+    found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size)
+    refinement, unknown, annealable = None, *_obstacle(model, guide, arguments)
+    if annealing is not None and not annealable:
+        raise checks.InputError(f"annealing must be left out, because {unknown}")
+    method: Literal["importance", "annealed"] = "annealed" if annealable else "importance"
+    if refinement_steps == 0:
+        unknown = unknown or "there was no step of refinement"
+    elif unknown is None:
+        refinement = refine(
+            model,
+            guide,
+            watched("refinement", batches),
+            refinement_steps,
+            num_samples,
+            full_covariance=full_covariance,
+            chunk_size=chunk_size,
+        )
+    if evidence is None:
+        told = watched("log p(x)", batches)
+        evidence = log_marginal(
+            model, guide, told, method=method, annealing=annealing, num_draws=0, chunk_size=chunk_size
+        )
+    return Diagnosis(found, refinement, evidence, unknown)
+
+
+def _obstacle(model: Program, guide: Program, arguments: Arguments) -> tuple[str | None, bool]:
+    """Say why the latents cannot be refined, if they cannot, and whether they can be annealed."""
+    some = tuple(part[:1] for part in arguments)
+    with evaluating(model, guide):
+        pair = BatchedPrograms(model, guide, some)
+    discrete = [name for name in pair.sites if pair.encoded.nodes[name]["fn"].support.is_discrete]
+    if discrete:
+        return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete", False
+    try:
+        transforms = Target(model, guide, some).transforms
+    except checks.InputError as error:
+        return checks.reason(error), False
+    angles = [name for name, transform in transforms.items() if not transform.has_density]
+    return (f"an angle, as {angles[0]!r} is, cannot be refined" if angles else None), True

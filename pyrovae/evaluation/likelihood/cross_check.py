@@ -1,0 +1,157 @@
+"""A second estimate of log p(x) that does not start where the guide is, for some of the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.evaluation.likelihood.annealed import Annealing
+from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.reprs import short
+
+__all__ = ["CrossCheck", "cross_check"]
+
+_HALF = math.log(2)  # a check that finds less than half of p(x) would overlook a mode as large as the known ones
+_ERRORS = 3.5  # of the difference, for that of eight chains is itself known roughly
+_LEAST = 0.2  # nats; less is within what the estimates of single data are short by
+_MOSTLY = 0.9  # of the checked data
+
+
+@dataclass(frozen=True)
+class CrossCheck:
+    r"""Estimates of log p(x) by chains from the prior, beside those of the guide, for n data.
+
+    Both are lower bounds in expectation. Where the chains from the prior find more, the guide misses a part of the
+    posterior, or its estimate is short for another reason. Where they find less than half of p(x), they are too short
+    to tell.
+
+    Attributes:
+        index: which of the data were checked, ``(n,)``.
+        log_prob: log p(x) by annealed chains from the prior, in nats, ``(n,)``.
+        difference: ``log_prob`` less the estimate that is checked, in nats, ``(n,)``.
+        standard_error: of ``difference``, in nats, ``(n,)``.
+    """
+
+    index: Tensor
+    log_prob: Tensor = field(repr=False)
+    difference: Tensor
+    standard_error: Tensor = field(repr=False)
+
+    def __repr__(self) -> str:
+        figures = self.summary()
+        return short(self, **{name: figures[name] for name in figures if name != "sentence"})
+
+    @property
+    def exceeds(self) -> Tensor:
+        """Whether the chains from the prior find more than errors explain, ``(n,)``."""
+        return self.difference > (_ERRORS * self.standard_error).clamp(min=_LEAST)
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether at least half of p(x) was found from the prior for nine in ten data, so that modes would be seen."""
+        return (self.difference > -_HALF).double().mean().item() >= _MOSTLY
+
+    @property
+    def missing(self) -> float:
+        """Mean over the checked data of what the checked estimate misses, in nats per datum."""
+        return torch.where(self.exceeds, self.difference, 0.0).mean().item()
+
+    @property
+    def sentence(self) -> str:
+        """What the check says of the estimate."""
+        n, more = len(self.index), int(self.exceeds.sum())
+        if more:
+            return (
+                f"Annealing from the prior finds more on {more} of {n} random data, {self.missing:.2g} nats a datum "
+                "over all of them: the guide misses a part of the posterior, and the NLL is too large by as much."
+            )
+        if self.is_conclusive:
+            return (
+                f"Annealing from the prior finds no more on any of {n} random data: modes that the guide misses were "
+                "looked for, and not found."
+            )
+        short = -self.difference.median().item()
+        return (
+            f"Annealing from the prior finds {short:.2g} nats less (median of {n} random data): it is too short to "
+            "find modes that the guide misses, which were not looked for otherwise."
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as plain numbers; None where one is unknown or infinite."""
+        return {
+            "num_data": len(self.index),
+            "num_exceeding": int(self.exceeds.sum()),
+            "missing": finite(self.missing),
+            "median_difference": finite(self.difference.median().item()),
+            "is_conclusive": self.is_conclusive,
+            "sentence": self.sentence,
+        }
+
+
+def cross_check(
+    model: Program,
+    guide: Program,
+    x: Batch,
+    result: LogMarginal,
+    num_data: int = 20,
+    *,
+    num_chains: int = 8,
+    num_temperatures: int = 100,
+    seed: int = 0,
+    chunk_size: int | None = None,
+) -> CrossCheck:
+    """Estimate log p(x) of some data by annealed chains from the prior, and compare it with a result.
+
+    Samples and chains that start from the guide say nothing of a mode that it misses: their weights agree, k̂ is small,
+    and the estimate is short by the mode's share. Chains from the prior go wherever the posterior has mass, if they
+    are long enough; whether they are is told by how much they find of what the guide finds.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        x: the data of ``result``, ``(B, *data_shape)``, or the tuple ``(x, y)``.
+        result: the estimate that is checked.
+        num_data: how many random data to check.
+        num_chains: chains of each.
+        num_temperatures: number T of each chain.
+        seed: of the choice of data and of the chains; torch's own generators are left as they are.
+        chunk_size: how many latents go through the model at a time; chosen by the program's size if not given.
+
+    Raises:
+        ValueError: if x is not what the result is of, or the latents cannot be annealed.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> x = torch.ones(3, 4)
+        >>> ml = log_marginal(vae.model, vae.guide, x, num_samples=500)
+        >>> cross_check(vae.model, vae.guide, x, ml).is_conclusive
+        True
+    """
+    arguments = arguments_of(x, model, guide)
+    count = len(result.log_prob)
+    if len(arguments[0]) != count:
+        raise checks.InputError(f"x must be the {count} data of the result, but {len(arguments[0])} were given")
+    n = min(checks.integer("num_data", num_data), count)
+    where = arguments[0].device
+    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+        torch.manual_seed(checks.seed(seed))
+        index = torch.randperm(count)[:n].sort().values.to(where)
+        some = tuple(part[index] for part in arguments)
+        path = Annealing(num_temperatures=num_temperatures, start="prior")
+        other = log_marginal(
+            model, guide, some, num_chains, "annealed", annealing=path, num_draws=0, chunk_size=chunk_size
+        )
+    index = index.to(result.log_prob.device)
+    return CrossCheck(
+        index=index,
+        log_prob=other.log_prob,
+        difference=other.log_prob - result.log_prob[index],
+        standard_error=other.standard_error.hypot(result.standard_error[index]),
+    )

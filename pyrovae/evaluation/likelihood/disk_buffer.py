@@ -1,0 +1,65 @@
+"""Results of many data, held in files: memory does not grow with their number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import reduce
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyrovae.evaluation.likelihood.result import LogMarginal, joined
+from pyrovae.files import unnamed
+
+__all__ = ["Spool"]
+
+_TOGETHER = 16  # results that are in memory at a time
+
+
+class Spool:
+    """Collect results of several batches of data, in order, as tensors that are mapped from files of a folder.
+
+    Args:
+        folder: an existing folder, in which nothing is left: the files have no names.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> spool = Spool(".")
+        >>> for _ in range(3):
+        ...     spool.add(log_marginal(vae.model, vae.guide, torch.ones(5, 4), num_samples=10))
+        >>> len(spool.joined().log_prob)
+        15
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._in_files: list[LogMarginal] = []
+        self._in_memory: list[LogMarginal] = []
+
+    def add(self, result: LogMarginal) -> None:
+        """Take a result up; data of zeros and ones are held as bytes."""
+        self._in_memory.append(result.compact())
+        if len(self._in_memory) == _TOGETHER:
+            self._in_files.append(joined(self._in_memory, self._cat))
+            self._in_memory = []
+
+    def joined(self) -> LogMarginal:
+        """Return the results of all data as one."""
+        return joined(self._in_files + self._in_memory, self._cat)
+
+    def _cat(self, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+        shape = list(tensors[0].shape)
+        shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
+        if prod(shape) == 0:
+            return torch.cat(list(tensors), dim)
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+        room = unnamed(self.folder, prod(shape) * dtype.itemsize)
+        whole = torch.frombuffer(room, dtype=dtype).view(shape)
+        start = 0
+        for tensor in tensors:
+            whole.narrow(dim, start, tensor.shape[dim]).copy_(tensor)
+            start += tensor.shape[dim]
+        return whole

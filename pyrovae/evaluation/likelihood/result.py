@@ -1,0 +1,300 @@
+"""What an estimate of the marginal likelihood says of each datum and of the set, with its errors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyrovae.evaluation.likelihood.bias import estimated_bias
+from pyrovae.evaluation.likelihood.convergence import Convergence
+from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
+from pyrovae.reprs import short
+
+if TYPE_CHECKING:
+    import arviz
+
+    from pyrovae.evaluation.likelihood.cross_check import CrossCheck
+
+__all__ = ["STATISTICS", "LogMarginal", "Paths", "finite", "joined"]
+
+_HEAVY = 0.2  # of the data; docs/likelihood.md has what intervals cover with fewer and with more
+
+STATISTICS = (
+    "log_prob",
+    "standard_error",
+    "bias",
+    "pareto_k",
+    "ess",
+    "elbo",
+    "acceptance",
+    "num_samples",
+    "num_evaluations",
+)
+"""Names of the figures of each datum, each ``(B,)``."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    r"""Hold what the annealed chains of some data went through, at T temperatures.
+
+    Attributes:
+        beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
+        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T of them, ``(T, B)``, in nats:
+            what is integrated over beta.
+        acceptance: mean acceptance probability of the moves at those between, ``(T - 1, B)``.
+        step_size: of the leapfrogs there, in units of the start's own scale, ``(T - 1, B)``.
+    """
+
+    beta: Tensor
+    log_weight: Tensor
+    acceptance: Tensor
+    step_size: Tensor
+
+    def __repr__(self) -> str:
+        return short(self, num_temperatures=len(self.log_weight), num_data=self.log_weight.shape[1])
+
+
+@dataclass(frozen=True)
+class LogMarginal:
+    r"""Hold estimates of log p(x) with their errors; a figure of each datum has shape ``(B,)``.
+
+    Attributes:
+        log_prob: :math:`L_K = \log \frac1K \sum_k w_k`, in nats: a lower bound of log p(x) in expectation.
+        standard_error: Monte Carlo error of ``log_prob``, in nats.
+        bias: by how much the weights themselves say that ``log_prob`` falls short, in nats.
+        pareto_k: shape k̂ of the weights' tail; NaN where there are too few weights to have one.
+        ess: effective sample size, between 1 and K.
+        elbo: mean of the guide's log weights, in nats.
+        acceptance: mean acceptance of annealed chains; NaN where importance samples were drawn.
+        num_samples: number K of weights: importance samples, or annealed chains.
+        num_evaluations: latents that went through the model, with a gradient or without one.
+        method: ``importance``, ``annealed``, or ``adaptive`` where it differs from datum to datum.
+        tail: the largest of the log weights over their sum, in nats, descending, ``(M, B)``.
+        draws: posterior draws by site name, ``(B, S, *event_shape)``: resampled from the K by their weights.
+        log_likelihood: log p(x|z) at the draws, ``(B, S)``, in nats.
+        x: the data, ``(B, *data_shape)``.
+        convergence: the bound for fewer samples; None where it was not asked for.
+        paths: what annealed chains went through, of the first data; None where there are none.
+        check: some of the data estimated by chains from the prior; None where there was no such check.
+        prior_found: share of p(x) that the samples or chains from the prior find alone, at most 1, ``(B,)``; None where
+            all are from the guide.
+    """
+
+    log_prob: Tensor
+    standard_error: Tensor
+    bias: Tensor
+    pareto_k: Tensor
+    ess: Tensor
+    elbo: Tensor
+    acceptance: Tensor
+    num_samples: Tensor
+    num_evaluations: Tensor
+    method: Literal["importance", "annealed", "adaptive"]
+    tail: Tensor = field(repr=False)
+    draws: dict[str, Tensor] = field(repr=False)
+    log_likelihood: Tensor = field(repr=False)
+    x: Tensor = field(repr=False)
+    convergence: Convergence | None = field(default=None, repr=False)
+    paths: Paths | None = field(default=None, repr=False)
+    check: CrossCheck | None = field(default=None, repr=False)
+    prior_found: Tensor | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        figures = {"nll": self.nll, "standard_error": self.sampling_error, "monte_carlo_error": self.monte_carlo_error}
+        counts = {"num_data": len(self.log_prob), "num_samples": int(self.num_samples.max()), "method": self.method}
+        return short(self, **figures, **counts)
+
+    @property
+    def nll(self) -> float:
+        """Mean of -log p(x), in nats per datum: an upper bound in expectation."""
+        return -self.log_prob.mean().item()
+
+    @property
+    def sampling_error(self) -> float:
+        """Standard error of ``nll`` over the choice of test data, in nats; NaN for one datum."""
+        count = len(self.log_prob)
+        return self.log_prob.std().item() / math.sqrt(count) if count > 1 else math.nan
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error of ``nll`` over the choice of samples, in nats; NaN for K = 1."""
+        return self.standard_error.square().sum().sqrt().item() / len(self.standard_error)
+
+    @property
+    def mean_bias(self) -> float:
+        """By how much ``nll`` is too large, as the weights say, in nats; where k̂ is large they cannot tell."""
+        return self.bias.mean().item()
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the NLL of these data over the choice of samples, in nats per datum.
+
+        From the NLL less its estimated bias and 1.96 Monte Carlo errors to the NLL plus 1.96 of them. It begins at
+        minus infinity where the weights have heavy tails: then they cannot tell the bias.
+        What a check by chains from the prior finds missing is allowed for. NaN for K = 1.
+        """
+        half = 1.96 * self.monte_carlo_error
+        bias = self.mean_bias + (0.0 if self.check is None else self.check.missing)
+        return (self.nll - bias - half if not self.has_heavy_tails else -math.inf), self.nll + half
+
+    @property
+    def looked_elsewhere(self) -> bool:
+        """Whether modes that the guide misses would have been found: from the prior at least half of p(x) was.
+
+        On average over the data by samples of the estimate itself, or for nine in ten of the data of a check.
+        """
+        if self.check is not None:
+            return self.check.is_conclusive
+        return self.prior_found is not None and self.prior_found.mean().item() >= 0.5
+
+    @property
+    def has_heavy_tails(self) -> bool:
+        """Whether k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
+
+        Of an adaptive estimate never: its hard data are annealed.
+        """
+        return self.method != "adaptive" and (self.pareto_k > 0.7).double().mean().item() > _HEAVY
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence, or a few: whether this estimate can be trusted, not whether the model is any good."""
+        from pyrovae.evaluation.likelihood.verdict import verdict
+
+        return verdict(self)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown or infinite."""
+
+        def spread(values: Tensor, quantiles: tuple[float, ...]) -> dict[str, float | None]:
+            known = values[~values.isnan()]
+            names = [f"{q:.0%}" for q in quantiles]
+            if len(known) == 0:
+                return dict.fromkeys(names)
+            levels = (known.quantile(q, interpolation="nearest").item() for q in quantiles)
+            return {name: finite(level) for name, level in zip(names, levels, strict=True)}
+
+        thresholds = pareto_threshold(self.num_samples)
+        sampled = thresholds[self.acceptance.isnan()]
+        return {
+            "nll": finite(self.nll),
+            "standard_error": finite(self.sampling_error),
+            "mc_error": finite(self.monte_carlo_error),
+            "bias": finite(self.mean_bias),
+            "interval": [finite(end) for end in self.interval],
+            "elbo": finite(self.elbo.mean().item()),
+            "num_samples": int(self.num_samples.max()),
+            "num_evaluations": int(self.num_evaluations.sum()),
+            "num_images": len(self.log_prob),
+            "method": self.method,
+            "share_annealed": (~self.acceptance.isnan()).double().mean().item(),
+            "acceptance": spread(self.acceptance, (0.05, 0.5, 0.95)),
+            "pareto_k": {
+                **spread(self.pareto_k, (0.05, 0.5, 0.95, 1.0)),
+                "threshold": sampled.min().item() if len(sampled) else None,
+                "share_above": (self.pareto_k > thresholds).double().mean().item(),
+            },
+            "ess": spread(self.ess, (0.0, 0.05, 0.5, 0.95)),
+            "convergence": None if self.convergence is None else self.convergence.table(),
+            "check": None if self.check is None else self.check.summary(),
+            "verdict": self.verdict,
+        }
+
+    def compact(self) -> LogMarginal:
+        """Return the same with the data as bytes, if they are zeros and ones."""
+        binary = self.x.dtype != torch.uint8 and all(bool(((x == 0) | (x == 1)).all()) for x in self.x.split(1000))
+        return replace(self, x=self.x.to(torch.uint8)) if binary else self
+
+    def to_arviz(self) -> arviz.InferenceData:
+        """Return ArviZ's InferenceData.
+
+        Groups: ``posterior`` (draws of each latent site unless none were kept; dimensions chain, draw, datum, ...),
+        ``sample_stats`` (the figures of each datum, the tail of its weights, the bound for fewer samples, the paths of
+        annealed chains, and ``log_p_x_given_z`` at the draws) and ``observed_data``. Each datum has latents of its own,
+        so that log p(x|z) is no score of a model by ``arviz.loo`` or ``waic``: there is no group ``log_likelihood``
+        for them, and ``log_prob`` is the score of held-out data that they would estimate.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
+            import arviz
+        import xarray
+
+        def array(tensor: Tensor) -> Any:
+            return tensor.detach().cpu().numpy()
+
+        figures: dict[str, Any] = {name: ("datum", array(getattr(self, name))) for name in STATISTICS}
+        figures["tail"] = (("rank", "datum"), array(self.tail.float()))
+        if self.convergence is not None:
+            figures["convergence_num_samples"] = ("level", array(self.convergence.num_samples))
+            for name in ("bound", "standard_error", "jackknife"):
+                values = array(getattr(self.convergence, name).float())
+                figures[f"convergence_{name}"] = (("level", "datum"), values)
+        if self.paths is not None:
+            figures["path_beta"] = ("temperature", array(self.paths.beta))
+            for name, dim in (("log_weight", "moment"), ("acceptance", "move"), ("step_size", "move")):
+                figures[f"path_{name}"] = ((dim, "path"), array(getattr(self.paths, name).float()))
+        if self.prior_found is not None:
+            figures["prior_found"] = ("datum", array(self.prior_found))
+        if self.check is not None:
+            for name in ("index", "log_prob", "difference", "standard_error"):
+                figures[f"check_{name}"] = ("checked", array(getattr(self.check, name)))
+        draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
+        if self.log_likelihood.numel():
+            figures["log_p_x_given_z"] = (("chain", "draw", "datum"), array(self.log_likelihood.T[None]))  # (1, S, B)
+        latent_dims = {
+            name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
+        }
+        data = arviz.from_dict(
+            posterior=draws if self.log_likelihood.numel() else None,
+            observed_data={"x": array(self.compact().x)},
+            coords={"datum": range(len(self.x))},
+            dims={**latent_dims, "x": ["datum", *(f"x_dim_{i}" for i in range(self.x.dim() - 1))]},
+            attrs={"num_samples": int(self.num_samples.max()), "method": self.method},
+        )
+        data.add_groups({"sample_stats": xarray.Dataset(figures, coords={"datum": range(len(self.x))})})
+        return data
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number that JSON can hold, None for one that is unknown or infinite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def joined(parts: list[LogMarginal], concatenate: Callable[..., Tensor] = torch.cat) -> LogMarginal:
+    """Put the results of several batches of data together; of annealed chains' paths the first batch's are kept.
+
+    Args:
+        parts: the results, in order.
+        concatenate: is called as ``torch.cat`` is.
+    """
+
+    def cat(name: str) -> Tensor:
+        return concatenate([getattr(part, name) for part in parts])
+
+    bounds = [part.convergence for part in parts if part.convergence is not None]
+    figures: dict[str, Any] = {name: cat(name) for name in STATISTICS}
+    curve = None
+    if bounds:
+        columns = ("bound", "standard_error", "jackknife", "halved")
+        curve = Convergence(
+            num_samples=bounds[0].num_samples,
+            unseen=concatenate([part.unseen for part in bounds]),
+            **{name: concatenate([getattr(part, name) for part in bounds], 1) for name in columns},
+        )
+        annealed = ~figures["acceptance"].isnan()  # the growth of the bound is seen better in all data together
+        figures["bias"] = estimated_bias(curve.halved, curve.unseen, figures["ess"], figures["num_samples"], annealed)
+    return replace(
+        parts[0],
+        **figures,
+        tail=concatenate([part.tail for part in parts], 1),
+        draws={site: concatenate([part.draws[site] for part in parts]) for site in parts[0].draws},
+        log_likelihood=cat("log_likelihood"),
+        x=cat("x"),
+        convergence=curve,
+        prior_found=None if parts[0].prior_found is None else cat("prior_found"),
+    )

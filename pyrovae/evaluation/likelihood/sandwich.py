@@ -1,0 +1,175 @@
+"""The bidirectional sandwich: bounds of log p(x) from both sides, on data that the model makes itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.distributions.log_coordinates import mapped
+from pyrovae.evaluation.likelihood.annealed import Annealing, anneal, tune
+from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.execution.chunking import Chunks
+from pyrovae.prediction.simulation import simulate
+from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.reprs import short
+from pyrovae.rng import forked_rng
+
+__all__ = ["Sandwich", "sandwich"]
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    r"""Hold bounds of log p(x) of simulated data from both sides, in nats.
+
+    Attributes:
+        lower: the estimate that is judged, on the simulated data: a lower bound in expectation, ``(B,)``.
+        upper: an upper bound in expectation, ``(B,)``.
+        estimate: the result that ``lower`` is of.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    estimate: LogMarginal
+
+    def __repr__(self) -> str:
+        return short(self, gap=self.gap, gap_error=self.gap_error, num_data=len(self.upper))
+
+    @property
+    def gap(self) -> float:
+        """Mean of upper - lower, in nats: at least the bias of the estimate on these data, in expectation."""
+        return (self.upper - self.lower).mean().item()
+
+    @property
+    def gap_error(self) -> float:
+        """Standard error of ``gap`` over data and chains, in nats; NaN for one datum."""
+        count = len(self.upper)
+        return (self.upper - self.lower).std().item() / math.sqrt(count) if count > 1 else math.nan
+
+    @property
+    def sentence(self) -> str:
+        """What the gap says of the estimate on real data."""
+        error = self.gap_error
+        if self.gap < -4 * error:
+            return (
+                f"On {len(self.upper)} data simulated from the model the upper bound lies {-self.gap:.3f} ± {error:.3f}"
+                " nats below the estimate, more than chance allows: the model weighs other data than it makes, or the "
+                "chains are too few, and nothing can be told."
+            )
+        apart = f"On {len(self.upper)} data simulated from the model the estimate and an upper bound are {self.gap:.3f}"
+        so_far = "so far as real data resemble these, their NLL is too large by"
+        if math.isnan(error):
+            return f"{apart} nats apart: {so_far} about {max(self.gap, 0.0):.2f} nats."
+        return f"{apart} ± {error:.3f} nats apart: {so_far} at most {max(self.gap, 0.0) + 2 * error:.2f} nats."
+
+    def summary(self) -> dict[str, Any]:
+        """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown."""
+        return {
+            "lower": finite(self.lower.mean().item()),
+            "upper": finite(self.upper.mean().item()),
+            "gap": finite(self.gap),
+            "gap_error": finite(self.gap_error),
+            "num_simulated": len(self.upper),
+            "sentence": self.sentence,
+        }
+
+
+def sandwich(
+    model: Program,
+    guide: Program,
+    like: Batch,
+    num_samples: int | None = None,
+    method: Literal["importance", "annealed"] = "annealed",
+    *,
+    num_simulated: int = 100,
+    annealing: Annealing | None = None,
+    proposal_scale: float = 1.0,
+    prior_share: float = 0.0,
+    chunk_size: int | None = None,
+) -> Sandwich:
+    r"""Tell how far an estimate of log p(x) can be off, on data whose latents are known.
+
+    Data x are simulated with their latents, :math:`z, x \sim p(z)\, p(x|z)`, so that z is an exact sample of
+    p(z|x). Chains that are annealed back from it have weights whose reciprocals have the mean 1 / p(x), and so give an
+    upper bound of log p(x) in expectation; the estimate in question is a lower one (Grosse et al., 2015,
+    arXiv:1511.02543). The true value of simulated data lies between, in expectation; for real data the gap tells as
+    much as they resemble them.
+
+    The data are drawn from a generator of their own, that the chains never see.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        like: data whose shape, type and device the simulated ones have, ``(*, *data_shape)``; or the tuple
+            ``(x, y)`` with the labels to draw for.
+        num_samples: number of weights of each datum, as for :func:`log_marginal`.
+        method: of the estimate that is judged.
+        num_simulated: how many data to simulate.
+        annealing: the path back, and of an annealed estimate the path forward; as many chains go back as forward, 16
+            if there are none.
+        proposal_scale: of importance samples.
+        prior_share: of importance samples.
+        chunk_size: how many latents go through the model at a time; chosen by the program's size if not given, and on a
+            GPU by its free memory.
+
+    Raises:
+        ValueError: if a latent is discrete, the guide's transforms have no inverse, or the model weighs other data than
+            it makes.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> bounds = sandwich(vae.model, vae.guide, torch.zeros(1, 4), num_simulated=5)
+        >>> bounds.lower.shape, bounds.upper.shape
+        (torch.Size([5]), torch.Size([5]))
+    """
+    checks.integer("num_simulated", num_simulated)
+    chunks = Chunks(chunk_size)
+    path = Annealing() if annealing is None else annealing
+    annealed = method == "annealed"
+    arguments = arguments_of(like, model, guide)
+    seed = int(torch.randint(2**62, ()))
+    with forked_rng(arguments[0].device):
+        torch.manual_seed(seed)
+        latents, simulated = simulate(model, num_simulated, like)
+    estimate = log_marginal(
+        model,
+        guide,
+        simulated,
+        num_samples,
+        method,
+        annealing=path if annealed else None,
+        proposal_scale=proposal_scale,
+        prior_share=prior_share,
+        num_draws=0,
+        chunk_size=chunk_size,
+    )
+    C = int(estimate.num_samples[0]) if annealed else 16
+    chunks.choose(model, simulated)
+
+    def bound(index: Tensor) -> Tensor:
+        target = Target(model, guide, tuple(part[index] for part in simulated), path.start)
+        here = {name: mapped(lambda part: part[None, index], latents[name]) for name in target.pair.sites}
+        backward = []
+        with target.running():
+            steps, _, _ = tune(target, path, min(C, 4))
+            for some in torch.empty(C).split(max(1, chunks.size // target.pair.count)):
+                u = target.of({name: _repeated(z, len(some)) for name, z in here.items()})
+                backward.append(-anneal(target, path, steps, u, back=True).log_weight)
+            upper = math.log(C) - torch.cat(backward).logsumexp(0)
+            # What the start never draws has no weight to go back to: nothing bounds log p(x) then.
+            lost = target.pair.log_q(here)[0] == -math.inf if path.start == "guide" else torch.zeros_like(upper).bool()
+        return torch.where(lost, math.inf, upper)
+
+    index = torch.arange(num_simulated, device=simulated[0].device)
+    upper = chunks.in_parts(bound, (index,), lambda size: min(256, size // C))
+    return Sandwich(estimate.log_prob, torch.cat(upper), estimate)
+
+
+def _repeated(z: Tensor, count: int) -> Tensor:
+    return mapped(lambda part: part.expand(count, *part.shape[1:]), z)

@@ -1,0 +1,121 @@
+"""The verdict on an estimate of log p(x): plain sentences that say whether it, not the model, can be trusted."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
+from pyrovae.evaluation.likelihood.result import LogMarginal
+
+__all__ = ["verdict"]
+
+_STUCK = 0.3  # acceptance below which chains hardly move
+_APART = 0.45  # nats of standard error, as of 16 chains whose log weights have a variance of about 1.5
+_SHORT = 0.5  # nats of bias, from which on chains are not said to agree
+
+
+def verdict(result: LogMarginal) -> str:
+    """Say whether an estimate can be trusted: its weights, its chains, and what was looked for elsewhere.
+
+    It is a verdict on the estimate alone: log p(x) of a model whose codes tell nothing of the data is easily estimated.
+
+    Args:
+        result: the estimate, of importance samples, of annealed chains, or of both.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> verdict(log_marginal(vae.model, vae.guide, torch.ones(3, 4), num_samples=5000)).split(":")[0]
+        'k̂ is below 0.70 for every datum'
+    """
+    annealed = ~result.acceptance.isnan()
+    parts = []
+    lost = int((~result.log_prob.isfinite()).sum())
+    if lost:
+        parts.append(f"Of {lost} data every weight is zero, and the NLL of the set has no value.")
+    if result.method == "adaptive":
+        return " ".join([*parts, f"By the errors of its samples and chains the NLL is {_range(result)}."])
+    if not bool(annealed.all()):
+        parts.append(_on_importance(result, ~annealed))
+    if bool(annealed.any()):
+        parts.append(_on_chains(result, annealed))
+    parts.append(_on_modes(result))
+    return " ".join(part for part in parts if part)
+
+
+def _on_importance(result: LogMarginal, chosen: Tensor) -> str:
+    K, ess, k_hat = result.num_samples[chosen], result.ess[chosen], result.pareto_k[chosen]
+    thresholds = pareto_threshold(K)
+    fitted = ~k_hat.isnan()
+    few = int(K.min())
+    threshold = f"{thresholds.min().item():.2f}" if few == int(K.max()) else "its threshold"
+    if not bool(fitted.any()):
+        if few >= 25 and bool((ess > 0.999 * K).all()):
+            rounding = result.standard_error[chosen].max().item()
+            exact = "exact" if rounding < 1e-3 else f"exact to the rounding of its densities, {rounding:.2g} nats"
+            return f"The weights are equal: where the guide has mass it is the posterior, and the estimate is {exact}."
+        return f"K = {few} is too few samples to tell whether the estimate can be trusted."
+    failed = (k_hat > thresholds)[fitted]
+    bad = failed.double().mean().item()
+    data = "every datum" if len(K) == len(result.log_prob) else f"the {len(K)} data that were sampled from the guide"
+    above = f"k̂ exceeds {threshold} for {bad:.0%} of the data"
+    if bad < 0.01:
+        above = f"k̂ exceeds {threshold} for {int(failed.sum())} of {len(K)} data"
+    if result.has_heavy_tails:
+        told = result.bias[chosen].nan_to_num().mean().item()
+        return (
+            f"{above}: importance sampling with this guide cannot be trusted for them. The NLL is too large, by about "
+            f"{told:.2g} nats as its growth with K says, and perhaps by far more."
+        )
+    start = f"k̂ is below {threshold} for {data}" if bad == 0 else f"{above}, which are estimated too large"
+    if bad > 0.1:
+        return f"{start}: these cannot be trusted one by one, but the NLL of all is {_range(result)}."
+    return (
+        f"{start}: this estimate of the model's log p(x), be the model good or bad, can be trusted to within its "
+        f"errors: the NLL is {_range(result)}."
+    )
+
+
+def _on_chains(result: LogMarginal, chosen: Tensor) -> str:
+    C, error, accepted = result.num_samples[chosen], result.standard_error[chosen], result.acceptance[chosen]
+    if int(C.min()) == 1:
+        return "One chain for each datum is too few to tell whether the estimate can be trusted."
+    stuck = (accepted < _STUCK).double().mean().item()
+    if stuck > 0.01:
+        return (
+            f"The chains of {stuck:.0%} of the data reject most of their moves: they cannot be trusted, "
+            "and need more temperatures."
+        )
+    short = result.bias[chosen].nan_to_num().mean().item()
+    apart = (~(error <= _APART)).double().mean().item()
+    if apart > 0.1 or short > _SHORT:
+        return (
+            f"The chains of {apart:.0%} of the data disagree: by their spread the NLL is too large by about "
+            f"{short:.2g} nats, and more temperatures would bring it down."
+        )
+    data = "The annealed chains" if len(C) == len(result.log_prob) else f"The annealed chains of {len(C)} data"
+    return f"{data} agree: by their spread the NLL is too large by {short:.2g} nats; a sandwich can measure it."
+
+
+def _on_modes(result: LogMarginal) -> str:
+    """Say whether anything looked for modes that the guide misses."""
+    if result.check is not None:
+        return result.check.sentence
+    if result.looked_elsewhere:
+        return "Samples from the prior found modes wherever they are."
+    if result.prior_found is not None:
+        return (
+            "Samples from the prior found too little of p(x) to say anything of modes that the guide misses, which "
+            "were not looked for otherwise."
+        )
+    return "Modes that the guide misses were not looked for."
+
+
+def _range(result: LogMarginal) -> str:
+    """Return the interval of the NLL, with as many digits as tell its ends apart."""
+    low, high = result.interval
+    if math.isnan(high):
+        return "unknown"
+    digits = max(2, 2 - math.floor(math.log10(max(high - low, 1e-6)))) if math.isfinite(low) else 2
+    return f"{low:.{digits}f} to {high:.{digits}f} nats (95 %)"

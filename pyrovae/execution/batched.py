@@ -1,0 +1,213 @@
+"""A model and a guide on one batch: checked against each other, and run with many samples at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.distributions.exact_density import score
+from pyrovae.distributions.log_coordinates import mapped, stacked
+from pyrovae.execution import check_masks, check_sites, latents_of, log_prob_of, observed_of, values_of
+from pyrovae.execution.latents import Inside, Remembering, run
+from pyrovae.execution.support_check import covers
+from pyrovae.handlers import is_point
+from pyrovae.matmul import full_precision
+from pyrovae.programs import Arguments, Program
+from pyrovae.rng import forked_rng
+
+__all__ = ["BatchedPrograms", "Chunk", "weight"]
+
+
+class Chunk(NamedTuple):
+    """Hold some of a batch's samples: ``k`` of the K, for B data.
+
+    Attributes:
+        log_weight: log p(x, z) - log q(z|x), ``(k, B)``, in nats.
+        log_likelihood: log p(x|z), ``(k, B)``, in nats.
+        latents: by site name, ``(k, B, *event_shape)``.
+    """
+
+    log_weight: Tensor
+    log_likelihood: Tensor
+    latents: dict[str, Tensor]
+
+
+def weight(log_likelihood: Tensor, log_prior: Tensor, log_q: Tensor) -> Tensor:
+    """Return log p(x|z) + log p(z) - log q(z|x), in nats: minus infinity where the prior has no density.
+
+    Example:
+        >>> weight(torch.tensor(math.nan), torch.tensor(-math.inf), torch.tensor(-1.0))
+        tensor(-inf)
+    """
+    return torch.where(log_prior == -math.inf, -math.inf, log_likelihood + log_prior - log_q)
+
+
+class BatchedPrograms:
+    """Run a model and a guide on B data, k samples at a time.
+
+    Where both programs broadcast over a plate of samples to the left of the data plate, they run in one. A program
+    that does not broadcast (or not to the same numbers) sees its data repeated instead, which every program can take.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        arguments: what they are called with.
+        must_cover: whether the guide must have a density wherever the model's latents have one, which it need not where
+            samples of the prior stand in for it.
+
+    Attributes:
+        encoded: the trace of one run of the guide.
+        sites: names of the latent sites, in the order in which the guide samples them.
+        broadcasts: whether the programs run in a plate of samples.
+
+    Raises:
+        ValueError: if the programs do not match, a site lies elsewhere than in the data plate, or the guide's support
+            does not cover the model's.
+    """
+
+    def __init__(self, model: Program, guide: Program, arguments: Arguments, *, must_cover: bool = True) -> None:
+        self.model = model
+        self.guide = guide
+        self.arguments = arguments
+        self.count = len(arguments[0])
+        with full_precision():  # so that the same numbers are the same, and the data encoded as well as can be
+            with pyro.validation_enabled(True):
+                validated = self._guided()
+                self.sites = latents_of(validated)
+                with forked_rng(arguments[0].device):
+                    traced = self._one_by_one(poutine.replay(model, trace=_sampled(validated)), validated)
+                self._check(validated, traced)
+            with forked_rng(arguments[0].device):
+                self.encoded = self._guided()  # anew: its distributions must not validate what chains propose
+            self.broadcasts = True
+            self.broadcasts = self._does_broadcast([validated, self.encoded])
+            if must_cover:
+                self._check_cover(traced)
+
+    def run(self, program: Program, k: int) -> Trace:
+        """Trace one run with k samples of each datum."""
+        inside = Inside(self.sites)
+        if self.broadcasts:
+            with inside, pyro.plate("_samples", k, dim=-2):
+                return run(program, self.arguments, inside)
+        # (k * B, *data_shape), and (k * B,) of labels
+        repeated = tuple(part.repeat(k, *(1 for _ in part.shape[1:])) for part in self.arguments)
+        with inside:
+            return run(program, repeated, inside)
+
+    def seen(self, z: Tensor) -> Tensor:
+        """Give ``(k, B, ...)`` the shape that the programs see: ``(k * B, ...)`` where data are repeated."""
+        return z if self.broadcasts else mapped(lambda part: part.flatten(0, 1), z)
+
+    def told(self, z: Tensor) -> Tensor:
+        """Give values that a program made the shape ``(k, B, ...)``."""
+        return z if self.broadcasts else mapped(lambda part: part.unflatten(0, (-1, self.count)), z)
+
+    def log_prob(self, trace: Trace, sites: list[str], k: int) -> Tensor:
+        """Sum the log-probability of sites of a run with k samples, ``(k, B)``, in nats."""
+        log_prob = log_prob_of(trace, sites)  # (k, B), (B,) or (k * B,)
+        return self.told(log_prob) if log_prob.dim() == 1 and not self.broadcasts else log_prob.expand(k, self.count)
+
+    def densities(self, latents: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Run the model on latents, ``(k, B, *event_shape)`` each: log p(x|z) and log p(z), ``(k, B)``, in nats."""
+        k = len(next(iter(latents.values())))
+        trace = self.run(poutine.condition(self.model, {name: self.seen(z) for name, z in latents.items()}), k)
+        return self.log_prob(trace, observed_of(trace, self.sites), k), self.log_prob(trace, self.sites, k)
+
+    def weigh(self, latents: dict[str, Tensor], log_q: Tensor) -> Chunk:
+        """Weigh latents, ``(k, B, *event_shape)`` each, that have the log-density ``log_q``, ``(k, B)``."""
+        log_likelihood, log_prior = self.densities(latents)
+        return Chunk(weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
+
+    def log_q(self, latents: dict[str, Tensor]) -> Tensor:
+        """Return the guide's log-density of latents, ``(k, B, *event_shape)`` each: ``(k, B)``, in nats."""
+        k = len(next(iter(latents.values())))
+        if len(self.sites) == 1 and self.broadcasts:
+            site = self.encoded.nodes[self.sites[0]]
+            return scale_and_mask(score(site["fn"], latents[self.sites[0]]), mask=site["mask"])
+        seen = {name: self.seen(z) for name, z in latents.items()}
+        return self.log_prob(self.run(poutine.condition(self.guide, seen), k), self.sites, k)
+
+    def _does_broadcast(self, guides: list[Trace]) -> bool:
+        """Compare two samples that are run one by one with the same two run in one plate."""
+        values = [values_of(trace) for trace in guides]
+        apart = []
+        for trace, latents in zip(guides, values, strict=True):
+            traced = self._one_by_one(poutine.condition(self.model, latents))
+            likelihood = log_prob_of(traced, observed_of(traced, self.sites))
+            apart.append(weight(likelihood, log_prob_of(traced, self.sites), log_prob_of(trace, self.sites)))
+        both = {name: stacked([latents[name] for latents in values]) for name in self.sites}
+        try:
+            log_q = torch.stack([log_prob_of(trace, self.sites) for trace in guides])  # (2, B)
+            if len(self.sites) > 1:  # else the guide is not run again
+                log_q = self.log_q(both)
+            together = self.weigh(both, log_q).log_weight
+        except Exception:  # whatever a program that does not broadcast stumbles over
+            return False
+        return torch.allclose(together, torch.stack(apart).expand_as(together), rtol=1e-4, atol=1e-4)
+
+    def _guided(self) -> Trace:
+        handler = Remembering()
+        with handler:
+            return run(self.guide, self.arguments, handler)
+
+    def _one_by_one(self, program: Program, guide: Trace | None = None) -> Trace:
+        inside = Inside(self.sites, guide)
+        with inside:
+            return run(program, self.arguments, inside)
+
+    def _check_cover(self, traced: Trace) -> None:
+        """Refuse a guide whose support does not cover the model's, by their bounds or else by samples of the model."""
+        fns = [(name, traced.nodes[name]["fn"], self.encoded.nodes[name]["fn"]) for name in self.sites]
+        if all([covers(*fn) for fn in fns]):  # noqa: C419 - each is asked
+            return
+        k = max(4, min(64, 1024 // self.count))
+        with forked_rng(self.arguments[0].device):
+            drawn = self.run(self.model, k)
+            values = {name: drawn.nodes[name]["value"] for name in self.sites}
+            guided = self.run(poutine.condition(self.guide, values), k)
+        orders = [[name for name in trace.nodes if name in self.sites] for trace in (drawn, guided)]
+        for name in self.sites:
+            before_in_model, before_in_guide = (set(order[: order.index(name)]) for order in orders)
+            covers(
+                name,
+                drawn.nodes[name]["fn"],
+                guided.nodes[name]["fn"],
+                values[name],
+                definite=before_in_guide <= before_in_model,
+            )
+
+    def _check(self, guide_trace: Trace, model_trace: Trace) -> None:
+        check_sites(model_trace, guide_trace)
+        check_masks(model_trace, guide_trace)
+        certain = [name for name in self.sites if is_point(guide_trace.nodes[name]["fn"])]
+        if certain:
+            raise checks.InputError(
+                f"guide must have a density, but its site {certain[0]!r} is a point: a deterministic encoder has no "
+                "marginal likelihood"
+            )
+        for part in (guide_trace, model_trace):
+            for name, site in part.nodes.items():
+                others = [
+                    frame.name for frame in site.get("cond_indep_stack", ()) if frame.vectorized and frame.dim != -1
+                ]
+                if others and site["type"] == "sample":
+                    raise checks.InputError(
+                        f"sample site {name!r} must lie in the data plate alone, but lies in plate {others[0]!r} too"
+                    )
+
+
+def _sampled(trace: Trace) -> Trace:
+    """Return a trace of the latent sites alone, which a model can be replayed against whatever the guide observes."""
+    latents, some = latents_of(trace), trace.copy()
+    for name in [name for name in some.nodes if name not in latents]:
+        some.remove_node(name)
+    return some

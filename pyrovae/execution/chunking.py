@@ -1,0 +1,140 @@
+"""How many latents go through a model at a time: as many as the cache or the memory holds."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pyrovae import checks
+from pyrovae.execution import evaluating, trace
+from pyrovae.programs import Arguments, Program
+from pyrovae.rng import forked_rng
+
+__all__ = ["Chunks"]
+
+T = TypeVar("T")
+
+_UNKNOWN = 2000  # latents at a time, where a program does not tell
+_IN_CACHE = 2**22  # numbers in the largest tensor of a chunk, on a CPU
+_IN_MEMORY = 2**29  # bytes of all tensors of a chunk together, on a CPU
+_MOST = {"cpu": 2**15, "cuda": 2**18}
+
+
+class Chunks:
+    """Split what is computed of many data and samples so that it fits the machine.
+
+    Args:
+        chunk_size: how many latents go through the model at a time. If it is not given, a small run of the model
+            tells: on a CPU as many as keep its largest tensor to some 16 MiB and all of them to 512 MiB, which is the
+            same on every machine; on a GPU as many as a quarter of its free memory holds, as a power of two.
+
+    Attributes:
+        size: the number, halved where memory did not suffice.
+
+    Raises:
+        ValueError: if ``chunk_size`` is not positive.
+    """
+
+    def __init__(self, chunk_size: int | None) -> None:
+        self.size = _UNKNOWN if chunk_size is None else checks.integer("chunk_size", chunk_size)
+        self._is_chosen = chunk_size is not None
+
+    def choose(self, model: Program, arguments: Arguments) -> None:
+        """Choose the number by a run of the model on some of the data, unless it was given or chosen already."""
+        if not self._is_chosen:
+            self.size = _chosen(model, arguments) or _UNKNOWN
+            self._is_chosen = True
+
+    def in_parts(self, work: Callable[..., T], arguments: Arguments, at_a_time: Callable[[int], int]) -> list[T]:
+        """Call ``work`` with some data after the others; where memory does not suffice, again with smaller chunks.
+
+        What is done again has fresh noise, so that it is as good; only it cannot be foretold from the seed alone.
+
+        Args:
+            work: is given parts of the arguments, and makes chunks of :attr:`size` latents.
+            arguments: tensors of N data.
+            at_a_time: how many data to give for a chunk size; one at least.
+        """
+        found: list[T] = []
+        start = 0
+        while start < len(arguments[0]):
+            stop = start + max(1, at_a_time(self.size))
+            try:
+                found.append(work(*(part[start:stop] for part in arguments)))
+                start = stop
+                continue
+            except (RuntimeError, ValueError, MemoryError) as error:
+                if self.size == 1 or not _is_out_of_memory(error):
+                    raise
+            self._halve()
+        return found
+
+    def _halve(self) -> None:
+        warnings.warn(
+            f"chunk_size {self.size} takes more memory than there is: it is halved to {self.size // 2}", stacklevel=4
+        )
+        self.size //= 2
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or what it was raised from, is one of memory."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        if "not enough memory" in str(error) or "DefaultCPUAllocator: can't allocate" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _chosen(model: Program, arguments: Arguments) -> int | None:
+    """Choose a number of latents, unless the model does not run, or not alike for more data."""
+    device = arguments[0].device
+    try:
+        with evaluating(model), forked_rng(device):
+            # The first run registers the modules.
+            _, few, more = (_sizes(model, arguments, count) for count in (2, 2, 4))
+    except Exception:  # whatever is wrong is said by what follows
+        return None
+    if len(few) != len(more):
+        return None
+    growth = [(after - before) / 2 for before, after in zip(few, more, strict=True)]  # bytes of each further datum
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        size = (free - torch.cuda.memory_allocated(device)) / 4 / max(sum(growth), 1)
+        size = 2 ** int(math.log2(max(size, 1)))  # so that it hardly ever hangs on what else the memory holds
+    else:
+        size = min(4 * _IN_CACHE / max(*growth, 1), _IN_MEMORY / max(sum(growth), 1))
+    return max(1, min(int(size), _MOST.get(device.type, _MOST["cpu"])))
+
+
+def _sizes(model: Program, arguments: Arguments, count: int) -> list[int]:
+    some = torch.arange(count) % len(arguments[0])
+    with _Sizes() as sizes:
+        trace(model, tuple(part[some.to(part.device)] for part in arguments))
+    return sizes.found
+
+
+class _Sizes(TorchFunctionMode):
+    """Write down the bytes that each tensor takes that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor):
+            # What is expanded takes no memory: a VampPrior's components, seen once by each latent, are there once.
+            self.found.append(min(made.nbytes, made.untyped_storage().nbytes()))
+        return made

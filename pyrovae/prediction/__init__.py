@@ -1,0 +1,18 @@
+"""What a program predicts: codes, reconstructions, new data, paths between codes."""
+
+from pyrovae.prediction.interpolation import class_direction, linear_path, spherical_path
+from pyrovae.prediction.predictive import decode, encode, generate, is_discrete, prior_grid, reconstruct
+from pyrovae.prediction.simulation import simulate
+
+__all__ = [
+    "class_direction",
+    "decode",
+    "encode",
+    "generate",
+    "is_discrete",
+    "linear_path",
+    "prior_grid",
+    "reconstruct",
+    "simulate",
+    "spherical_path",
+]

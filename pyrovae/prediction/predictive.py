@@ -1,0 +1,239 @@
+"""What a program predicts: codes of data, reconstructions, new data, decoded codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import constraints
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.distributions.bounds import plain
+from pyrovae.execution import Unobserved, datum_of, is_latent, trace, values_of
+from pyrovae.prediction.simulation import run_freely, unseen, validating
+from pyrovae.programs import Batch, Program, arguments_of, in_one_sentence, modules_of
+from pyrovae.tensors import as_tensor
+
+__all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
+
+
+def encode(guide: Program, x: Batch) -> dict[str, Tensor]:
+    """Return the mean of each latent site of the guide, given the means of those before it.
+
+    Of a discrete site it is the most probable value, of directions the mean direction.
+
+    Args:
+        guide: program of q(z|x).
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
+
+    Returns:
+        by site name, ``(B, *event_shape)``.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> encode(vae.guide, torch.ones(3, 4))["z"].shape
+        torch.Size([3, 2])
+    """
+    arguments = arguments_of(x, guide)
+    with validating(guide), _Means():
+        return values_of(trace(guide, arguments))
+
+
+class _Means(Messenger):
+    """Take the mean at each latent site, instead of a sample."""
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if not msg["is_observed"] and not site_is_subsample(msg):
+            fn = msg["fn"]
+            mode = plain(fn).mode.expand(fn.batch_shape + fn.event_shape) if fn.support.is_discrete else None
+            msg["value"] = mean_of(fn) if mode is None else mode
+            msg["done"] = True
+
+
+def decode(
+    model: Program,
+    latents: dict[str, Tensor],
+    data_shape: tuple[int, ...],
+    labels: Tensor | None = None,
+    *,
+    given: Tensor | None = None,
+) -> Tensor:
+    """Return the mean of p(x|z) at given codes.
+
+    Args:
+        model: program of p(x, z).
+        latents: by site name, ``(B, *event_shape)``.
+        data_shape: shape of one datum.
+        labels: for a program that is called with labels, ``(B,)``.
+        given: for a program whose p(x|z) depends on x, such as on its total count: these x, ``(B, *data_shape)``.
+
+    Returns:
+        ``(B, *data_shape)``.
+
+    Raises:
+        ValueError: if the model has no such site, other data, or distributions that depend on an x that is not given.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> decode(vae.model, {"z": torch.zeros(3, 2)}, (4,)).shape
+        torch.Size([3, 4])
+    """
+    if not latents:
+        raise checks.InputError("latents must hold the codes of at least one site, but are empty")
+    modules = modules_of(model)
+    latents = {name: as_tensor(name, z, modules) for name, z in latents.items()}
+    z = next(iter(latents.values()))
+    told = () if labels is None else (labels,)
+    if given is not None and given.shape != (len(z), *data_shape):
+        raise checks.InputError(
+            f"given must have the shape {(len(z), *data_shape)}, of a datum for each code, but has {tuple(given.shape)}"
+        )
+    arguments = arguments_of((unseen(z, len(z), data_shape) if given is None else given, *told), model)
+    if len(z) == 0:
+        return arguments[0].to(z.dtype)
+    datum = datum_of(model, arguments)
+    if given is None and (datum.depends_on_x or datum.latents_depend_on_x or datum.rest):
+        raise checks.InputError(
+            "given must be data for a model whose distributions depend on x, such as on its total count, "
+            "but was left out"
+        )
+    with validating(model), Unobserved(datum.entries):
+        traced = trace(poutine.condition(model, latents), arguments)
+    datum.check(traced, latents)
+    unknown = latents.keys() - traced.nodes.keys()
+    if unknown:
+        raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
+    with in_one_sentence(arguments[0]):
+        return datum.join({name: mean_of(traced.nodes[name]["fn"]) for name in datum.entries}, arguments[0])
+
+
+def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
+    """Return the mean of p(x|z) at the mean of q(z|x), ``(B, *data_shape)``.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> reconstruct(vae.model, vae.guide, torch.ones(3, 4)).shape
+        torch.Size([3, 4])
+    """
+    data, *labels = arguments_of(x, model, guide)
+    return decode(model, encode(guide, x), tuple(data.shape[1:]), *labels, given=data)
+
+
+def generate(
+    model: Program, num_samples: int, like: Batch, *, noise: bool = False, given: Batch | None = None
+) -> Tensor:
+    """Draw new data from the model: latents from the prior, and the mean of p(x|z) or a draw from it.
+
+    Args:
+        model: program of p(x, z).
+        num_samples: how many.
+        like: data whose shape, type and device the new ones have, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
+            the labels to draw for, which are gone through again and again.
+        noise: draw x from p(x|z) instead of taking its mean.
+        given: for a program whose p(x|z) depends on x, such as on its total count: data (or ``(x, y)``) that it is
+            called with, which are gone through again and again.
+
+    Returns:
+        ``(num_samples, *data_shape)``.
+
+    Raises:
+        ValueError: if the model cannot be simulated: p(x|z) depends on an x that is not given, or something else that
+            is observed (a label, a factor) depends on the latents.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> generate(vae.model, 5, torch.zeros(1, 4)).shape
+        torch.Size([5, 4])
+    """
+    simulated = run_freely(model, num_samples, like, given)
+    if noise:
+        return simulated.x
+    with in_one_sentence(simulated.arguments[0]):
+        means = {name: mean_of(simulated.trace.nodes[name]["fn"]) for name in simulated.datum.entries}
+    return simulated.datum.join(means, simulated.arguments[0])
+
+
+def mean_of(fn: Any) -> Tensor:
+    """Return the mean of a distribution, ``(*batch_shape, *event_shape)``; of classes, the most probable one.
+
+    Where it has no formula, it is the mean of 64 samples; of directions, it is a direction.
+
+    Args:
+        fn: the distribution.
+
+    Example:
+        >>> mean_of(dist.Categorical(torch.tensor([[0.1, 0.9]])).to_event(1))
+        tensor([1])
+    """
+    if isinstance(plain(fn), torch.distributions.Categorical):
+        return plain(fn).mode.expand(fn.batch_shape + fn.event_shape)
+    try:
+        mean = fn.mean
+    except NotImplementedError:
+        mean = fn.sample(torch.Size((64,))).mean(0)
+    return mean / mean.norm(dim=-1, keepdim=True) if fn.support is constraints.sphere else mean
+
+
+def is_discrete(model: Program, like: Batch) -> bool:
+    """Tell whether a model's p(x|z) is a probability of discrete data.
+
+    Args:
+        model: program of p(x, z).
+        like: data to call it with, ``(B, *data_shape)``, or the tuple ``(x, y)``.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Gaussian((4,), 2), DiagonalNormal((4,), 2))
+        >>> is_discrete(vae.model, torch.zeros(1, 4))
+        False
+    """
+    arguments = arguments_of(like, model)
+    datum = datum_of(model, arguments)
+    with validating(model):
+        nodes = trace(model, arguments).nodes
+    return all(nodes[name]["fn"].support.is_discrete for name in datum.entries)
+
+
+def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
+    """Return the decoder's means on a grid of codes, evenly spaced in the percentiles of each latent's prior.
+
+    Args:
+        model: program of p(x, z) with one latent site of two dimensions.
+        like: data whose shape, type and device the means have, ``(*, *data_shape)`` with one leading dimension.
+        columns: codes in a row and in a column, at percentiles (i + 1/2) / columns.
+
+    Returns:
+        ``(columns * columns, *data_shape)``; the first coordinate varies fastest.
+
+    Raises:
+        ValueError: if the latents are not one site of two dimensions.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> prior_grid(vae.model, torch.zeros(1, 4), columns=3).shape
+        torch.Size([9, 4])
+    """
+    checks.integer("columns", columns)
+    arguments = arguments_of(unseen(like, 2, tuple(like.shape[1:])), model)
+    with validating(model):
+        sites = {name: site for name, site in trace(model, arguments).nodes.items() if is_latent(site)}
+        if len(sites) != 1 or next(iter(sites.values()))["value"].shape[1:] != (2,):
+            shapes = ", ".join(f"{name} of shape {tuple(site['value'].shape[1:])}" for name, site in sites.items())
+            raise checks.InputError(f"model must have one latent site of shape (2,), but has {shapes}")
+        ((name, site),) = sites.items()
+        if site["fn"].support is constraints.sphere:
+            raise checks.InputError(f"model must have codes in the plane, but those of site {name!r} are directions")
+        z = site["fn"].sample(torch.Size((20_000,))).reshape(-1, 2)
+    percentiles = ((torch.arange(columns, device=z.device) + 0.5) / columns).to(z.dtype)
+    first, second = z.quantile(percentiles, dim=0).unbind(1)  # (columns,) each
+    codes = torch.stack((first.repeat(columns), second.repeat_interleave(columns)), 1)  # (columns ** 2, 2)
+    return decode(model, {name: codes}, tuple(like.shape[1:]))

@@ -1,0 +1,149 @@
+"""A model run without data: what it makes, and whether that is what its weights are of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pyro
+import torch
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.execution import (
+    Datum,
+    Unobserved,
+    check_simulation,
+    datum_of,
+    evaluating,
+    trace,
+    values_of,
+)
+from pyrovae.execution.latents import Remembering
+from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.tensors import as_tensor
+
+__all__ = ["Simulated", "cycled", "prior_draws", "run_freely", "simulate", "unseen", "validating"]
+
+
+class Simulated(NamedTuple):
+    """A run of a model that samples x.
+
+    Attributes:
+        trace: of the run.
+        latents: by site name, ``(B, *event_shape)``.
+        arguments: what the model was called with.
+        datum: the sites at which it observes x.
+    """
+
+    trace: Trace
+    latents: dict[str, Tensor]
+    arguments: Arguments
+    datum: Datum
+
+    @property
+    def x(self) -> Tensor:
+        """The data that were drawn, ``(B, *data_shape)``."""
+        values = {name: self.trace.nodes[name]["value"] for name in self.datum.entries}
+        return self.datum.join(values, self.arguments[0])
+
+
+def simulate(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
+    """Draw data from the model together with their latents.
+
+    Args:
+        model: program of p(x, z).
+        num_samples: how many.
+        like: data whose shape, type and device the new ones have, ``(*, *data_shape)``; or the tuple ``(x, y)`` with
+            the labels to draw for, which are gone through again and again.
+
+    Returns:
+        the latents by site name, ``(num_samples, *event_shape)``, and what the programs are to be called with: ``(x,)``
+        or ``(x, y)``.
+
+    Raises:
+        ValueError: if the model weighs other data than it makes, as :func:`pyrovae.execution.check_simulation` says.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> latents, (x,) = simulate(vae.model, 5, torch.zeros(1, 4))
+        >>> latents["z"].shape, x.shape
+        (torch.Size([5, 2]), torch.Size([5, 4]))
+    """
+    simulated = run_freely(model, num_samples, like)
+    x, *labels = simulated.arguments
+    return simulated.latents, (simulated.x.to(x.dtype), *labels)
+
+
+def run_freely(model: Program, num_samples: int, like: Batch, given: Batch | None = None) -> Simulated:
+    """Run a model that samples x instead of observing it.
+
+    Args:
+        model: program of p(x, z).
+        num_samples: how many data.
+        like: as for :func:`simulate`.
+        given: what the model is called with, if its distribution of x depends on x; gone through again and again.
+
+    Raises:
+        ValueError: as :func:`pyrovae.execution.check_simulation` says.
+    """
+    checks.integer("num_samples", num_samples)
+    x, *labels = _parts(like)
+    if given is not None:
+        x, *told = arguments_of(given)
+        labels = told or labels
+    if any(len(y) == 0 for y in labels):
+        raise checks.InputError("y must hold at least one label to draw data for, but is empty")
+    told = [cycled(y, num_samples) for y in labels]
+    start = unseen(x, num_samples, tuple(x.shape[1:])) if given is None else cycled(x, num_samples)
+    arguments = arguments_of((start, *told), model)
+    some = cycled(x, 2) if len(x) else unseen(x, 2, tuple(x.shape[1:]))
+    probe = (some, *(cycled(y, 2) for y in labels))
+    datum = datum_of(model, probe)
+    check_simulation(model, arguments, datum, given=given is not None)
+    with validating(model), Remembering(), Unobserved(datum.entries):
+        traced = trace(model, arguments)
+    datum.check(traced)
+    latents = {name: z for name, z in values_of(traced).items() if name not in datum.entries}
+    return Simulated(traced, latents, arguments, datum)
+
+
+def prior_draws(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
+    """Draw latents from the prior: by site name, ``(num_samples, *event_shape)``, and the arguments of the model.
+
+    Args:
+        model: program of p(x, z).
+        num_samples: how many.
+        like: as for :func:`simulate`.
+    """
+    x, *labels = _parts(like)
+    start = unseen(x, num_samples, tuple(x.shape[1:]))
+    arguments = arguments_of((start, *(cycled(y, num_samples) for y in labels)), model)
+    if datum_of(model, arguments).latents_depend_on_x:
+        raise checks.InputError("model must have one prior for all x to draw from it, but its prior depends on x")
+    with validating(model), Remembering():
+        return values_of(trace(model, arguments)), arguments
+
+
+@contextmanager
+def validating(*programs: Program) -> Iterator[None]:
+    """Evaluate with validation: a run or two are worth a sentence for labels out of range, say."""
+    with evaluating(*programs), pyro.validation_enabled(True):
+        yield
+
+
+def _parts(like: Batch) -> list[Tensor]:
+    """Return x, and labels if there are some, of which there may be another number."""
+    return [as_tensor(*part) for part in zip("xy", like if isinstance(like, tuple) else (like,), strict=False)]
+
+
+def unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
+    """Return data to call a model with that does not observe them."""
+    return torch.zeros(count, *data_shape, dtype=like.dtype, device=like.device)
+
+
+def cycled(part: Tensor, count: int) -> Tensor:
+    """Go through data again and again, ``(count, ...)``."""
+    return part[torch.arange(count, device=part.device) % len(part)]

@@ -1,0 +1,108 @@
+"""What a program is fed: batches of a split, with or without labels, as its signature asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, TypeAlias
+
+import torch
+
+from pyrovae import checks, distributed
+from pyrovae.data import DataSet, Split
+from pyrovae.programs import Arguments, Program, uses_labels
+
+__all__ = ["Labels", "batches", "count_batches", "labels_for", "naming_single_data", "parts_of"]
+
+Labels: TypeAlias = Literal["no", "where known", "always"]
+"""Whether a program takes labels: see :func:`pyrovae.programs.uses_labels`."""
+
+
+def labels_for(model: Program, guide: Program, data: DataSet | None = None) -> Labels:
+    """Tell which labels model and guide take, and whether the data, if they are given, have them.
+
+    Raises:
+        ValueError: if they differ, or take labels that the data do not have.
+    """
+    labels = uses_labels(model)
+    if uses_labels(guide) != labels:
+        raise checks.InputError("model and guide must both take labels y, or neither, but only one does")
+    for name in ("train", "validation") if labels == "always" and data is not None else ():
+        known = getattr(data, name).labels
+        if known is None or bool((known < 0).any()):
+            raise checks.InputError(
+                f"data must have the labels that the program needs, but some {name} images have none"
+            )
+    return labels
+
+
+def batches(
+    labels: Labels,
+    split: Split,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    generator: torch.Generator | None = None,
+    part: Literal["all", "share", "turn"] = "all",
+) -> Iterator[Arguments]:
+    """Yield what the programs are called with: (x,), or (x, y) where labels are taken and known.
+
+    Args:
+        labels: whether they are taken.
+        split: of the data.
+        batch_size: images in a batch, of all processes together.
+        shuffle: in a drawn order, or as they are.
+        generator: which the order is drawn from; torch's own if not given.
+        part: all, or what one of several processes has to do: its share of each batch, which may be empty, or
+            whole batches by turns.
+    """
+    positions = split.positions(batch_size, shuffle=shuffle, by_label=labels != "no", generator=generator)
+    for i in distributed.shard_indices(len(positions)) if part == "turn" else range(len(positions)):
+        position = positions[i]
+        if part == "share":
+            position = position.tensor_split(distributed.count())[distributed.rank()]
+        yield (split[position],) if labels == "no" else split.labelled(position)
+
+
+def count_batches(labels: Labels, split: Split, batch_size: int) -> int:
+    """Count what :func:`batches` yields."""
+    known = 0 if labels == "no" or split.labels is None else int((split.labels >= 0).sum())
+    return -(-known // batch_size) + -(-(len(split) - known) // batch_size)
+
+
+def parts_of(arguments: Arguments, count: int) -> list[Arguments]:
+    """Split a batch into at most ``count`` parts of nearly the same size; an empty batch is one empty part.
+
+    Example:
+        >>> [len(x) for (x,) in parts_of((torch.zeros(5, 4),), 3)]
+        [2, 2, 1]
+    """
+    count = max(1, min(count, len(arguments[0])))
+    return list(zip(*(part.tensor_split(count) for part in arguments), strict=True))
+
+
+@contextmanager
+def naming_single_data(count: int, batch_size: int, accumulate: int) -> Iterator[None]:
+    """Say in a sentence how batch normalisation came to a batch of one datum, of which there are no statistics.
+
+    Args:
+        count: training images.
+        batch_size: images in a batch, of all processes together.
+        accumulate: parts of a batch.
+
+    Raises:
+        ValueError: with the sentence.
+    """
+    try:
+        yield
+    except Exception as error:
+        if "Expected more than 1 value per channel when training" not in str(error):
+            raise
+        size = next((size for size in range(batch_size - 1, 1, -1) if count % size != 1), 2)
+        parts = f", in {accumulate} parts" if accumulate > 1 else ""
+        parts += f", of {distributed.count()} processes" if distributed.count() > 1 else ""
+        raise checks.InputError(
+            f"batch normalisation needs two images or more at a time, but with {count} training images and batch_size "
+            f"{batch_size}{parts} it gets one alone: take another batch_size, such as {size}"
+            + (", and fewer parts" if accumulate > 1 else "")
+        ) from error

@@ -1,0 +1,143 @@
+"""The rehearsal: objective and programs run once before training, so that what does not fit is said in a sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from torch import nn
+
+from pyrovae import checks
+from pyrovae.data import DataSet
+from pyrovae.execution import check_masks, check_sites
+from pyrovae.handlers import in_data_plate
+from pyrovae.objectives.terms import measure, traces_of
+from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence, mode
+from pyrovae.rng import forked_rng
+from pyrovae.training.batching import Labels, batches
+
+__all__ = ["rehearse"]
+
+
+def rehearse(
+    elbo: ELBO,
+    model: Program,
+    guide: Program,
+    modules: list[nn.Module],
+    labels: Labels,
+    data: DataSet,
+    batch_size: int,
+) -> None:
+    """Run the programs once in each way, so that their faults show and their parameters are known; forget the noise.
+
+    Args:
+        elbo: the objective.
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        modules: theirs, whose buffers are put back.
+        labels: whether the programs take labels.
+        data: what they will be trained on.
+        batch_size: images in a batch.
+
+    Raises:
+        ValueError: if they do not fit the data or each other.
+    """
+    name = type(elbo).__name__
+    if any(base.__name__ == "AutoGuide" for base in type(guide).__mro__):
+        raise checks.InputError(
+            f"guide must be amortized, a function of x, but {type(guide).__name__} learns the latents of one batch"
+        )
+    vectorized = elbo.vectorize_particles
+    buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    with (
+        forked_rng(data.train.device),
+        pyro.validation_enabled(True),
+        torch.no_grad(),
+        warnings.catch_warnings(),
+        traces_of(elbo) as traces,
+        poutine.trace(param_only=True) as capture,
+    ):
+        warnings.simplefilter("ignore")  # the first step gives them again
+        warnings.filterwarnings("error", "Failed to verify mean field restriction")
+        loss: Any = None
+        try:
+            for arguments in _ways(labels, data, batch_size):
+                arguments_of(arguments, model, guide)
+                with in_one_sentence(arguments[0]), _supported(name):
+                    loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)
+            told: Labels = "always" if labels == "always" else "no"
+            arguments = next(batches(told, data.validation, batch_size))  # as validation is run
+            with in_one_sentence(arguments[0]), mode(model, guide, training=False), suppress(FloatingPointError):
+                measure(in_data_plate(model), in_data_plate(guide), *arguments)
+        except UserWarning as error:
+            raise checks.InputError(
+                f"objective {name} needs a guide that samples its sites in the order of the model's, and this one does "
+                "not: it takes them for independent of those that come later"
+            ) from error
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    if not capture.trace.nodes:
+        raise checks.InputError(
+            "model and guide must register parameters to be trained, with pyro.module or pyro.param, but register none"
+        )
+    if elbo.vectorize_particles != vectorized:
+        warnings.warn(
+            f"the programs do not broadcast over samples: {name} draws its {elbo.num_particles} samples one after the "
+            "other, as with vectorize_particles=False",
+            stacklevel=3,
+        )
+    if isinstance(loss, tuple):
+        raise checks.InputError(
+            f"objective must have one loss, but {name} has {len(loss)}; pyrovae's RWS is reweighted wake-sleep with one"
+        )
+    for model_trace, guide_trace in traces:
+        check_sites(model_trace, guide_trace, has_latents=False)
+        check_masks(model_trace, guide_trace)
+
+
+def _loss(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> Any:
+    """Compute the loss, with one sample after the other if the programs cannot draw all of them in one run."""
+    try:
+        return elbo.loss(model, guide, *arguments)
+    except (NotImplementedError, UserWarning, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:
+        if not elbo.vectorize_particles or elbo.num_particles == 1:
+            raise
+        nesting, elbo.vectorize_particles = elbo.max_plate_nesting, False
+        with suppress(Exception):  # if it is not that, the first error is to be told
+            return elbo.loss(model, guide, *arguments)
+        elbo.vectorize_particles, elbo.max_plate_nesting = True, nesting
+        raise
+
+
+@contextmanager
+def _supported(objective: str) -> Iterator[None]:
+    """Name the objective where it is what cannot be computed, such as for a guide that is not reparametrised."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise checks.InputError(
+            f"objective {objective} cannot be computed for this program: {checks.reason(error)}"
+        ) from error
+
+
+def _ways(labels: Labels, data: DataSet, batch_size: int) -> Iterator[Arguments]:
+    """Yield a batch with labels and one without, if the programs are called with them, and the most extreme labels."""
+    known = data.train.labels if labels != "no" else None
+    positions = data.train.positions(batch_size, by_label=known is not None)
+    for position in {known is not None and bool(known[part[0]] >= 0): part for part in positions}.values():
+        yield (data.train[position],) if labels == "no" else data.train.labelled(position)
+    for split in (data.train, data.validation) if labels != "no" else ():
+        if split.labels is not None and bool((split.labels >= 0).any()):
+            known = (split.labels >= 0).nonzero().flatten()
+            order = known[split.labels[known].argsort()]
+            ends = order[[0, -1]]
+            yield split[ends], split.labels[ends]

@@ -43,6 +43,8 @@ clean:
 .venv/.installed-dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --no-compile -e '.[dev,docs]'
+	# The tests start some hundred processes: compiled once, the packages need not be parsed by each.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j 0 .venv/lib || true
 	touch .venv/.installed $@
 
 .venv/.installed-bench: pyproject.toml

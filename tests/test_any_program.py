@@ -396,6 +396,24 @@ def test_programs_that_do_not_broadcast_draw_one_sample_after_the_other():
     assert log_weights(model, guide, x, num_samples=50).shape == (50, 9)  # of a plate of 20
 
 
+def test_programs_that_broadcast_to_other_numbers_draw_one_sample_after_the_other():
+    decoder, encoder = nn.Linear(2, 4), nn.Linear(4, 2)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z.softmax(1)), 0.1).to_event(1), obs=x)  # over the data, of (K, B, D)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
+
+    with pytest.warns(UserWarning, match="IWAE draws its 5 samples one after the other"):
+        fit(model, guide, DataSet(torch.randn(30, 4)), epochs=1, objective=IWAE, compile="off", progress=False)
+
+
 def test_doubles_stay_doubles():
     model, guide, x = PROGRAMS["double_precision"]()
     data = DataSet(x)

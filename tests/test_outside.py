@@ -67,6 +67,21 @@ def test_it_is_trained_resumed_evaluated_sampled_and_reported(name, tmp_path):
     assert "<img" in Path("run/report.html").read_text()
 
 
+def test_a_program_whose_data_depend_on_their_total_is_not_sampled_without_one(capsys):
+    options = ["--program=someones_package.programs.Shares", "--data.binarization=none", "--latent_dim=2", "--run=run"]
+    assert main(["train", *options, "--epochs=1"]) == 0
+    assert main(["evaluate", "run", "--num_samples=20", "--num_images=9", "--num_checked=0"]) == 0
+    assert main(["report", "run"]) == 0
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    assert "No picture of samples: model must have distributions that do not depend on x" in page
+    assert "No picture of reconstructions" not in page
+    capsys.readouterr()
+    for command in (["sample", "run", "--out=new.npy"], ["export", "run", "--format=torch", "--out=halves"]):
+        assert main(command) == 2
+        assert "distributions that do not depend on x" in capsys.readouterr().err
+    assert not Path("new.npy").exists()
+
+
 def test_it_is_found_by_the_command_itself(tmp_path):
     """In a process of its own, by PYTHONPATH alone."""
     environment = {**os.environ, "PYTHONPATH": str(ELSEWHERE), "OMP_NUM_THREADS": "1"}

@@ -15,7 +15,8 @@ from torch import nn
 
 from pyrovae import checks
 from pyrovae.data import DataSet
-from pyrovae.execution import check_masks, check_sites
+from pyrovae.execution import check_masks, check_sites, evaluating
+from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.handlers import in_data_plate
 from pyrovae.objectives.terms import measure, traces_of
 from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence, mode
@@ -71,6 +72,8 @@ def rehearse(
                 arguments_of(arguments, model, guide)
                 with in_one_sentence(arguments[0]), _supported(name):
                     loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)
+            if elbo.vectorize_particles and elbo.num_particles > 1 and not _broadcasts(model, guide, arguments):
+                elbo.vectorize_particles = False
             told: Labels = "always" if labels == "always" else "no"
             arguments = next(batches(told, data.validation, batch_size))  # as validation is run
             with in_one_sentence(arguments[0]), mode(model, guide, training=False), suppress(FloatingPointError):
@@ -116,6 +119,16 @@ def _loss(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> A
             return elbo.loss(model, guide, *arguments)
         elbo.vectorize_particles, elbo.max_plate_nesting = True, nesting
         raise
+
+
+def _broadcasts(model: Program, guide: Program, arguments: Arguments) -> bool:
+    """Tell whether two samples in one run get the log-weights that they have one by one."""
+    some = tuple(part[:4] for part in arguments)
+    try:
+        with evaluating(model, guide):
+            return BatchedPrograms(model, guide, some, must_cover=False).broadcasts
+    except checks.InputError:  # it has no density, and cannot be told
+        return True
 
 
 @contextmanager

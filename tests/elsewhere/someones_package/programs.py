@@ -46,6 +46,33 @@ class TwoCodes(nn.Module):
             pyro.sample("upper", self.normal(self.up(lower)))
 
 
+class Shares(nn.Module):
+    """Explain x by shares of its total, which the model takes from x.
+
+    Args:
+        data_shape: shape of one datum.
+        latent_dim: number of latents.
+    """
+
+    def __init__(self, data_shape: tuple[int, ...], latent_dim: int):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.decoder = nn.Linear(latent_dim, prod(data_shape))
+        self.encoder = nn.Linear(prod(data_shape), 2 * latent_dim)
+
+    def model(self, x):
+        pyro.module("shares", self)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(self.latent_dim), 1.0).to_event(1))
+            mean = x.flatten(1).sum(1, keepdim=True) * self.decoder(z).softmax(-1)
+            pyro.sample("x", dist.Normal(mean, 0.3).to_event(1), obs=x.flatten(1))
+
+    def guide(self, x):
+        pyro.module("shares", self)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", TwoCodes.normal(self.encoder(x.flatten(1))))
+
+
 class NoGuide(nn.Module):
     """Lack what a program needs.
 

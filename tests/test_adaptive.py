@@ -130,7 +130,7 @@ def test_errors_are_calibrated():
     errors = []
     program = LinearGaussian(10, 20, guide="mean-field", shift=0.5)
     for seed in range(6):
-        x = program.simulate(40, seed=seed + 1)
+        x = program.simulate(16, seed=seed + 1)
         effort = within(program, x, 0.1, seed=seed, num_draws=0)
         short = program.log_prob(x).mean() + effort.marginal.nll
         errors.append((short.item(), effort.bias, effort.monte_carlo_error))
@@ -300,12 +300,12 @@ def test_digits_take_five_times_fewer_decoder_runs_than_a_fixed_number():
     vae = VAE(StandardNormal(10), Bernoulli(shape, 10, network=network), DiagonalNormal(shape, 10, network=network))
     fast = partial(torch.optim.Adam, lr=3e-3)
     fit(vae.model, vae.guide, data, epochs=12, batch_size=64, beta=0.2, optimizer=fast, progress=False)
-    x = data.test[:40]
+    x = data.test[:20]
     effort = within(vae, x, 0.1)
     assert effort.within_target
     path = Annealing(num_temperatures=200)
     truth = log_marginal(vae.model, vae.guide, x, 16, "annealed", annealing=path)
-    fixed = log_marginal(vae.model, vae.guide, x, 5 * effort.num_evaluations // 40, num_draws=0)
+    fixed = log_marginal(vae.model, vae.guide, x, 5 * effort.num_evaluations // 20, num_draws=0)
     assert abs(effort.marginal.nll - truth.nll) < 0.1 + 2 * math.hypot(
         effort.monte_carlo_error, truth.monte_carlo_error
     )
@@ -426,14 +426,13 @@ class TwoKinds(LinearGaussian):
 
 def test_no_hard_datum_hides_among_easy_ones():
     program = TwoKinds(2, 4, guide="mean-field")
-    for seed in (0, 2):
-        x = program.simulate(100, seed=seed + 5)
-        effort = within(program, x, 0.02, seed=seed, num_draws=0)
-        hard = x[:, 0] > program.b[0] + 0.5
-        assert effort.reached
-        assert effort.marginal.acceptance[hard].isnan().double().mean() < 0.1  # the others were annealed
-        short = program.log_prob(x).mean().item() + effort.marginal.nll
-        assert short < 0.02 + 2 * effort.monte_carlo_error
+    x = program.simulate(100, seed=5)
+    effort = within(program, x, 0.02, num_draws=0)
+    hard = x[:, 0] > program.b[0] + 0.5
+    assert effort.reached
+    assert effort.marginal.acceptance[hard].isnan().double().mean() < 0.1  # the others were annealed
+    short = program.log_prob(x).mean().item() + effort.marginal.nll
+    assert short < 0.02 + 2 * effort.monte_carlo_error
 
 
 class HalfExact(LinearGaussian):

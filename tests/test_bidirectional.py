@@ -54,11 +54,11 @@ def test_the_exact_value_lies_between(latent_dim, start):
 def test_the_gap_closes_with_more_temperatures():
     oracle = LinearGaussian(50, 100, guide="mean-field", shift=1.0)
     gaps = [
-        sandwiched(oracle, torch.zeros(1, 100).double(), num_simulated=30, annealing=Annealing(T))[0].gap
-        for T in (20, 400)
+        sandwiched(oracle, torch.zeros(1, 100).double(), num_simulated=15, annealing=Annealing(T))[0].gap
+        for T in (20, 200)
     ]
     assert gaps[0] > 1
-    assert gaps[1] < 0.3
+    assert gaps[1] < 0.6
 
 
 def test_importance_sampling_can_be_judged_too():

@@ -127,11 +127,12 @@ def stop_on_one_datum(error):
         return type(raised), str(raised), all(torch.equal(before[k], v) for k, v in weights_of(program).items())
 
 
-def parameter_of_one(largest):
+def parameter_of_one(is_late):
+    """Make a parameter in one process alone, at once or not before training, which the dry run has no gradients of."""
     program = HeldNoise()
 
     def model(x):
-        if torch.distributed.get_rank() == 1 and len(x) <= largest:
+        if torch.distributed.get_rank() == 1 and (torch.is_grad_enabled() or not is_late):
             pyro.param("own", torch.zeros(()))
         return program.model(x)
 
@@ -189,7 +190,7 @@ def in_python():
         "sum": distributed.all_reduce(torch.tensor([1.0, rank])),
         "not finite": stop_on_one_datum(None),
         "bad": stop_on_one_datum(InputError("x must be good")),
-        "parameters": [parameter_of_one(1000), parameter_of_one(20)],
+        "parameters": [parameter_of_one(False), parameter_of_one(True)],
         "calls": 0,
         "ahead": distributed.ahead(lambda: rank),
     }

@@ -448,11 +448,10 @@ def test_a_parameter_that_only_pyro_gives_a_gradient_is_found_out(x):
     vae = make_vae()
     late = nn.Module()
     late.shift = nn.Parameter(torch.zeros(()))
-    calls = []
+    is_late = itertools.chain([False] * 2, itertools.repeat(True))  # whose state nobody sees
 
     def model(x):
-        calls.append(len(x))
-        if len(calls) > 2:
+        if next(is_late):
             pyro.module("late", late)
             return vae.model(x * (1 + late.shift))
         return vae.model(x)

@@ -64,3 +64,4 @@ def _doctest_names(doctest_namespace):
     ):
         doctest_namespace.update({name: getattr(module, name) for name in module.__all__})
     doctest_namespace.update({name: getattr(pyrovae, name) for name in pyrovae.__all__}, torch=torch)
+    doctest_namespace.update(pyro=pyro, dist=pyro.distributions)

@@ -45,9 +45,11 @@ def state_in_python(*roots: Any) -> list[Any]:
         roots: programs and modules.
 
     Example:
-        >>> counter = {"step": 0}
-        >>> def model(x):
-        ...     counter["step"] += 1
+        >>> def counting(counter):
+        ...     def model(x):
+        ...         counter["step"] += 1
+        ...     return model
+        >>> model = counting({"step": 0})
         >>> before = state_in_python(model)
         >>> state_in_python(model) == before
         True

@@ -96,7 +96,7 @@ def masks_of(site: dict[str, Any]) -> Tensor | None:
     Example:
         >>> fn = dist.Normal(torch.zeros(2, 3), 1.0).mask(torch.tensor([[True], [False]])).to_event(1)
         >>> masks_of({"fn": fn, "mask": None}).shape
-        torch.Size([2, 1])
+        torch.Size([2, 3])
     """
     fn, masks = site["fn"], [_over_event(site["mask"], len(site["fn"].event_shape))]
     while isinstance(fn, torch.distributions.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):

@@ -51,7 +51,7 @@ def test_it_is_trained_resumed_evaluated_sampled_and_reported(name, tmp_path):
     options = [*ROWS[name], "--latent_dim=2", "--batch_size=256", "--optimizer.lr=3e-3", "--run=run"]
     assert main(["train", *options, "--epochs=3"]) == 0
     assert main(["train", "--run=run", "--resume=true", "--epochs=8"]) == 0
-    assert main(["evaluate", "run", "--num_samples=60", "--num_images=40"]) == 0
+    assert main(["evaluate", "run", "--num_samples=60", "--num_images=40", "--num_checked=2"]) == 0
     assert main(["sample", "run", "--num_samples=9", "--out=new.npy"]) == 0
     assert main(["report", "run"]) == 0
     history = Run("run").history()

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import functools
+import importlib
 import json
 import math
 import os
@@ -38,6 +40,14 @@ TINY = {
 def page(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     return module_of("reproductions_page", monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _short_checks(monkeypatch):
+    """Let evaluations check few data by short chains: these runs are untrained, and nobody reads the verdicts."""
+    module = importlib.import_module("pyrovae.cli.commands.evaluate")
+    short = functools.partial(module.cross_check, num_chains=2, num_temperatures=3)
+    monkeypatch.setattr(module, "cross_check", short)
 
 
 def test_every_reproduction_is_tried():

@@ -115,7 +115,7 @@ def stop_on_one_datum(error):
     marked = held_noise_data().train[:1]
 
     def model(x):
-        if len(x) < 20 and bool((x == marked).all(-1).any()):  # not in the rehearsal, which sees them all
+        if len(x) < 20 and bool((x == marked).all(-1).any()):  # not in the dry run, which sees them all
             if error is not None:
                 raise error
             return program.model(x * torch.inf)

@@ -1,4 +1,4 @@
-"""What the words of a command line say before they are parsed: which run they are about decides what they mean."""
+"""The arguments of a command before they are parsed: the run that they name decides which options there are."""
 
 from __future__ import annotations
 

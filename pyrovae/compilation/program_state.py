@@ -1,4 +1,4 @@
-"""What a step asks of the programs: which weights decay, and which Python values a recording would freeze."""
+"""The weight decay of the programs' networks, and the Python values of programs that a recording would freeze."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class DataSet:
 
     @property
     def observed_levels(self) -> int | None:
-        """How many levels 0, 1 / (L - 1), ..., 1 a batch's values are of: 2 where they are binary; None if unknown."""
+        """The number L of levels 0, 1 / (L - 1), ..., 1 of a batch; 2 where it is binary; None if unknown."""
         return {"binary": 2, "scaled": self.levels}.get(self.kind)
 
     def bits_per_dim(self, nll: float) -> float | None:

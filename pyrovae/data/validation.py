@@ -1,4 +1,4 @@
-"""What a data set may be made of: arrays of images, their labels, and the sizes of the splits."""
+"""Checks of the arrays, labels and split sizes that a data set is made of."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Channels: TypeAlias = Literal["first", "last"]
-"""Where the channels of images are: ``(N, C, H, W)`` or ``(N, H, W, C)``."""
+"""The place of an image's channels: ``first``, ``(N, C, H, W)``, or ``last``, ``(N, H, W, C)``."""
 
 _CHUNK = 4096  # images read at a time where a whole set must be looked at
 _LEVELS = 256  # as many evenly spaced values are no accident

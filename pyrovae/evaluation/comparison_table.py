@@ -19,7 +19,7 @@ __all__ = ["Compared", "Comparison", "listed"]
 
 @dataclass(frozen=True)
 class Compared:
-    """Hold the figures of one of the models, in nats per datum but for ``bits_per_dim`` and ``stacking_weight``.
+    """The figures of one of the models, in nats per datum but for ``bits_per_dim`` and ``stacking_weight``.
 
     Attributes:
         name: of the model.

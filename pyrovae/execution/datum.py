@@ -23,7 +23,7 @@ from pyrovae.rng import forked_rng
 
 __all__ = ["Datum", "Unobserved", "check_simulation", "datum_of"]
 
-_ROWS = 2  # data on which the model is run; with other values in each
+_ROWS = 2  # data on which the model is run
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Likelihood(nn.Module, ABC):
     """Whether p(x|z) is a probability of discrete data, or a density."""
 
     levels: int | None = None
-    """How many levels, evenly spaced from 0 to 1, it is a probability of; None if it is of none such."""
+    """The number of levels, evenly spaced from 0 to 1, that it is a probability of; None if it is of no such levels."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()

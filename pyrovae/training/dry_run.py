@@ -1,4 +1,4 @@
-"""The rehearsal: objective and programs run once before training, so that what does not fit is said in a sentence."""
+"""The dry run: objective and programs run once before training, so that what does not fit is said in a sentence."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence, 
 from pyrovae.rng import forked_rng
 from pyrovae.training.batching import Labels, batches
 
-__all__ = ["rehearse"]
+__all__ = ["dry_run"]
 
 
-def rehearse(
+def dry_run(
     elbo: ELBO,
     model: Program,
     guide: Program,

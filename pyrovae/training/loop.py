@@ -36,7 +36,7 @@ from pyrovae.training.checkpoint import (
     state_of,
     weights_of,
 )
-from pyrovae.training.dry_run import rehearse
+from pyrovae.training.dry_run import dry_run
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.validation import bound_of_some, validate
 
@@ -166,7 +166,7 @@ def fit(
             warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # they may be sampled
         single = partial(naming_single_data, len(data.train), batch_size, accumulate)
         with distributed.failing_together(), single():
-            rehearse(elbo, model, guide, modules, labels, data, batch_size)
+            dry_run(elbo, model, guide, modules, labels, data, batch_size)
         untrained = bound_of_some(model, guide, labels, data.validation, batch_size)
         if state is not None:
             restore(state, optim, history, model, guide)

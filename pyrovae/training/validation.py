@@ -1,4 +1,4 @@
-"""The bound on the validation images, the same number for any number of distributed."""
+"""The bound on the validation images, the same number for any number of processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def validate(model: Program, guide: Program, labels: Labels, split: Split, batch
         batch_size: images in a batch.
 
     Raises:
-        FloatingPointError: if they are not finite, naming the site, in all distributed.
+        FloatingPointError: if they are not finite, naming the site, in all processes.
     """
     labels = "always" if labels == "always" else "no"
     turns = distributed.shard_indices(count_batches(labels, split, batch_size))

@@ -1,3 +1,3 @@
-"""Where the nats of the ELBO go: inference gaps, rate and distortion, the aggregate posterior."""
+"""Parts of the ELBO, in nats: inference gaps, rate and distortion, the aggregate posterior."""
 
 __all__: list[str] = []

@@ -80,7 +80,7 @@ class RateDistortion:
 
     @property
     def active(self) -> dict[str, Tensor]:
-        """Which components tell something of the data, by site, ``(*event_shape)``.
+        """The components that tell something of the data, as booleans by site, ``(*event_shape)``.
 
         Those of whose mean the variance is above 0.01, and which tell more than 0.01 nats: of a posterior that is the
         prior but for rounding, the mean may vary by a little more than that.

@@ -53,7 +53,7 @@ def label_as_a_site():
     def model(x, y):
         pyro.module("decoder", decoder)
         with pyro.plate("data", len(x)):
-            pyro.sample("y", dist.Categorical(torch.ones(3)), obs=y)
+            y = pyro.sample("y", dist.Categorical(torch.ones(3)), obs=y)
             z = _prior()
             code = torch.cat([z, nn.functional.one_hot(y, 3).float().expand(*z.shape[:-1], 3)], -1)
             pyro.sample("x", dist.Normal(decoder(code), 1.0).to_event(1), obs=x)

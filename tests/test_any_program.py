@@ -109,7 +109,7 @@ def at_the_code(model, guide, x):
 
 def labelled(x, y):
     with pyro.plate("data", len(x)):
-        pyro.sample("y", dist.Categorical(torch.ones(9)), obs=y)
+        y = pyro.sample("y", dist.Categorical(torch.ones(9)), obs=y)
         z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
         pyro.sample("x", dist.Normal(10.0 * y.unsqueeze(-1) + z, 0.1).to_event(1), obs=x)
 

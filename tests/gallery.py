@@ -75,6 +75,7 @@ def deterministic_sites():
             loc = decoder(z)
             pyro.sample("x", dist.Normal(loc, scale).to_event(1), obs=x)
             pyro.deterministic("mean", loc)
+            pyro.deterministic("total", x.sum(-1))
 
     return Given(model, _guide(encoder), torch.randn(9, 4))
 

@@ -208,11 +208,12 @@ def test_x_may_be_observed_in_another_order(x):
     assert generate(model, 2, x).tolist() == [[4.0, 3.0, 2.0, 1.0]] * 2
 
 
-def test_a_number_of_sites_that_depends_on_the_data_is_refused():
+@pytest.mark.parametrize("length", [lambda x: (x != 0).sum(-1).max(), lambda x: 2 + 2 * (x > 2.5).any()])
+def test_a_number_of_sites_that_depends_on_the_data_is_refused(length):
     def model(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
-            for t in range(int((x != 0).sum(-1).max())):
+            for t in range(int(length(x))):
                 pyro.sample(f"x_{t}", dist.Normal(z.squeeze(-1), 1.0), obs=x[:, t])
 
     x = torch.tensor([[1.0, 2.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]])

@@ -11,7 +11,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.programs import Program
+from pyrovae.programs import PyroFunction
 
 __all__ = ["InDataPlate", "Temper", "in_data_plate", "is_point"]
 
@@ -76,7 +76,7 @@ class Temper(Messenger):
             msg["scale"] = msg["scale"] * self.beta
 
 
-def in_data_plate(program: Program) -> Program:
+def in_data_plate(program: PyroFunction) -> PyroFunction:
     """Check every run of ``program`` with :class:`InDataPlate`."""
 
     def checked(x: Tensor, *others: Tensor) -> Any:

@@ -22,7 +22,7 @@ from pyrovae.tensors import as_tensor
 __all__ = [
     "Arguments",
     "Batch",
-    "Program",
+    "PyroFunction",
     "arguments_of",
     "dtype_of",
     "in_one_sentence",
@@ -32,7 +32,7 @@ __all__ = [
     "uses_labels",
 ]
 
-Program: TypeAlias = Callable[..., Any]
+PyroFunction: TypeAlias = Callable[..., Any]
 """A model or a guide: called with ``x`` of shape ``(B, *data_shape)``, it makes Pyro sample sites.
 
 One whose second argument is named ``y`` is called with the labels too, int64 of shape ``(B,)``; see
@@ -46,7 +46,7 @@ Batch: TypeAlias = Tensor | Arguments
 """Data as users give them: x alone, or the tuple ``(x, y)``."""
 
 
-def arguments_of(batch: Batch, *programs: Program) -> Arguments:
+def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
     """Return what programs are called with, as a tuple.
 
     Arrays and data frames become tensors, floats of another type those of the programs' own parameters, labels int64.
@@ -117,7 +117,7 @@ def _place(error: BaseException) -> str:
     return f" in {place.name}, line {place.lineno} of {place.filename}"
 
 
-def uses_labels(program: Program) -> Literal["no", "where known", "always"]:
+def uses_labels(program: PyroFunction) -> Literal["no", "where known", "always"]:
     """Tell by its signature whether a program takes labels: not, as an argument with a default, or as one without.
 
     Labels are the second argument, if it is named ``y`` or annotated as ``Annotated[Tensor, "labels"]``. Another
@@ -185,7 +185,7 @@ def _named(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-def modules_of(*programs: Program) -> list[nn.Module]:
+def modules_of(*programs: PyroFunction) -> list[nn.Module]:
     """List the modules that the programs reach, each once, the outermost of each only.
 
     Those whose methods they are, or that they hold as attributes, close over, or name among their globals.
@@ -214,7 +214,7 @@ def modules_of(*programs: Program) -> list[nn.Module]:
     return [module for module in found if id(module) not in inner]
 
 
-def dtype_of(*programs: Program) -> torch.dtype:
+def dtype_of(*programs: PyroFunction) -> torch.dtype:
     """Return the type of the programs' floating-point parameters, or torch's default if there are none, or several.
 
     Example:
@@ -234,7 +234,7 @@ def _is_filled(cell: CellType) -> bool:
 
 
 @contextmanager
-def mode(*programs: Program, training: bool) -> Iterator[None]:
+def mode(*programs: PyroFunction, training: bool) -> Iterator[None]:
     """Put the programs' modules in training or evaluation mode, and each back as it was."""
     before = [(module, module.training) for owner in modules_of(*programs) for module in owner.modules()]
     for owner in modules_of(*programs):

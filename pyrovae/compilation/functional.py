@@ -16,13 +16,13 @@ from torch.overrides import TorchFunctionMode
 
 from pyrovae.objectives.base import Objective
 from pyrovae.objectives.terms import terms_of, traces_of
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["differentiated", "recordable"]
 
 
 def differentiated(
-    elbo: ELBO, model: Program, guide: Program, arguments: Arguments
+    elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Return the loss on a batch, reconstruction and KL, and the gradient of each parameter that has one by its name.
 
@@ -76,7 +76,9 @@ def recordable() -> Iterator[None]:
         yield
 
 
-def _particles(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> Iterator[tuple[Tensor, Tensor]]:
+def _particles(
+    elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield value and surrogate of each term of the loss, as the ELBO itself differentiates them."""
     if isinstance(elbo, Objective):
         yield elbo.losses(model, guide, arguments)

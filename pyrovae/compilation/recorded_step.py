@@ -16,7 +16,7 @@ from pyrovae.compilation.functional import differentiated, recordable
 from pyrovae.compilation.graph_capture import Recording
 from pyrovae.compilation.program_state import decays_of
 from pyrovae.optimizers import JointOptimizer, RecordableAdam
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
 __all__ = ["ROUNDING", "RecordedStep", "first_line", "undone"]
@@ -50,8 +50,8 @@ class RecordedStep:
     def __init__(
         self,
         elbo: ELBO,
-        model: Program,
-        guide: Program,
+        model: PyroFunction,
+        guide: PyroFunction,
         arguments: Arguments,
         modules: Sequence[nn.Module],
         optimizer: JointOptimizer | None = None,

@@ -28,7 +28,7 @@ from pyrovae.compilation.program_state import decays_of, state_in_python
 from pyrovae.compilation.recorded_step import ROUNDING, RecordedStep, first_line, undone
 from pyrovae.objectives.terms import NonFiniteLoss, nonfinite_site, terms_of, traces_of
 from pyrovae.optimizers import JointOptimizer
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import generators, set_generators
 
 __all__ = ["Compile", "ObjectiveFactory", "Step"]
@@ -111,11 +111,11 @@ class Step:
         self._unchecked = set(self._graphs)
         self._steps.clear()
 
-    def loss(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Return the loss on a batch in nats; ``arguments`` are x, of shape ``(B, *data_shape)``, and labels if any."""
         return float(self.elbo.loss(model, guide, *arguments))
 
-    def loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Return the loss on a batch in nats and leave its gradients, with weight decay, in the parameters.
 
         Raises:
@@ -127,7 +127,7 @@ class Step:
                 weight.grad.add_(weight.detach(), alpha=decay * len(arguments[0]))
         return loss
 
-    def _loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def _loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         if self.optimizer is not None:
             self.optimizer.is_updated = False  # a step may have been interrupted
         key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
@@ -147,7 +147,7 @@ class Step:
             self._compile(key, *arguments)
         return self._by_graph(key, model, guide, *arguments)
 
-    def _validated(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def _validated(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Run a first batch through Pyro, which looks at every value."""
         before, state = self._buffers(), state_in_python(model, guide, *self.modules)
         noise = torch.get_rng_state()
@@ -169,7 +169,7 @@ class Step:
     def _buffers(self) -> list[Tensor]:
         return [buffer for module in self.modules for buffer in module.buffers()]
 
-    def _by_pyro(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def _by_pyro(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         self.losses.flush(since=1)
         with traces_of(self.elbo) as traces:
             loss = float(self.elbo.loss_and_grads(model, guide, *arguments))
@@ -178,7 +178,7 @@ class Step:
         self.totals = self.totals.to(arguments[0].device) + terms_of(traces, self.elbo.num_particles)
         return loss
 
-    def _by_graph(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def _by_graph(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         recorded, compiled = self._graphs[key], self._steps[key] > _UNCOMPILED
         noise = generators(arguments[0].device)
         try:
@@ -200,14 +200,14 @@ class Step:
             param.grad = grad if param.grad is None else param.grad + grad
         return value
 
-    def _blame(self, model: Program, guide: Program, arguments: Arguments, noise: list[Tensor]) -> str:
+    def _blame(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments, noise: list[Tensor]) -> str:
         """Run a batch with its noise again, and name the site whose fault its loss is."""
         set_generators(arguments[0].device, noise)
         with traces_of(self.elbo) as traces, torch.no_grad():
             self.elbo.loss(model, guide, *arguments)
         return nonfinite_site(traces)
 
-    def _record(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
+    def _record(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> None:
         try:
             recorded = RecordedStep(self.elbo, model, guide, arguments, self.modules, self.optimizer)
         except Exception as error:
@@ -227,7 +227,7 @@ class Step:
         if arguments[0].device.type == "cuda":
             _capture(self._graphs[key], *arguments)
 
-    def _compare(self, key: _Key, model: Program, guide: Program, *arguments: Tensor) -> None:
+    def _compare(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> None:
         self._unchecked.discard(key)
         recorded, totals, store = self._graphs[key], self.totals, pyro.get_param_store()
         held = {name: store[name].unconstrained().grad for name in store.keys()}  # noqa: SIM118

@@ -12,13 +12,18 @@ from pyrovae import checks
 from pyrovae.evaluation.elbo.inference_gap import refine
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.prediction.predictive import reconstruct
-from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of
 
 __all__ = ["Separation", "anomaly_scores", "separation"]
 
 
 def anomaly_scores(
-    model: Program, guide: Program, x: Batch, num_samples: int = 200, *, refinement_steps: int = 100
+    model: PyroFunction,
+    guide: PyroFunction,
+    x: Batch,
+    num_samples: int = 200,
+    *,
+    refinement_steps: int = 100,
 ) -> dict[str, Tensor]:
     r"""Score each datum by how unlike the training data it is: the larger, the less like them.
 

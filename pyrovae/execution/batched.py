@@ -20,7 +20,7 @@ from pyrovae.execution.latents import Inside, Remembering, run
 from pyrovae.execution.support_check import covers
 from pyrovae.handlers import is_point
 from pyrovae.matmul import full_precision
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
 __all__ = ["BatchedPrograms", "Chunk", "weight"]
@@ -73,7 +73,9 @@ class BatchedPrograms:
             does not cover the model's.
     """
 
-    def __init__(self, model: Program, guide: Program, arguments: Arguments, *, must_cover: bool = True) -> None:
+    def __init__(
+        self, model: PyroFunction, guide: PyroFunction, arguments: Arguments, *, must_cover: bool = True
+    ) -> None:
         self.model = model
         self.guide = guide
         self.arguments = arguments
@@ -92,7 +94,7 @@ class BatchedPrograms:
             if must_cover:
                 self._check_cover(traced)
 
-    def run(self, program: Program, k: int) -> Trace:
+    def run(self, program: PyroFunction, k: int) -> Trace:
         """Trace one run with k samples of each datum."""
         inside = Inside(self.sites)
         if self.broadcasts:
@@ -159,7 +161,7 @@ class BatchedPrograms:
         with handler:
             return run(self.guide, self.arguments, handler)
 
-    def _one_by_one(self, program: Program, guide: Trace | None = None) -> Trace:
+    def _one_by_one(self, program: PyroFunction, guide: Trace | None = None) -> Trace:
         inside = Inside(self.sites, guide)
         with inside:
             return run(program, self.arguments, inside)

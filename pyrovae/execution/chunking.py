@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
 from pyrovae.execution import evaluating, trace
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
 __all__ = ["Chunks"]
@@ -45,7 +45,7 @@ class Chunks:
         self.size = _UNKNOWN if chunk_size is None else checks.integer("chunk_size", chunk_size)
         self._is_chosen = chunk_size is not None
 
-    def choose(self, model: Program, arguments: Arguments) -> None:
+    def choose(self, model: PyroFunction, arguments: Arguments) -> None:
         """Choose the number by a run of the model on some of the data, unless it was given or chosen already."""
         if not self._is_chosen:
             self.size = _chosen(model, arguments) or _UNKNOWN
@@ -95,7 +95,7 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _chosen(model: Program, arguments: Arguments) -> int | None:
+def _chosen(model: PyroFunction, arguments: Arguments) -> int | None:
     """Choose a number of latents, unless the model does not run, or not alike for more data."""
     device = arguments[0].device
     try:
@@ -116,7 +116,7 @@ def _chosen(model: Program, arguments: Arguments) -> int | None:
     return max(1, min(int(size), _MOST.get(device.type, _MOST["cpu"])))
 
 
-def _sizes(model: Program, arguments: Arguments, count: int) -> list[int]:
+def _sizes(model: PyroFunction, arguments: Arguments, count: int) -> list[int]:
     some = torch.arange(count) % len(arguments[0])
     with _Sizes() as sizes:
         trace(model, tuple(part[some.to(part.device)] for part in arguments))

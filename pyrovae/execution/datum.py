@@ -18,7 +18,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.execution.sites import is_factor, latents_of, log_prob_of, masks_of, observed_of, values_of
 from pyrovae.execution.traces import evaluating, trace
-from pyrovae.programs import Arguments, Program, in_one_sentence
+from pyrovae.programs import Arguments, PyroFunction, in_one_sentence
 from pyrovae.rng import forked_rng
 
 __all__ = ["Datum", "Unobserved", "check_simulation", "datum_of"]
@@ -97,7 +97,7 @@ class Unobserved(Messenger):
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
 
 
-def datum_of(model: Program, arguments: Arguments) -> Datum:
+def datum_of(model: PyroFunction, arguments: Arguments) -> Datum:
     """Find the sites at which a model observes x.
 
     The model is run on two data with other values of x and the same latents: a site whose observed value changes
@@ -145,7 +145,7 @@ def datum_of(model: Program, arguments: Arguments) -> Datum:
     return Datum(entries, given, rest, depends, latents_depend)
 
 
-def check_simulation(model: Program, arguments: Arguments, datum: Datum, *, given: bool = False) -> None:
+def check_simulation(model: PyroFunction, arguments: Arguments, datum: Datum, *, given: bool = False) -> None:
     """Refuse a model whose log-density is not that of the data that it samples.
 
     Args:
@@ -185,7 +185,7 @@ def check_simulation(model: Program, arguments: Arguments, datum: Datum, *, give
 class _Runs:
     """Runs of a model on other values of x, with the latents and the noise of a first run."""
 
-    def __init__(self, model: Program, x: Tensor, labels: Arguments) -> None:
+    def __init__(self, model: PyroFunction, x: Tensor, labels: Arguments) -> None:
         self.model, self.x, self.labels = model, x, labels
         first = trace(model, (x, *labels))
         self.latents, self.values = latents_of(first), values_of(first)

@@ -18,7 +18,7 @@ from pyrovae.distributions.bounds import bounds_of, contains
 from pyrovae.distributions.exact_density import draw, score
 from pyrovae.execution import latents_of, trace
 from pyrovae.execution.support_check import check_kind
-from pyrovae.programs import Arguments, Program, in_one_sentence
+from pyrovae.programs import Arguments, PyroFunction, in_one_sentence
 
 __all__ = ["Inside", "Remembering", "run"]
 
@@ -87,7 +87,7 @@ def _put(site: dict[str, Any], log_prob: Tensor) -> None:
     site["log_prob_sum"] = site["log_prob"].sum()
 
 
-def run(program: Program, arguments: Arguments, inside: Remembering | None = None) -> Trace:
+def run(program: PyroFunction, arguments: Arguments, inside: Remembering | None = None) -> Trace:
     """Trace one run of a program, with the log-probability of each site.
 
     Args:

@@ -18,13 +18,13 @@ from pyro.poutine.util import site_is_subsample
 from pyrovae.distributions.zuko import ZukoDistribution
 from pyrovae.handlers import InDataPlate
 from pyrovae.matmul import fast_products
-from pyrovae.programs import Arguments, Program, in_one_sentence, mode, modules_of, private_modules
+from pyrovae.programs import Arguments, PyroFunction, in_one_sentence, mode, modules_of, private_modules
 
 __all__ = ["evaluating", "frozen", "trace"]
 
 
 @contextmanager
-def evaluating(*programs: Program) -> Iterator[None]:
+def evaluating(*programs: PyroFunction) -> Iterator[None]:
     """Run programs in evaluation mode, without gradients or validation, and leave Pyro's store as it was.
 
     Their products are those of :func:`fast_products`.
@@ -40,7 +40,7 @@ def evaluating(*programs: Program) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(*programs: Program) -> Iterator[None]:
+def frozen(*programs: PyroFunction) -> Iterator[None]:
     """Take the parameters of the programs' modules as constants: gradients in latents cost less without theirs."""
     learned = [part for owner in modules_of(*programs) for part in owner.parameters() if part.requires_grad]
     for part in learned:
@@ -52,7 +52,7 @@ def frozen(*programs: Program) -> Iterator[None]:
             part.requires_grad_(True)
 
 
-def trace(program: Program, arguments: Arguments) -> Trace:
+def trace(program: PyroFunction, arguments: Arguments) -> Trace:
     """Trace one run of a program on ``(x,)`` or ``(x, y)``.
 
     Raises:

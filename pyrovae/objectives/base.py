@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.execution import check_sites, latents_of, observed_of
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Objective", "Weights", "log_prob_of", "weights_of"]
 
@@ -41,7 +41,7 @@ class Objective(ELBO):
         super().__init__(num_particles=num_particles, vectorize_particles=in_one, max_plate_nesting=2 if in_one else 1)
 
     @abstractmethod
-    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Return the loss on a batch in nats, and a scalar whose gradient the parameters follow.
 
         Args:
@@ -50,22 +50,22 @@ class Objective(ELBO):
             arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
         """
 
-    def loss(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Return the loss on a batch, in nats."""
         with torch.no_grad():
             return float(self.losses(model, guide, arguments)[0].detach())
 
-    def differentiable_loss(self, model: Program, guide: Program, *arguments: Tensor) -> Tensor:
+    def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
         """Return the scalar that is differentiated; its value need not be that of the loss."""
         return self.losses(model, guide, arguments)[1]
 
-    def loss_and_grads(self, model: Program, guide: Program, *arguments: Tensor) -> float:
+    def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Return the loss on a batch, in nats, and leave its gradients in the parameters."""
         loss, surrogate = self.losses(model, guide, arguments)
         surrogate.backward()
         return float(loss.detach())
 
-    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+    def _get_trace(self, model: PyroFunction, guide: PyroFunction, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         traces = get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
         self._check(traces[1])
         return traces

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.objectives.base import Objective, weights_of
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["CIWAE", "IWAE", "MIWAE", "Renyi"]
 
@@ -18,7 +18,7 @@ __all__ = ["CIWAE", "IWAE", "MIWAE", "Renyi"]
 class _Bound(Objective):
     """Maximise a bound that is a function of the log weights alone, and follow its own gradient."""
 
-    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Return the loss twice: it is what is differentiated."""
         weights = weights_of(list(self._get_traces(model, guide, arguments, {})))
         loss = -weights.outer * self.bound(weights.log_weight).sum()

@@ -30,7 +30,7 @@ from pyrovae import checks
 from pyrovae.execution import Datum, Unobserved, check_simulation, datum_of, latents_of
 from pyrovae.handlers import is_point
 from pyrovae.objectives.base import Objective, weights_of
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["PIWAE", "RWS", "STL", "DReG"]
 
@@ -54,7 +54,7 @@ class _Estimator(Objective):
         """Return the bound that is reported, in nats: from ``(K, B)`` to ``(B,)``."""
         return log_weight.logsumexp(0) - math.log(len(log_weight))
 
-    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Return the bound's loss and the scalar with the estimator's gradient."""
         pairs = list(self._get_traces(model, guide, arguments, {}))
         weights = weights_of(pairs)
@@ -83,7 +83,7 @@ class _Estimator(Objective):
                     f"but its site {name!r} is a point"
                 )
 
-    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+    def _get_trace(self, model: PyroFunction, guide: PyroFunction, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         """Trace guide and model at samples that do not know where they come from."""
         with _Leaves():
             guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(*args, **kwargs))
@@ -234,7 +234,7 @@ class RWS(_Estimator):
         share = log_weight.softmax(0)
         return _Parts(share, None, -(1 - self.sleep) * share)
 
-    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Add the sleep phase to what is differentiated."""
         loss, surrogate = super().losses(model, guide, arguments)
         if self.sleep == 0:
@@ -248,7 +248,7 @@ class RWS(_Estimator):
         log_q = sum((told.nodes[name]["log_prob_sum"] for name in latents_of(told)), torch.zeros(()))
         return loss, surrogate - self.sleep * log_q
 
-    def _datum_of(self, model: Program, arguments: Arguments) -> Datum:
+    def _datum_of(self, model: PyroFunction, arguments: Arguments) -> Datum:
         """Find the sites at which the model observes x; a step that is recorded has no values, and asks those before.
 
         It is asked again at each step that is not recorded, for what does not depend on x at first may do so later.

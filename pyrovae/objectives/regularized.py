@@ -16,7 +16,7 @@ from torch.distributions import kl_divergence
 from pyrovae import checks
 from pyrovae.execution import latents_of
 from pyrovae.objectives.base import Objective, weights_of
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["MMD", "BetaTCVAE", "FreeBits"]
 
@@ -44,7 +44,7 @@ class FreeBits(Objective):
         super().__init__(num_particles, vectorize_particles)
         self.free_nats = checks.number("free_nats", free_nats)
 
-    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Return the loss twice: it is what is differentiated."""
         pairs = list(self._get_traces(model, guide, arguments, {}))
         weights = weights_of(pairs)
@@ -107,7 +107,7 @@ class BetaTCVAE(Objective):
         self.beta = checks.number("beta", beta)
         self.gamma = checks.number("gamma", gamma)
 
-    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Return the loss twice: it is what is differentiated."""
         pairs = list(self._get_traces(model, guide, arguments, {}))
         weights = weights_of(pairs)
@@ -158,7 +158,7 @@ class MMD(Objective):
         self.mmd_weight = checks.number("mmd_weight", mmd_weight)
         self.kl_weight = checks.number("kl_weight", kl_weight)
 
-    def losses(self, model: Program, guide: Program, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Return the loss twice: it is what is differentiated."""
         pairs = list(self._get_traces(model, guide, arguments, {}))
         weights = weights_of(pairs)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.execution.sites import is_factor, is_latent, is_observed
-from pyrovae.programs import Program
+from pyrovae.programs import PyroFunction
 
 __all__ = ["NonFiniteLoss", "Traces", "measure", "nonfinite_site", "terms_of", "traces_of"]
 
@@ -32,7 +32,7 @@ class NonFiniteLoss(FloatingPointError):
     steps_ago: int = 0
 
 
-def measure(model: Program, guide: Program, *arguments: Tensor) -> Tensor:
+def measure(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
     r"""Estimate the ELBO's two terms on a batch from one sample of each datum, without gradients.
 
     Args:

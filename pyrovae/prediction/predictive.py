@@ -16,13 +16,13 @@ from pyrovae import checks
 from pyrovae.distributions.bounds import plain
 from pyrovae.execution import Unobserved, datum_of, is_latent, trace, values_of
 from pyrovae.prediction.simulation import run_freely, unseen, validating
-from pyrovae.programs import Batch, Program, arguments_of, in_one_sentence, modules_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of, in_one_sentence, modules_of
 from pyrovae.tensors import as_tensor
 
 __all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
 
 
-def encode(guide: Program, x: Batch) -> dict[str, Tensor]:
+def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
     """Return the mean of each latent site of the guide, given the means of those before it.
 
     Of a discrete site it is the most probable value, of directions the mean direction.
@@ -56,7 +56,7 @@ class _Means(Messenger):
 
 
 def decode(
-    model: Program,
+    model: PyroFunction,
     latents: dict[str, Tensor],
     data_shape: tuple[int, ...],
     labels: Tensor | None = None,
@@ -112,7 +112,7 @@ def decode(
         return datum.join({name: mean_of(traced.nodes[name]["fn"]) for name in datum.entries}, arguments[0])
 
 
-def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
+def reconstruct(model: PyroFunction, guide: PyroFunction, x: Batch) -> Tensor:
     """Return the mean of p(x|z) at the mean of q(z|x), ``(B, *data_shape)``.
 
     Args:
@@ -130,7 +130,7 @@ def reconstruct(model: Program, guide: Program, x: Batch) -> Tensor:
 
 
 def generate(
-    model: Program, num_samples: int, like: Batch, *, noise: bool = False, given: Batch | None = None
+    model: PyroFunction, num_samples: int, like: Batch, *, noise: bool = False, given: Batch | None = None
 ) -> Tensor:
     """Draw new data from the model: latents from the prior, and the mean of p(x|z) or a draw from it.
 
@@ -184,7 +184,7 @@ def mean_of(fn: Any) -> Tensor:
     return mean / mean.norm(dim=-1, keepdim=True) if fn.support is constraints.sphere else mean
 
 
-def is_discrete(model: Program, like: Batch) -> bool:
+def is_discrete(model: PyroFunction, like: Batch) -> bool:
     """Tell whether a model's p(x|z) is a probability of discrete data.
 
     Args:
@@ -203,7 +203,7 @@ def is_discrete(model: Program, like: Batch) -> bool:
     return all(nodes[name]["fn"].support.is_discrete for name in datum.entries)
 
 
-def prior_grid(model: Program, like: Tensor, columns: int = 20) -> Tensor:
+def prior_grid(model: PyroFunction, like: Tensor, columns: int = 20) -> Tensor:
     """Return the decoder's means on a grid of codes, evenly spaced in the percentiles of each latent's prior.
 
     Args:

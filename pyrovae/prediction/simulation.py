@@ -22,7 +22,7 @@ from pyrovae.execution import (
     values_of,
 )
 from pyrovae.execution.latents import Remembering
-from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.tensors import as_tensor
 
 __all__ = ["Simulated", "cycled", "prior_draws", "run_freely", "simulate", "unseen", "validating"]
@@ -50,7 +50,7 @@ class Simulated(NamedTuple):
         return self.datum.join(values, self.arguments[0])
 
 
-def simulate(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
+def simulate(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
     """Draw data from the model together with their latents.
 
     Args:
@@ -77,7 +77,7 @@ def simulate(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, T
     return simulated.latents, (simulated.x.to(x.dtype), *labels)
 
 
-def run_freely(model: Program, num_samples: int, like: Batch, given: Batch | None = None) -> Simulated:
+def run_freely(model: PyroFunction, num_samples: int, like: Batch, given: Batch | None = None) -> Simulated:
     """Run a model that samples x instead of observing it.
 
     Args:
@@ -110,7 +110,7 @@ def run_freely(model: Program, num_samples: int, like: Batch, given: Batch | Non
     return Simulated(traced, latents, arguments, datum)
 
 
-def prior_draws(model: Program, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
+def prior_draws(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
     """Draw latents from the prior: by site name, ``(num_samples, *event_shape)``, and the arguments of the model.
 
     Args:
@@ -128,7 +128,7 @@ def prior_draws(model: Program, num_samples: int, like: Batch) -> tuple[dict[str
 
 
 @contextmanager
-def validating(*programs: Program) -> Iterator[None]:
+def validating(*programs: PyroFunction) -> Iterator[None]:
     """Evaluate with validation: a run or two are worth a sentence for labels out of range, say."""
     with evaluating(*programs), pyro.validation_enabled(True):
         yield

@@ -13,7 +13,7 @@ from pyrovae import checks
 from pyrovae.prediction import decode, encode
 from pyrovae.prediction.latent_axes import Axes, principal_directions, single_latents
 from pyrovae.prediction.simulation import unseen
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Latents", "Plane", "plane_of"]
 
@@ -51,7 +51,7 @@ class Plane(Axes):
         across, down = self.centre[0] + steps, self.centre[1] - (steps.new_zeros(1) if self.is_line else steps)
         return torch.cartesian_prod(down, across).flip(1)
 
-    def decoded(self, model: Program, points: Tensor, like: Tensor, codes: Tensor, label: Any = None) -> Tensor:
+    def decoded(self, model: PyroFunction, points: Tensor, like: Tensor, codes: Tensor, label: Any = None) -> Tensor:
         """Return the means of p(x|z) at points, latents of other sites being at their means, ``(N, *data_shape)``.
 
         Args:
@@ -119,6 +119,6 @@ def _fitted(plane: Plane, codes: Tensor, drawn: Tensor | None) -> Plane:
     return replace(plane, centre=(u, v), radius=max(0.53 * (high - low).max().item(), 1e-3))
 
 
-def _given(model: Program, site: str, z: Tensor, arguments: Arguments) -> dict[str, Tensor]:
+def _given(model: PyroFunction, site: str, z: Tensor, arguments: Arguments) -> dict[str, Tensor]:
     """Return the latents, those of other sites at their means given those before."""
     return {**encode(poutine.condition(model, {site: z}), arguments), site: z}

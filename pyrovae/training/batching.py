@@ -10,7 +10,7 @@ import torch
 
 from pyrovae import checks, distributed
 from pyrovae.data import DataSet, Split
-from pyrovae.programs import Arguments, Program, uses_labels
+from pyrovae.programs import Arguments, PyroFunction, uses_labels
 
 __all__ = ["Labels", "batches", "count_batches", "labels_for", "naming_single_data", "parts_of"]
 
@@ -18,7 +18,7 @@ Labels: TypeAlias = Literal["no", "where known", "always"]
 """Whether a program takes labels: see :func:`pyrovae.programs.uses_labels`."""
 
 
-def labels_for(model: Program, guide: Program, data: DataSet | None = None) -> Labels:
+def labels_for(model: PyroFunction, guide: PyroFunction, data: DataSet | None = None) -> Labels:
     """Tell which labels model and guide take, and whether the data, if they are given, have them.
 
     Raises:

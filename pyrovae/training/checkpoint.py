@@ -16,7 +16,7 @@ from torch import Tensor
 from pyrovae import checks, distributed
 from pyrovae.compilation import Compile
 from pyrovae.optimizers import JointOptimizer
-from pyrovae.programs import Program, modules_of
+from pyrovae.programs import PyroFunction, modules_of
 from pyrovae.training.history import Epoch, History
 
 __all__ = [
@@ -36,7 +36,7 @@ State: TypeAlias = dict[str, Any]
 """Everything that exact resuming needs: tensors, numbers and strings in dictionaries and lists."""
 
 
-def weights_of(model: Program, guide: Program) -> dict[str, Tensor]:
+def weights_of(model: PyroFunction, guide: PyroFunction) -> dict[str, Tensor]:
     """Collect what training changes: the store's parameters, and the buffers of the programs' modules."""
     store = pyro.get_param_store()
     weights = {name: store[name].unconstrained().detach() for name in sorted(store.keys())}
@@ -45,7 +45,7 @@ def weights_of(model: Program, guide: Program) -> dict[str, Tensor]:
     return weights
 
 
-def load_weights(weights: dict[str, Tensor], model: Program, guide: Program) -> None:
+def load_weights(weights: dict[str, Tensor], model: PyroFunction, guide: PyroFunction) -> None:
     """Put weights back that :func:`weights_of` collected.
 
     Raises:
@@ -59,7 +59,12 @@ def load_weights(weights: dict[str, Tensor], model: Program, guide: Program) -> 
 
 
 def state_of(
-    optim: JointOptimizer, history: History, model: Program, guide: Program, best: Any, compile: Compile
+    optim: JointOptimizer,
+    history: History,
+    model: PyroFunction,
+    guide: PyroFunction,
+    best: Any,
+    compile: Compile,
 ) -> State:
     """Collect weights, the best ones so far, the optimizer's state, the history, generators, how steps are compiled."""
     return {
@@ -72,7 +77,7 @@ def state_of(
     }
 
 
-def restore(state: State, optim: JointOptimizer, history: History, model: Program, guide: Program) -> None:
+def restore(state: State, optim: JointOptimizer, history: History, model: PyroFunction, guide: PyroFunction) -> None:
     """Put a state back.
 
     Raises:
@@ -96,7 +101,7 @@ def compiled_as(state: State) -> Compile:
     return state.get("compile", "graph") if isinstance(state, dict) else "graph"  # an older state says nothing
 
 
-def begin_together(model: Program, guide: Program, arguments: dict[str, object]) -> None:
+def begin_together(model: PyroFunction, guide: PyroFunction, arguments: dict[str, object]) -> None:
     """Let all processes begin with the weights and the generators of the first.
 
     Args:
@@ -145,7 +150,7 @@ def per_rank_rng() -> Iterator[torch.Generator | None]:
         _set_generators(common)
 
 
-def buffers_of(model: Program, guide: Program) -> dict[str, Tensor]:
+def buffers_of(model: PyroFunction, guide: PyroFunction) -> dict[str, Tensor]:
     """Keep the programs' buffers as they are, where several processes change them."""
     if distributed.count() == 1:
         return {}
@@ -153,7 +158,7 @@ def buffers_of(model: Program, guide: Program) -> dict[str, Tensor]:
     return {f"{i} {name}": buffer.clone() for i, own in enumerate(held) for name, buffer in own.items()}
 
 
-def merge_buffers(before: dict[str, Tensor], model: Program, guide: Program, seen: int) -> None:
+def merge_buffers(before: dict[str, Tensor], model: PyroFunction, guide: PyroFunction, seen: int) -> None:
     """Give all processes the mean of the buffers that training changed, weighted by the data that each has seen.
 
     Args:

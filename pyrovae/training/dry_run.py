@@ -19,7 +19,7 @@ from pyrovae.execution import check_masks, check_sites, evaluating
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.handlers import in_data_plate
 from pyrovae.objectives.terms import measure, traces_of
-from pyrovae.programs import Arguments, Program, arguments_of, in_one_sentence, mode
+from pyrovae.programs import Arguments, PyroFunction, arguments_of, in_one_sentence, mode
 from pyrovae.rng import forked_rng
 from pyrovae.training.batching import Labels, batches
 
@@ -28,8 +28,8 @@ __all__ = ["dry_run"]
 
 def dry_run(
     elbo: ELBO,
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     modules: list[nn.Module],
     labels: Labels,
     data: DataSet,
@@ -105,7 +105,7 @@ def dry_run(
         check_masks(model_trace, guide_trace)
 
 
-def _loss(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> Any:
+def _loss(elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> Any:
     """Compute the loss, with one sample after the other if the programs cannot draw all of them in one run."""
     try:
         return elbo.loss(model, guide, *arguments)
@@ -121,7 +121,7 @@ def _loss(elbo: ELBO, model: Program, guide: Program, arguments: Arguments) -> A
         raise
 
 
-def _broadcasts(model: Program, guide: Program, arguments: Arguments) -> bool:
+def _broadcasts(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> bool:
     """Tell whether two samples in one run get the log-weights that they have one by one."""
     some = tuple(part[:4] for part in arguments)
     try:

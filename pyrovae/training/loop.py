@@ -21,7 +21,7 @@ from pyrovae.handlers import Temper, in_data_plate
 from pyrovae.likelihoods import Likelihood
 from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
-from pyrovae.programs import Program, dtype_of, mode, modules_of, private_modules
+from pyrovae.programs import PyroFunction, dtype_of, mode, modules_of, private_modules
 from pyrovae.progress import bar as progress_bar
 from pyrovae.training.batching import batches, count_batches, labels_for, naming_single_data, parts_of
 from pyrovae.training.checkpoint import (
@@ -49,8 +49,8 @@ Callback: TypeAlias = Callable[[History, Callable[[], State]], None]
 
 
 def fit(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     data: DataSet,
     *,
     epochs: int = 20,
@@ -278,7 +278,9 @@ def _figures(part: str, reconstruction: float, kl: float) -> str:
     return f"{part} ELBO {reconstruction - kl:.2f}, reconstruction {reconstruction:.2f}, KL {kl:.2f} nats"
 
 
-def _share_of_step(step: Step, optim: JointOptimizer, model: Program, guide: Program, *arguments: Tensor) -> float:
+def _share_of_step(
+    step: Step, optim: JointOptimizer, model: PyroFunction, guide: PyroFunction, *arguments: Tensor
+) -> float:
     """Compute loss and gradients on this process's share, which may be empty; what fails shall fail everywhere."""
     if distributed.count() == 1:
         loss = step.loss_and_grads(model, guide, *arguments)

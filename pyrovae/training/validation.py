@@ -10,7 +10,7 @@ from torch import Tensor
 from pyrovae import distributed
 from pyrovae.data import Split
 from pyrovae.objectives import NonFiniteLoss, measure
-from pyrovae.programs import Program, mode
+from pyrovae.programs import PyroFunction, mode
 from pyrovae.rng import forked_rng
 from pyrovae.training.batching import Labels, batches, count_batches
 
@@ -19,7 +19,7 @@ __all__ = ["bound_of_some", "validate"]
 _SOME = 500  # data that tell a bound well enough to see that another is absurd
 
 
-def validate(model: Program, guide: Program, labels: Labels, split: Split, batch_size: int) -> list[float]:
+def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Split, batch_size: int) -> list[float]:
     """Return reconstruction and KL of x in nats per datum, in evaluation mode, with the same noise at every call.
 
     Each batch has noise of its own; several processes take the batches by turns.
@@ -45,7 +45,7 @@ def validate(model: Program, guide: Program, labels: Labels, split: Split, batch
     return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()
 
 
-def bound_of_some(model: Program, guide: Program, labels: Labels, split: Split, batch_size: int) -> float:
+def bound_of_some(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Split, batch_size: int) -> float:
     """Return the ELBO of the first data of a split, in nats per datum; minus infinity if it is not finite.
 
     Args:

@@ -17,7 +17,7 @@ from pyrovae.evaluation.adaptive.result import Effort, Stopped
 from pyrovae.evaluation.adaptive.sampler import Sampler
 from pyrovae.evaluation.likelihood.cross_check import cross_check
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of
 
 __all__ = ["log_marginal_within"]
 
@@ -26,8 +26,8 @@ _MOST = 1000  # data of any round
 
 
 def log_marginal_within(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     x: Batch,
     target_error: float,
     *,

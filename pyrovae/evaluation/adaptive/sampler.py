@@ -25,7 +25,7 @@ from pyrovae.evaluation.likelihood.reservoir import Resampler
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import Chunk
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
 __all__ = ["Clock", "Sampler"]
@@ -95,7 +95,13 @@ class Sampler:
     """
 
     def __init__(
-        self, model: Program, guide: Program, arguments: Arguments, seed: int, num_draws: int, chunks: Chunks
+        self,
+        model: PyroFunction,
+        guide: PyroFunction,
+        arguments: Arguments,
+        seed: int,
+        num_draws: int,
+        chunks: Chunks,
     ) -> None:
         self.model = model
         self.guide = guide

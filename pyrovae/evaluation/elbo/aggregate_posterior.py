@@ -14,7 +14,7 @@ from pyrovae.evaluation.likelihood.proposals import Proposal
 from pyrovae.execution import evaluating, log_prob_of, masks_of
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.latents import Inside, run
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Codes", "Estimate", "draw_codes", "has_one_prior", "split_rate"]
 
@@ -48,7 +48,9 @@ class Codes(NamedTuple):
     data: Tensor
 
 
-def draw_codes(model: Program, guide: Program, arguments: Arguments, num_codes: int, batch_size: int = 50) -> Codes:
+def draw_codes(
+    model: PyroFunction, guide: PyroFunction, arguments: Arguments, num_codes: int, batch_size: int = 50
+) -> Codes:
     """Draw codes of data: two of each or more, of as many of the data at random as makes ``num_codes``, about.
 
     Args:
@@ -73,7 +75,7 @@ def draw_codes(model: Program, guide: Program, arguments: Arguments, num_codes: 
 
 
 def split_rate(
-    model: Program, guide: Program, arguments: Arguments, codes: Codes, rate: Estimate
+    model: PyroFunction, guide: PyroFunction, arguments: Arguments, codes: Codes, rate: Estimate
 ) -> tuple[Estimate, Estimate]:
     r"""Split the rate into the mutual information of a code and which datum it is of, and the marginal KL.
 
@@ -122,7 +124,7 @@ def _error(values: Tensor, N: int) -> float:
 
 
 def _aggregate(
-    guide: Program, arguments: Arguments, latents: dict[str, Tensor], owner: Tensor
+    guide: PyroFunction, arguments: Arguments, latents: dict[str, Tensor], owner: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return log q(z|x) of each code, summed over all data as densities, and of its own datum alone, ``(M,)`` each."""
     M = len(owner)
@@ -142,7 +144,7 @@ def _aggregate(
     return log_sum, own
 
 
-def _scores(guide: Program, batch: Arguments, latents: dict[str, Tensor]) -> Tensor:
+def _scores(guide: PyroFunction, batch: Arguments, latents: dict[str, Tensor]) -> Tensor:
     """Return the guide's log-density of codes ``(k, 1, *event_shape)`` for B data, ``(k, B)``.
 
     It runs in the data plate alone: no distribution is expanded to all pairs, which would copy what some of them hold.
@@ -154,7 +156,7 @@ def _scores(guide: Program, batch: Arguments, latents: dict[str, Tensor]) -> Ten
     return log_prob_of(trace, latents).expand(-1, len(batch[0]))
 
 
-def _check(model: Program, guide: Program, batch: Arguments, latents: dict[str, Tensor]) -> None:
+def _check(model: PyroFunction, guide: PyroFunction, batch: Arguments, latents: dict[str, Tensor]) -> None:
     """Compare a few scores with those of the guide on one datum for each code, which every guide can take."""
     B = len(batch[0])
     with evaluating(model, guide):
@@ -171,7 +173,7 @@ def _check(model: Program, guide: Program, batch: Arguments, latents: dict[str, 
         raise checks.InputError(refusal)
 
 
-def has_one_prior(model: Program, arguments: Arguments, codes: Codes) -> bool:
+def has_one_prior(model: PyroFunction, arguments: Arguments, codes: Codes) -> bool:
     """Tell whether codes have the same p(z) when they are taken for those of other data.
 
     Args:

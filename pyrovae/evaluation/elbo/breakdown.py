@@ -20,7 +20,7 @@ from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
-from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -184,8 +184,8 @@ def _rounded(error: float, digits: int) -> str:
 
 
 def diagnose(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     x: Batch,
     evidence: LogMarginal | None = None,
     *,
@@ -262,7 +262,7 @@ def diagnose(
     return Diagnosis(found, refinement, evidence, unknown)
 
 
-def _obstacle(model: Program, guide: Program, arguments: Arguments) -> tuple[str | None, bool]:
+def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, bool]:
     """Say why the latents cannot be refined, if they cannot, and whether they can be annealed."""
     some = tuple(part[:1] for part in arguments)
     with evaluating(model, guide):

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealing_target import Target
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
 from pyrovae.tensors import is_data
 
@@ -52,8 +52,8 @@ class Refinement:
 
 
 def refine(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     x: Batch | Iterable[Batch],
     num_steps: int = 200,
     num_samples: int = 100,

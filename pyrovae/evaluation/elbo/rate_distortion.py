@@ -15,7 +15,7 @@ from pyrovae.evaluation.likelihood.importance import drawn
 from pyrovae.evaluation.likelihood.proposals import Proposal
 from pyrovae.execution import evaluating
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
 
 __all__ = ["RateDistortion", "rate_distortion"]
@@ -89,8 +89,8 @@ class RateDistortion:
 
 
 def rate_distortion(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     x: Batch,
     num_samples: int = 100,
     *,
@@ -176,7 +176,7 @@ class _Part(NamedTuple):
     spread: dict[str, Tensor]  # variances, (B, *event_shape)
 
 
-def _measure(model: Program, guide: Program, batch: Arguments, K: int, chunk_size: int) -> _Part:
+def _measure(model: PyroFunction, guide: PyroFunction, batch: Arguments, K: int, chunk_size: int) -> _Part:
     proposal = Proposal(model, guide, batch, K)
     nodes = proposal.pair.encoded.nodes
     names = [name for name in proposal.pair.sites if not nodes[name]["fn"].support.is_discrete]

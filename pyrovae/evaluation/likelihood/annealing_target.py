@@ -20,7 +20,7 @@ from pyrovae.distributions.exact_density import score
 from pyrovae.evaluation.likelihood.site_transforms import SiteTransform, site_transform
 from pyrovae.execution import evaluating, frozen, observed_of
 from pyrovae.execution.batched import BatchedPrograms
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Point", "Target"]
 
@@ -74,8 +74,8 @@ class Target:
 
     def __init__(
         self,
-        model: Program,
-        guide: Program,
+        model: PyroFunction,
+        guide: PyroFunction,
         arguments: Arguments,
         start: Literal["guide", "prior"] = "guide",
         *,
@@ -95,7 +95,7 @@ class Target:
         self._encoded = start == "guide" and len(self.transforms) == 1 and self.pair.broadcasts
 
     @property
-    def _program(self) -> Program:
+    def _program(self) -> PyroFunction:
         return self.pair.guide if self.start == "guide" else self.pair.model
 
     @property

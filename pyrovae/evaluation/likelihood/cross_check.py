@@ -13,7 +13,7 @@ from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealed import Annealing
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
-from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
 
 __all__ = ["CrossCheck", "cross_check"]
@@ -96,8 +96,8 @@ class CrossCheck:
 
 
 def cross_check(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     x: Batch,
     result: LogMarginal,
     num_data: int = 20,

@@ -12,14 +12,14 @@ from pyrovae.evaluation.likelihood.proposals import Proposal
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import Chunk
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of
 
 __all__ = ["drawn", "log_weights"]
 
 
 def log_weights(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     x: Batch,
     num_samples: int = 5000,
     *,

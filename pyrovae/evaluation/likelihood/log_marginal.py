@@ -28,7 +28,7 @@ from pyrovae.evaluation.likelihood.result import LogMarginal, Paths, joined
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import Chunk
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Arguments, Batch, Program, arguments_of
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.tensors import is_data
 
 __all__ = ["log_marginal"]
@@ -40,8 +40,8 @@ _PATHS = 50  # data whose chains' paths are kept
 
 
 def log_marginal(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     x: Batch | Iterable[Batch],
     num_samples: int | None = None,
     method: Literal["importance", "annealed"] = "importance",
@@ -163,7 +163,13 @@ def by_importance(proposal: Proposal, num_draws: int, chunk_size: int) -> LogMar
 
 
 def by_annealing(
-    model: Program, guide: Program, arguments: Arguments, C: int, path: Annealing, num_draws: int, chunk_size: int
+    model: PyroFunction,
+    guide: PyroFunction,
+    arguments: Arguments,
+    C: int,
+    path: Annealing,
+    num_draws: int,
+    chunk_size: int,
 ) -> LogMarginal:
     """Estimate log p(x) of one batch by annealed importance sampling."""
     target = Target(model, guide, arguments, path.start)

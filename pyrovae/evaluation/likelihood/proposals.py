@@ -13,7 +13,7 @@ from pyrovae.distributions.exact_density import draw, score
 from pyrovae.evaluation.likelihood.annealing_target import Target
 from pyrovae.execution import evaluating, observed_of, values_of
 from pyrovae.execution.batched import BatchedPrograms, Chunk, weight
-from pyrovae.programs import Arguments, Program
+from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Proposal"]
 
@@ -40,8 +40,8 @@ class Proposal:
 
     def __init__(
         self,
-        model: Program,
-        guide: Program,
+        model: PyroFunction,
+        guide: PyroFunction,
         arguments: Arguments,
         num_samples: int,
         scale: float = 1.0,

@@ -17,7 +17,7 @@ from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.prediction.simulation import simulate
-from pyrovae.programs import Batch, Program, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
 from pyrovae.rng import forked_rng
 
@@ -81,8 +81,8 @@ class Sandwich:
 
 
 def sandwich(
-    model: Program,
-    guide: Program,
+    model: PyroFunction,
+    guide: PyroFunction,
     like: Batch,
     num_samples: int | None = None,
     method: Literal["importance", "annealed"] = "annealed",

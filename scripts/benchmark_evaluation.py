@@ -28,6 +28,7 @@ from pyrovae import (
     MLP,
     MNIST,
     VAE,
+    Annealed,
     Bernoulli,
     ConvolutionalDecoder,
     ConvolutionalEncoder,
@@ -135,7 +136,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, pyro {pyro.__version__}, {platform.machine()}, {options.threads} threads")
 
     contenders: dict[str, Callable[[], float]] = {
-        "pyrovae, log_marginal": lambda: log_marginal(vae.model, vae.guide, x, K).nll,
+        "pyrovae, log_marginal": lambda: log_marginal(vae.model, vae.guide, x, num_samples=K).nll,
         "by hand, dist.Bernoulli validated": lambda: by_hand(vae, x, validate=True),
         "by hand, dist.Bernoulli": lambda: by_hand(vae, x, validate=False),
     }
@@ -145,8 +146,8 @@ def main() -> None:
         contenders["pythae, get_nll(batch_size=1000)"] = lambda: -theirs.get_nll(x, K, batch_size=1000)
     except ImportError as error:
         print(f"pythae is left out: {error}", file=sys.stderr)
-    annealed = log_marginal(vae.model, vae.guide, x, method="annealed")
-    contenders["pyrovae, annealed"] = lambda: log_marginal(vae.model, vae.guide, x, method="annealed").nll
+    annealed = log_marginal(vae.model, vae.guide, x, Annealed())
+    contenders["pyrovae, annealed"] = lambda: log_marginal(vae.model, vae.guide, x, Annealed()).nll
     gradients = int(annealed.num_evaluations[0])
 
     run = products(vae, chunks.size)

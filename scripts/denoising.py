@@ -22,7 +22,7 @@ from torch import Tensor
 from pyrovae import (
     MNIST,
     VAE,
-    Annealing,
+    Annealed,
     Bernoulli,
     DiagonalNormal,
     StandardNormal,
@@ -77,14 +77,14 @@ def main(
             pyro.sample("x", dist.Bernoulli(on).to_event(len(shape)), obs=x)
 
     vae.eval().requires_grad_(False)
-    path = Annealing(num_temperatures=num_temperatures)
+    path = Annealed(num_temperatures=num_temperatures)
     rows, results = {"clean": x[:12]}, []
     for flip in flips:
         progress.note(f"{flip:.0%} of the pixels flipped")
         noisy = torch.where(torch.rand_like(x) < flip, 1 - x, x)
         as_it_is = reconstruct(vae.model, vae.guide, noisy)
-        plain = log_marginal(vae.model, vae.guide, noisy, 4, "annealed", annealing=path, num_draws=0)
-        told = log_marginal(noisy_model, vae.guide, noisy, 4, "annealed", annealing=path, num_draws=8)
+        plain = log_marginal(vae.model, vae.guide, noisy, path, num_draws=0)
+        told = log_marginal(noisy_model, vae.guide, noisy, path, num_draws=8)
         codes = told.draws["z"].flatten(0, 1)  # (B * S, D)
         mean = decode(vae.model, {"z": codes}, shape).unflatten(0, (len(x), -1)).mean(1)  # (B, *shape)
         wrong = [(guess.round() != x).double().mean().item() for guess in (noisy, as_it_is, mean)]

@@ -36,7 +36,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "importance-256": {"num_samples": 256},
     "importance-5000": {"num_samples": 5000},
     "narrowed-5000": {"num_samples": 5000, "proposal_scale": 0.6},
-    "annealed": {"num_samples": 8, "method": "annealed", "annealing": pv.Annealing(num_temperatures=50)},
+    "annealed": {"num_samples": 8, "method": "annealed", "annealing": pv.Annealed(num_temperatures=50)},
 }
 """Options of ``log_marginal``, by name; the narrowed guide is for comparisons alone."""
 WRITTEN = ("set_size", "target", "max_seconds", "seed", "training_seed")  # of a recipe, in its command

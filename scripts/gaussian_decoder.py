@@ -94,7 +94,7 @@ def main(
         fit(vae.model, vae.guide, seen, epochs=epochs, optimizer=ADAM)
         test = seen.test[:num_images]
         means = reconstruct(vae.model, vae.guide, test)
-        nll = log_marginal(vae.model, vae.guide, test, num_samples).nll
+        nll = log_marginal(vae.model, vae.guide, test, num_samples=num_samples).nll
         results.append(
             {
                 "likelihood": name,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from jsonargparse import auto_cli
 
-from pyrovae import Annealing, LogMarginal, log_marginal, log_marginal_within, sandwich
+from pyrovae import Annealed, LogMarginal, log_marginal, log_marginal_within, sandwich
 from pyrovae.evaluation.likelihood.result import joined
 from pyrovae.runs import Run, some_of, template_of
 
@@ -35,7 +35,7 @@ def contenders(longest: int) -> list[Contender]:
     made += [
         Contender(
             f"annealed, T = {T}, {C} chains",
-            {"num_samples": C, "method": "annealed", "annealing": Annealing(num_temperatures=T)},
+            {"num_samples": C, "method": "annealed", "annealing": Annealed(num_temperatures=T)},
         )
         for T, C in ((25, 16), (50, 16), (100, 8), (100, 16), (200, 16), (longest, 8))
     ]
@@ -74,7 +74,7 @@ def main(
     batch = some_of(program, data.test, num_images)
     arguments = batch if isinstance(batch, tuple) else (batch,)
     made = contenders(longest)
-    log_marginal(program.model, program.guide, tuple(part[:100] for part in arguments), 500)  # warms up
+    log_marginal(program.model, program.guide, tuple(part[:100] for part in arguments), num_samples=500)  # warms up
     for position in torch.arange(len(arguments[0])).split(125):
         part = tuple(value[position] for value in arguments)
         for contender in made:
@@ -95,7 +95,7 @@ def main(
             f"| {contender.seconds / made[0].seconds:.2f} | {int(result.num_evaluations[0])} |"
         )
     few = tuple(part[:num_fixed] for part in arguments)
-    levels = log_marginal(program.model, program.guide, few, most_samples, num_draws=0).convergence
+    levels = log_marginal(program.model, program.guide, few, num_samples=most_samples, num_draws=0).convergence
     assert levels is not None
     fixed = (reference.log_prob[:num_fixed] - levels.bound).mean(1)  # by K
     for K, short in zip(levels.num_samples.tolist(), fixed.tolist(), strict=True):

@@ -23,9 +23,8 @@ from typing import Any
 import torch
 from reproduction_figures import figures, paired
 
-from pyrovae import checks
+from pyrovae import Annealed, checks
 from pyrovae.cli import main as command
-from pyrovae.evaluation import Annealing
 from pyrovae.files import write_text
 from pyrovae.runs import Evaluated, Run, read_evaluation
 
@@ -231,7 +230,7 @@ def _evaluation(run: Run, options: dict[str, Any]) -> str | None:
     defaults |= {"split": "test", "precision": "float32", "proposal_scale": 1.0, "prior_share": 0.0}
     if options.get("method") == "annealed":
         defaults |= {"num_samples": 16}
-        defaults |= {f"annealing__{key}": value for key, value in asdict(Annealing()).items()}
+        defaults |= {f"annealing__{key}": value for key, value in asdict(Annealed()).items()}
     for name, summary in run.evaluations().items():
         judged = summary["sandwich"] or {}
         made = {**summary, "sandwich": bool(judged), "num_simulated": judged.get("num_simulated")}

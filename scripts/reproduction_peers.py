@@ -26,7 +26,7 @@ PYTHAE_BATCH = 1000  # samples at a time
 
 def ours(vae: VAE, K: int) -> Estimate:
     def estimate(x: Tensor) -> Array:
-        result = log_marginal(vae.model, vae.guide, x, K)
+        result = log_marginal(vae.model, vae.guide, x, num_samples=K)
         return torch.stack((result.log_prob, result.standard_error), 1).numpy()
 
     return estimate

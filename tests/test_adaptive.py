@@ -7,12 +7,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from adaptive_estimates import adaptive
 from linear_gaussian import LinearGaussian
 
 from pyrovae import (
     MLP,
     VAE,
-    Annealing,
+    Annealed,
     Bernoulli,
     DiagonalNormal,
     Digits,
@@ -20,7 +21,6 @@ from pyrovae import (
     StandardNormal,
     fit,
     log_marginal,
-    log_marginal_within,
 )
 from pyrovae.evaluation import pareto_k
 from pyrovae.evaluation.adaptive.allocation import CONFIDENT, Allocation, allocate
@@ -61,7 +61,7 @@ def x(mixed):
 
 
 def within(program, x, target_error, **options):
-    return log_marginal_within(program.model, program.guide, x, target_error, **options)
+    return adaptive(program.model, program.guide, x, target_error, **options)
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +185,14 @@ def test_a_smaller_target_goes_on_from_a_larger_one(mixed, x, effort):
 
 def test_budgets_end_it_and_are_reported(mixed, x, effort):
     for budget in (1, 30_000):
-        short = within(mixed, x, 0.001, max_samples=budget)
-        assert short.stopped == "max_samples"
+        short = within(mixed, x, 0.001, max_evaluations=budget)
+        assert short.stopped == "max_evaluations"
         assert not short.reached
         assert 40 * FIRST <= short.num_evaluations <= max(budget, 40 * FIRST)
         assert short.missed_by == pytest.approx(short.bias + CONFIDENT * short.monte_carlo_error - 0.001)
         assert f"missed by {short.missed_by:.2g}" in short.verdict
     assert short.num_evaluations > 25_000
-    assert short.bias < 0.7 * within(mixed, x, 0.001, max_samples=1).bias  # the little there is goes far
+    assert short.bias < 0.7 * within(mixed, x, 0.001, max_evaluations=1).bias  # the little there is goes far
     at_once = within(mixed, x, 0.001, max_seconds=0)
     assert at_once.stopped == "max_seconds"
     assert at_once.num_evaluations == 40 * FIRST
@@ -238,7 +238,7 @@ def test_a_state_that_lacks_something_is_refused(mixed, x, effort, lost):
         ({"target_error": 0}, "target_error"),
         ({"target_error": math.nan}, "target_error"),
         ({"target_error": 0.1, "max_seconds": -1}, "max_seconds"),
-        ({"target_error": 0.1, "max_samples": 0}, "max_samples"),
+        ({"target_error": 0.1, "max_evaluations": 0}, "max_evaluations"),
         ({"target_error": 0.1, "seed": -1}, "seed"),
         ({"target_error": 0.1, "num_draws": -1}, "num_draws"),
         ({"target_error": 0.1, "chunk_size": 0}, "chunk_size"),
@@ -267,7 +267,7 @@ def test_discrete_latents_get_more_samples_instead():
             pyro.sample("z", dist.Bernoulli(logits=logits.expand(len(x), 3)).to_event(1))
 
     x = torch.tensor([0.0, 1.0, 2.9])
-    effort = log_marginal_within(model, guide, x, 0.01)
+    effort = adaptive(model, guide, x, 0.01)
     codes = torch.cartesian_prod(*(torch.tensor([0.0, 1.0]) for _ in range(3)))
     exact = dist.Normal(codes.sum(-1), 0.4).log_prob(x[:, None]).exp().mean(-1).log()
     assert effort.num_annealed == 0
@@ -287,7 +287,7 @@ def test_labels_are_passed_on():
 
     y = torch.tensor([0, 3, 1])
     x = torch.tensor([0.3, 2.0, -1.0], dtype=torch.float64)
-    effort = log_marginal_within(model, guide, (x, y), 0.02)
+    effort = adaptive(model, guide, (x, y), 0.02)
     exact = dist.Normal(y.double(), 2**0.5).log_prob(x)
     torch.testing.assert_close(effort.marginal.log_prob, exact, atol=0.1, rtol=0)
 
@@ -303,9 +303,9 @@ def test_digits_take_five_times_fewer_decoder_runs_than_a_fixed_number():
     x = data.test[:20]
     effort = within(vae, x, 0.1)
     assert effort.within_target
-    path = Annealing(num_temperatures=200)
-    truth = log_marginal(vae.model, vae.guide, x, 16, "annealed", annealing=path)
-    fixed = log_marginal(vae.model, vae.guide, x, 5 * effort.num_evaluations // 20, num_draws=0)
+    path = Annealed(num_temperatures=200)
+    truth = log_marginal(vae.model, vae.guide, x, path)
+    fixed = log_marginal(vae.model, vae.guide, x, num_samples=5 * effort.num_evaluations // 20, num_draws=0)
     assert abs(effort.marginal.nll - truth.nll) < 0.1 + 2 * math.hypot(
         effort.monte_carlo_error, truth.monte_carlo_error
     )
@@ -466,11 +466,11 @@ def test_weights_of_zero_are_counted_and_nothing_but_them_is_refused():
             pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
 
     x = torch.linspace(-1, 1, 10).double().unsqueeze(-1)
-    effort = log_marginal_within(model, guide, x, 0.05)
+    effort = adaptive(model, guide, x, 0.05)
     assert effort.reached
     assert effort.num_annealed == 0
     with pytest.raises(InputError, match="all samples of 1 data have weight zero"):
-        log_marginal_within(model, guide, torch.cat((x, torch.full((1, 1), 99.0).double())), 0.05)
+        adaptive(model, guide, torch.cat((x, torch.full((1, 1), 99.0).double())), 0.05)
 
 
 def test_one_datum_reaches_its_target():
@@ -504,7 +504,7 @@ def test_a_mode_that_the_guide_misses_is_not_certified():
     fixed = log_marginal(model, guide, x, num_samples=2000)
     assert (fixed.log_prob - exact).mean().item() == pytest.approx(-math.log(2), abs=0.02)
     assert "not looked for" in fixed.verdict
-    effort = log_marginal_within(model, guide, x, 0.1)
+    effort = adaptive(model, guide, x, 0.1)
     short = (exact - effort.marginal.log_prob).mean().item()
     assert short < 0.6 * math.log(2)  # samples and chains from the prior find a part of it
     assert not effort.reached

@@ -19,7 +19,7 @@ from pyrovae import (
     PIWAE,
     RWS,
     STL,
-    Annealing,
+    Annealed,
     DataSet,
     DReG,
     FreeBits,
@@ -41,22 +41,27 @@ from pyrovae.evaluation import anomaly_scores
 from pyrovae.prediction import is_discrete
 from pyrovae.programs import private_modules, uses_labels
 
-SHORT = Annealing(num_temperatures=3)
+SHORT = Annealed(num_temperatures=3, num_chains=2)
 
 FUNCTIONS = {
     "log_weights": lambda model, guide, batch: log_weights(model, guide, batch, num_samples=9),
-    "log_marginal": lambda model, guide, batch: log_marginal(model, guide, batch, 20, num_draws=0).log_prob,
-    "annealed": lambda model, guide, batch: log_marginal(model, guide, batch, 2, "annealed", annealing=SHORT).log_prob,
+    "log_marginal": lambda model, guide, batch: log_marginal(model, guide, batch, num_samples=20, num_draws=0).log_prob,
+    "annealed": lambda model, guide, batch: log_marginal(model, guide, batch, SHORT).log_prob,
     "encode": lambda model, guide, batch: torch.cat([z.flatten(1) for z in encode(guide, batch).values()], 1),
     "reconstruct": reconstruct,
     "generate": lambda model, guide, batch: generate(model, 5, batch),
     "generate with noise": lambda model, guide, batch: generate(model, 5, batch, noise=True),
     "generate given x": lambda model, guide, batch: generate(model, 5, batch, given=batch),
     "simulate": lambda model, guide, batch: simulate(model, 5, batch)[1][0],
-    "sandwich": lambda model, guide, batch: sandwich(model, guide, batch, 2, num_simulated=3, annealing=SHORT).upper,
+    "sandwich": lambda model, guide, batch: sandwich(model, guide, batch, SHORT, num_simulated=3).upper,
     "diagnose": lambda model, guide, batch: (
         diagnose(
-            model, guide, batch, log_marginal(model, guide, batch, 5, num_draws=0), num_samples=3, refinement_steps=2
+            model,
+            guide,
+            batch,
+            log_marginal(model, guide, batch, num_samples=5, num_draws=0),
+            num_samples=3,
+            refinement_steps=2,
         ).rate_distortion.elbo
     ),
     "anomaly_scores": lambda model, guide, batch: torch.stack(
@@ -125,7 +130,7 @@ def test_a_label_that_is_given_stays_as_it_is():
     latents, (x, y) = simulate(labelled, 4, like)
     assert y.tolist() == [7] * 4
     torch.testing.assert_close(x, 70 + latents["z"], atol=0.6, rtol=0)
-    bounds = sandwich(labelled, labelled_guide, like, num_simulated=20, annealing=Annealing(10))
+    bounds = sandwich(labelled, labelled_guide, like, Annealed(10), num_simulated=20)
     exact = (dist.Normal(70.0, math.sqrt(1.01)).log_prob(bounds.estimate.x.squeeze(-1)) - math.log(9)).double()
     torch.testing.assert_close(bounds.lower, exact, atol=0.01, rtol=0)
     torch.testing.assert_close(bounds.upper, exact, atol=0.01, rtol=0)
@@ -346,7 +351,7 @@ def test_latents_that_are_masked_in_one_program_alone_are_refused(program, where
     x = torch.randn(20, 2)
     words = f"mask the latent site 'z' alike.*the {program} masks some"
     with pytest.raises(InputError, match=words):
-        log_marginal(model, guide, x, 10)
+        log_marginal(model, guide, x, num_samples=10)
     with pytest.raises(InputError, match=words):
         fit(model, guide, DataSet(x), epochs=1, progress=False)
 
@@ -359,7 +364,7 @@ def test_masks_that_agree_leave_data_out_and_have_no_mutual_information():
     expected = log_weights(model, lambda _: guide(x), x, 9)
     torch.manual_seed(0)
     torch.testing.assert_close(log_weights(model, lambda _: guide(x), other, 9), expected)
-    evidence = log_marginal(model, guide, x, 5, num_draws=0)
+    evidence = log_marginal(model, guide, x, num_samples=5, num_draws=0)
     found = diagnose(model, guide, x, evidence, num_samples=3, refinement_steps=0)
     assert "mutual_information" not in found.figures
 

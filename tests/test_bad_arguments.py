@@ -85,7 +85,7 @@ def train(program, data=None, **options):
 
 
 def marginal(program, x, num_samples=3):
-    return log_marginal(program.model, program.guide, x, num_samples)
+    return log_marginal(program.model, program.guide, x, num_samples=num_samples)
 
 
 def outside(x):

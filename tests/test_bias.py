@@ -8,7 +8,7 @@ import pytest
 import torch
 from linear_gaussian import LinearGaussian
 
-from pyrovae import compare, cross_check, log_marginal
+from pyrovae import Annealed, Importance, compare, cross_check, log_marginal
 from pyrovae.evaluation.likelihood.bias import extrapolated_bias, halved_bounds, jensen_bias, unseen_tail
 from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 
@@ -75,7 +75,7 @@ def test_a_chain_that_is_lost_harms_nothing():
     x = torch.linspace(-0.5, 2.5, 30, dtype=torch.float64)
     total = math.hypot(1, 0.5)
     exact = math.log(2) + dist.Normal(0.0, total).log_prob(x) + torch.special.log_ndtr(x / (0.5 * total))
-    ml = log_marginal(model, guide, x, method="annealed")
+    ml = log_marginal(model, guide, x, Annealed())
     assert (ml.log_prob - exact).mean().item() == pytest.approx(0, abs=0.05)
     assert ml.mean_bias < 0.1
     lost = torch.cat([0.1 * torch.randn(15, 1), torch.full((1, 1), -75.0)])
@@ -133,7 +133,7 @@ def test_a_missed_mode_is_found_by_chains_from_the_prior():
     assert check.missing == pytest.approx(math.log(2), abs=0.15)
     assert "finds more on" in check.sentence
     assert ml.interval[0] > ml.nll - 0.1  # so far as the guide goes
-    mixed = log_marginal(model, guide, x, num_samples=4000, prior_share=0.2)
+    mixed = log_marginal(model, guide, x, Importance(4000, prior_share=0.2))
     assert mixed.looked_elsewhere
     assert mixed.nll == pytest.approx(ml.nll - math.log(2), abs=0.03)
 
@@ -145,7 +145,7 @@ def test_intervals_cover():
     for seed in range(40):
         x = program.simulate(30, seed=seed)
         torch.manual_seed(seed)
-        low, high = log_marginal(program.model, program.guide, x, 400, num_draws=0).interval
+        low, high = log_marginal(program.model, program.guide, x, num_samples=400, num_draws=0).interval
         assert math.isfinite(low)
         covered += low <= -program.log_prob(x).mean().item() <= high
     assert covered >= 35
@@ -158,7 +158,9 @@ def test_a_decoder_is_not_told_from_itself():
         for name, widening in (("as it is", 1.0), ("narrow", 0.6)):
             program = LinearGaussian(4, 8, guide="mean-field", widening=widening)
             torch.manual_seed(seed)
-            results[name] = log_marginal(program.model, program.guide, program.simulate(200), 1000, num_draws=0)
+            results[name] = log_marginal(
+                program.model, program.guide, program.simulate(200), num_samples=1000, num_draws=0
+            )
         _, other = compare(results).rows
         assert other.difference > 2 * other.difference_error  # which the data alone would take for one
         assert not other.distinguishable

@@ -9,7 +9,8 @@ import torch
 from pyrovae import (
     MLP,
     VAE,
-    Annealing,
+    Adaptive,
+    Annealed,
     Bernoulli,
     ConvolutionalDecoder,
     ConvolutionalEncoder,
@@ -18,7 +19,6 @@ from pyrovae import (
     StandardNormal,
     VampPrior,
     log_marginal,
-    log_marginal_within,
     log_weights,
     sandwich,
 )
@@ -57,15 +57,13 @@ ERRORS = [
 X = torch.ones(20, 6)
 USES = {
     "log_weights": lambda vae, n: log_weights(vae.model, vae.guide, X, 50, chunk_size=n),
-    "importance": lambda vae, n: log_marginal(vae.model, vae.guide, X, 50, chunk_size=n).log_prob,
-    "annealed": lambda vae, n: (
-        log_marginal(vae.model, vae.guide, X, 4, "annealed", annealing=Annealing(3), chunk_size=n).log_prob
-    ),
+    "importance": lambda vae, n: log_marginal(vae.model, vae.guide, X, num_samples=50, chunk_size=n).log_prob,
+    "annealed": lambda vae, n: log_marginal(vae.model, vae.guide, X, Annealed(3, num_chains=4), chunk_size=n).log_prob,
     "sandwich": lambda vae, n: (
-        sandwich(vae.model, vae.guide, X, 4, num_simulated=20, annealing=Annealing(3), chunk_size=n).upper
+        sandwich(vae.model, vae.guide, X, Annealed(3, num_chains=4), num_simulated=20, chunk_size=n).upper
     ),
     "adaptive": lambda vae, n: (
-        log_marginal_within(vae.model, vae.guide, X, 0.1, max_samples=20_000, chunk_size=n).marginal.log_prob
+        log_marginal(vae.model, vae.guide, X, Adaptive(0.1, max_evaluations=20_000), chunk_size=n).log_prob
     ),
     "refinement": lambda vae, n: refine(vae.model, vae.guide, X, 3, 10, chunk_size=n).refined_elbo,
     "rate": lambda vae, n: rate_distortion(vae.model, vae.guide, X, 10, num_codes=40, chunk_size=n).rate,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.distributions import AffineTransform
 
-from pyrovae import Annealing, diagnose, log_marginal, sandwich
+from pyrovae import Annealed, Importance, diagnose, log_marginal, sandwich
 from pyrovae.distributions import UniformSphere, VonMisesFisher
 from pyrovae.evaluation import refine
 
@@ -164,8 +164,8 @@ def cases(kinds=CASES):
 def test_importance_sampling_and_annealing(kind, a, off):
     program = kind(a, off)
     exact = program.log_prob(program.x)
-    ml = log_marginal(program.model, program.guide, program.x, 2000)
-    chains = log_marginal(program.model, program.guide, program.x, 16, "annealed", annealing=Annealing(10), num_draws=0)
+    ml = log_marginal(program.model, program.guide, program.x, num_samples=2000)
+    chains = log_marginal(program.model, program.guide, program.x, Annealed(10, num_chains=16), num_draws=0)
     for found in (ml, chains):
         assert found.log_prob.isfinite().all()
         assert ((found.log_prob - exact).abs() < 5 * found.standard_error + 1e-3).all()
@@ -188,7 +188,7 @@ def test_a_refined_elbo_is_below(kind, a, off):
 @cases([case for case in CASES if case[1:] == (0.01, 0.7) and case[0] is not InverseGammaExponential])
 def test_a_sandwich_holds_the_exact_value(kind, a, off):
     program = kind(a, off)
-    bounds = sandwich(program.model, program.guide, program.like, 8, num_simulated=40, annealing=Annealing(10))
+    bounds = sandwich(program.model, program.guide, program.like, Annealed(10, num_chains=8), num_simulated=40)
     exact = program.log_prob(bounds.estimate.x)
     for side, sign in ((bounds.lower, -1), (bounds.upper, 1)):
         apart = sign * (side - exact)
@@ -199,7 +199,7 @@ def test_a_sandwich_holds_the_exact_value(kind, a, off):
 def test_where_nothing_but_the_logarithm_is_known_diagnosis_stays_below_the_truth():
     program = DirichletMultinomial(0.05, 0.6)
     exact = program.log_prob(program.x)
-    found = diagnose(program.model, program.guide, program.x, refinement_steps=40, annealing=Annealing(20))
+    found = diagnose(program.model, program.guide, program.x, refinement_steps=40, estimator=Annealed(20))
     refined = found.refinement
     assert (refined.refined_elbo < exact + 4.5 * refined.refined_elbo_error).all()
     assert ((found.evidence.log_prob - exact).abs() < 5 * found.evidence.standard_error + 1e-3).all()
@@ -212,7 +212,7 @@ def test_a_guide_of_another_family(guide):
     program = GammaPoisson(0.01)
     program.posterior = lambda x: guide(x).expand(x.shape)
     x = torch.zeros(2, 1)
-    ml = log_marginal(program.model, program.guide, x, 20_000)
+    ml = log_marginal(program.model, program.guide, x, num_samples=20_000)
     assert ((ml.log_prob - program.log_prob(x)).abs() < 5 * ml.standard_error).all()
 
 
@@ -223,8 +223,8 @@ def test_a_program_that_does_not_broadcast():
 
     alone = OneByOne(0.01, 0.7)
     exact = alone.log_prob(alone.x)
-    for options in ({"num_samples": 2000}, {"num_samples": 16, "method": "annealed", "annealing": Annealing(10)}):
-        ml = log_marginal(alone.model, alone.guide, alone.x, **options)
+    for estimator in (Importance(2000), Annealed(10)):
+        ml = log_marginal(alone.model, alone.guide, alone.x, estimator)
         assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error + 1e-3).all()
 
 
@@ -267,10 +267,10 @@ def test_densities_on_every_support_integrate_to_one(name):
     model, guide = ignored(SUPPORTS[name](1.0), SUPPORTS[name](0.8))
     x = torch.tensor([[0.0], [1.0]])
     exact = dist.Normal(0.0, 1.0).log_prob(x[:, 0])
-    ml = log_marginal(model, guide, x, 4000)
-    chains = log_marginal(model, guide, x, 64, "annealed", annealing=Annealing(10))
+    ml = log_marginal(model, guide, x, num_samples=4000)
+    chains = log_marginal(model, guide, x, Annealed(10, num_chains=64))
     for found in (ml, chains):
         assert ((found.log_prob - exact).abs() < 5 * found.standard_error + 0.01).all()
-    bounds = sandwich(model, guide, x, 16, num_simulated=40, annealing=Annealing(10))
+    bounds = sandwich(model, guide, x, Annealed(10, num_chains=16), num_simulated=40)
     apart = bounds.upper - dist.Normal(0.0, 1.0).log_prob(bounds.estimate.x[:, 0])
     assert abs(apart.mean().item()) < 4 * apart.std().item() / 40**0.5 + 0.02

@@ -11,7 +11,12 @@ from test_importance import TwoLayers
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, SemiSupervisedVAE, StandardNormal
 from pyrovae.distributions import LowRankMultivariateNormal
-from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
+from pyrovae.execution.batched import BatchedPrograms
+
+
+def target_of(model, guide, arguments, start="guide"):
+    return AnnealingTarget(BatchedPrograms(model, guide, arguments, must_cover=start == "guide"), start)
 
 
 def no_broadcasting(oracle):
@@ -145,7 +150,7 @@ def exact(program, x):
 def test_the_mean_weight_is_p_also_after_an_affine_change(name, start):
     program = PROGRAMS[name]()
     x = batch_of(program)
-    target = Target(program.model, program.guide, (x,), start)
+    target = target_of(program.model, program.guide, (x,), start)
     K, n = 40_000, target.num_coordinates
     with target.running():
         u = target.draw(K)
@@ -170,7 +175,7 @@ def target_log_start(target, u):
 def test_gradients_are_those_of_differences(name, start):
     program = PROGRAMS[name]()
     x = batch_of(program)
-    target = Target(program.model, program.guide, (x,), start)
+    target = target_of(program.model, program.guide, (x,), start)
     with target.running():
         u = 0.3 * target.draw(4)
         point, of_weight, of_start = target.gradients(u)
@@ -186,7 +191,7 @@ def test_gradients_are_those_of_differences(name, start):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_latents_have_the_coordinates_that_they_came_from(name, start):
     program = PROGRAMS[name]()
-    target = Target(program.model, program.guide, (batch_of(program),), start)
+    target = target_of(program.model, program.guide, (batch_of(program),), start)
     with target.running():
         u = target.draw(5)
         torch.testing.assert_close(target.of(target.at(u).latents), u)
@@ -196,10 +201,10 @@ def test_latents_have_the_coordinates_that_they_came_from(name, start):
 def test_data_are_repeated_for_a_program_that_does_not_broadcast(start):
     oracle = LinearGaussian(2, 4, guide="mean-field")
     x = oracle.simulate(3)
-    whole = Target(oracle.model, oracle.guide, (x,), start)
-    parts = Target(no_broadcasting(oracle), oracle.guide, (x,), start)
-    assert whole.pair.broadcasts
-    assert not parts.pair.broadcasts
+    whole = target_of(oracle.model, oracle.guide, (x,), start)
+    parts = target_of(no_broadcasting(oracle), oracle.guide, (x,), start)
+    assert whole.programs.broadcasts
+    assert not parts.programs.broadcasts
     with whole.running():
         u = whole.draw(7)
         expected = whole.gradients(u)
@@ -215,7 +220,7 @@ def test_parameters_are_constants_while_a_target_runs_and_learn_again_after():
     vae = VAE(StandardNormal(2), Bernoulli((6,), 2), DiagonalNormal((6,), 2))
     vae.posterior.network.layers[0].bias.requires_grad_(False)
     before = [part.requires_grad for part in vae.parameters()]
-    target = Target(vae.model, vae.guide, (torch.ones(3, 6),))
+    target = target_of(vae.model, vae.guide, (torch.ones(3, 6),))
     with target.running():
         assert not any(part.requires_grad for part in vae.parameters())
         assert target.gradients(target.draw(4))[1].abs().sum() > 0
@@ -233,7 +238,7 @@ def test_a_guide_of_one_site_encodes_once():
         calls.append(len(x))
         return oracle.guide(x)
 
-    target = Target(oracle.model, guide, (oracle.simulate(3),))
+    target = target_of(oracle.model, guide, (oracle.simulate(3),))
     before = len(calls)
     with target.running():
         target.gradients(target.draw(5))
@@ -243,13 +248,13 @@ def test_a_guide_of_one_site_encodes_once():
 def test_discrete_latents_are_refused():
     program = SemiSupervisedVAE((6,), 2, num_classes=3)
     with pytest.raises(InputError, match="but 'y' is discrete"):
-        Target(program.model, program.guide, (torch.ones(2, 6),))
+        target_of(program.model, program.guide, (torch.ones(2, 6),))
 
 
 def test_masked_data_stay_at_weight_one():
     vae = VAE(StandardNormal(2), Bernoulli((6,), 2), DiagonalNormal((6,), 2))
     mask = torch.tensor([True, False])
-    target = Target(pyro.poutine.mask(vae.model, mask), pyro.poutine.mask(vae.guide, mask), (torch.ones(2, 6),))
+    target = target_of(pyro.poutine.mask(vae.model, mask), pyro.poutine.mask(vae.guide, mask), (torch.ones(2, 6),))
     with target.running():
         point = target.at(target.draw(3))
     assert (point.log_weight[:, 1] == 0).all()
@@ -259,7 +264,7 @@ def test_masked_data_stay_at_weight_one():
 def test_an_unknown_start_is_refused():
     oracle = LinearGaussian(2, 4)
     with pytest.raises(InputError, match="start must be"):
-        Target(oracle.model, oracle.guide, (oracle.simulate(3),), "posterior")
+        target_of(oracle.model, oracle.guide, (oracle.simulate(3),), "posterior")
 
 
 def test_a_likelihood_that_ignores_the_latents_has_no_gradient():
@@ -268,7 +273,7 @@ def test_a_likelihood_that_ignores_the_latents_has_no_gradient():
             pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1), obs=x)
 
-    target = Target(model, model_of_z, (torch.zeros(3, 2),), "prior")
+    target = target_of(model, model_of_z, (torch.zeros(3, 2),), "prior")
     with target.running():
         _, of_weight, of_start = target.gradients(target.draw(4))
     assert (of_weight == 0).all()

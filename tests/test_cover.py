@@ -9,7 +9,7 @@ import torch
 from torch.distributions import AffineTransform
 from torch.distributions.transforms import StickBreakingTransform
 
-from pyrovae import Annealing, InputError, diagnose, log_marginal, log_marginal_within, log_weights, sandwich
+from pyrovae import Adaptive, Annealed, Importance, InputError, diagnose, log_marginal, log_weights, sandwich
 from pyrovae.evaluation import rate_distortion, refine
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
@@ -88,19 +88,19 @@ def test_a_guide_that_misses_some_of_the_prior_is_refused(name):
     prior, guide, message = {**LOST, **OF_SEVERAL}[name]
     model, of_x = programs(prior, guide, first if name in OF_SEVERAL else lambda z: dist.Normal(0.0 * z, 1.0))
     with pytest.raises(InputError, match=message):
-        log_marginal(model, of_x, X, 10)
+        log_marginal(model, of_x, X, num_samples=10)
 
 
 def test_every_estimate_refuses():
     model, guide = programs(uniform(0.0, 1.0), uniform(0.0, 0.5))
-    path = Annealing(3)
+    path = Annealed(3, num_chains=4)
     for estimate in (
         lambda: log_weights(model, guide, X, 10),
-        lambda: log_marginal(model, guide, X, 10, proposal_scale=1.2),
-        lambda: log_marginal(model, guide, X, 4, "annealed", annealing=path),
-        lambda: log_marginal_within(model, guide, X, 0.1),
-        lambda: sandwich(model, guide, X, 4, num_simulated=5, annealing=path),
-        lambda: diagnose(model, guide, X, annealing=path),
+        lambda: log_marginal(model, guide, X, Importance(10, proposal_scale=1.2)),
+        lambda: log_marginal(model, guide, X, path),
+        lambda: log_marginal(model, guide, X, Adaptive(0.1)),
+        lambda: sandwich(model, guide, X, path, num_simulated=5),
+        lambda: diagnose(model, guide, X, estimator=path),
         lambda: refine(model, guide, X, 3),
     ):
         with pytest.raises(InputError, match="guide must cover the support of the model's latents"):
@@ -111,7 +111,7 @@ def test_samples_of_the_prior_stand_in_for_what_a_guide_misses():
     model, guide = programs(uniform(0.0, 1.0), uniform(0.0, 0.5))
     exact = dist.Normal(0.0, 1.0).log_prob(X[:, 0])
     for options in ({"prior_share": 0.3}, {"prior_share": 0.3, "proposal_scale": 1.2}):
-        ml = log_marginal(model, guide, X, 4000, **options)
+        ml = log_marginal(model, guide, X, Importance(4000, **options))
         assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error).all()
 
 
@@ -136,12 +136,12 @@ def test_a_guide_that_covers_more_gives_the_same_number(name):
     model, of_x = programs(prior, guide)
     exact = dist.Normal(0.0, 1.0).log_prob(X[:, 0])
     for options in ({}, {"prior_share": 0.3}):
-        ml = log_marginal(model, of_x, X, 4000, **options)
+        ml = log_marginal(model, of_x, X, Importance(4000, **options))
         assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error + 1e-6).all()
     if "classes" not in name:
         for start in ("guide", "prior"):
-            path = Annealing(10, start=start)
-            ml = log_marginal(model, of_x, X, 100, "annealed", annealing=path, num_draws=0)
+            chains = Annealed(10, num_chains=100, start=start)
+            ml = log_marginal(model, of_x, X, chains, num_draws=0)
             assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error + 1e-6).all()
 
 
@@ -156,15 +156,15 @@ def test_chains_that_begin_where_the_prior_has_no_density_are_lost():
             lambda x, at=(loc, scale): dist.Normal(*at),
             lambda z: dist.Normal(z, 0.5),
         )
-        found = [log_marginal(model, guide, x, 40_000)]
-        found += [log_marginal(model, guide, x, 1000, "annealed", annealing=Annealing(T)) for T in (3, 20)]
+        found = [log_marginal(model, guide, x, num_samples=40_000)]
+        found += [log_marginal(model, guide, x, Annealed(T, num_chains=1000)) for T in (3, 20)]
         for ml in found:
             assert ml.log_prob.item() == pytest.approx(exact, abs=5 * ml.standard_error.item())
         lost = dist.Normal(loc, scale).cdf(ZERO).item()
         paths = log_weights(model, guide, x, 10_000)
         assert (paths == -math.inf).double().mean().item() == pytest.approx(lost, abs=0.02)
     with pytest.raises(InputError, match="guide must sample where the prior has a density, or its ELBO is minus infin"):
-        diagnose(model, guide, x, annealing=Annealing(3))
+        diagnose(model, guide, x, estimator=Annealed(3))
 
 
 def test_an_elbo_of_minus_infinity_is_not_refined():
@@ -195,7 +195,7 @@ def test_programs_see_latents_only_where_they_have_a_density():
     lw = log_weights(model, guide, X, 1000)
     assert min(seen) >= 0
     assert not lw.isnan().any()
-    ml = log_marginal(model, guide, X, 16, "annealed", annealing=Annealing(10))
+    ml = log_marginal(model, guide, X, Annealed(10, num_chains=16))
     assert min(seen) >= 0
     assert ml.log_prob.isfinite().all()
 
@@ -227,19 +227,19 @@ def test_a_support_of_another_latent_is_judged_site_by_site():
 
     exact = dist.Normal(0.0, 1.0).log_prob(X[:, 0])
     for guide in (guide_of(1.0), guide_of(1.5), the_other_way_round):
-        ml = log_marginal(model, guide, X, 4000)
+        ml = log_marginal(model, guide, X, num_samples=4000)
         assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error + 1e-6).all()
     with pytest.raises(InputError, match="at 'b' it covers"):
-        log_marginal(model, guide_of(0.5), X, 10)
+        log_marginal(model, guide_of(0.5), X, num_samples=10)
     with pytest.raises(InputError, match="at 'a' the model draws 0"):
-        log_marginal(model, too_high, X, 10)
+        log_marginal(model, too_high, X, num_samples=10)
 
 
 def test_an_upper_bound_is_infinite_where_the_start_does_not_reach(monkeypatch):
     """Should a gap have been missed when the programs were compared."""
     monkeypatch.setattr(BatchedPrograms, "_check_cover", lambda self, traced: None)
     model, guide = programs(uniform(0.0, 1.0), uniform(0.0, 0.5))
-    bounds = sandwich(model, guide, X, 4, num_simulated=40, annealing=Annealing(3))
+    bounds = sandwich(model, guide, X, Annealed(3, num_chains=4), num_simulated=40)
     lost = (bounds.upper == math.inf).double().mean().item()
     assert 0.2 < lost < 0.8
     assert "inf nats" in bounds.sentence

@@ -9,7 +9,7 @@ from linear_gaussian import LinearGaussian
 
 from pyrovae import (
     VAE,
-    Annealing,
+    Annealed,
     Bernoulli,
     ConditionalVAE,
     DiagonalNormal,
@@ -76,8 +76,8 @@ def test_the_account_of_a_linear_gaussian_model():
 
 def test_the_rows_add_up():
     vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-    short = Annealing(num_temperatures=4)
-    found = diagnose(vae.model, vae.guide, torch.eye(4), num_samples=5, refinement_steps=3, annealing=short)
+    short = Annealed(num_temperatures=4)
+    found = diagnose(vae.model, vae.guide, torch.eye(4), num_samples=5, refinement_steps=3, estimator=short)
     for total, *parts in (
         ("log_prob", "elbo", "inference_gap"),
         ("log_prob", "elbo", "amortization_gap", "approximation_gap"),
@@ -93,7 +93,7 @@ def test_the_rows_add_up():
 def test_evidence_of_other_data_is_refused():
     oracle = LinearGaussian(2, 4)
     x = oracle.simulate(5)
-    evidence = log_marginal(oracle.model, oracle.guide, x, 2)
+    evidence = log_marginal(oracle.model, oracle.guide, x, num_samples=2)
     with pytest.raises(InputError, match="evidence must be of the data x"):
         diagnose(oracle.model, oracle.guide, x.flip(0), evidence)
 
@@ -101,7 +101,7 @@ def test_evidence_of_other_data_is_refused():
 def test_notes_say_what_the_figures_do_not():
     oracle = LinearGaussian(10, 20, guide="mean-field", coupling=1.0, widening=0.5)
     x = oracle.simulate(20)
-    evidence = log_marginal(oracle.model, oracle.guide, x, 1)  # far too small
+    evidence = log_marginal(oracle.model, oracle.guide, x, num_samples=1)  # far too small
     notes = " ".join(diagnose(oracle.model, oracle.guide, x, evidence, num_samples=200).notes)
     assert evidence.verdict in notes
     assert "A gap is negative: log p(x) is estimated too small" in notes
@@ -126,7 +126,7 @@ def test_what_can_be_told_is_told_and_the_rest_is_unknown(program, unknown):
     program = program()
     x = torch.eye(4)
     x = (x, torch.tensor([0, 1, 2, 0])) if isinstance(program, ConditionalVAE) and not unknown else x
-    evidence = log_marginal(program.model, program.guide, x, 50)
+    evidence = log_marginal(program.model, program.guide, x, num_samples=50)
     found = diagnose(program.model, program.guide, x, evidence, num_samples=5, refinement_steps=3)
     known = set(found.figures)
     assert {*FIGURES, "mutual_information", "marginal_kl"} - known == unknown

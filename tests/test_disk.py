@@ -15,7 +15,7 @@ import torch
 
 from pyrovae import InputError, files
 from pyrovae.cli import main
-from pyrovae.evaluation.likelihood.disk_buffer import Spool
+from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
 from pyrovae.runs import Run, lock
 from pyrovae.runs.lock import locked
 
@@ -94,8 +94,8 @@ def test_a_full_disk_ends_an_evaluation_in_one_sentence(size, run, capsys):
 
 def test_a_mapped_file_has_its_room_from_the_start(tmp_path, monkeypatch):
     """The system kills whoever writes to a mapped file that is merely long, if the disk is full by then."""
-    spool = Spool(tmp_path)
-    whole = spool._cat([torch.arange(4.0), torch.arange(3.0)])
+    buffer = DiskBuffer(tmp_path)
+    whole = buffer._cat([torch.arange(4.0), torch.arange(3.0)])
     assert whole.tolist() == [0, 1, 2, 3, 0, 1, 2]
     assert list(tmp_path.iterdir()) == []
     size = 2**20 + 1

@@ -9,7 +9,7 @@ import torch
 from linear_gaussian import LinearGaussian
 from test_importance import TwoLayers
 
-from pyrovae import VAE, Annealing, Bernoulli, DiagonalNormal, InputError, StandardNormal, diagnose
+from pyrovae import VAE, Annealed, Bernoulli, DiagonalNormal, InputError, StandardNormal, diagnose
 from pyrovae.evaluation import refine
 
 
@@ -173,6 +173,6 @@ def test_an_angle_is_not_refined():
     x = torch.zeros(2, 2).double()
     with pytest.raises(InputError, match="'z' is an angle"):
         refine(program(True), program(False), x)
-    found = diagnose(program(True), program(False), x, num_samples=20, annealing=Annealing(num_temperatures=5))
+    found = diagnose(program(True), program(False), x, num_samples=20, estimator=Annealed(num_temperatures=5))
     assert found.refinement is None
     assert any("angle" in note for note in found.notes)

@@ -10,13 +10,13 @@ from PIL import Image
 
 from pyrovae import VAE, ConditionalVAE, DataSet, DiagonalNormal, Digits, Gaussian, InputError, StandardNormal, figures
 from pyrovae.evaluation import (
-    Annealing,
+    Adaptive,
+    Annealed,
     anomaly_scores,
     compare,
     cross_check,
     diagnose,
     log_marginal,
-    log_marginal_within,
     log_weights,
     rate_distortion,
     refine,
@@ -25,21 +25,25 @@ from pyrovae.evaluation import (
 from pyrovae.prediction import decode, encode, generate, reconstruct
 
 D, K = 2, 30
-short = Annealing(num_temperatures=3)
+short = Annealed(num_temperatures=3, num_chains=2)
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 FUNCTIONS = {
     "encode": lambda m, g, x: encode(g, x)["z"],
     "reconstruct": reconstruct,
     "generate": lambda m, g, x: generate(m, 3, x),
     "log_weights": lambda m, g, x: log_weights(m, g, x, K),
-    "log_marginal": lambda m, g, x: log_marginal(m, g, x, K).log_prob,
-    "annealed": lambda m, g, x: log_marginal(m, g, x, 2, method="annealed", annealing=short).log_prob,
-    "within": lambda m, g, x: log_marginal_within(m, g, x, 5.0, max_samples=500).marginal.log_prob,
-    "cross_check": lambda m, g, x: cross_check(m, g, x, log_marginal(m, g, x, K), 2, num_temperatures=3).log_prob,
-    "sandwich": lambda m, g, x: sandwich(m, g, x, K, num_simulated=3, annealing=short).upper,
+    "log_marginal": lambda m, g, x: log_marginal(m, g, x, num_samples=K).log_prob,
+    "annealed": lambda m, g, x: log_marginal(m, g, x, short).log_prob,
+    "within": lambda m, g, x: log_marginal(m, g, x, Adaptive(5.0, max_evaluations=500)).log_prob,
+    "cross_check": lambda m, g, x: (
+        cross_check(m, g, x, log_marginal(m, g, x, num_samples=K), 2, num_temperatures=3).log_prob
+    ),
+    "sandwich": lambda m, g, x: sandwich(m, g, x, short, num_simulated=3).upper,
     "refine": lambda m, g, x: refine(m, g, x, 2, 4).refined_elbo,
     "rate_distortion": lambda m, g, x: rate_distortion(m, g, x, 4).rate,
-    "diagnose": lambda m, g, x: diagnose(m, g, x, log_marginal(m, g, x, K), refinement_steps=2).rate_distortion.rate,
+    "diagnose": lambda m, g, x: (
+        diagnose(m, g, x, log_marginal(m, g, x, num_samples=K), refinement_steps=2).rate_distortion.rate
+    ),
     "anomaly_scores": lambda m, g, x: anomaly_scores(m, g, x, 4, refinement_steps=2)["reconstruction error"],
 }
 
@@ -68,10 +72,12 @@ def test_labels_and_codes_may_be_arrays():
     data = Digits()
     x, y = data.test[:5], data.test.labels[:5]
     torch.manual_seed(1)
-    expected = log_marginal(program.model, program.guide, (x, y), K).log_prob
+    expected = log_marginal(program.model, program.guide, (x, y), num_samples=K).log_prob
     for labels in (y.numpy().astype(np.int32), pd.Series(y.numpy())):
         torch.manual_seed(1)
-        assert torch.equal(log_marginal(program.model, program.guide, (x.numpy(), labels), K).log_prob, expected)
+        assert torch.equal(
+            log_marginal(program.model, program.guide, (x.numpy(), labels), num_samples=K).log_prob, expected
+        )
     z = {"z": torch.zeros(5, D)}
     expected = decode(program.model, z, (1, 8, 8), y)
     assert torch.equal(decode(program.model, {"z": np.zeros((5, D))}, (1, 8, 8), y.numpy()), expected)
@@ -92,15 +98,15 @@ def test_what_is_no_data_is_one_sentence(vae):
 def test_results_show_themselves_in_a_line(vae):
     torch.manual_seed(0)
     m, g = vae.model, vae.guide
-    marginal = log_marginal(m, g, X, K)
+    marginal = log_marginal(m, g, X, num_samples=K)
     diagnosis = diagnose(m, g, X, marginal, refinement_steps=2)
-    effort = log_marginal_within(m, g, X, 5.0, max_samples=500)
+    adaptive = log_marginal(m, g, X, Adaptive(5.0, max_evaluations=500))
     results = [
-        *(marginal, marginal.convergence, log_marginal(m, g, X, 2, method="annealed", annealing=short).paths),
-        *(diagnosis, diagnosis.rate_distortion, diagnosis.refinement, effort, effort.marginal),
+        *(marginal, marginal.convergence, log_marginal(m, g, X, short).paths),
+        *(diagnosis, diagnosis.rate_distortion, diagnosis.refinement, adaptive, adaptive.adaptive),
         *(
             cross_check(m, g, X, marginal, 2, num_temperatures=3),
-            sandwich(m, g, X, K, num_simulated=3, annealing=short),
+            sandwich(m, g, X, short, num_simulated=3),
         ),
         *(compare({"a": marginal, "b": marginal}), Digits().train),
     ]

@@ -10,9 +10,10 @@ from linear_gaussian import LinearGaussian
 from torch import nn
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_marginal, log_weights
-from pyrovae.evaluation.likelihood.importance import drawn
-from pyrovae.evaluation.likelihood.proposals import Proposal
+from pyrovae.evaluation.likelihood.importance import sample_in_chunks
+from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.execution import evaluating
+from pyrovae.execution.batched import BatchedPrograms
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 10])
@@ -164,9 +165,9 @@ def test_dropout_is_off_in_bare_functions_too():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(z, 1e-9).to_event(1))
 
-    proposal = Proposal(model, guide, (torch.ones(2, 6),), 5)
+    proposal = Proposal(BatchedPrograms(model, guide, (torch.ones(2, 6),)), 5)
     with evaluating(model, guide):
-        (chunk,) = drawn(proposal, 2000)
+        (chunk,) = sample_in_chunks(proposal, 2000)
     torch.testing.assert_close(chunk.log_likelihood, chunk.log_likelihood[:1].expand(5, 2))
     assert vae.training
 

@@ -10,7 +10,7 @@ from linear_gaussian import LinearGaussian
 from test_importance import TwoLayers
 
 from pyrovae import VAE, Bernoulli, ConditionalVAE, DiagonalNormal, FlowPosterior, InputError, Planar, StandardNormal
-from pyrovae.evaluation import Annealing, diagnose, rate_distortion
+from pyrovae.evaluation import Annealed, diagnose, rate_distortion
 
 
 def exact(oracle, x):
@@ -153,7 +153,7 @@ def test_a_dead_unit_is_not_active_by_a_hair():
         expected = 0.5 * torch.tensor([1 + 0.0125, 1 + 0.0125 / width**2]).double().log()
         torch.testing.assert_close(found.nats["z"], expected, rtol=0.1, atol=1e-4)
         torch.testing.assert_close(found.variances["z"], torch.full((2,), 0.0125).double(), rtol=0.1, atol=0)
-    dead = diagnose(*program(1.0), x[:50], num_samples=100, refinement_steps=0, annealing=Annealing(num_temperatures=5))
+    dead = diagnose(*program(1.0), x[:50], num_samples=100, refinement_steps=0, estimator=Annealed(num_temperatures=5))
     assert any(note.startswith("No unit is active: the codes tell next to nothing") for note in dead.notes)
 
 

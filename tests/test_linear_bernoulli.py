@@ -13,10 +13,12 @@ from torch import nn
 from pyrovae import (
     MLP,
     VAE,
+    Annealed,
     Bernoulli,
     ConvolutionalDecoder,
     DiagonalNormal,
     GatedMLP,
+    Importance,
     StandardNormal,
     log_marginal,
     log_weights,
@@ -244,7 +246,9 @@ def test_evaluations_are_those_of_the_plain_path(method, monkeypatch):
 
     def evaluated():
         torch.manual_seed(0)
-        return log_marginal(vae.model, vae.guide, x, 20 if method == "importance" else 4, method)
+        return log_marginal(
+            vae.model, vae.guide, x, Importance(20) if method == "importance" else Annealed(num_chains=4)
+        )
 
     fused = evaluated()
     monkeypatch.setattr("pyrovae.likelihoods.bernoulli.are_fast", lambda z: False)

@@ -9,10 +9,11 @@ import torch
 from linear_gaussian import LinearGaussian
 from test_coordinates import PROGRAMS, batch_of, exact, no_broadcasting
 
-from pyrovae import Annealing, InputError, log_marginal, log_weights
+from pyrovae import Annealed, Importance, InputError, log_marginal, log_weights
 from pyrovae.distributions import UniformSphere
-from pyrovae.evaluation.likelihood.proposals import Proposal
+from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.execution import evaluating
+from pyrovae.execution.batched import BatchedPrograms
 
 
 @pytest.mark.parametrize(("scale", "share"), [(1.3, 0.0), (0.9, 0.0), (1.0, 0.2), (1.2, 0.3), (1.0, 1.0), (1.2, 1.0)])
@@ -20,7 +21,7 @@ from pyrovae.execution import evaluating
 def test_the_mean_weight_stays_p(name, scale, share):
     program = PROGRAMS[name]()
     x = batch_of(program)
-    ml = log_marginal(program.model, program.guide, x, 20_000, proposal_scale=scale, prior_share=share)
+    ml = log_marginal(program.model, program.guide, x, Importance(20_000, proposal_scale=scale, prior_share=share))
     assert ((ml.log_prob - exact(program, x)).abs() < 5 * ml.standard_error + 1e-3).all()
 
 
@@ -29,7 +30,9 @@ def test_widening_helps_the_best_mean_field_guide():
     oracle = LinearGaussian(50, 100, guide="mean-field")
     x = oracle.simulate(20)
     short = {
-        scale: (oracle.log_prob(x) - log_marginal(oracle.model, oracle.guide, x, proposal_scale=scale).log_prob).mean()
+        scale: (
+            oracle.log_prob(x) - log_marginal(oracle.model, oracle.guide, x, Importance(proposal_scale=scale)).log_prob
+        ).mean()
         for scale in (1.0, 1.15)
     }
     assert short[1.15] < 0.75 * short[1.0]
@@ -37,7 +40,7 @@ def test_widening_helps_the_best_mean_field_guide():
 
 def test_no_weight_exceeds_the_likelihood_over_the_priors_share():
     oracle = LinearGaussian(2, 5, guide="mean-field", shift=3.0)
-    proposal = Proposal(oracle.model, oracle.guide, (oracle.simulate(4),), 100, prior_share=0.25)
+    proposal = Proposal(BatchedPrograms(oracle.model, oracle.guide, (oracle.simulate(4),)), 100, prior_share=0.25)
     with evaluating(oracle.model, oracle.guide):
         chunk = proposal.draw(100)
     assert (chunk.log_weight <= chunk.log_likelihood - math.log(0.25) + 1e-9).all()
@@ -47,7 +50,11 @@ def test_prior_and_guide_together_beat_a_guide_that_misses():
     oracle = LinearGaussian(2, 5, guide="mean-field", shift=4.0, widening=0.5)
     x = oracle.simulate(20)
     alone = (log_marginal(oracle.model, oracle.guide, x).log_prob - oracle.log_prob(x)).abs().mean()
-    mixed = (log_marginal(oracle.model, oracle.guide, x, prior_share=0.5).log_prob - oracle.log_prob(x)).abs().mean()
+    mixed = (
+        (log_marginal(oracle.model, oracle.guide, x, Importance(prior_share=0.5)).log_prob - oracle.log_prob(x))
+        .abs()
+        .mean()
+    )
     assert mixed < 0.2 * alone
 
 
@@ -74,9 +81,9 @@ def test_deterministic_for_a_seed():
 def test_the_elbo_stays_that_of_the_guide():
     oracle = LinearGaussian(2, 5, guide="mean-field")
     x = oracle.simulate(500)
-    plain = log_marginal(oracle.model, oracle.guide, x, 100)
+    plain = log_marginal(oracle.model, oracle.guide, x, num_samples=100)
     for options in ({"proposal_scale": 2.0}, {"prior_share": 0.5}):
-        other = log_marginal(oracle.model, oracle.guide, x, 100, **options)
+        other = log_marginal(oracle.model, oracle.guide, x, Importance(100, **options))
         assert other.elbo.mean().item() == pytest.approx(plain.elbo.mean().item(), abs=0.05)
         assert (other.num_evaluations == 200).all()
 
@@ -85,7 +92,7 @@ def test_a_program_that_does_not_broadcast():
     oracle = LinearGaussian(2, 4, guide="mean-field")
     x = oracle.simulate(3)
     for options in ({"proposal_scale": 1.2}, {"prior_share": 0.3}, {"proposal_scale": 1.2, "prior_share": 0.3}):
-        ml = log_marginal(no_broadcasting(oracle), oracle.guide, x, 2000, **options)
+        ml = log_marginal(no_broadcasting(oracle), oracle.guide, x, Importance(2000, **options))
         assert ((ml.log_prob - oracle.log_prob(x)).abs() < 5 * ml.standard_error).all()
 
 
@@ -102,7 +109,7 @@ def test_a_program_that_does_not_broadcast():
 def test_bad_proposals_are_refused(options, message):
     oracle = LinearGaussian(2, 4)
     with pytest.raises(InputError, match=message):
-        log_marginal(oracle.model, oracle.guide, oracle.simulate(3), **options)
+        log_marginal(oracle.model, oracle.guide, oracle.simulate(3), Importance(**options))
 
 
 def on_the_circle(kind):
@@ -131,8 +138,8 @@ def test_what_has_no_width_cannot_be_widened(kind):
     program = on_the_circle(kind)
     x = torch.zeros(2, 2).double()
     with pytest.raises(InputError, match="must be 1 where a latent is a direction or an angle, as 'z' is"):
-        log_marginal(program.model, program.guide, x, 10, proposal_scale=1.2)
-    assert log_marginal(program.model, program.guide, x, 10, prior_share=0.5).log_prob.isfinite().all()
+        log_marginal(program.model, program.guide, x, Importance(10, proposal_scale=1.2))
+    assert log_marginal(program.model, program.guide, x, Importance(10, prior_share=0.5)).log_prob.isfinite().all()
 
 
 def test_masked_latents_are_not_widened():
@@ -141,8 +148,8 @@ def test_masked_latents_are_not_widened():
     guide = pyro.poutine.mask(oracle.guide, mask)
     model = pyro.poutine.mask(oracle.model, mask)
     with pytest.raises(InputError, match="proposal_scale must be 1 where a latent is masked"):
-        log_marginal(model, guide, oracle.simulate(3), 10, proposal_scale=1.2)
-    ml = log_marginal(model, guide, oracle.simulate(3), 10, prior_share=0.5)
+        log_marginal(model, guide, oracle.simulate(3), Importance(10, proposal_scale=1.2))
+    ml = log_marginal(model, guide, oracle.simulate(3), Importance(10, prior_share=0.5))
     assert ml.log_prob[1].abs() < 1e-6
 
 
@@ -156,10 +163,12 @@ def test_no_more_latents_at_a_time_than_asked_for():
             most.append(z.shape[:-1].numel())
             pyro.sample("x", dist.Normal(z @ oracle.W.T + oracle.b, 1.0).to_event(1), obs=x)
 
-    log_marginal(model, oracle.guide, oracle.simulate(5), 400, proposal_scale=1.2, prior_share=0.2, chunk_size=50)
+    log_marginal(
+        model, oracle.guide, oracle.simulate(5), Importance(400, proposal_scale=1.2, prior_share=0.2), chunk_size=50
+    )
     assert max(most) <= 50
     most.clear()
-    path = Annealing(3, start="prior")
-    log_marginal(model, oracle.guide, oracle.simulate(40), 20, "annealed", annealing=path, chunk_size=1000)
+    path = Annealed(3, num_chains=20, start="prior")
+    log_marginal(model, oracle.guide, oracle.simulate(40), path, chunk_size=1000)
     assert max(most) <= 64 * 40  # the start's spread
     assert sorted(most)[-2] <= 1000

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from adaptive_estimates import adaptive
 
-from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_marginal_within
-from pyrovae.runs import Unfinished
+from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal
+from pyrovae.runs import AdaptiveStateFile
 
 X = (torch.arange(24).reshape(6, 4) % 3 == 0).float()
 
@@ -22,23 +23,23 @@ def path(tmp_path):
 
 @pytest.fixture
 def state(vae, path):
-    state = log_marginal_within(vae.model, vae.guide, X, 0.5, num_draws=3).state
-    Unfinished(path, vae, (X,), seed=0, num_draws=3).save(state)
+    state = adaptive(vae.model, vae.guide, X, 0.5, num_draws=3).state
+    AdaptiveStateFile(path, vae, (X,), seed=0, num_draws=3).save(state)
     return state
 
 
 def test_it_comes_back_as_it_was(vae, path, state):
-    again = Unfinished(path, vae, (X,), seed=0, num_draws=3).load()
+    again = AdaptiveStateFile(path, vae, (X,), seed=0, num_draws=3).load()
     assert again.keys() == state.keys()
     for name, tensor in state.items():
         assert again[name].dtype == tensor.dtype
         assert torch.equal(again[name].nan_to_num(-1.0), tensor.nan_to_num(-1.0))
-    assert log_marginal_within(vae.model, vae.guide, X, 0.5, state=again, num_draws=3).reached
+    assert adaptive(vae.model, vae.guide, X, 0.5, state=again, num_draws=3).reached
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_there_is_none_at_first(vae, path):
-    assert Unfinished(path, vae, (X,)).load() is None
+    assert AdaptiveStateFile(path, vae, (X,)).load() is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_there_is_none_at_first(vae, path):
 def test_that_of_something_else_is_refused(vae, path, state, what, changed):
     told = {"program": vae, "data": (X,), "seed": 0, "num_draws": 3} | changed
     with pytest.raises(InputError, match=f"holds what was drawn with other {what}; remove it to begin anew$") as error:
-        Unfinished(path, **told).load()
+        AdaptiveStateFile(path, **told).load()
     assert str(path) in str(error.value)
 
 
@@ -63,7 +64,7 @@ def test_that_of_something_else_is_refused(vae, path, state, what, changed):
 def test_a_broken_file_is_refused(vae, path, state, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"cannot be read: .*; remove it to begin anew"):
-        Unfinished(path, vae, (X,), seed=0, num_draws=3).load()
+        AdaptiveStateFile(path, vae, (X,), seed=0, num_draws=3).load()
 
 
 def test_a_file_of_weights_is_none(vae, path):
@@ -72,4 +73,4 @@ def test_a_file_of_weights_is_none(vae, path):
     path.parent.mkdir()
     save_file(vae.state_dict(), path, metadata={"format": "pyrovae 1"})
     with pytest.raises(InputError, match="must have format"):
-        Unfinished(path, vae, (X,)).load()
+        AdaptiveStateFile(path, vae, (X,)).load()

@@ -1,7 +1,7 @@
 """Evaluation of any model and guide: marginal likelihoods, their diagnostics, comparisons, representations."""
 
-from pyrovae.evaluation.adaptive.log_marginal_within import log_marginal_within
-from pyrovae.evaluation.adaptive.result import Effort
+from pyrovae.evaluation.adaptive.adaptive import Adaptive
+from pyrovae.evaluation.adaptive.result import AdaptiveResult
 from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.comparison_table import Compared, Comparison
@@ -9,7 +9,7 @@ from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
-from pyrovae.evaluation.likelihood.annealed import Annealing
+from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
 from pyrovae.evaluation.likelihood.diagnostics import (
@@ -18,21 +18,25 @@ from pyrovae.evaluation.likelihood.diagnostics import (
     pareto_k,
     pareto_threshold,
 )
-from pyrovae.evaluation.likelihood.importance import log_weights
+from pyrovae.evaluation.likelihood.estimator import Estimator
+from pyrovae.evaluation.likelihood.importance import Importance, log_weights
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.evaluation.likelihood.sandwich import Sandwich, sandwich
 from pyrovae.evaluation.representation import cluster_purity, coverage, linear_probe, neighbour_probe
 
 __all__ = [
-    "Annealing",
+    "Adaptive",
+    "AdaptiveResult",
+    "Annealed",
     "Compared",
     "Comparison",
     "Convergence",
     "CrossCheck",
     "Diagnosis",
-    "Effort",
     "Estimate",
+    "Estimator",
+    "Importance",
     "LogMarginal",
     "RateDistortion",
     "Refinement",
@@ -48,7 +52,6 @@ __all__ = [
     "effective_sample_size",
     "linear_probe",
     "log_marginal",
-    "log_marginal_within",
     "log_weights",
     "monte_carlo_error",
     "neighbour_probe",

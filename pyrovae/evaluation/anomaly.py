@@ -55,7 +55,7 @@ def anomaly_scores(
         (torch.Size([4]), 4)
     """
     data = arguments_of(x, model, guide)[0]
-    marginal = log_marginal(model, guide, x, num_samples, num_draws=0)
+    marginal = log_marginal(model, guide, x, num_samples=num_samples, num_draws=0)
     refined = refine(model, guide, x, refinement_steps, max(2, num_samples))
     return {
         "reconstruction error": (data - reconstruct(model, guide, x)).square().reshape(len(data), -1).sum(1),

@@ -55,7 +55,7 @@ def compare(
     Example:
         >>> x = torch.ones(3, 4)
         >>> vaes = [VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2)) for _ in range(2)]
-        >>> results = {f"vae {i}": log_marginal(vae.model, vae.guide, x, 100) for i, vae in enumerate(vaes)}
+        >>> results = {f"vae {i}": log_marginal(vae.model, vae.guide, x, num_samples=100) for i, vae in enumerate(vaes)}
         >>> best, other = compare(results).rows
         >>> best.difference, other.difference > 0, other.paired
         (0.0, True, True)
@@ -149,7 +149,7 @@ def _warnings(rows: list[Compared], results: Mapping[str, LogMarginal]) -> list[
             "of the models only if both sets of data are drawn alike."
         )
     efforts = {row.name: _effort(results[row.name]) for row in rows}
-    if len(set(efforts.values())) > 1 and any(result.method != "adaptive" for result in results.values()):
+    if len(set(efforts.values())) > 1 and any(not result.is_adaptive for result in results.values()):
         found.append(
             f"The estimators differ: {'; '.join(f'{effort} ({name})' for name, effort in efforts.items())}. Each is a "
             "lower bound, and a tighter one gives a lower NLL of the same model."

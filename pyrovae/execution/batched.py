@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pyro
@@ -13,9 +15,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.exact_density import score
+from pyrovae.distributions.exact_density import draw, score
 from pyrovae.distributions.log_coordinates import mapped, stacked
-from pyrovae.execution import check_masks, check_sites, latents_of, log_prob_of, observed_of, values_of
+from pyrovae.execution import check_masks, check_sites, evaluating, latents_of, log_prob_of, observed_of, values_of
 from pyrovae.execution.latents import Inside, Remembering, run
 from pyrovae.execution.support_check import covers
 from pyrovae.handlers import is_point
@@ -60,8 +62,8 @@ class BatchedPrograms:
         model: program of p(x, z).
         guide: program of q(z|x).
         arguments: what they are called with.
-        must_cover: whether the guide must have a density wherever the model's latents have one, which it need not where
-            samples of the prior stand in for it.
+        must_cover: whether the guide must have a density wherever the model's latents have one. It need not where
+            samples of the prior cover what it leaves out.
 
     Attributes:
         encoded: the trace of one run of the guide.
@@ -80,7 +82,8 @@ class BatchedPrograms:
         self.guide = guide
         self.arguments = arguments
         self.count = len(arguments[0])
-        with full_precision():  # so that the same numbers are the same, and the data encoded as well as can be
+        # In full precision, so that equal numbers are found equal and the data are encoded exactly.
+        with evaluating(model, guide), full_precision():
             with pyro.validation_enabled(True):
                 validated = self._guided()
                 self.sites = latents_of(validated)
@@ -93,6 +96,12 @@ class BatchedPrograms:
             self.broadcasts = self._does_broadcast([validated, self.encoded])
             if must_cover:
                 self._check_cover(traced)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Put the programs in evaluation mode, without gradients: the other methods are called there."""
+        with evaluating(self.model, self.guide):
+            yield
 
     def run(self, program: PyroFunction, k: int) -> Trace:
         """Trace one run with k samples of each datum."""
@@ -123,6 +132,25 @@ class BatchedPrograms:
         k = len(next(iter(latents.values())))
         trace = self.run(poutine.condition(self.model, {name: self.seen(z) for name, z in latents.items()}), k)
         return self.log_prob(trace, observed_of(trace, self.sites), k), self.log_prob(trace, self.sites, k)
+
+    def sample_guide(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Draw k samples of the guide: latents, ``(k, B, *event_shape)`` each, and their log q(z|x), ``(k, B)``."""
+        if len(self.sites) == 1 and self.broadcasts:
+            (name,) = self.sites
+            site = self.encoded.nodes[name]
+            fn = site["fn"].expand(torch.Size((k, self.count)))
+            z = draw(fn)  # (k, B, *event_shape)
+            return {name: z}, scale_and_mask(score(fn, z), mask=site["mask"])
+        trace = self.run(self.guide, k)
+        latents = {name: self.told(z) for name, z in values_of(trace).items()}
+        return latents, self.log_prob(trace, self.sites, k)
+
+    def sample_prior(self, k: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Draw k samples of the prior: latents, ``(k, B, *event_shape)`` each, log p(x|z) and log p(z), ``(k, B)``."""
+        trace = self.run(self.model, k)
+        latents = {name: self.told(trace.nodes[name]["value"]) for name in self.sites}
+        log_likelihood = self.log_prob(trace, observed_of(trace, self.sites), k)
+        return latents, log_likelihood, self.log_prob(trace, self.sites, k)
 
     def weigh(self, latents: dict[str, Tensor], log_q: Tensor) -> Chunk:
         """Weigh latents, ``(k, B, *event_shape)`` each, that have the log-density ``log_q``, ``(k, B)``."""

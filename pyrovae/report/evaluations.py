@@ -50,7 +50,7 @@ def section(run: Run, name: str, entries: dict[str, dict[str, Any]]) -> dict[str
 
 
 def _title(entry: dict[str, Any]) -> str:
-    temperatures = (entry.get("annealing") or {}).get("num_temperatures")
+    temperatures = entry["estimator"].get("num_temperatures")
     return f"{entry['method']}, K = {entry['num_samples']}" + ("" if temperatures is None else f", T = {temperatures}")
 
 
@@ -60,7 +60,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     def nats(key: str, digits: int) -> str:
         return "unknown" if entry[key] is None else f"{entry[key]:.{digits}f} nats".replace("-", "−")
 
-    unit = "chains" if entry["method"] == "annealed" else "samples"
+    unit = "chains" if entry["share_annealed"] == 1.0 else "samples"
     rows = [
         ("negative log-likelihood, per image", nats("nll", 2)),
         ("standard error over test images", nats("standard_error", 2)),
@@ -79,18 +79,19 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("ELBO, per image", nats("elbo", 2)), ("images", f"{entry['num_images']:,}")]
     if entry.get("num_evaluations") is not None:
         rows.append(("decoder runs per image", f"{entry['num_evaluations'] / entry['num_images']:,.0f}"))
-    if entry["method"] == "adaptive":
+    if 0 < entry["share_annealed"] < 1:
         rows.append(("share of images annealed", f"{entry['share_annealed']:.1%}"))
-    if entry["method"] != "annealed":
+    if entry["share_annealed"] < 1:
         rows.append(("Pareto k̂: share above threshold", f"{entry['pareto_k']['share_above']:.1%}"))
     if (accepted := (entry.get("acceptance") or {}).get("50%")) is not None:
         rows.append(("acceptance of moves, median", f"{accepted:.2f}"))
     ess = entry["ess"]["50%"]
     rows.append((f"effective {unit}, median", "unknown" if ess is None else f"{ess:.{0 if unit == 'samples' else 1}f}"))
-    if entry.get("proposal_scale", 1.0) != 1.0:
-        rows.append(("scale of the proposal", f"{entry['proposal_scale']:g}"))
-    if entry.get("prior_share", 0.0) != 0.0:
-        rows.append(("share of the samples from the prior", f"{entry['prior_share']:.1%}"))
+    options = entry["estimator"]
+    if options.get("proposal_scale", 1.0) != 1.0:
+        rows.append(("scale of the proposal", f"{options['proposal_scale']:g}"))
+    if options.get("prior_share", 0.0) != 0.0:
+        rows.append(("share of the samples from the prior", f"{options['prior_share']:.1%}"))
     return [*rows, ("seed", str(entry["seed"]))]
 
 
@@ -118,8 +119,8 @@ def _references(entry: dict[str, Any], entries: dict[str, dict[str, Any]]) -> di
     return {
         _title(other): -other["nll"]
         for other in entries.values()
-        if entry["method"] == "importance"
-        and other.get("method") in ("annealed", "adaptive")
+        if entry["share_annealed"] == 0
+        and other["share_annealed"] > 0
         and other.get("nll") is not None
         and all(other.get(key) == entry.get(key) for key in same)
     }
@@ -164,7 +165,7 @@ def _pictures(values: Any, entry: dict[str, Any], references: dict[str, float]) 
     if table := entry.get("convergence"):
         drawn["convergence"] = (
             figures.convergence_plot(
-                table, elbo=entry["elbo"] if entry["method"] == "importance" else None, references=references
+                table, elbo=entry["elbo"] if entry["share_annealed"] == 0 else None, references=references
             ),
             "The bound that fewer weights give, from one run of them. While it still rises, the number is too low.",
         )

@@ -81,7 +81,7 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     found += [] if bits is None else [("bits per dimension", f"{bits:.3f}", "")]
     if entry["elbo"] is not None:
         found.append(("ELBO, nats per image", _signed(entry["elbo"]), ""))
-    if entry["method"] != "annealed" and entry["pareto_k"].get("50%") is not None:
+    if entry["share_annealed"] < 1 and entry["pareto_k"].get("50%") is not None:
         found.append(("k̂ above its threshold", f"{entry['pareto_k']['share_above']:.1%}", "of the images"))
     sandwich = entry.get("sandwich")
     trust = [entry["verdict"], *([] if sandwich is None else [sandwich["sentence"]]), *entry["caveats"]]
@@ -125,12 +125,12 @@ def following(
     if entry is None:
         told = "The likelihood of the test images, and whether to trust it, is not known yet."
         return [*steps, (told, f"pyrovae evaluate {folder}")]
-    if entry["method"] == "importance" and entry["pareto_k"].get("50%") is None:
+    if entry["share_annealed"] == 0 and entry["pareto_k"].get("50%") is None:
         told = f"{_counted(entry['num_samples'], 'sample')} of each image tell too little: take more."
         steps.append((told, f"pyrovae evaluate {folder} --num_samples 5000"))
-    elif entry["method"] == "importance" and entry["pareto_k"]["share_above"] > 0:
-        told = "Where k̂ is too large, samples are not enough: with a target, chains are annealed there."
-        steps.append((told, f"pyrovae evaluate {folder} --target_error 0.05"))
+    elif entry["share_annealed"] == 0 and entry["pareto_k"]["share_above"] > 0:
+        told = "Where k̂ is too large, importance samples are not enough: Adaptive anneals chains there."
+        steps.append((told, f"pyrovae evaluate {folder} --method Adaptive"))
     if entry["num_images"] < data.sizes["test"]:
         every, some = f"{data.sizes['test']:,}", f"{entry['num_images']:,}"
         told = f"Of {every} test images {some} were evaluated: publish a number of them all."

@@ -250,7 +250,7 @@ class Run:
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Read the figures of all evaluations, by name."""
-        return self._figures("evaluation")
+        return {name: _in_current_terms(figures) for name, figures in self._figures("evaluation").items()}
 
     def diagnoses(self) -> dict[str, dict[str, Any]]:
         """Read the figures of all diagnoses, by the split that they are of."""
@@ -289,6 +289,19 @@ class Run:
             raise checks.InputError(f"{path} does not exist: no epoch of the run was finished")
         with _reading(path):
             load_weights(program, path, FORMAT)
+
+
+def _in_current_terms(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return figures of an evaluation from before estimators were objects as later ones are."""
+    if "estimator" in figures:
+        return figures
+    options = {name: figures[name] for name in ("proposal_scale", "prior_share") if name in figures}
+    method = str(figures.get("method", "importance"))
+    return {
+        "share_annealed": float(method == "annealed"),
+        **figures,
+        "estimator": {"class": method.capitalize(), **(figures.get("annealing") or options)},
+    }
 
 
 @contextlib.contextmanager

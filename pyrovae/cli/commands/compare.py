@@ -10,7 +10,14 @@ from pathlib import Path
 from pyrovae import checks, figures
 from pyrovae.evaluation import compare as compare_results
 from pyrovae.files import path_of, writing
-from pyrovae.runs import Evaluated, Run, check_comparable, common_evaluation, differences_of_data, read_evaluation
+from pyrovae.runs import (
+    Run,
+    StoredEvaluation,
+    check_comparable,
+    common_evaluation,
+    differences_of_data,
+    read_evaluation,
+)
 
 __all__ = ["compare"]
 
@@ -63,7 +70,7 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     print(f"written to {to}: comparison.txt, comparison.md, comparison.csv and comparison.png")
 
 
-def _read(runs: list[str], evaluation: list[str] | str | None) -> dict[str, Evaluated]:
+def _read(runs: list[str], evaluation: list[str] | str | None) -> dict[str, StoredEvaluation]:
     if len(runs) < 2:
         raise checks.InputError(f"runs must be two folders or more, but {len(runs)} was given: {', '.join(runs)}")
     folders = {name: Run(run) for name, run in zip(_names(runs), runs, strict=True)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -28,7 +27,7 @@ def diagnose(
     num_samples: int = 100,
     refinement_steps: int = 200,
     full_covariance: bool = False,
-    annealing: evaluation.Annealing | None = None,
+    method: evaluation.Estimator | None = None,
     weights: Literal["best", "last"] = "best",
     chunk_size: int | None = None,
     device: str = "auto",
@@ -44,7 +43,8 @@ def diagnose(
         num_samples: samples of each image for each ELBO.
         refinement_steps: steps by which the posterior is refined for each image; 0 for none.
         full_covariance: refine the posterior to any covariance.
-        annealing: the path of the annealed chains that estimate log p(x).
+        method: the estimator of log p(x): Annealed, which is the default where latents can be annealed, Importance,
+            Adaptive, or a class of yours.
         weights: those of the best validation ELBO, or of the last epoch.
         chunk_size: latents that go through the decoder at a time; by the program's size if not given.
         device: cpu, cuda, or auto for cuda where there is one.
@@ -75,7 +75,7 @@ def diagnose(
         num_samples=num_samples,
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
-        annealing=annealing,
+        estimator=method,
         chunk_size=chunk_size,
         progress=watched,
     )
@@ -86,7 +86,7 @@ def diagnose(
         "num_samples": num_samples,
         "refinement_steps": refinement_steps,
         "full_covariance": full_covariance,
-        "annealing": None if annealing is None else asdict(annealing),
+        "estimator": None if method is None else {"class": type(method).__name__, **method.options},
         "caveats": caveats,
         "weights": weights,
         "seed": seed,

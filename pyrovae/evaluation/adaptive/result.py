@@ -1,4 +1,4 @@
-"""The result of an adaptive estimate: what it reached, and what it took."""
+"""``AdaptiveResult``: target, errors and effort of the estimator ``Adaptive``."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.reprs import short
 
-__all__ = ["Effort", "Stopped"]
+__all__ = ["AdaptiveResult", "Stopped"]
 
 _TAIL = 50  # the largest weights of each datum that are kept
 
-Stopped = Literal["target", "max_seconds", "max_samples", "limit"]
+Stopped = Literal["target", "max_seconds", "max_evaluations", "limit"]
 
 
 @dataclass(frozen=True)
-class Effort:
-    """The result of an adaptive estimate; errors in nats, of the set's mean log p(x).
+class AdaptiveResult:
+    """Target, errors and effort of the estimator ``Adaptive``; errors in nats, of the set's mean log p(x).
 
     Attributes:
-        target_error: what the bias and 1.645 Monte Carlo errors were to lie within together.
-        stopped: ``target`` where they do, the budget that ended before, or ``limit`` where nothing was left to do;
-            None while it goes on.
-        rounds: how often it was decided what to do next.
+        target_error: largest sum of the bias and 1.645 Monte Carlo errors that was asked for.
+        stopped: ``target`` if it was reached, the budget that ended before, or ``limit`` if nothing more could be
+            drawn; None while it goes on.
+        rounds: number of rounds of allocation.
         seconds: wall-clock time of all calls.
         seed: of the samples.
         x: the data, ``(B, *data_shape)``.
         statistics: of their weights.
-        errors: what these say of each datum.
-        reliable: whether the samples of each datum are enough, ``(B,)``.
+        errors: of each datum, estimated from the statistics.
+        reliable: whether each datum has enough samples, ``(B,)``.
         check: some of the data estimated by chains from the prior; None where a budget ended before, or a latent is
             discrete.
     """
@@ -157,6 +157,7 @@ class Effort:
             log_likelihood=now.log_likelihood.clone().to(where),
             x=self.x,
             check=self.check,
+            adaptive=self,
         )
 
     @property

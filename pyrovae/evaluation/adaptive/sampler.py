@@ -16,14 +16,13 @@ from pyrovae import checks
 from pyrovae.evaluation.adaptive.allocation import Allocation
 from pyrovae.evaluation.adaptive.forecast import NUM_TUNED, TUNING_CHAINS
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
-from pyrovae.evaluation.likelihood.annealed import Annealing, anneal, tune
-from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.diagnostics import rounding_error
-from pyrovae.evaluation.likelihood.importance import drawn
-from pyrovae.evaluation.likelihood.proposals import Proposal
+from pyrovae.evaluation.likelihood.importance import sample_in_chunks
+from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.evaluation.likelihood.reservoir import Resampler
-from pyrovae.execution import evaluating
-from pyrovae.execution.batched import Chunk
+from pyrovae.execution.batched import BatchedPrograms, Chunk
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
@@ -184,7 +183,7 @@ class Sampler:
         if self._annealable is None:
             try:
                 with forked_rng(self.arguments[0].device):
-                    Target(self.model, self.guide, tuple(part[:2] for part in self.arguments))
+                    AnnealingTarget(self._programs(tuple(part[:2] for part in self.arguments)))
                 self._annealable = True
             except checks.InputError:
                 self._annealable = False
@@ -204,14 +203,17 @@ class Sampler:
         self._batch += 1
         return tuple(part[index.to(part.device)] for part in self.arguments)
 
+    def _programs(self, arguments: Arguments) -> BatchedPrograms:
+        return BatchedPrograms(self.model, self.guide, arguments)
+
     def _pilot(self, index: Tensor) -> None:
         """Draw importance samples that are part of no estimate."""
-        data = self._part(index)
+        programs = self._programs(self._part(index))
         found = []
-        with evaluating(self.model, self.guide):
+        with programs.evaluating():
             for num_samples, share in ((_PILOT, 0.0), (_FROM_PRIOR, 1.0)):
-                proposal = Proposal(self.model, self.guide, data, num_samples, prior_share=share)
-                found.append(torch.cat([chunk.log_weight for chunk in drawn(proposal, self.chunks.size)]))
+                proposal = Proposal(programs, num_samples, prior_share=share)
+                found.append(torch.cat([chunk.log_weight for chunk in sample_in_chunks(proposal, self.chunks.size)]))
         weights, from_prior = found
         self.statistics.add_pilot(index, weights, from_prior, rounding_error(weights, from_prior.dtype))
         self.statistics.num_evaluations[index] += _PILOT + _FROM_PRIOR
@@ -219,41 +221,42 @@ class Sampler:
     def _by_importance(self, index: Tensor, num_samples: int) -> None:
         equal = bool(self.statistics.pilot_k[index].isnan().all())  # weights: the prior's would only differ from them
         share = 0.0 if equal else _PRIOR_SHARE
-        proposal = Proposal(self.model, self.guide, self._part(index), num_samples, prior_share=share)
+        programs = self._programs(self._part(index))
+        proposal = Proposal(programs, num_samples, prior_share=share)
         held = Resampler(self.num_draws)
         log_weights = []
-        with evaluating(self.model, self.guide):
-            for chunk in drawn(proposal, self.chunks.size):
+        with programs.evaluating():
+            for chunk in sample_in_chunks(proposal, self.chunks.size):
                 held.add(chunk.log_weight, chunk)
                 log_weights.append(chunk.log_weight.double())
         weights = torch.cat(log_weights)
         self.statistics.add(index, weights, held, rounding_error(weights, chunk.log_likelihood.dtype))
         self.statistics.num_evaluations[index] += num_samples
 
-    def _look_from_prior(self, index: Tensor) -> int:
+    def _look_from_prior(self, programs: BatchedPrograms, index: Tensor) -> int:
         """Estimate log p(x) of some data by chains from the prior, which find modes that the guide misses."""
-        target = Target(self.model, self.guide, tuple(part[index.to(part.device)] for part in self.arguments), "prior")
+        target = AnnealingTarget(programs, "prior")
         with target.running():
-            _, weights, spent = tune(target, Annealing(num_temperatures=_LOOK, start="prior"), TUNING_CHAINS)
+            _, weights, spent = tune(target, AnnealingPath(num_temperatures=_LOOK, start="prior"), TUNING_CHAINS)
         self.statistics.look(index, weights)
         return spent
 
     def _by_annealing(self, index: Tensor, num_temperatures: int, from_prior: bool, num_chains: int) -> None:
         start: Literal["guide", "prior"] = "prior" if from_prior else "guide"
-        target = Target(self.model, self.guide, self._part(index), start)
-        path = Annealing(num_temperatures=num_temperatures, start=start)
+        target = AnnealingTarget(self._programs(self._part(index)), start)
+        path = AnnealingPath(num_temperatures=num_temperatures, start=start)
         held, now = Resampler(self.num_draws), self.statistics
         chunks, spent = [], 0
         with target.running():
             other = (now.num_temperatures[index] != num_temperatures) | (now.from_prior[index] != from_prior)
             fresh = bool(other.any())  # chains of another start are no part of the same estimate
             if bool(now.step_sizes[0, index].isnan().any()) or (from_prior and fresh):
-                grid = Annealing(num_temperatures=NUM_TUNED + 1, start=start)
+                grid = AnnealingPath(num_temperatures=NUM_TUNED + 1, start=start)
                 steps, weights, spent = tune(target, grid, TUNING_CHAINS)
                 now.step_sizes[:, index] = steps.to(now.step_sizes)
                 if not from_prior:
                     now.chain_variance[index] = weights.var(0).cpu()
-                    spent += self._look_from_prior(index)
+                    spent += self._look_from_prior(target.programs, index)
             steps = _between(now.step_sizes[:, index], num_temperatures).to(self.arguments[0].device)
             if fresh:
                 now.forget(index, num_temperatures, from_prior)

@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.proposals import Proposal
+from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.execution import evaluating, log_prob_of, masks_of
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.latents import Inside, run
@@ -66,7 +66,7 @@ def draw_codes(
     S = max(2, num_codes // count)
     chunks = []
     for batch in zip(*(part[data].split(batch_size) for part in arguments), strict=True):
-        proposal = Proposal(model, guide, batch, S)
+        proposal = Proposal(BatchedPrograms(model, guide, batch), S)
         with evaluating(model, guide):
             chunks.append(proposal.draw(S))
     latents = {name: torch.cat([chunk.latents[name] for chunk in chunks], 1) for name in chunks[0].latents}
@@ -160,10 +160,10 @@ def _check(model: PyroFunction, guide: PyroFunction, batch: Arguments, latents: 
     """Compare a few scores with those of the guide on one datum for each code, which every guide can take."""
     B = len(batch[0])
     with evaluating(model, guide):
-        pair = BatchedPrograms(model, guide, batch)
-        if any(masks_of(pair.encoded.nodes[name]) is not None for name in pair.sites):
+        programs = BatchedPrograms(model, guide, batch)
+        if any(masks_of(programs.encoded.nodes[name]) is not None for name in programs.sites):
             raise checks.InputError("guide must not be masked")
-        expected = pair.log_q({name: z.expand(-1, B, *z.shape[2:]) for name, z in latents.items()})
+        expected = programs.log_q({name: z.expand(-1, B, *z.shape[2:]) for name, z in latents.items()})
     refusal = "guide must broadcast over codes in front of the data plate"
     try:
         found = _scores(guide, batch, latents)

@@ -1,11 +1,11 @@
-"""Where the nats of log p(x) go: the gaps between it and the ELBO, and what the ELBO is made of."""
+"""Breakdown of log p(x) into the ELBO's terms and the guide's inference gaps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +14,12 @@ from pyrovae import checks
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
-from pyrovae.evaluation.likelihood.annealed import Annealing
-from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.annealed import Annealed
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
+from pyrovae.evaluation.likelihood.estimator import Estimator
+from pyrovae.evaluation.likelihood.importance import Importance
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
-from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
@@ -192,7 +193,7 @@ def diagnose(
     num_samples: int = 100,
     refinement_steps: int = 200,
     full_covariance: bool = False,
-    annealing: Annealing | None = None,
+    estimator: Estimator | None = None,
     chunk_size: int | None = None,
     progress: Callable[[str, list[Arguments]], Iterable[Arguments]] | None = None,
 ) -> Diagnosis:
@@ -207,12 +208,13 @@ def diagnose(
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
-        evidence: log p(x) of these data; estimated by annealing if not given, or by importance sampling where a latent
-            can be neither annealed nor refined. As it is a lower bound, so is the approximation gap.
+        evidence: log p(x) of these data, if it was estimated before. As it is a lower bound, so is the approximation
+            gap.
         num_samples: samples of each datum for each ELBO, at least 2.
         refinement_steps: steps by which the guide is refined; 0 for no refinement.
         full_covariance: refine to any covariance.
-        annealing: the path by which log p(x) is estimated.
+        estimator: of log p(x), where ``evidence`` is not given; ``Annealed()`` if not given, or ``Importance()`` where
+            a latent can be neither annealed nor refined.
         chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
             size if not given, and on a GPU by its free memory.
         progress: called with what is done to batches and with these, returns them again: for a bar.
@@ -222,8 +224,8 @@ def diagnose(
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> short = Annealing(num_temperatures=10)
-        >>> found = diagnose(vae.model, vae.guide, torch.eye(4), refinement_steps=20, annealing=short)
+        >>> short = Annealed(num_temperatures=10)
+        >>> found = diagnose(vae.model, vae.guide, torch.eye(4), refinement_steps=20, estimator=short)
         >>> sorted(found.figures)
         ['amortization_gap', 'approximation_gap', 'distortion', 'elbo', 'inference_gap', 'log_prob', 'marginal_kl',
          'mutual_information', 'rate', 'refined_elbo']
@@ -239,9 +241,10 @@ def diagnose(
     batches: list[Arguments] = list(zip(*(part.split(100) for part in arguments), strict=True))
     found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size)
     refinement, unknown, annealable = None, *_obstacle(model, guide, arguments)
-    if annealing is not None and not annealable:
-        raise checks.InputError(f"annealing must be left out, because {unknown}")
-    method: Literal["importance", "annealed"] = "annealed" if annealable else "importance"
+    if estimator is None:
+        estimator = Annealed() if annealable else Importance()
+    elif isinstance(estimator, Annealed) and not annealable:
+        raise checks.InputError(f"estimator must not be Annealed, because {unknown}")
     if refinement_steps == 0:
         unknown = unknown or "there was no step of refinement"
     elif unknown is None:
@@ -256,22 +259,19 @@ def diagnose(
         )
     if evidence is None:
         told = watched("log p(x)", batches)
-        evidence = log_marginal(
-            model, guide, told, method=method, annealing=annealing, num_draws=0, chunk_size=chunk_size
-        )
+        evidence = log_marginal(model, guide, told, estimator, num_draws=0, chunk_size=chunk_size)
     return Diagnosis(found, refinement, evidence, unknown)
 
 
 def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, bool]:
     """Say why the latents cannot be refined, if they cannot, and whether they can be annealed."""
     some = tuple(part[:1] for part in arguments)
-    with evaluating(model, guide):
-        pair = BatchedPrograms(model, guide, some)
-    discrete = [name for name in pair.sites if pair.encoded.nodes[name]["fn"].support.is_discrete]
+    programs = BatchedPrograms(model, guide, some)
+    discrete = [name for name in programs.sites if programs.encoded.nodes[name]["fn"].support.is_discrete]
     if discrete:
         return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete", False
     try:
-        transforms = Target(model, guide, some).transforms
+        transforms = AnnealingTarget(programs).transforms
     except checks.InputError as error:
         return checks.reason(error), False
     angles = [name for name, transform in transforms.items() if not transform.has_density]

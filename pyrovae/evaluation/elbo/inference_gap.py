@@ -1,4 +1,4 @@
-"""What amortization costs: the guide refined for each datum apart, against the guide as it is."""
+"""The amortization gap: the ELBO of the guide, refined for each datum, less the ELBO of the guide as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
+from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
@@ -101,7 +102,7 @@ def refine(
     chunks = Chunks(chunk_size)
 
     def refined(*arguments: Tensor) -> tuple[Tensor, ...]:
-        target = Target(model, guide, arguments)
+        target = AnnealingTarget(BatchedPrograms(model, guide, arguments))
         for name in (name for name, transform in target.transforms.items() if not transform.has_density):
             raise checks.InputError(
                 f"latents must have coordinates with a density to be refined, but {name!r} is an angle"
@@ -125,7 +126,7 @@ def refine(
 
 
 def _refine(
-    target: Target, num_steps: int, num_samples: int, full_covariance: bool, chunk_size: int
+    target: AnnealingTarget, num_steps: int, num_samples: int, full_covariance: bool, chunk_size: int
 ) -> tuple[Tensor, ...]:
     """Return the fields of a :class:`Refinement` of one batch."""
     with target.running():
@@ -144,10 +145,10 @@ def _refine(
     return tuple(figure for pair in pairs for figure in pair)
 
 
-def _log_weights(target: Target, change: _Change, num_samples: int, chunk_size: int) -> tuple[Tensor, Tensor]:
+def _log_weights(target: AnnealingTarget, change: _Change, num_samples: int, chunk_size: int) -> tuple[Tensor, Tensor]:
     """Draw log weights of the changed guide, and of the guide from the same noise, ``(K, B)`` each, float64."""
     found = []
-    size = max(1, chunk_size // target.pair.count)
+    size = max(1, chunk_size // target.programs.count)
     for start in range(0, num_samples, size):
         u = target.draw(min(size, num_samples - start))  # (k, B, n)
         plain, changed = target.at(u), target.at(change(u))
@@ -183,7 +184,7 @@ class _Change:
         groups: list[dict[str, Any]] = [{"params": [self.shift, self.log_scale], "lr": _RATE}]
         return groups if self.below is None else [*groups, {"params": [self.below], "lr": _RATE_BELOW}]
 
-    def take_gradients(self, target: Target, u: Tensor) -> None:
+    def take_gradients(self, target: AnnealingTarget, u: Tensor) -> None:
         """Set the parameters' gradients to those of minus the mean log weight."""
         _, of_weight, of_start = target.gradients(self(u))
         gradient = of_weight + of_start  # with respect to u', (k, B, n)

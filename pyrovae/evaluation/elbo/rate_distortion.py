@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate, draw_codes, has_one_prior, split_rate
-from pyrovae.evaluation.likelihood.importance import drawn
-from pyrovae.evaluation.likelihood.proposals import Proposal
+from pyrovae.evaluation.likelihood.importance import sample_in_chunks
+from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.execution import evaluating
+from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short
@@ -177,14 +178,14 @@ class _Part(NamedTuple):
 
 
 def _measure(model: PyroFunction, guide: PyroFunction, batch: Arguments, K: int, chunk_size: int) -> _Part:
-    proposal = Proposal(model, guide, batch, K)
-    nodes = proposal.pair.encoded.nodes
-    names = [name for name in proposal.pair.sites if not nodes[name]["fn"].support.is_discrete]
+    proposal = Proposal(BatchedPrograms(model, guide, batch), K)
+    nodes = proposal.programs.encoded.nodes
+    names = [name for name in proposal.programs.sites if not nodes[name]["fn"].support.is_discrete]
     figures = []
     total = {name: torch.zeros_like(nodes[name]["value"], dtype=torch.float64) for name in names}  # (B, *event_shape)
     square = {name: torch.zeros_like(z) for name, z in total.items()}
     with evaluating(model, guide):
-        for chunk in drawn(proposal, chunk_size):
+        for chunk in sample_in_chunks(proposal, chunk_size):
             rate = chunk.log_likelihood - chunk.log_weight
             figures.append(torch.stack((rate, -chunk.log_likelihood, chunk.log_weight)).double())  # (3, k, B)
             for name in names:

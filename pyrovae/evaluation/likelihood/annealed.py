@@ -1,189 +1,123 @@
-"""Annealed importance sampling: chains from the guide, or the prior, to the posterior, and back."""
+"""``Annealed``, the estimator by annealed importance sampling."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
+from pyrovae.evaluation.likelihood.convergence import convergence
+from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
+from pyrovae.evaluation.likelihood.estimator import Estimator
+from pyrovae.evaluation.likelihood.proposal import Proposal
+from pyrovae.evaluation.likelihood.reservoir import Resampler
+from pyrovae.evaluation.likelihood.result import ChainPaths, LogMarginal
+from pyrovae.execution.batched import BatchedPrograms, Chunk
 
-__all__ = ["Annealed", "Annealing", "anneal", "tune"]
+__all__ = ["Annealed"]
+
+_DATA_AT_A_TIME = 1024
+_KEPT_PATHS = 50  # data of a batch whose chains' paths are kept
+_ELBO_SAMPLES = 100  # samples of the guide for the ELBO, where the chains start from the prior
+_TUNED_CHAINS = 4  # chains that the step sizes are tuned on, at most
 
 
-@dataclass(frozen=True)
-class Annealing:
-    r"""Choose the path of an annealing, :math:`r(u)\, w(u)^\beta` with :math:`\beta` from 0 to 1.
+class Annealed(Estimator):
+    r"""Annealed importance sampling: the mean weight of C chains that go from the guide, or the prior, to p(z|x).
+
+    For programs whose latents are continuous. Chains cost T - 1 Hamiltonian moves each, and their weights lie far
+    closer together than importance samples' do (Neal, 2001; Wu et al., 2016, arXiv:1611.04273).
 
     Args:
-        num_temperatures: number T of steps of :math:`\beta`, between which the chains move T - 1 times.
+        num_temperatures: number T of steps of the inverse temperature; chains move T - 1 times.
+        num_chains: number C of chains of each datum.
         num_leapfrogs: leapfrog steps in a move, each of which takes one gradient.
-        start: ``guide``, where beta is evenly spaced, or ``prior``, where it is denser at both ends.
-        target_acceptance: mean acceptance that the step sizes are tuned to.
+        target_acceptance: mean acceptance that the step sizes are tuned to, on other chains.
+        start: ``guide`` or ``prior``, the distribution that the chains start from.
 
     Raises:
-        ValueError: if one is out of its range.
+        ValueError: if an option is out of its range, or when it is run, if a latent cannot be annealed.
 
     Example:
-        >>> Annealing(num_temperatures=4).betas()
-        tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000], dtype=torch.float64)
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> ml = log_marginal(vae.model, vae.guide, torch.ones(3, 4), Annealed(num_temperatures=10))
+        >>> ml.acceptance.shape, int(ml.num_samples[0])
+        (torch.Size([3]), 16)
     """
 
-    num_temperatures: int = 100
-    num_leapfrogs: int = 2
-    start: Literal["guide", "prior"] = "guide"
-    target_acceptance: float = 0.8
-
-    def __post_init__(self) -> None:
-        checks.integer("num_temperatures", self.num_temperatures)
-        checks.integer("num_leapfrogs", self.num_leapfrogs)
-        checks.choice("start", self.start, ("guide", "prior"))
-        if not 0 < checks.number("target_acceptance", self.target_acceptance) < 1:
-            raise checks.InputError(
-                f"target_acceptance must be between 0 and 1, but {self.target_acceptance} was given"
-            )
-
-    def betas(self) -> Tensor:
-        """Return the inverse temperatures, float64 of shape ``(T + 1,)``."""
-        even = torch.linspace(0, 1, self.num_temperatures + 1, dtype=torch.float64)
-        if self.start == "guide":
-            return even
-        curve = (8 * even - 4).sigmoid()
-        return (curve - curve[0]) / (curve[-1] - curve[0])
-
-
-class Annealed(NamedTuple):
-    """Hold what C chains of B data came to.
-
-    Attributes:
-        log_weight: log weights, whose mean weight is p(x); of chains that went back, 1 / p(x) is that of the
-            reciprocals. float64, ``(C, B)``, in nats.
-        path: mean over the chains of log w before each step of beta, ``(T, B)``, in nats.
-        acceptance: mean acceptance probability of each move, ``(T - 1, B)``.
-        end: coordinates of the chains' last states, ``(C, B, n)``.
-        start: log w of their first ones, ``(C, B)``, in nats.
-        num_evaluations: gradients taken for each datum.
-    """
-
-    log_weight: Tensor
-    path: Tensor
-    acceptance: Tensor
-    end: Tensor
-    start: Tensor
-    num_evaluations: int
-
-
-def tune(target: Target, annealing: Annealing, num_chains: int = 4) -> tuple[Tensor, Tensor, int]:
-    """Find the step sizes of each temperature and datum, on chains that are part of no estimate.
-
-    Args:
-        target: what is annealed to.
-        annealing: its path.
-        num_chains: chains of each datum, whose mean acceptance is followed.
-
-    Returns:
-        step sizes in units of the start's scale, ``(T - 1, B)``, the chains' log weights in nats, ``(C, B)``, and the
-        number of gradients taken for each datum.
-    """
-    chains = _Chains(target, target.draw(num_chains), annealing.num_leapfrogs)
-    count = target.pair.count
-    step = torch.full((count,), target.num_coordinates**-0.25, dtype=chains.u.dtype, device=chains.u.device)
-    betas = annealing.betas()
-    log_weight = betas[1].item() * chains.log_weight.double()  # (C, B)
-    steps = []
-    for t, beta in enumerate(betas[1:-1].tolist()):
-        steps.append(step)
-        # In proportion to what is missing, so that it does not run ahead; in larger steps at the beginning.
-        rate = 0.4 + 0.6 * 0.8**t
-        step = step * (rate * (chains.move(beta, step) - annealing.target_acceptance)).exp()
-        log_weight += (betas[t + 2] - betas[t + 1]).item() * chains.log_weight.double()
-    return torch.stack(steps) if steps else step.new_empty(0, count), log_weight, chains.num_evaluations
-
-
-def anneal(target: Target, annealing: Annealing, steps: Tensor, u: Tensor, *, back: bool = False) -> Annealed:
-    r"""Let chains follow the path with step sizes that do not depend on them.
-
-    Forward, the weights :math:`\prod_t w(u_t)^{\beta_{t+1} - \beta_t}` have the mean p(x) (Neal, 2001; Wu et al.,
-    2016, arXiv:1611.04273). Back from an exact sample of the posterior, their reciprocals have the mean 1 / p(x)
-    (Grosse et al., 2015, arXiv:1511.02543).
-
-    Args:
-        target: what is annealed to.
-        annealing: the path.
-        steps: step sizes of :func:`tune`, ``(T - 1, B)``.
-        u: where the chains begin, ``(C, B, n)``: samples of the start, or of the posterior.
-        back: whether they go from the posterior to the start.
-    """
-    betas = annealing.betas()
-    chains = _Chains(target, u, annealing.num_leapfrogs)
-    total = torch.zeros(chains.log_weight.shape, dtype=torch.float64, device=u.device)  # (C, B)
-    start, path, acceptance = chains.log_weight, [], []
-    order = list(range(len(betas) - 1))
-    for t in reversed(order) if back else order:
-        path.append(chains.log_weight.double().mean(0))
-        total += (betas[t + 1] - betas[t]).item() * chains.log_weight.double()
-        move = t - 1 if back else t
-        if 0 <= move < len(steps):
-            acceptance.append(chains.move(betas[move + 1].item(), steps[move]))
-    if back:
-        path.reverse()
-        acceptance.reverse()
-    return Annealed(
-        log_weight=total,
-        path=torch.stack(path),
-        acceptance=torch.stack(acceptance) if acceptance else steps,
-        end=chains.u,
-        start=start,
-        num_evaluations=chains.num_evaluations,
-    )
-
-
-class _Chains:
-    """Move chains by Hamiltonian Monte Carlo with a standard normal momentum (Duane et al., 1987)."""
-
-    def __init__(self, target: Target, u: Tensor, num_leapfrogs: int) -> None:
-        self.target = target
+    def __init__(
+        self,
+        num_temperatures: int = 100,
+        num_chains: int = 16,
+        num_leapfrogs: int = 2,
+        target_acceptance: float = 0.8,
+        start: Literal["guide", "prior"] = "guide",
+    ) -> None:
+        self.num_chains = checks.integer("num_chains", num_chains)
+        self.path = AnnealingPath(num_temperatures, num_leapfrogs, start, target_acceptance)
+        self.num_temperatures = num_temperatures
         self.num_leapfrogs = num_leapfrogs
-        self.num_evaluations = 0
-        self.u = u
-        self.log_weight, self.log_start, self.of_weight, self.of_start = self._at(u)
+        self.target_acceptance = target_acceptance
+        self.start: Literal["guide", "prior"] = start
 
-    def move(self, beta: float, step: Tensor) -> Tensor:
-        """Move all chains at one temperature; return their mean acceptance, ``(B,)``."""
-        step = step[:, None]  # (B, 1)
-        momentum = torch.randn_like(self.u)
-        energy = self._energy(self.log_weight, self.log_start, beta, momentum)
-        u, force = self.u, self.of_start + beta * self.of_weight
-        finite = torch.ones_like(energy, dtype=torch.bool)
-        for _ in range(self.num_leapfrogs):
-            momentum = momentum + 0.5 * step * force
-            u = u + step * momentum
-            # A chain that diverges stays where it is, before the programs see what they cannot bear.
-            finite = finite & u.isfinite().all(-1)
-            u = torch.where(finite.unsqueeze(-1), u, self.u)
-            log_weight, log_start, of_weight, of_start = self._at(u)
-            force = of_start + beta * of_weight
-            momentum = momentum + 0.5 * step * force
-        # A state without a density is never accepted.
-        gain = energy - self._energy(log_weight, log_start, beta, momentum)
-        probability = torch.where(finite, gain.exp().clamp(max=1).nan_to_num(0.0), 0.0)  # (C, B)
-        accepted = torch.rand_like(probability) < probability
-        here = accepted.unsqueeze(-1)
-        self.u = torch.where(here, u, self.u)
-        self.of_weight = torch.where(here, of_weight, self.of_weight)
-        self.of_start = torch.where(here, of_start, self.of_start)
-        self.log_weight = torch.where(accepted, log_weight, self.log_weight)
-        self.log_start = torch.where(accepted, log_start, self.log_start)
-        return probability.mean(0)
+    @property
+    def must_cover(self) -> bool:  # type: ignore[override]
+        """Whether the chains start from the guide."""
+        return self.start == "guide"
 
-    def _at(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        self.num_evaluations += len(u)
-        point, of_weight, of_start = self.target.gradients(u)
-        return point.log_weight, point.log_start, of_weight, of_start
+    def batch_size(self, chunk_size: int) -> int:
+        """Return the number of data whose chains run at a time."""
+        return min(_DATA_AT_A_TIME, chunk_size // max(self.num_chains, 16))
 
-    @staticmethod
-    def _energy(log_weight: Tensor, log_start: Tensor, beta: float, momentum: Tensor) -> Tensor:
-        return 0.5 * momentum.square().sum(-1) - log_start - beta * log_weight
+    @property
+    def label(self) -> str:
+        """The method, C, T, and what else is not at its default."""
+        default = Annealed()
+        label = f"{self.method}-{self.num_chains}-T{self.num_temperatures}"
+        label += f"-L{self.num_leapfrogs}" if self.num_leapfrogs != default.num_leapfrogs else ""
+        label += f"-accept{self.target_acceptance:g}" if self.target_acceptance != default.target_acceptance else ""
+        return label + (f"-from-{self.start}" if self.start != default.start else "")
+
+    def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
+        """Run C chains of each datum of a batch."""
+        target = AnnealingTarget(programs, self.start)
+        C, resampler, runs = self.num_chains, Resampler(num_draws), []
+        with target.running():
+            steps, _, num_evaluations = tune(target, self.path, min(C, _TUNED_CHAINS))
+            for part in torch.empty(C).split(max(1, chunk_size // programs.count)):
+                run = anneal(target, self.path, steps, target.draw(len(part)))
+                point = target.at(run.end)
+                resampler.add(run.log_weight, Chunk(point.log_weight, point.log_likelihood, point.latents))
+                runs.append(run)
+            num_evaluations += sum(run.num_evaluations for run in runs)
+            log_weights = torch.cat([run.log_weight for run in runs])  # (C, B)
+            if self.start == "guide":
+                elbo_weights = torch.cat([run.start for run in runs])
+            else:
+                elbo_weights = Proposal(programs, _ELBO_SAMPLES).of_the_guide(_ELBO_SAMPLES, chunk_size)
+                num_evaluations += _ELBO_SAMPLES
+        share = torch.tensor([len(run.log_weight) / C for run in runs], dtype=torch.float64, device=steps.device)
+        acceptance = torch.einsum("c,ctb->tb", share, torch.stack([run.acceptance.double() for run in runs]))
+        return LogMarginal.from_log_weights(
+            log_weights,
+            programs.arguments[0],
+            method=self.method,
+            elbo=elbo_weights.double().mean(0),
+            standard_error=annealed_error(log_weights).hypot(rounding_error(log_weights, point.log_likelihood.dtype)),
+            pareto_k=torch.full_like(log_weights[0], torch.nan),
+            acceptance=acceptance.mean(0) if len(acceptance) else torch.ones_like(log_weights[0]),
+            num_evaluations=num_evaluations,
+            curve=convergence(log_weights),
+            draws=resampler.draws,
+            log_likelihood=resampler.log_likelihood,
+            paths=ChainPaths(
+                beta=self.path.betas(),
+                log_weight=torch.einsum("c,ctb->tb", share, torch.stack([run.path for run in runs]))[:, :_KEPT_PATHS],
+                acceptance=acceptance[:, :_KEPT_PATHS],
+                step_size=steps[:, :_KEPT_PATHS].double(),
+            ),
+            prior_found=torch.ones_like(log_weights[0]) if self.start == "prior" else None,
+        )

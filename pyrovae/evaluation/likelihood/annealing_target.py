@@ -20,9 +20,9 @@ from pyrovae.distributions.exact_density import score
 from pyrovae.evaluation.likelihood.site_transforms import SiteTransform, site_transform
 from pyrovae.execution import evaluating, frozen, observed_of
 from pyrovae.execution.batched import BatchedPrograms
-from pyrovae.programs import Arguments, PyroFunction
+from pyrovae.programs import PyroFunction
 
-__all__ = ["Point", "Target"]
+__all__ = ["AnnealingTarget", "Point"]
 
 
 class Point(NamedTuple):
@@ -41,7 +41,7 @@ class Point(NamedTuple):
     latents: dict[str, Tensor]
 
 
-class Target:
+class AnnealingTarget:
     r"""Describe p(x, z) of a batch in coordinates u, where the start of an annealing has the density r(u).
 
     With w = p(x, z) / q(z|x) at z = g(u),
@@ -57,46 +57,34 @@ class Target:
     :math:`\log w(u') + \log r(u') - \log r(u) + \sum b`.
 
     Args:
-        model: program of p(x, z).
-        guide: program of q(z|x).
-        arguments: what they are called with, B data.
+        programs: model and guide on B data.
         start: ``guide`` for q(z|x), or ``prior`` for p(z).
-        must_cover: whether the guide, as the start, must have a density wherever the model's latents have one.
 
     Attributes:
-        pair: the programs on these data.
+        programs: these.
         num_coordinates: the number n of coordinates of a datum.
 
     Raises:
-        ValueError: if a latent site is discrete, or of a support that has no transform to all reals, or the start does
-            not cover the model's.
+        ValueError: if a latent site is discrete, or of a support that has no transform to all reals.
     """
 
-    def __init__(
-        self,
-        model: PyroFunction,
-        guide: PyroFunction,
-        arguments: Arguments,
-        start: Literal["guide", "prior"] = "guide",
-        *,
-        must_cover: bool = True,
-    ) -> None:
+    def __init__(self, programs: BatchedPrograms, start: Literal["guide", "prior"] = "guide") -> None:
         checks.choice("start", start, ("guide", "prior"))
         self.start = start
-        with evaluating(model, guide):
-            self.pair = BatchedPrograms(model, guide, arguments, must_cover=must_cover and start == "guide")
-            samples = self.pair.run(self._program, min(64, max(16, 4000 // self.pair.count)))
+        self.programs = programs
+        with programs.evaluating():
+            samples = programs.run(self._program, min(64, max(16, 4000 // programs.count)))
             self.transforms: dict[str, SiteTransform] = {}
-            for name in [name for name in samples.nodes if name in self.pair.sites]:
+            for name in [name for name in samples.nodes if name in programs.sites]:
                 site = samples.nodes[name]
-                self.transforms[name] = site_transform(name, site["fn"], site["value"], self.pair.told)
+                self.transforms[name] = site_transform(name, site["fn"], site["value"], programs.told)
         self.num_coordinates = sum(transform.size for transform in self.transforms.values())
         # A guide of one site encodes the data once for all evaluations.
-        self._encoded = start == "guide" and len(self.transforms) == 1 and self.pair.broadcasts
+        self._encoded = start == "guide" and len(self.transforms) == 1 and self.programs.broadcasts
 
     @property
     def _program(self) -> PyroFunction:
-        return self.pair.guide if self.start == "guide" else self.pair.model
+        return self.programs.guide if self.start == "guide" else self.programs.model
 
     @property
     def is_noise(self) -> bool:
@@ -106,14 +94,14 @@ class Target:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Put the programs in the state in which :meth:`at`, :meth:`draw` and :meth:`of` may be called."""
-        with evaluating(self.pair.model, self.pair.guide), frozen(self.pair.model, self.pair.guide):
+        with evaluating(self.programs.model, self.programs.guide), frozen(self.programs.model, self.programs.guide):
             yield
 
     def draw(self, k: int) -> Tensor:
         """Draw coordinates from the start, ``(k, B, n)``."""
         if self._encoded:
             ((name, transform),) = self.transforms.items()
-            return transform.draw(self.pair.encoded.nodes[name]["fn"], (k, self.pair.count))[1]
+            return transform.draw(self.programs.encoded.nodes[name]["fn"], (k, self.programs.count))[1]
         lead = self._lead(k)
         found: list[Tensor] = []
 
@@ -123,8 +111,8 @@ class Target:
             return value
 
         with _At(self.transforms, draw):
-            self.pair.run(self._program, k)
-        return self.pair.told(torch.cat(found, -1))
+            self.programs.run(self._program, k)
+        return self.programs.told(torch.cat(found, -1))
 
     def of(self, latents: dict[str, Tensor]) -> Tensor:
         """Return coordinates of latents, ``(k, B, *event_shape)`` each: ``(k, B, n)``.
@@ -133,7 +121,7 @@ class Target:
             ValueError: if a transform of the start has no inverse.
         """
         k = len(next(iter(latents.values())))
-        seen = {name: self.pair.seen(latents[name]) for name in self.transforms}
+        seen = {name: self.programs.seen(latents[name]) for name in self.transforms}
         found: list[Tensor] = []
 
         def place(name: str, fn: Any, value: Tensor) -> Tensor:
@@ -141,16 +129,16 @@ class Target:
             return seen[name]
 
         with _At(self.transforms, place):
-            self.pair.run(self._program, k)
-        return self.pair.told(torch.cat(found, -1))
+            self.programs.run(self._program, k)
+        return self.programs.told(torch.cat(found, -1))
 
     def at(self, u: Tensor) -> Point:
         """Run the programs at coordinates, ``(k, B, n)``; differentiable in them."""
         latents, log_prob, log_start, trace = self.placed(u)
         if self.start == "guide":
-            chunk = self.pair.weigh(latents, log_prob)
+            chunk = self.programs.weigh(latents, log_prob)
             return Point(chunk.log_weight, log_start, chunk.log_likelihood, latents)
-        log_likelihood = self.pair.log_prob(trace, observed_of(trace, self.pair.sites), len(u))
+        log_likelihood = self.programs.log_prob(trace, observed_of(trace, self.programs.sites), len(u))
         return Point(log_likelihood, log_start, log_likelihood, latents)
 
     def log_start(self, u: Tensor) -> Tensor:
@@ -163,24 +151,24 @@ class Target:
         """Return latents at coordinates, their log-density under the start, that of the coordinates, and the run."""
         k = len(u)
         sizes = [transform.size for transform in self.transforms.values()]
-        parts = dict(zip(self.transforms, self.pair.seen(u).split(sizes, -1), strict=True))
+        parts = dict(zip(self.transforms, self.programs.seen(u).split(sizes, -1), strict=True))
         if self._encoded:
             ((name, transform),) = self.transforms.items()
-            site = self.pair.encoded.nodes[name]
+            site = self.programs.encoded.nodes[name]
             z = transform.forward(site["fn"], parts[name])
             log_prob = score(site["fn"], z)
             masked = scale_and_mask(log_prob, mask=site["mask"])
-            return {name: z}, masked, transform.log_density(site["fn"], parts[name], log_prob), self.pair.encoded
+            return {name: z}, masked, transform.log_density(site["fn"], parts[name], log_prob), self.programs.encoded
         with _At(self.transforms, lambda name, fn, value: self.transforms[name].forward(fn, parts[name])):
-            trace = self.pair.run(self._program, k)
-        latents = {name: self.pair.told(trace.nodes[name]["value"]) for name in self.transforms}
+            trace = self.programs.run(self._program, k)
+        latents = {name: self.programs.told(trace.nodes[name]["value"]) for name in self.transforms}
         densities = [
-            self.pair.told(
+            self.programs.told(
                 transform.log_density(trace.nodes[name]["fn"], parts[name], trace.nodes[name]["unscaled_log_prob"])
             )
             for name, transform in self.transforms.items()
         ]
-        return latents, self.pair.log_prob(trace, list(self.transforms), k), sum(densities, torch.zeros(())), trace
+        return latents, self.programs.log_prob(trace, list(self.transforms), k), sum(densities, torch.zeros(())), trace
 
     def gradients(self, u: Tensor) -> tuple[Point, Tensor, Tensor]:
         """Run the programs at coordinates, and return the gradients of ``log_weight`` and of ``log_start`` too."""
@@ -198,7 +186,7 @@ class Target:
         return detached, of_weight, of_start
 
     def _lead(self, k: int) -> tuple[int, ...]:
-        return (k, self.pair.count) if self.pair.broadcasts else (k * self.pair.count,)
+        return (k, self.programs.count) if self.programs.broadcasts else (k * self.programs.count,)
 
 
 def _gradient(log_density: Tensor, u: Tensor, *, keep: bool = False) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.annealed import Annealing
+from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
 from pyrovae.programs import Batch, PyroFunction, arguments_of
@@ -118,9 +118,9 @@ def cross_check(
         guide: program of q(z|x).
         x: the data of ``result``, ``(B, *data_shape)``, or the tuple ``(x, y)``.
         result: the estimate that is checked.
-        num_data: how many random data to check.
-        num_chains: chains of each.
-        num_temperatures: number T of each chain.
+        num_data: number of random data to check.
+        num_chains: number of chains of each datum.
+        num_temperatures: number T of temperatures of each chain.
         seed: of the choice of data and of the chains; torch's own generators are left as they are.
         chunk_size: how many latents go through the model at a time; chosen by the program's size if not given.
 
@@ -144,10 +144,8 @@ def cross_check(
         torch.manual_seed(checks.seed(seed))
         index = torch.randperm(count)[:n].sort().values.to(where)
         some = tuple(part[index] for part in arguments)
-        path = Annealing(num_temperatures=num_temperatures, start="prior")
-        other = log_marginal(
-            model, guide, some, num_chains, "annealed", annealing=path, num_draws=0, chunk_size=chunk_size
-        )
+        from_prior = Annealed(num_temperatures, num_chains, start="prior")
+        other = log_marginal(model, guide, some, from_prior, num_draws=0, chunk_size=chunk_size)
     index = index.to(result.log_prob.device)
     return CrossCheck(
         index=index,

@@ -1,4 +1,4 @@
-"""Results of many data, held in files: memory does not grow with their number."""
+"""A buffer of results on disk, so that memory does not grow with the number of data."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyrovae.evaluation.likelihood.result import LogMarginal, joined
+from pyrovae.evaluation.likelihood.result import LogMarginal, concatenate
 from pyrovae.files import unnamed
 
-__all__ = ["Spool"]
+__all__ = ["DiskBuffer"]
 
 _TOGETHER = 16  # results that are in memory at a time
 
 
-class Spool:
+class DiskBuffer:
     """Collect results of several batches of data, in order, as tensors that are mapped from files of a folder.
 
     Args:
@@ -27,10 +27,10 @@ class Spool:
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> spool = Spool(".")
+        >>> buffer = DiskBuffer(".")
         >>> for _ in range(3):
-        ...     spool.add(log_marginal(vae.model, vae.guide, torch.ones(5, 4), num_samples=10))
-        >>> len(spool.joined().log_prob)
+        ...     buffer.add(log_marginal(vae.model, vae.guide, torch.ones(5, 4), num_samples=10))
+        >>> len(buffer.concatenated().log_prob)
         15
     """
 
@@ -43,12 +43,12 @@ class Spool:
         """Take a result up; data of zeros and ones are held as bytes."""
         self._in_memory.append(result.compact())
         if len(self._in_memory) == _TOGETHER:
-            self._in_files.append(joined(self._in_memory, self._cat))
+            self._in_files.append(concatenate(self._in_memory, self._cat))
             self._in_memory = []
 
-    def joined(self) -> LogMarginal:
+    def concatenated(self) -> LogMarginal:
         """Return the results of all data as one."""
-        return joined(self._in_files + self._in_memory, self._cat)
+        return concatenate(self._in_files + self._in_memory, self._cat)
 
     def _cat(self, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         shape = list(tensors[0].shape)

@@ -1,20 +1,120 @@
-"""Importance weights of a guide's samples, for any model and guide whose sites lie in the data plate."""
+"""``Importance``, the estimator by importance sampling from the guide, and ``log_weights``, its weights."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.proposals import Proposal
-from pyrovae.execution import evaluating
-from pyrovae.execution.batched import Chunk
+from pyrovae.evaluation.likelihood.convergence import convergence
+from pyrovae.evaluation.likelihood.diagnostics import monte_carlo_error, pareto_k, rounding_error
+from pyrovae.evaluation.likelihood.estimator import Estimator
+from pyrovae.evaluation.likelihood.proposal import Proposal
+from pyrovae.evaluation.likelihood.reservoir import Resampler
+from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.execution.batched import BatchedPrograms, Chunk
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Batch, PyroFunction, arguments_of
 
-__all__ = ["drawn", "log_weights"]
+__all__ = ["Importance", "log_weights", "sample_in_chunks"]
+
+_WEIGHTS_IN_MEMORY = 2**20  # log weights of a batch, kept for their tails
+_ELBO_SAMPLES = 100  # samples of the guide for the ELBO, where the weights are those of another proposal
+
+
+class Importance(Estimator):
+    r"""Importance sampling: the mean of K weights :math:`p(x, z_k) / q(z_k|x)`, :math:`z_k \sim q(z|x)`.
+
+    :math:`L_K = \log \frac1K \sum_k w_k` bounds log p(x) from below in expectation and grows with K (Burda et al.,
+    2015, arXiv:1509.00519). A share of the samples may come from the prior, as a defensive mixture (Hesterberg, 1995):
+    all are weighed by the mixture of both (the balance heuristic: Veach & Guibas, 1995).
+
+    Args:
+        num_samples: number K of samples of each datum.
+        proposal_scale: factor on the guide's noise, to draw from a wider proposal. A factor a little above 1 often
+            helps a guide that is too narrow.
+        prior_share: share of the samples that come from the prior, between 0 and 1.
+
+    Raises:
+        ValueError: if an option is out of its range.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> ml = log_marginal(vae.model, vae.guide, torch.ones(3, 4), Importance(1000, prior_share=0.1))
+        >>> int(ml.num_samples[0]), bool(ml.prior_found.mean() > 0.5)
+        (1000, True)
+    """
+
+    def __init__(self, num_samples: int = 5000, proposal_scale: float = 1.0, prior_share: float = 0.0) -> None:
+        self.num_samples = checks.integer("num_samples", num_samples)
+        self.proposal_scale = checks.number("proposal_scale", proposal_scale, open_below=True)
+        self.prior_share = checks.number("prior_share", prior_share, maximum=1.0)
+
+    @property
+    def must_cover(self) -> bool:  # type: ignore[override]
+        """Whether no sample comes from the prior."""
+        return round(self.prior_share * self.num_samples) == 0
+
+    def batch_size(self, chunk_size: int) -> int:
+        """Return the number of data whose weights fit in memory."""
+        return min(50, chunk_size, _WEIGHTS_IN_MEMORY // self.num_samples)
+
+    @property
+    def label(self) -> str:
+        """The method, K, and what else is not at its default."""
+        label = f"{self.method}-{self.num_samples}"
+        label += f"-scale{self.proposal_scale:g}" if self.proposal_scale != 1 else ""
+        return label + (f"-share{self.prior_share:g}" if self.prior_share else "")
+
+    def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
+        """Draw and weigh K samples of each datum of a batch."""
+        proposal = Proposal(programs, self.num_samples, self.proposal_scale, self.prior_share)
+        K, x = self.num_samples, programs.arguments[0]
+        log_weights = torch.empty(K, programs.count, dtype=torch.float64, device=x.device)
+        resampler = Resampler(num_draws)
+        from_prior = log_weights.new_full((programs.count,), -math.inf)
+        start, dtype = 0, torch.float64
+        for chunk in sample_in_chunks(proposal, chunk_size):
+            dtype = chunk.log_likelihood.dtype
+            of_prior = chunk.log_likelihood[proposal.is_from_prior(start, len(chunk.log_weight))].double()
+            from_prior = torch.logaddexp(from_prior, of_prior.logsumexp(0))
+            log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
+            start += len(chunk.log_weight)
+            resampler.add(chunk.log_weight, chunk)
+        elbo_weights, num_evaluations = log_weights, K
+        if not proposal.is_the_guide:
+            few = min(K, _ELBO_SAMPLES)
+            elbo_weights, num_evaluations = proposal.of_the_guide(few, chunk_size).double(), K + few
+        rounding = rounding_error(log_weights, dtype)
+        shape, error = pareto_k(log_weights, rounding), monte_carlo_error(log_weights)
+        curve = convergence(log_weights, shape)
+        # The delta method misses what large weights do to the mean; two halves of the weights differ by it.
+        halves = (2 * (curve.halved[0] - curve.halved[1]).clamp(min=0)).sqrt()
+        error = torch.where(shape > 0.5, error.fmax(halves), error)
+        prior_found = None
+        if proposal.num_from_prior:
+            prior_found = _share_found(from_prior - math.log(proposal.num_from_prior), log_weights)
+        return LogMarginal.from_log_weights(
+            log_weights,
+            x,
+            method=self.method,
+            elbo=elbo_weights.mean(0),
+            standard_error=error.hypot(rounding),
+            pareto_k=shape,
+            num_evaluations=num_evaluations,
+            curve=curve,
+            draws=resampler.draws,
+            log_likelihood=resampler.log_likelihood,
+            prior_found=prior_found,
+        )
+
+
+def _share_found(log_prob: Tensor, log_weights: Tensor) -> Tensor:
+    """Return the share of p(x) that another estimate of it finds, at most 1, ``(B,)``."""
+    return (log_prob - log_weights.logsumexp(0) + math.log(len(log_weights))).exp().nan_to_num(0.0).clamp(max=1)
 
 
 def log_weights(
@@ -30,19 +130,18 @@ def log_weights(
     r"""Draw the log importance weights :math:`\log w_k = \log p(x, z_k) - \log q(z_k|x)`, :math:`z_k \sim q(z|x)`.
 
     Their mean over k is the ELBO, :math:`\mathrm{logsumexp}_k \log w_k - \log K` the importance-weighted bound
-    (Burda et al., 2015, arXiv:1509.00519). The programs run in evaluation mode; weights of a
-    ``poutine.scale`` are left out, so that a tempered model is weighed as the model it is.
+    (Burda et al., 2015, arXiv:1509.00519). The programs run in evaluation mode. The factor of a ``poutine.scale`` is
+    left out: a tempered model is weighed as the model that it is.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
-        num_samples: number K of samples for each datum.
-        proposal_scale: by which the guide is widened around its centre to draw from; a tenth more often helps a
-            guide that is too narrow.
+        num_samples: number K of samples of each datum.
+        proposal_scale: factor on the guide's noise, to draw from a wider proposal.
         prior_share: share of the samples that come from the prior, evenly spread among the others; all are weighed
             by the mixture (the balance heuristic).
-        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+        chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory. The weights of a seed depend on it.
 
     Returns:
@@ -56,7 +155,7 @@ def log_weights(
         >>> log_weights(vae.model, vae.guide, torch.ones(3, 4), num_samples=100).shape
         torch.Size([100, 3])
     """
-    checks.integer("num_samples", num_samples)
+    estimator = Importance(num_samples, proposal_scale, prior_share)
     chunks = Chunks(chunk_size)
     arguments = arguments_of(x, model, guide)
     if len(arguments[0]) == 0:
@@ -64,15 +163,16 @@ def log_weights(
     chunks.choose(model, arguments)
 
     def weigh(*part: Tensor) -> Tensor:
-        proposal = Proposal(model, guide, part, num_samples, proposal_scale, prior_share)
-        with evaluating(model, guide):
-            return torch.cat([chunk.log_weight for chunk in drawn(proposal, chunks.size)])  # (K, b)
+        programs = BatchedPrograms(model, guide, part, must_cover=estimator.must_cover)
+        with programs.evaluating():
+            proposal = Proposal(programs, num_samples, proposal_scale, prior_share)
+            return torch.cat([chunk.log_weight for chunk in sample_in_chunks(proposal, chunks.size)])  # (K, b)
 
     return torch.cat(chunks.in_parts(weigh, arguments, lambda size: min(64, size)), 1)
 
 
-def drawn(proposal: Proposal, chunk_size: int) -> Iterator[Chunk]:
-    """Draw all of a proposal's samples, chunk by chunk; to be called where its programs are :func:`evaluating`."""
-    size = max(1, chunk_size // proposal.pair.count)
+def sample_in_chunks(proposal: Proposal, chunk_size: int) -> Iterator[Chunk]:
+    """Draw all of a proposal's samples, chunk by chunk; call it where its programs are in evaluation mode."""
+    size = max(1, chunk_size // proposal.programs.count)
     for start in range(0, proposal.num_samples, size):
         yield proposal.draw(min(size, proposal.num_samples - start))

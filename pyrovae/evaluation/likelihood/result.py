@@ -1,4 +1,4 @@
-"""What an estimate of the marginal likelihood says of each datum and of the set, with its errors."""
+"""``LogMarginal``, the result of an estimator: log p(x) of each datum and of the set, with errors."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from pyrovae import checks
 from pyrovae.evaluation.likelihood.bias import estimated_bias
-from pyrovae.evaluation.likelihood.convergence import Convergence
-from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
+from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
+from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_threshold
+from pyrovae.evaluation.likelihood.diagnostics import pareto_k as fit_pareto_k
 from pyrovae.reprs import short
 
 if TYPE_CHECKING:
     import arviz
 
+    from pyrovae.evaluation.adaptive.result import AdaptiveResult
     from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 
-__all__ = ["STATISTICS", "LogMarginal", "Paths", "finite", "joined"]
+__all__ = ["STATISTICS", "ChainPaths", "LogMarginal", "concatenate", "finite"]
 
+_TAIL = 50  # the largest weights of each datum that are kept
 _HEAVY = 0.2  # of the data; docs/likelihood.md has what intervals cover with fewer and with more
 
 STATISTICS = (
@@ -40,8 +44,8 @@ STATISTICS = (
 
 
 @dataclass(frozen=True)
-class Paths:
-    r"""Hold what the annealed chains of some data went through, at T temperatures.
+class ChainPaths:
+    r"""The paths of the annealed chains of some data, at T temperatures.
 
     Attributes:
         beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
@@ -62,19 +66,19 @@ class Paths:
 
 @dataclass(frozen=True)
 class LogMarginal:
-    r"""Hold estimates of log p(x) with their errors; a figure of each datum has shape ``(B,)``.
+    r"""Estimates of log p(x) with their errors; a figure of each datum has shape ``(B,)``.
 
     Attributes:
         log_prob: :math:`L_K = \log \frac1K \sum_k w_k`, in nats: a lower bound of log p(x) in expectation.
         standard_error: Monte Carlo error of ``log_prob``, in nats.
-        bias: by how much the weights themselves say that ``log_prob`` falls short, in nats.
+        bias: shortfall of ``log_prob`` as estimated from the weights themselves, in nats.
         pareto_k: shape k̂ of the weights' tail; NaN where there are too few weights to have one.
         ess: effective sample size, between 1 and K.
         elbo: mean of the guide's log weights, in nats.
         acceptance: mean acceptance of annealed chains; NaN where importance samples were drawn.
         num_samples: number K of weights: importance samples, or annealed chains.
         num_evaluations: latents that went through the model, with a gradient or without one.
-        method: ``importance``, ``annealed``, or ``adaptive`` where it differs from datum to datum.
+        method: name of the estimator, such as ``importance``, ``annealed`` or ``adaptive``.
         tail: the largest of the log weights over their sum, in nats, descending, ``(M, B)``.
         draws: posterior draws by site name, ``(B, S, *event_shape)``: resampled from the K by their weights.
         log_likelihood: log p(x|z) at the draws, ``(B, S)``, in nats.
@@ -84,6 +88,8 @@ class LogMarginal:
         check: some of the data estimated by chains from the prior; None where there was no such check.
         prior_found: share of p(x) that the samples or chains from the prior find alone, at most 1, ``(B,)``; None where
             all are from the guide.
+        adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for others, and where the result
+            was read from a file.
     """
 
     log_prob: Tensor
@@ -95,15 +101,85 @@ class LogMarginal:
     acceptance: Tensor
     num_samples: Tensor
     num_evaluations: Tensor
-    method: Literal["importance", "annealed", "adaptive"]
+    method: str
     tail: Tensor = field(repr=False)
     draws: dict[str, Tensor] = field(repr=False)
     log_likelihood: Tensor = field(repr=False)
     x: Tensor = field(repr=False)
     convergence: Convergence | None = field(default=None, repr=False)
-    paths: Paths | None = field(default=None, repr=False)
+    paths: ChainPaths | None = field(default=None, repr=False)
     check: CrossCheck | None = field(default=None, repr=False)
     prior_found: Tensor | None = field(default=None, repr=False)
+    adaptive: AdaptiveResult | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_log_weights(
+        cls,
+        log_weights: Tensor,
+        x: Tensor,
+        *,
+        method: str,
+        elbo: Tensor | None = None,
+        standard_error: Tensor | None = None,
+        pareto_k: Tensor | None = None,
+        acceptance: Tensor | None = None,
+        num_evaluations: int | None = None,
+        curve: Convergence | None = None,
+        draws: dict[str, Tensor] | None = None,
+        log_likelihood: Tensor | None = None,
+        paths: ChainPaths | None = None,
+        prior_found: Tensor | None = None,
+    ) -> LogMarginal:
+        r"""Summarise log weights whose mean weight is p(x); figures that are not given are made from the weights.
+
+        Args:
+            log_weights: independent log weights of each datum, ``(K, B)``, in nats.
+            x: the data, ``(B, *data_shape)``.
+            method: name of the estimator.
+            elbo: mean log weight of the guide's samples, ``(B,)``, in nats; NaN if not given.
+            standard_error: Monte Carlo error of log p(x), ``(B,)``, in nats; by the delta method if not given.
+            pareto_k: tail shape k̂ of the weights, ``(B,)``; fitted if not given.
+            acceptance: of annealed chains, ``(B,)``; NaN if not given.
+            num_evaluations: number of latents that the model was run on for each datum; K if not given.
+            curve: the bound for fewer weights; made if not given.
+            draws: posterior draws by site name, ``(B, S, *event_shape)``.
+            log_likelihood: log p(x|z) at the draws, ``(B, S)``, in nats.
+            paths: of annealed chains.
+            prior_found: share of p(x) that samples of the prior find alone, ``(B,)``.
+
+        Raises:
+            ValueError: if a log weight is NaN.
+        """
+        log_weights = log_weights.double()
+        if bool(log_weights.isnan().any()):
+            raise checks.InputError("x and the model must be finite, but the log weights of some data are NaN")
+        (K, count), nan = log_weights.shape, torch.full_like(log_weights[0], math.nan)
+        if pareto_k is None:
+            pareto_k = fit_pareto_k(log_weights)
+        if curve is None:
+            curve = convergence(log_weights, pareto_k)
+        acceptance = nan if acceptance is None else acceptance
+        total = log_weights.logsumexp(0)
+        ess, num_samples = effective_sample_size(log_weights), torch.full((count,), K, device=x.device)
+        return cls(
+            log_prob=total - math.log(K),
+            standard_error=monte_carlo_error(log_weights) if standard_error is None else standard_error,
+            bias=estimated_bias(curve.halved, curve.unseen, ess, num_samples, ~acceptance.isnan()),
+            pareto_k=pareto_k,
+            ess=ess,
+            elbo=nan if elbo is None else elbo,
+            acceptance=acceptance,
+            num_samples=num_samples,
+            num_evaluations=torch.full_like(num_samples, K if num_evaluations is None else num_evaluations),
+            method=method,
+            tail=(log_weights - total).topk(min(K, _TAIL), 0).values,
+            draws=draws or {},
+            log_likelihood=log_weights.new_empty(count, 0) if log_likelihood is None else log_likelihood,
+            x=x,
+            convergence=curve,
+            paths=paths,
+            prior_found=prior_found,
+        )
 
     def __repr__(self) -> str:
         figures = {"nll": self.nll, "standard_error": self.sampling_error, "monte_carlo_error": self.monte_carlo_error}
@@ -157,16 +233,21 @@ class LogMarginal:
     def has_heavy_tails(self) -> bool:
         """Whether k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
 
-        Of an adaptive estimate never: its hard data are annealed.
+        Never of an adaptive estimate, whose hard data are annealed.
         """
-        return self.method != "adaptive" and (self.pareto_k > 0.7).double().mean().item() > _HEAVY
+        return not self.is_adaptive and (self.pareto_k > 0.7).double().mean().item() > _HEAVY
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the samples of each datum were chosen by what it needs."""
+        return self.method == "adaptive"
 
     @property
     def verdict(self) -> str:
         """One plain sentence, or a few: whether this estimate can be trusted, not whether the model is any good."""
         from pyrovae.evaluation.likelihood.verdict import verdict
 
-        return verdict(self)
+        return verdict(self) if self.adaptive is None else f"{self.adaptive.verdict} {verdict(self)}"
 
     def summary(self) -> dict[str, Any]:
         """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown or infinite."""
@@ -265,36 +346,36 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def joined(parts: list[LogMarginal], concatenate: Callable[..., Tensor] = torch.cat) -> LogMarginal:
-    """Put the results of several batches of data together; of annealed chains' paths the first batch's are kept.
+def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat) -> LogMarginal:
+    """Concatenate the results of several batches of data; of annealed chains' paths the first batch's are kept.
 
     Args:
         parts: the results, in order.
-        concatenate: is called as ``torch.cat`` is.
+        cat: joins tensors; called as ``torch.cat`` is.
     """
 
-    def cat(name: str) -> Tensor:
-        return concatenate([getattr(part, name) for part in parts])
+    def column(name: str) -> Tensor:
+        return cat([getattr(part, name) for part in parts])
 
     bounds = [part.convergence for part in parts if part.convergence is not None]
-    figures: dict[str, Any] = {name: cat(name) for name in STATISTICS}
+    figures: dict[str, Any] = {name: column(name) for name in STATISTICS}
     curve = None
     if bounds:
         columns = ("bound", "standard_error", "jackknife", "halved")
         curve = Convergence(
             num_samples=bounds[0].num_samples,
-            unseen=concatenate([part.unseen for part in bounds]),
-            **{name: concatenate([getattr(part, name) for part in bounds], 1) for name in columns},
+            unseen=cat([part.unseen for part in bounds]),
+            **{name: cat([getattr(part, name) for part in bounds], 1) for name in columns},
         )
         annealed = ~figures["acceptance"].isnan()  # the growth of the bound is seen better in all data together
         figures["bias"] = estimated_bias(curve.halved, curve.unseen, figures["ess"], figures["num_samples"], annealed)
     return replace(
         parts[0],
         **figures,
-        tail=concatenate([part.tail for part in parts], 1),
-        draws={site: concatenate([part.draws[site] for part in parts]) for site in parts[0].draws},
-        log_likelihood=cat("log_likelihood"),
-        x=cat("x"),
+        tail=cat([part.tail for part in parts], 1),
+        draws={site: cat([part.draws[site] for part in parts]) for site in parts[0].draws},
+        log_likelihood=column("log_likelihood"),
+        x=column("x"),
         convergence=curve,
-        prior_found=None if parts[0].prior_found is None else cat("prior_found"),
+        prior_found=None if parts[0].prior_found is None else column("prior_found"),
     )

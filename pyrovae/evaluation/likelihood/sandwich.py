@@ -1,20 +1,23 @@
-"""The bidirectional sandwich: bounds of log p(x) from both sides, on data that the model makes itself."""
+"""Bidirectional Monte Carlo: bounds of log p(x) from both sides, on data simulated from the model."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.distributions.log_coordinates import mapped
-from pyrovae.evaluation.likelihood.annealed import Annealing, anneal, tune
-from pyrovae.evaluation.likelihood.annealing_target import Target
+from pyrovae.evaluation.likelihood.annealed import Annealed
+from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
+from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
@@ -26,12 +29,12 @@ __all__ = ["Sandwich", "sandwich"]
 
 @dataclass(frozen=True)
 class Sandwich:
-    r"""Hold bounds of log p(x) of simulated data from both sides, in nats.
+    r"""Bounds of log p(x) of simulated data from both sides, in nats.
 
     Attributes:
-        lower: the estimate that is judged, on the simulated data: a lower bound in expectation, ``(B,)``.
+        lower: the estimate, a lower bound in expectation, ``(B,)``.
         upper: an upper bound in expectation, ``(B,)``.
-        estimate: the result that ``lower`` is of.
+        estimate: the estimator's result on the simulated data.
     """
 
     lower: Tensor
@@ -84,39 +87,33 @@ def sandwich(
     model: PyroFunction,
     guide: PyroFunction,
     like: Batch,
-    num_samples: int | None = None,
-    method: Literal["importance", "annealed"] = "annealed",
+    estimator: Estimator | None = None,
     *,
     num_simulated: int = 100,
-    annealing: Annealing | None = None,
-    proposal_scale: float = 1.0,
-    prior_share: float = 0.0,
+    reverse: Annealed | None = None,
     chunk_size: int | None = None,
 ) -> Sandwich:
-    r"""Tell how far an estimate of log p(x) can be off, on data whose latents are known.
+    r"""Bound an estimator's error from both sides, on data that are simulated from the model.
 
     Data x are simulated with their latents, :math:`z, x \sim p(z)\, p(x|z)`, so that z is an exact sample of
     p(z|x). Chains that are annealed back from it have weights whose reciprocals have the mean 1 / p(x), and so give an
-    upper bound of log p(x) in expectation; the estimate in question is a lower one (Grosse et al., 2015,
-    arXiv:1511.02543). The true value of simulated data lies between, in expectation; for real data the gap tells as
-    much as they resemble them.
+    upper bound of log p(x) in expectation; the estimator gives a lower one (Grosse et al., 2015, arXiv:1511.02543).
+    The true value of simulated data lies between, in expectation. For real data the gap tells as much as they
+    resemble the simulated ones.
 
-    The data are drawn from a generator of their own, that the chains never see.
+    The data are drawn from a generator of their own, which the chains never use.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         like: data whose shape, type and device the simulated ones have, ``(*, *data_shape)``; or the tuple
             ``(x, y)`` with the labels to draw for.
-        num_samples: number of weights of each datum, as for :func:`log_marginal`.
-        method: of the estimate that is judged.
-        num_simulated: how many data to simulate.
-        annealing: the path back, and of an annealed estimate the path forward; as many chains go back as forward, 16
-            if there are none.
-        proposal_scale: of importance samples.
-        prior_share: of importance samples.
-        chunk_size: how many latents go through the model at a time; chosen by the program's size if not given, and on a
-            GPU by its free memory.
+        estimator: the estimator that is judged; ``Annealed()`` if not given.
+        num_simulated: number of data to simulate.
+        reverse: the chains that are annealed back; if not given, those of the estimator, where it is annealed, or else
+            ``Annealed()``.
+        chunk_size: number of latents to run the model on at a time. Chosen by the program's size if not given, and on
+            a GPU by its free memory.
 
     Raises:
         ValueError: if a latent is discrete, the guide's transforms have no inverse, or the model weighs other data than
@@ -129,41 +126,32 @@ def sandwich(
         (torch.Size([5]), torch.Size([5]))
     """
     checks.integer("num_simulated", num_simulated)
+    estimator = Annealed() if estimator is None else checks.instance("estimator", estimator, Estimator)
+    if reverse is None:
+        reverse = estimator if isinstance(estimator, Annealed) else Annealed()
+    C, path = checks.instance("reverse", reverse, Annealed).num_chains, reverse.path
     chunks = Chunks(chunk_size)
-    path = Annealing() if annealing is None else annealing
-    annealed = method == "annealed"
     arguments = arguments_of(like, model, guide)
     seed = int(torch.randint(2**62, ()))
     with forked_rng(arguments[0].device):
         torch.manual_seed(seed)
         latents, simulated = simulate(model, num_simulated, like)
-    estimate = log_marginal(
-        model,
-        guide,
-        simulated,
-        num_samples,
-        method,
-        annealing=path if annealed else None,
-        proposal_scale=proposal_scale,
-        prior_share=prior_share,
-        num_draws=0,
-        chunk_size=chunk_size,
-    )
-    C = int(estimate.num_samples[0]) if annealed else 16
+    estimate = log_marginal(model, guide, simulated, estimator, num_draws=0, chunk_size=chunk_size)
     chunks.choose(model, simulated)
 
     def bound(index: Tensor) -> Tensor:
-        target = Target(model, guide, tuple(part[index] for part in simulated), path.start)
-        here = {name: mapped(lambda part: part[None, index], latents[name]) for name in target.pair.sites}
+        data = tuple(part[index] for part in simulated)
+        target = AnnealingTarget(BatchedPrograms(model, guide, data, must_cover=reverse.must_cover), reverse.start)
+        here = {name: mapped(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
         backward = []
         with target.running():
             steps, _, _ = tune(target, path, min(C, 4))
-            for some in torch.empty(C).split(max(1, chunks.size // target.pair.count)):
+            for some in torch.empty(C).split(max(1, chunks.size // target.programs.count)):
                 u = target.of({name: _repeated(z, len(some)) for name, z in here.items()})
                 backward.append(-anneal(target, path, steps, u, back=True).log_weight)
             upper = math.log(C) - torch.cat(backward).logsumexp(0)
-            # What the start never draws has no weight to go back to: nothing bounds log p(x) then.
-            lost = target.pair.log_q(here)[0] == -math.inf if path.start == "guide" else torch.zeros_like(upper).bool()
+            # Where the start has no density at z, chains have no weight to go back to: nothing bounds log p(x).
+            lost = target.programs.log_q(here)[0] == -math.inf if path.start == "guide" else torch.zeros_like(upper) > 0
         return torch.where(lost, math.inf, upper)
 
     index = torch.arange(num_simulated, device=simulated[0].device)

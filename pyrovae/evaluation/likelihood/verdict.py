@@ -34,7 +34,7 @@ def verdict(result: LogMarginal) -> str:
     lost = int((~result.log_prob.isfinite()).sum())
     if lost:
         parts.append(f"Of {lost} data every weight is zero, and the NLL of the set has no value.")
-    if result.method == "adaptive":
+    if result.is_adaptive:
         return " ".join([*parts, f"By the errors of its samples and chains the NLL is {_range(result)}."])
     if not bool(annealed.all()):
         parts.append(_on_importance(result, ~annealed))

@@ -1,19 +1,15 @@
-"""What importance samples are drawn from: the guide, a widened one, a mixture of it with the prior."""
+"""The proposal of importance samples: the guide, a widened guide, or a mixture with the prior."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.exact_density import draw, score
-from pyrovae.evaluation.likelihood.annealing_target import Target
-from pyrovae.execution import evaluating, observed_of, values_of
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.execution.batched import BatchedPrograms, Chunk, weight
-from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Proposal"]
 
@@ -26,42 +22,28 @@ class Proposal:
     mixture: Hesterberg, 1995), so that no weight exceeds p(x|z) over that share.
 
     Args:
-        model: program of p(x, z).
-        guide: program of q(z|x).
-        arguments: what they are called with.
+        programs: model and guide on B data.
         num_samples: number K of samples that will be drawn in all.
-        scale: by which the guide is widened around its centre: its noise is multiplied by it.
+        scale: factor on the guide's noise.
         prior_share: share of the K samples that come from the prior.
 
     Raises:
-        ValueError: if an option is out of its range, or the programs do not match; without samples of the prior, also
-            if the guide's support does not cover the model's.
+        ValueError: if the guide cannot be widened.
     """
 
     def __init__(
-        self,
-        model: PyroFunction,
-        guide: PyroFunction,
-        arguments: Arguments,
-        num_samples: int,
-        scale: float = 1.0,
-        prior_share: float = 0.0,
+        self, programs: BatchedPrograms, num_samples: int, scale: float = 1.0, prior_share: float = 0.0
     ) -> None:
-        checks.number("proposal_scale", scale, open_below=True)
-        checks.number("prior_share", prior_share, maximum=1.0)
+        self.programs = programs
         self.num_samples = num_samples
         self.num_from_prior = round(prior_share * num_samples)
         self.scale = scale
-        must_cover = self.num_from_prior == 0  # else the prior's samples cover what the guide does not
-        self.target = Target(model, guide, arguments, must_cover=must_cover) if scale != 1 else None
-        if self.target is None:
-            with evaluating(model, guide):
-                self.pair = BatchedPrograms(model, guide, arguments, must_cover=must_cover)
-        else:
-            self.pair = self.target.pair
+        self.target = None
+        if scale != 1:
+            self.target = AnnealingTarget(programs)
             self._check_widening(self.target)
             self._log_volume = self.target.num_coordinates * math.log(scale)
-        self._drawn = 0
+        self._num_drawn = 0
 
     @property
     def is_the_guide(self) -> bool:
@@ -70,10 +52,10 @@ class Proposal:
 
     def draw(self, k: int) -> Chunk:
         """Draw and weigh the next k samples."""
-        first, self._drawn = self._drawn, self._drawn + k
+        first, self._num_drawn = self._num_drawn, self._num_drawn + k
         if self.num_from_prior == 0:
             return self._from_guide(k)
-        index = torch.arange(first, self._drawn)
+        index = torch.arange(first, self._num_drawn)
         from_prior = self.is_from_prior(first, k)
         parts = []
         if not bool(from_prior.all()):
@@ -84,7 +66,7 @@ class Proposal:
         return Chunk(
             torch.cat([part.log_weight for part in parts])[order],
             torch.cat([part.log_likelihood for part in parts])[order],
-            {name: torch.cat([part.latents[name] for part in parts])[order] for name in self.pair.sites},
+            {name: torch.cat([part.latents[name] for part in parts])[order] for name in self.programs.sites},
         )
 
     def is_from_prior(self, first: int, k: int) -> Tensor:
@@ -94,32 +76,30 @@ class Proposal:
 
     def of_the_guide(self, k: int, chunk_size: int) -> Tensor:
         """Draw the log weights of k samples of the guide as it is, ``(k, B)``, in nats."""
-        sizes = torch.empty(k).split(max(1, chunk_size // self.pair.count))
-        chunks = (self._own(len(size)) for size in sizes)
-        return torch.cat([self.pair.weigh(latents, log_q).log_weight for latents, log_q in chunks])
+        sizes = torch.empty(k).split(max(1, chunk_size // self.programs.count))
+        chunks = (self.programs.sample_guide(len(size)) for size in sizes)
+        return torch.cat([self.programs.weigh(latents, log_q).log_weight for latents, log_q in chunks])
 
     def _from_guide(self, k: int) -> Chunk:
         """Draw from the guide, widened by ``scale``."""
         if self.target is None:
-            latents, log_q = self._own(k)
+            latents, log_q = self.programs.sample_guide(k)
         else:
             u = self.target.draw(k)
             latents, log_q, log_start, _ = self.target.placed(self.scale * u)
             log_q = log_q + self.target.log_start(u) - log_start - self._log_volume
-        return self._mixed(latents, log_q, *self.pair.densities(latents))
+        return self._mixed(latents, log_q, *self.programs.densities(latents))
 
     def _from_prior(self, k: int) -> Chunk:
         """Draw from the prior."""
-        trace = self.pair.run(self.pair.model, k)
-        latents = {name: self.pair.told(trace.nodes[name]["value"]) for name in self.pair.sites}
-        log_likelihood = self.pair.log_prob(trace, observed_of(trace, self.pair.sites), k)
+        latents, log_likelihood, log_prior = self.programs.sample_prior(k)
         if self.num_from_prior == self.num_samples:
             return Chunk(log_likelihood, log_likelihood, latents)
-        log_q = self.pair.log_q(latents)
+        log_q = self.programs.log_q(latents)
         if self.target is not None:
             u = self.target.of(latents)
             log_q = log_q + self.target.log_start(u / self.scale) - self.target.log_start(u) - self._log_volume
-        return self._mixed(latents, log_q, log_likelihood, self.pair.log_prob(trace, self.pair.sites, k))
+        return self._mixed(latents, log_q, log_likelihood, log_prior)
 
     def _mixed(self, latents: dict[str, Tensor], log_q: Tensor, log_likelihood: Tensor, log_prior: Tensor) -> Chunk:
         """Weigh samples by the mixture of prior and guide, whose log-density of them is ``log_q``."""
@@ -128,27 +108,14 @@ class Proposal:
             log_q = torch.logaddexp(log_q + math.log(1 - share), log_prior + math.log(share))
         return Chunk(weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
 
-    def _own(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Draw from the guide as it is; return its log-density of the samples too, ``(k, B)``."""
-        pair = self.pair
-        if len(pair.sites) == 1 and pair.broadcasts:
-            (name,) = pair.sites
-            site = pair.encoded.nodes[name]
-            fn = site["fn"].expand(torch.Size((k, pair.count)))
-            z = draw(fn)  # (k, B, *event_shape)
-            return {name: z}, scale_and_mask(score(fn, z), mask=site["mask"])
-        trace = pair.run(pair.guide, k)
-        latents = {name: pair.told(z) for name, z in values_of(trace).items()}
-        return latents, pair.log_prob(trace, pair.sites, k)
-
-    def _check_widening(self, target: Target) -> None:
+    def _check_widening(self, target: AnnealingTarget) -> None:
         for name, transform in target.transforms.items():
             if not transform.one_to_one:
                 raise checks.InputError(
                     f"proposal_scale must be 1 where a latent is a direction or an angle, as {name!r} is, but "
                     f"{self.scale} was given"
                 )
-            mask = self.pair.encoded.nodes[name]["mask"]
+            mask = self.programs.encoded.nodes[name]["mask"]
             if not (mask is None or mask is True):
                 raise checks.InputError(
                     f"proposal_scale must be 1 where a latent is masked, as {name!r} is, but {self.scale} was given"

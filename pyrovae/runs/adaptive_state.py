@@ -1,4 +1,4 @@
-"""What an adaptive evaluation of a run has drawn so far, on disk, to go on from."""
+"""The state of an adaptive evaluation on disk, from which a later call continues."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pyrovae import checks
 from pyrovae.files import writing
 from pyrovae.programs import Arguments
 
-__all__ = ["Unfinished"]
+__all__ = ["AdaptiveStateFile"]
 
 _FORMAT = "pyrovae adaptive 2"
 
 
-class Unfinished:
-    """Read and write the state of :func:`~pyrovae.log_marginal_within` for one run and one set of data.
+class AdaptiveStateFile:
+    """The file with the state of :class:`~pyrovae.Adaptive` for one run and one set of data.
 
     Args:
         path: of the file.
@@ -31,7 +31,8 @@ class Unfinished:
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> Unfinished("runs/none-such/evaluation/test-adaptive.safetensors", vae, (torch.ones(3, 4),)).load() is None
+        >>> file = AdaptiveStateFile("runs/none-such/evaluation/test-adaptive.safetensors", vae, (torch.ones(3, 4),))
+        >>> file.load() is None
         True
     """
 

@@ -1,4 +1,4 @@
-"""Evaluations of several runs side by side: which they have in common, what they are of, how their data differ."""
+"""Evaluations read from runs' folders: which several runs share, and whether they can be compared."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from pyrovae.evaluation.comparison_table import listed
 from pyrovae.evaluation.likelihood.result import STATISTICS
 from pyrovae.runs.folder import Run
 
-__all__ = ["Evaluated", "check_comparable", "common_evaluation", "differences_of_data", "read_evaluation"]
-
-_METHODS = ("importance", "annealed", "adaptive")  # the later, the closer to log p(x)
+__all__ = ["StoredEvaluation", "check_comparable", "common_evaluation", "differences_of_data", "read_evaluation"]
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """Hold an evaluation as it was read from a run's folder.
+class StoredEvaluation:
+    """An evaluation that was read from a run's folder.
 
     Attributes:
         folder: the run's.
@@ -74,7 +72,7 @@ class Evaluated:
         return math.prod(self.result.x.shape[1:]) * math.log(2)
 
 
-def read_evaluation(run: Run, name: str) -> Evaluated:
+def read_evaluation(run: Run, name: str) -> StoredEvaluation:
     """Read an evaluation with its figures of each datum.
 
     Args:
@@ -105,7 +103,7 @@ def read_evaluation(run: Run, name: str) -> Evaluated:
     if not math.isclose(result.nll, nll, rel_tol=1e-6, abs_tol=1e-6):
         raise checks.InputError(f"{path}.json and {name}.nc must be of one evaluation, but their NLLs are not the same")
     data = run.config().get("data")
-    return Evaluated(
+    return StoredEvaluation(
         str(run.folder), name, split, result, bits, caveats, gap, sandwich, data, summary.get("other_data")
     )
 
@@ -179,10 +177,10 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
 
     def rank(name: str) -> tuple[int, int, bool, int]:
         entry = first[name]
-        method, images, effort = entry.get("method"), entry.get("num_images"), entry.get("num_evaluations")
-        fell_short = method == "adaptive" and not (entry.get("adaptive") or {}).get("reached")
-        return (
-            _METHODS.index(method) if method in _METHODS and not fell_short else -1,
+        images, effort = entry.get("num_images"), entry.get("num_evaluations")
+        adaptive, annealed = entry.get("adaptive"), bool(entry.get("share_annealed"))
+        return (  # the closest to log p(x) is the last
+            3 if adaptive is not None and adaptive.get("reached") else 0 if adaptive is not None else 1 + int(annealed),
             images if isinstance(images, int) else 0,
             entry.get("weights") == "best",
             effort if isinstance(effort, int) else 0,
@@ -191,7 +189,7 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
     return max(common, key=rank)
 
 
-def check_comparable(evaluated: Mapping[str, Evaluated]) -> None:
+def check_comparable(evaluated: Mapping[str, StoredEvaluation]) -> None:
     """Refuse NLLs of which a difference would mean nothing: of several splits, or of several kinds.
 
     Args:
@@ -213,7 +211,7 @@ def check_comparable(evaluated: Mapping[str, Evaluated]) -> None:
         )
 
 
-def differences_of_data(evaluated: Mapping[str, Evaluated]) -> list[str]:
+def differences_of_data(evaluated: Mapping[str, StoredEvaluation]) -> list[str]:
     """Say in what the data of several evaluations differ, by the runs' configurations, in a sentence each.
 
     Args:

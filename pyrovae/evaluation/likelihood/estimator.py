@@ -1,0 +1,124 @@
+"""``Estimator``, the base class of estimators of log p(x)."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+from pyrovae import checks
+from pyrovae.evaluation.likelihood.result import LogMarginal, concatenate
+from pyrovae.execution.batched import BatchedPrograms
+from pyrovae.execution.chunking import Chunks
+from pyrovae.programs import Arguments, PyroFunction
+
+__all__ = ["Estimator"]
+
+
+class Estimator(ABC):
+    r"""An estimator of log p(x) of each datum: it draws weights whose mean is p(x), and summarises them.
+
+    :func:`log_marginal` drives it, batch by batch. An estimator of your own derives from this class, keeps each option
+    of its constructor in an attribute of the same name, and implements :meth:`estimate`.
+
+    Example:
+        >>> class PriorSampling(Estimator):
+        ...     '''The mean of p(x|z) over samples z of the prior.'''
+        ...
+        ...     must_cover = False  # the guide is not used
+        ...
+        ...     def __init__(self, num_samples: int = 100) -> None:
+        ...         self.num_samples = num_samples
+        ...
+        ...     def estimate(self, programs, *, num_draws=0, chunk_size=2000):
+        ...         _, log_likelihood, _ = programs.sample_prior(self.num_samples)  # (K, B)
+        ...         return LogMarginal.from_log_weights(log_likelihood, programs.arguments[0], method=self.method)
+        >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+        >>> ml = log_marginal(vae.model, vae.guide, torch.ones(3, 4), PriorSampling(1000))
+        >>> ml.log_prob.shape, ml.method
+        (torch.Size([3]), 'priorsampling')
+        >>> PriorSampling(50)
+        PriorSampling(num_samples=50)
+    """
+
+    must_cover: bool = True
+    """Whether the guide must have a density wherever the model's latents have one. False only where the estimate is
+    right without that, because it also draws from the prior."""
+
+    @abstractmethod
+    def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
+        """Estimate log p(x) of one batch.
+
+        It is called where the programs are in evaluation mode, without gradients.
+
+        Args:
+            programs: model and guide on B data.
+            num_draws: number S of posterior draws to keep of each datum.
+            chunk_size: number of latents to run the model on at a time, which bounds the memory.
+        """
+
+    def batch_size(self, chunk_size: int) -> int:
+        """Return the number of data to estimate at a time."""
+        return min(50, chunk_size)
+
+    def estimate_batches(
+        self, model: PyroFunction, guide: PyroFunction, batches: Iterable[Arguments], *, num_draws: int, chunks: Chunks
+    ) -> LogMarginal:
+        """Estimate log p(x) of all batches, one after the other.
+
+        An estimator that decides on all data together overrides it.
+
+        Args:
+            model: program of p(x, z).
+            guide: program of q(z|x).
+            batches: what the programs are called with, batch by batch.
+            num_draws: number S of posterior draws to keep of each datum.
+            chunks: number of latents to run the model on at a time.
+
+        Raises:
+            ValueError: if there is no datum, or model and guide do not match.
+        """
+
+        def estimate(*arguments: Any) -> LogMarginal:
+            programs = BatchedPrograms(model, guide, arguments, must_cover=self.must_cover)
+            with programs.evaluating():
+                return self.estimate(programs, num_draws=num_draws, chunk_size=chunks.size)
+
+        parts: list[LogMarginal] = []
+        for arguments in batches:
+            if len(arguments[0]) > 0:
+                chunks.choose(model, arguments)
+                parts += chunks.in_parts(estimate, arguments, self.batch_size)
+        if not parts:
+            raise checks.InputError("x must hold at least one datum, but is empty")
+        return concatenate(parts)
+
+    @property
+    def method(self) -> str:
+        """The estimator's name in results: that of the class, in lower case."""
+        return type(self).__name__.lower()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the constructor, by name."""
+        return {name: getattr(self, name) for name in self._parameters()}
+
+    @property
+    def label(self) -> str:
+        """A name for files: the method, and each option that is not at its default."""
+        changed = [
+            f"{name}{getattr(self, name)}"
+            for name, parameter in self._parameters().items()
+            if getattr(self, name) != parameter.default
+        ]
+        return re.sub(r"[^\w.+-]+", "_", "-".join([self.method, *changed]))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{type(self).__name__}({options})"
+
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        parameters = list(inspect.signature(type(self)).parameters.values())
+        return {parameter.name: parameter for parameter in parameters if hasattr(self, parameter.name)}

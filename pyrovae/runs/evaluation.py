@@ -1,0 +1,297 @@
+"""Evaluation of a run: log p(x) of its data block by block, with checks, bounds and caveats, written to its folder."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from pyrovae import checks, distributed, matmul, progress
+from pyrovae.data import DataSet, Split
+from pyrovae.evaluation import (
+    Adaptive,
+    AdaptiveResult,
+    Annealed,
+    Estimator,
+    Importance,
+    LogMarginal,
+    Sandwich,
+    cross_check,
+    log_marginal,
+)
+from pyrovae.evaluation import sandwich as bidirectional_sandwich
+from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
+from pyrovae.execution.chunking import Chunks
+from pyrovae.files import check_writable
+from pyrovae.matmul import Precision
+from pyrovae.programs import Batch, uses_labels
+from pyrovae.runs.adaptive_state import AdaptiveStateFile
+from pyrovae.runs.configuration import DataFactory
+from pyrovae.runs.folder import Run
+from pyrovae.runs.program import caveats_of, labels_of, other_data, template_of
+
+__all__ = ["Evaluation", "evaluate"]
+
+_BLOCK = 100  # data that have a seed of their own
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation of a run, as it was written to the run's folder.
+
+    Attributes:
+        result: log p(x) of each datum, with errors.
+        summary: the set's figures and the options, as in the JSON file.
+        sentences: the verdict, the sandwich's result, and caveats.
+        path: of the JSON file; the figures of each datum lie beside it as ``.nc``.
+    """
+
+    result: LogMarginal
+    summary: dict[str, Any]
+    sentences: list[str]
+    path: Path
+
+
+def evaluate(
+    run: Run,
+    estimator: Estimator | None = None,
+    *,
+    data: DataFactory | None = None,
+    split: Literal["test", "validation", "train"] = "test",
+    num_data: int | None = None,
+    sandwich: bool = False,
+    reverse: Annealed | None = None,
+    num_simulated: int | None = None,
+    num_checked: int = 20,
+    weights: Literal["best", "last"] = "best",
+    num_draws: int = 10,
+    chunk_size: int | None = None,
+    precision: Precision = "float32",
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> Evaluation | None:
+    """Estimate the marginal likelihood of a run's data, and write the result to the run's folder.
+
+    Each block of 100 data has its own seed. Blocks are sharded over processes, and gathered by the first.
+
+    Args:
+        run: the run.
+        estimator: ``Importance()`` if not given.
+        data: where the run's data are now, or other data; those of the run's configuration if not given.
+        split: part of the data.
+        num_data: number of data to evaluate, from the first; all if not given.
+        sandwich: bound the estimator's error from both sides on data simulated from the model.
+        reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
+        num_simulated: number of data to simulate for the sandwich; 100 if not given.
+        num_checked: number of random data that chains from the prior estimate once more, to find modes that the guide
+            misses; 0 for none. ``Adaptive`` has an option of its own for this.
+        weights: of the best validation ELBO, or of the last epoch.
+        num_draws: posterior draws of each datum to keep.
+        chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
+        precision: of the networks' matrix products.
+        device: where to run the program.
+        seed: of the samples.
+
+    Returns:
+        the evaluation; None in other processes than the first.
+
+    Raises:
+        ValueError: if an option is bad, or the run and its data cannot be loaded.
+    """
+    estimator = Importance() if estimator is None else checks.instance("estimator", estimator, Estimator)
+    checks.seed(seed)
+    checks.integer("num_checked", num_checked, minimum=0)
+    checks.integer("num_draws", num_draws, minimum=0)
+    _check_options(estimator, sandwich, reverse, num_simulated)
+    job = _Job.load(run, data, split, num_data, weights, num_draws, chunk_size, torch.device(device), seed)
+    name = f"{split}-{estimator.label}{job.suffix(precision)}"
+    in_precision = partial(matmul.precision, precision, job.device)
+
+    def bound(estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
+        like = template_of(job.program, job.dataset)
+        model, guide = job.program.model, job.program.guide
+        return bidirectional_sandwich(
+            model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
+        )
+
+    if sandwich:  # a sandwich that would be refused is refused before the long run
+        few = Annealed(num_temperatures=1, num_chains=1, start="guide" if reverse is None else reverse.start)
+        bound(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
+    distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
+    start = time.perf_counter()
+    with in_precision():
+        if isinstance(estimator, Adaptive):
+            result: LogMarginal | None = job.resume(run, name, estimator)
+        else:
+            result = job.by_blocks(run, estimator)
+    if result is None:  # the first process has all results, and goes on alone
+        return None
+    with in_precision():
+        from_prior = isinstance(estimator, Annealed) and estimator.start == "prior"
+        if num_checked and result.check is None and not from_prior:
+            result = job.with_check(result, num_checked)
+        torch.manual_seed(seed)
+        bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
+    caveats = caveats_of(job.program, job.dataset)
+    summary = {
+        "split": split,
+        **result.summary(),
+        "estimator": {"class": type(estimator).__name__, **estimator.options},
+        "adaptive": None if result.adaptive is None else result.adaptive.summary(),
+        "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _options(reverse, estimator)},
+        "bits_per_dim": job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
+        "caveats": caveats,
+        "other_data": None if job.other is None else job.other.sentence,
+        "weights": weights,
+        "precision": precision,
+        "seed": seed,
+        "seconds": time.perf_counter() - start,
+        "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
+    }
+    sentences = [
+        result.verdict,
+        *([] if bounds is None else [bounds.sentence]),
+        *caveats,
+        *([] if job.other is None else [job.other.sentence]),
+    ]
+    return Evaluation(result, summary, sentences, run.save_evaluation(name, summary, result))
+
+
+def _check_options(estimator: Estimator, sandwich: bool, reverse: Annealed | None, num_simulated: int | None) -> None:
+    if isinstance(estimator, Adaptive) and distributed.count() > 1:
+        raise checks.InputError(
+            "estimator must not be Adaptive where there are several processes, because one decides where samples are "
+            f"needed, but there are {distributed.count()}"
+        )
+    if isinstance(estimator, Adaptive) and sandwich:
+        raise checks.InputError("sandwich must be false where the estimator is Adaptive: it bounds the others")
+    if not sandwich and (reverse is not None or num_simulated is not None):
+        given = "num_simulated" if reverse is None else "reverse"
+        raise checks.InputError(f"{given} must be left out unless sandwich is true, whose option it is")
+    if num_simulated is not None:
+        checks.integer("num_simulated", num_simulated)
+
+
+def _options(reverse: Annealed | None, estimator: Estimator) -> dict[str, Any]:
+    return (reverse or (estimator if isinstance(estimator, Annealed) else Annealed())).options
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A trained program, and the data that it is evaluated on."""
+
+    program: Any
+    dataset: DataSet
+    split: Split
+    count: int
+    other: Any
+    weights: str
+    num_draws: int
+    chunk_size: int | None
+    device: torch.device
+    seed: int
+
+    @classmethod
+    def load(
+        cls,
+        run: Run,
+        data: DataFactory | None,
+        split: str,
+        num_data: int | None,
+        weights: Literal["best", "last"],
+        num_draws: int,
+        chunk_size: int | None,
+        device: torch.device,
+        seed: int,
+    ) -> _Job:
+        dataset, program = run.load(weights, data)
+        other = other_data(run, dataset, data is not None)
+        part: Split = getattr(dataset.to(device), split).held()
+        program.to(device)
+        count = len(part) if num_data is None else min(checks.integer("num_data", num_data), len(part))
+        return cls(program, dataset, part, count, other, weights, num_draws, chunk_size, device, seed)
+
+    def suffix(self, precision: Precision) -> str:
+        """Return what tells this evaluation from others by the same estimator, for the name of a file."""
+        suffix = f"-{precision}" if precision != "float32" else ""
+        suffix += f"-first{self.count}" if self.count < len(self.split) else ""
+        suffix += "-last" if self.weights == "last" else ""
+        return suffix + ("" if self.other is None else self.other.suffix)
+
+    def batch(self, index: torch.Tensor | slice) -> Batch:
+        """Return data as the program takes them: x, or (x, y) if it always takes labels."""
+        x = self.split[index]
+        return (x, labels_of(self.split)[index]) if uses_labels(self.program.model) == "always" else x
+
+    def by_blocks(self, run: Run, estimator: Estimator) -> LogMarginal | None:
+        """Estimate block by block; return all results in the first process, and None in the others."""
+        buffer = DiskBuffer(run.folder / "evaluation")
+        chunks, results = Chunks(self.chunk_size), list[LogMarginal]()
+        blocks = torch.arange(self.count).split(_BLOCK)
+        shard = distributed.shard_indices(len(blocks))
+        total = sum(len(blocks[i]) for i in shard)
+        with progress.bar(f"{estimator}", total, "datum", hidden=distributed.rank() > 0) as bar:
+            for i in shard:
+                batch = self.batch(blocks[i])
+                chunks.choose(self.program.model, batch if isinstance(batch, tuple) else (batch,))
+                torch.manual_seed(distributed.seed_of(self.seed, i))
+                result = log_marginal(
+                    self.program.model,
+                    self.program.guide,
+                    batch,
+                    estimator,
+                    num_draws=self.num_draws,
+                    chunk_size=chunks.size,
+                )
+                (buffer.add if distributed.count() == 1 else results.append)(distributed.on_cpu(result))
+                bar.update(len(blocks[i]))
+        for result in distributed.in_order(results, everywhere=False):
+            buffer.add(result)
+        return None if distributed.rank() > 0 else buffer.concatenated()
+
+    def resume(self, run: Run, name: str, estimator: Adaptive) -> LogMarginal:
+        """Estimate all data together, from where an earlier call of the same name stopped."""
+        batch = self.batch(slice(0, self.count))
+        arguments = batch if isinstance(batch, tuple) else (batch,)
+        path = run.folder / "evaluation" / f"{name}.safetensors"
+        file = AdaptiveStateFile(path, self.program, arguments, self.seed, self.num_draws)
+        state = file.load()
+        with progress.bar(name, estimator.max_evaluations, " decoder runs", unit_scale=True) as bar:
+
+            def show(result: AdaptiveResult) -> None:
+                errors = f"Monte Carlo error {result.monte_carlo_error:.2g}, bias {result.bias:.2g}"
+                bar.set_postfix_str(f"{errors}, {result.num_untrusted} untrusted", refresh=False)
+                bar.update(result.num_evaluations - bar.n)
+                file.save(result.state)
+
+            result = estimator.estimate_batches(
+                self.program.model,
+                self.program.guide,
+                [arguments],
+                num_draws=self.num_draws,
+                chunks=Chunks(self.chunk_size),
+                seed=self.seed,
+                state=state,
+                progress=show,
+            )
+            if result.adaptive is not None:
+                show(result.adaptive)
+        return result
+
+    def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
+        """Return the result with a check by chains from the prior, if the latents can be annealed."""
+        x = result.x.to(self.split[:1])
+        labels = uses_labels(self.program.model) == "always"
+        data = (x, labels_of(self.split)[: len(x)]) if labels else x
+        model, guide = self.program.model, self.program.guide
+        try:
+            check = cross_check(model, guide, data, result, num_checked, seed=self.seed, chunk_size=self.chunk_size)
+        except checks.InputError:  # the latents cannot be annealed; the verdict says that modes were not looked for
+            return result
+        return replace(result, check=check)

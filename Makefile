@@ -23,10 +23,10 @@ docs: .venv/.installed-dev
 	@echo "the pages begin at docs/_build/html/index.html"
 
 bench: .venv/.installed-bench
-	$(BIN)/python scripts/benchmark_startup.py
-	$(BIN)/python scripts/benchmark_training.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
-	$(BIN)/python scripts/benchmark_evaluation.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
-	$(BIN)/python scripts/benchmark_memory.py
+	$(BIN)/python scripts/benchmarks/startup.py
+	$(BIN)/python scripts/benchmarks/training.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
+	$(BIN)/python scripts/benchmarks/evaluation.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
+	$(BIN)/python scripts/benchmarks/memory.py
 
 format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .

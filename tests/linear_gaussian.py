@@ -5,6 +5,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+SIZES = {2: 5, 10: 30, 50: 100}  # data dimensions, by latent ones
+
 
 class LinearGaussian(nn.Module):
     """p(z) = N(0, I), p(x|z) = N(W z + b, s^2 I), float64; the guide is exact, or the best mean-field one.

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from contracts import classes, program_classes
 from sklearn.datasets import load_digits
 
 from pyrovae import (
@@ -41,12 +42,6 @@ from pyrovae.runs import some_of, template_of
 D = 4
 small = partial(MLP, hidden_features=(48,))
 fast = partial(torch.optim.Adam, lr=8e-3)
-
-
-def classes(base):
-    below = [cls for cls in base.__subclasses__() if cls.__module__.startswith("pyrovae.")]
-    found = {cls: None for top in below for cls in [top, *classes(top)]}
-    return [cls for cls in found if not inspect.isabstract(cls) and not cls.__name__.startswith("_")]
 
 
 @pytest.fixture(scope="module")
@@ -173,11 +168,6 @@ def test_a_recorded_objective_ends_in_the_same_weights(cls, data):
         fit(vae.model, vae.guide, data["binary"], epochs=2, objective=cls, compile=compile, progress=False)
         ends.append(torch.cat([p.detach().flatten() for p in vae.parameters()]))
     assert torch.equal(*ends)
-
-
-def program_classes():
-    found = [value for value in vars(programs).values() if isinstance(value, type) and hasattr(value, "guide")]
-    return [cls for cls in found if cls is not VAE]
 
 
 @pytest.mark.parametrize("cls", program_classes(), ids=lambda cls: cls.__name__)

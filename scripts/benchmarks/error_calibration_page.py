@@ -1,0 +1,317 @@
+"""The section of the page on likelihoods that says how far told errors are true, and its picture: both from results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import error_calibration_truth as truth
+import jinja2
+from matplotlib.ticker import NullLocator
+from scipy.special import betaincinv
+
+from pyrovae import checks, figures
+from pyrovae.figures.base import COLOURS, blank
+from pyrovae.files import write_text
+
+ESTIMATORS = {
+    "importance-256": "importance sampling, K = 256",
+    "importance-5000": "importance sampling, K = 5,000",
+    "annealed": "annealing, 8 chains of 50 temperatures",
+    "adaptive": "to within a target",
+    "comparison": "a decoder compared with itself",
+}
+"""What is measured, by name, in the page's order."""
+SHORT = {
+    "importance-256": "importance sampling,\nK = 256",
+    "importance-5000": "importance sampling,\nK = 5,000",
+    "annealed": "annealing,\n8 chains, T = 50",
+    "adaptive": "to within\na target",
+}
+"""Titles in the picture, of what is in it."""
+BEGIN, END = "<!-- error calibration: begins -->", "<!-- error calibration: ends -->"
+
+SECTION = """\
+## How these errors were checked
+
+Over two latents one can integrate. Of small trained VAEs, $\\log p(x)$ of 200 test data is known by quadrature, and
+what each estimate of random sets of these data tells of its errors was compared with its true error, by
+
+```sh
+python scripts/benchmarks/error_calibration.py --root DIR
+```
+
+Its results are kept in `docs/error_calibration/`, each with its own command, and this section is written from them: \
+{{ seeds }}, {{ dates }}, {{ versions }}.
+{% if missing %}
+Not measured yet: {{ missing|join("; ") }}.
+{% endif %}
+![True and told errors, and how often the interval covers the exact NLL]({{ folder }}/coverage.png)
+
+In the tables, the **error** is the exact mean of $\\log p(x)$ less the estimate, in nats per datum: positive where the
+NLL is too large. It is a mean over the sets, as are the told **bias** and the told **Monte Carlo error**; the latter
+should be the **standard deviation** of the error, but for what the bias differs from set to set. **Covered** says how
+many of the 95 % intervals (`ml.interval`) hold the exact NLL, with a 95 % interval for that share (Clopper & Pearson,
+1934), and **bounded** how many have a lower end, which they lack where k̂ is above 0.7 for more than a fifth of the
+data; without one, only the upper end can be wrong. No two sets have samples in common; many have data in common, for
+all are of the same 200. Two latents are few: how errors grow with their number is not seen here, and a
+[sandwich](#the-sandwich) measures it.
+{% for name, rows in tables.items() %}
+**{{ titles[name][0]|upper }}{{ titles[name][1:] }}.** {{ sentences[name] }}
+
+{{ table(rows) }}
+{% endfor %}"""
+
+
+class Count(NamedTuple):
+    """How many of n."""
+
+    k: int
+    n: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Clopper & Pearson's 95 % interval of the share."""
+        k, n = self
+        low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, 0.025))
+        return low, 1.0 if k == n else float(betaincinv(k + 1, n - k, 0.975))
+
+    @property
+    def share(self) -> float:
+        """The share itself."""
+        return self.k / self.n
+
+    def __str__(self) -> str:
+        low, high = self.bounds
+        share = f"{self.share:.0%}"
+        if (share == "0%") != (self.k == 0) or (share == "100%") != (self.k == self.n):
+            share = f"{self.share:.1%}"
+        return f"{share} ({low:.0%} to {high:.0%})"
+
+
+def stem(name: str) -> str:
+    """Return the name of a model as that of a file."""
+    return name.replace(", ", "-").replace(" ", "-")
+
+
+def kept(folder: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Read the results, by estimator and model, in the page's order."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
+    by = {(record["estimator"], record["model"]): record for record in found}
+    models = [*truth.CASES, *sorted({model for _, model in by} - set(truth.CASES))]
+    tables = {
+        estimator: {model: by[estimator, model] for model in models if (estimator, model) in by}
+        for estimator in ESTIMATORS
+    }
+    return {estimator: records for estimator, records in tables.items() if records}
+
+
+def count(records: Sequence[dict[str, Any]], key: str, where: str | None = None) -> Count:
+    """Count the sets for which something holds, among all or those for which something else does."""
+    values = [
+        value
+        for record in records
+        for value, chosen in zip(record["sets"][key], record["sets"][where or key], strict=True)
+        if where is None or chosen
+    ]
+    return Count(sum(values), len(values))
+
+
+def on_target(records: Sequence[dict[str, Any]]) -> Count:
+    """Count the sets whose error is within the target, among those that say so."""
+    values = [
+        abs(error) <= record["recipe"]["target"]
+        for record in records
+        for error, reached in zip(record["sets"]["error"], record["sets"]["reached"], strict=True)
+        if reached
+    ]
+    return Count(sum(values), len(values))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return sum(values) / len(values)
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation; None of one value."""
+    if len(values) < 2:
+        return None
+    return (sum((value - mean(values)) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+
+
+def row(record: dict[str, Any]) -> dict[str, str]:
+    """Return a model's row of its estimator's table."""
+    sets, recipe = record["sets"], record["recipe"]
+    number = len(sets["bias"])
+    cells = {"model": record["model"], "sets": f"{number} of {recipe['set_size']}"}
+    if record["estimator"] == "comparison":
+        return cells | {
+            "difference": f"{mean(sets['difference']):+.4f}",
+            "its standard error, told": f"{mean(sets['difference_error']):.4f}",
+            "bias told of the narrow guide": f"{mean(sets['bias']):.4f}",
+            "told apart": str(count([record], "apart")),
+        }
+    spread = deviation(sets["error"])
+    cells |= {
+        "error": f"{mean(sets['error']):+.4f}",
+        "bias, told": f"{mean(sets['bias']):.4f}",
+        "standard deviation": "" if spread is None else f"{spread:.4f}",
+        "Monte Carlo error, told": f"{mean(sets['mc_error']):.4f}",
+        "covered": str(count([record], "covers")),
+        "bounded": f"{count([record], 'bounded').share:.0%}",
+    }
+    if record["estimator"] == "adaptive":
+        reached, kept_to = count([record], "reached"), on_target([record])
+        cells |= {
+            "target": f"{recipe['target']:g}",
+            "reached": f"{reached.k} of {reached.n}",
+            "and true": f"{kept_to.k} of {kept_to.n}" if kept_to.n else "",
+        }
+    return cells | {"decoder runs a datum": f"{mean(sets['evaluations']):,.0f}"}
+
+
+def table(rows: Sequence[dict[str, str]]) -> str:
+    """Return rows as a table in Markdown."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(cells.values()) for cells in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def sentence(estimator: str, records: Sequence[dict[str, Any]]) -> str:
+    """Return what all models together say of an estimator."""
+    over = "1 model" if len(records) == 1 else f"{len(records)} models"
+    if estimator == "comparison":
+        apart = count(records, "apart")
+        return (
+            "Once by its guide, once by that of 0.6 times the scale, K = 5,000: the difference is zero, and to tell "
+            f"the two apart is wrong. So it is done in {apart.k} of {apart.n} sets of {over}; the 95 % interval of the "
+            f"share ends at {apart.bounds[1]:.1%}."
+        )
+    covered, bounded = count(records, "covers"), count(records, "bounded")
+    parts = [f"Of {covered.n} intervals of {over}, {covered.k} cover the exact NLL: {covered}."]
+    if 0 < bounded.k < bounded.n:
+        both = count(records, "covers", "bounded")
+        parts.append(f"{bounded.k} are bounded from below, and {both.k} of these cover it: {both}.")
+    elif bounded.k == 0:
+        parts.append("None is bounded from below.")
+    if estimator == "adaptive":
+        reached, true = count(records, "reached"), on_target(records)
+        parts.append(f"The target is told to be reached for {reached.k} sets.")
+        if true.n:
+            parts.append(f"For {true.k} of these the error is within it: {true}; it should be for 95 %.")
+        parts.append("Decoder runs are without those of the check by chains from the prior.")
+    return " ".join(parts)
+
+
+def section(folder: str) -> str:
+    """Return the section's text."""
+    tables = kept(folder)
+    if not tables:
+        raise checks.InputError(f"out must hold results, but {folder} holds none")
+    records = [record for by_model in tables.values() for record in by_model.values()]
+    dates = sorted({record["date"] for record in records})
+    missing = [
+        f"{ESTIMATORS[estimator]} ({', '.join(name.replace(',', '') for name in lacking)})"
+        for estimator in ESTIMATORS
+        if (lacking := [name for name in truth.CASES if name not in tables.get(estimator, {})])
+    ]
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    return environment.from_string(SECTION).render(
+        folder=Path(folder).name,
+        seeds=f"seed {', '.join(sorted({str(record['recipe']['seed']) for record in records}))}",
+        dates=dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
+        versions=", ".join(sorted({f"{name} {of}" for record in records for name, of in record["versions"].items()})),
+        missing=missing,
+        titles=ESTIMATORS,
+        sentences={name: sentence(name, list(by_model.values())) for name, by_model in tables.items()},
+        tables={name: [row(record) for record in by_model.values()] for name, by_model in tables.items()},
+        table=table,
+    )
+
+
+def parts(page: str) -> tuple[str, str]:
+    """Return what a page has before and after the section."""
+    before, begun, rest = Path(page).read_text(encoding="utf-8").partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (begun and ended):
+        raise checks.InputError(f"page must have the lines {BEGIN} and {END}, but {page} has not both")
+    return before, after
+
+
+def write(folder: str, page: str) -> None:
+    """Write the picture beside the results, and the section into the page."""
+    before, after = parts(page)
+    text = section(folder)
+    figures.save(drawn(kept(folder)), f"{folder}/coverage.png")
+    write_text(page, f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def drawn(tables: dict[str, dict[str, dict[str, Any]]]) -> Any:
+    """Draw true and told errors above, and the share of intervals that cover below; a column an estimator."""
+    tables = {name: records for name, records in tables.items() if name in SHORT}
+    models = [name for name in truth.CASES if any(name in records for records in tables.values())]
+    figure = blank(8.2, 0.46 * len(models) + 2.2)
+    grid = figure.subplots(2, len(tables), sharey=True, sharex="row", squeeze=False)
+    for (name, records), (errors, shares) in zip(tables.items(), grid.T, strict=True):
+        errors.set_title(SHORT[name], fontsize=9)
+        errors.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+        shares.axvline(0.95, color=COLOURS[0], linewidth=0.9, linestyle="--", zorder=1, label="95 %")
+        for model, record in records.items():
+            y, sets = models.index(model), record["sets"]
+            share, bounded = count([record], "covers"), count([record], "bounded").share
+            low, high = share.bounds
+            around = [[share.share - low], [high - share.share]]
+            true, told = deviation(sets["error"]) or 0.0, mean(sets["mc_error"])
+            marks(errors, mean(sets["error"]), y - 0.17, true, COLOURS[0], "true: mean ± standard deviation", "o")
+            marks(errors, mean(sets["bias"]), y + 0.17, told, COLOURS[5], "told: bias ± Monte Carlo error", "s")
+            if record["recipe"]["target"] is not None:
+                target = [record["recipe"]["target"]]
+                errors.plot(target, [y], "|", color="black", markersize=11, label="target")
+            shares.barh(y, bounded, 0.8, color="0.87", zorder=0, label="intervals with a lower end")
+            marks(shares, share.share, y, around, "black", "intervals that cover, with the share's 95 % interval", "o")
+        for axes in (errors, shares):
+            axes.tick_params(labelsize=8)
+            axes.set_yticks(range(len(models)), models)
+            axes.set_ylim(len(models) - 0.4, -0.6)
+            if name != next(iter(tables)):
+                axes.tick_params(left=False)
+    errors, shares = grid[0][0], grid[1][0]
+    errors.set_xscale("symlog", linthresh=0.01)
+    errors.set_xlim(*limits(tables))
+    errors.set_xticks([tick for tick in (-0.1, -0.01, 0, 0.01, 0.1, 1, 10) if within(tick, errors.get_xlim())])
+    errors.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    errors.xaxis.set_minor_locator(NullLocator())
+    shares.set_xlim(0, 1.03)
+    shares.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    for row_of, label in zip(grid, ("nats per datum", "share of the sets"), strict=True):
+        for axes in row_of:
+            axes.set_xlabel(label, fontsize=8)
+    named = {}
+    for axes in grid.flat:
+        named |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(named.values(), named.keys(), fontsize=8, frameon=False, ncols=2, loc="outside lower center")
+    return figure
+
+
+def marks(axes: Any, x: float, y: float, around: Any, colour: str, label: str, fmt: str) -> None:
+    """Draw a value with what lies around it."""
+    face = "white" if fmt == "s" else colour
+    axes.errorbar(
+        x, y, xerr=around, color=colour, label=label, fmt=fmt, markersize=3.5, markerfacecolor=face, elinewidth=1.1
+    )
+
+
+def limits(tables: dict[str, dict[str, dict[str, Any]]]) -> tuple[float, float]:
+    """Return the ends of the axis of errors: what is drawn, and something more."""
+    all_sets = [record["sets"] for records in tables.values() for record in records.values()]
+    pairs = [(mean(sets["error"]), deviation(sets["error"]) or 0.0) for sets in all_sets]
+    pairs += [(mean(sets["bias"]), mean(sets["mc_error"])) for sets in all_sets]
+    low, high = min(x - around for x, around in pairs), max(x + around for x, around in pairs)
+    return min(-0.005, 1.5 * low), max(0.03, 1.5 * high)
+
+
+def within(value: float, ends: tuple[float, float]) -> bool:
+    """Return whether a value lies between two others."""
+    return ends[0] <= value <= ends[1]

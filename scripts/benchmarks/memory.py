@@ -1,0 +1,101 @@
+"""Measure the memory of training and evaluation on a memory-mapped array, as the number of its images grows.
+
+Each figure is the peak of one fresh process's anonymous memory (what Linux calls RssAnon, looked at every 5 ms), less
+what it held once everything was imported. Pages of the mapped file are not in it: they count as resident, but are the
+system's cache, which it takes back when memory is wanted elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+SMALL = [
+    "--latent_dim=8",
+    "--posterior.network.hidden_features=[64]",
+    "--likelihood.network.hidden_features=[64]",
+    "--compile=graph",
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num_images", type=int, default=10_000, help="of the smallest array; others have more")
+    parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--num_samples", type=int, default=10)
+    parser.add_argument("--of", nargs=argparse.REMAINDER, help="measure this pyrovae command, in this process")
+    options = parser.parse_args()
+    if options.of:
+        print(f"peak {peak(options.of)}")
+        return
+    print("| images | bytes on disk | an epoch of training, MB | evaluating half of them, MB |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for times in options.times:
+            N, path = times * options.num_images, Path(folder, f"{times}.npy")
+            write(path, N)
+            run = str(Path(folder, f"run{times}"))
+            data = ["--data=ArrayFile", f"--data.path={path}", "--data.binarization=dynamic", "--data.test_size=0.5"]
+            training = measured("train", *data, "--data.validation_size=1000", *SMALL, "--epochs=1", f"--run={run}")
+            evaluation = measured("evaluate", run, f"--num_samples={options.num_samples}")
+            print(f"| {N:,} | {path.stat().st_size:,} | {training / 1e6:.1f} | {evaluation / 1e6:.1f} |", flush=True)
+            path.unlink()
+
+
+def write(path: Path, num_images: int) -> None:
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (num_images, 1, 28, 28))
+    rng = np.random.default_rng(0)
+    for start in range(0, num_images, 1000):
+        part = images[start : start + 1000]
+        part[:] = rng.integers(0, 256, part.shape, np.uint8)
+    images.flush()
+
+
+def measured(*arguments: str) -> int:
+    command = [sys.executable, __file__, "--of", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    return int(done.stdout.split()[-1])
+
+
+def peak(arguments: list[str]) -> int:
+    """Run a command and return the bytes by which anonymous memory grew at most."""
+    from pyrovae.cli import main
+
+    highest = before = anonymous()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.005):
+            highest = max(highest, anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with contextlib.redirect_stdout(sys.stderr):
+        status = main(arguments)
+    done.set()
+    watcher.join()
+    if status != 0:
+        raise SystemExit(status)
+    return highest - before
+
+
+def anonymous() -> int:
+    """Return the bytes of memory that no file stands behind."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("memory.py reads /proc/self/status, which only Linux has")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""A package of someone else's, on the path but installed nowhere, is used by import path from the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pyrovae import log_marginal
+from pyrovae.cli import main
+from pyrovae.runs import Run
+
+ELSEWHERE = Path(__file__).parents[1] / "elsewhere"
+GREY = ["--data.binarization=none", "--data.dequantize=true"]
+ROWS = {
+    "prior": ["--prior=someones_package.conditionals.LaplacePrior", "--prior.scale=0.7"],
+    "posterior": ["--posterior=someones_package.conditionals.LaplacePosterior", "--posterior.network.width=16"],
+    "likelihood": ["--likelihood=someones_package.conditionals.Beta", *GREY],
+    "network": ["--likelihood.network=someones_package.networks.Skip", "--likelihood.network.width=16"],
+    "program": ["--program=someones_package.programs.TwoCodes", "--program.width=24"],
+    "everything": [
+        "--prior=someones_package.conditionals.LaplacePrior",
+        "--posterior=someones_package.conditionals.LaplacePosterior",
+        "--likelihood=someones_package.conditionals.Beta",
+        "--posterior.network=pyrovae.MLP",
+        "--likelihood.network=someones_package.networks.Skip",
+        *GREY,
+    ],
+    "with what pyrovae has": [
+        "--prior=VampPrior",
+        "--prior.num_components=20",
+        "--posterior=someones_package.conditionals.LaplacePosterior",
+        "--objective=IWAE",
+    ],
+    "program under an objective of pyrovae's": ["--program=someones_package.programs.TwoCodes", "--objective=DReG"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _on_the_path(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ELSEWHERE)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_it_is_trained_resumed_evaluated_sampled_and_reported(name, tmp_path):
+    options = [*ROWS[name], "--latent_dim=2", "--batch_size=256", "--optimizer.lr=3e-3", "--run=run"]
+    assert main(["train", *options, "--epochs=3"]) == 0
+    assert main(["train", "--run=run", "--resume=true", "--epochs=8"]) == 0
+    assert main(["evaluate", "run", "--num_samples=60", "--num_images=40", "--num_checked=2"]) == 0
+    assert main(["sample", "run", "--num_samples=9", "--out=new.npy"]) == 0
+    assert main(["report", "run"]) == 0
+    history = Run("run").history()
+    assert len(history.epochs) == 8
+    assert history.epochs[-1].validation_elbo > history.epochs[0].validation_elbo
+    (evaluation,) = Run("run").evaluations().values()
+    assert np.isfinite([evaluation["nll"], evaluation["elbo"]]).all()
+    assert evaluation["nll"] <= -evaluation["elbo"]
+    assert np.load("new.npy").reshape(9, -1).shape == (9, 64)
+    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert "someones_package" in json.dumps(config)
+    assert ("prior" in config) == ("program" not in config or config["program"] is None)
+    assert "<img" in Path("run/report.html").read_text()
+
+
+def test_a_program_whose_data_depend_on_their_total_is_not_sampled_without_one(capsys):
+    options = ["--program=someones_package.programs.Shares", "--data.binarization=none", "--latent_dim=2", "--run=run"]
+    assert main(["train", *options, "--epochs=1"]) == 0
+    assert main(["evaluate", "run", "--num_samples=20", "--num_images=9", "--num_checked=0"]) == 0
+    assert main(["report", "run"]) == 0
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    assert "No picture of samples: model must have distributions that do not depend on x" in page
+    assert "No picture of reconstructions" not in page
+    capsys.readouterr()
+    for command in (["sample", "run", "--out=new.npy"], ["export", "run", "--format=torch", "--out=halves"]):
+        assert main(command) == 2
+        assert "distributions that do not depend on x" in capsys.readouterr().err
+    assert not Path("new.npy").exists()
+
+
+def test_it_is_found_by_the_command_itself(tmp_path):
+    """In a process of its own, by PYTHONPATH alone."""
+    environment = {**os.environ, "PYTHONPATH": str(ELSEWHERE), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pyrovae", "train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lost = subprocess.run(
+        [sys.executable, "-m", "pyrovae", "evaluate", "run"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert lost.returncode == 2
+    assert "someones_package" in lost.stderr
+    assert "Traceback" not in lost.stderr
+
+
+def test_the_loaded_run_is_the_users_own_program():
+    assert main(["train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]) == 0
+    data, program = Run("run").load()
+    assert type(program).__module__ == "someones_package.programs"
+    assert log_marginal(program.model, program.guide, data.test[:5], num_samples=20).log_prob.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--program=someones_package.programs.NoGuide"], ["program must have the methods model and guide", "NoGuide"]),
+        (["--program=MLP"], ["program", "MLP"]),
+        (["--program=someones_package.programs.Absent"], ["--program", "Absent"]),
+        (["--program=someones_package.networks.Skip"], ["program must have the methods model and guide", "Skip"]),
+        (["--program=someones_package.programs.TwoCodes", "--program.depth=3"], ["--program.depth", "width"]),
+        (
+            ["--program=someones_package.programs.TwoCodes", "--prior=StandardNormal"],
+            ["--prior must be left out where --program is given"],
+        ),
+        (["--prior=someones_package.conditionals.Beta"], ["--prior", "subclass of Prior", "Beta"]),
+        (
+            ["--likelihood=someones_package.conditionals.Beta", "--data.binarization=none", "--latent_dim=0"],
+            ["latent_dim"],
+        ),
+    ],
+)
+def test_bad_choices_get_one_sentence(options, words, capsys):
+    assert main(["train", *options, "--epochs=1", "--run=run"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert all(word in message for word in words), message
+    assert not Path("run").exists()

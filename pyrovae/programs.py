@@ -24,10 +24,10 @@ __all__ = [
     "Batch",
     "PyroFunction",
     "arguments_of",
-    "dtype_of",
-    "in_one_sentence",
+    "concise_errors",
     "mode",
     "modules_of",
+    "parameter_dtype",
     "private_modules",
     "uses_labels",
 ]
@@ -85,7 +85,7 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
 
 
 @contextmanager
-def in_one_sentence(x: Tensor) -> Iterator[None]:
+def concise_errors(x: Tensor) -> Iterator[None]:
     """Say in one sentence what the run of a program stumbles over, where Pyro would report every shape.
 
     Args:
@@ -99,7 +99,7 @@ def in_one_sentence(x: Tensor) -> Iterator[None]:
     except (FloatingPointError, MemoryError, NotImplementedError, Warning):
         raise
     except Exception as error:  # a program may raise anything
-        sentence = checks.said(error)
+        sentence = checks.find_input_error(error)
         if sentence is error:
             raise
         what = f"data of shape {tuple(x.shape[1:])}"
@@ -214,11 +214,11 @@ def modules_of(*programs: PyroFunction) -> list[nn.Module]:
     return [module for module in found if id(module) not in inner]
 
 
-def dtype_of(*programs: PyroFunction) -> torch.dtype:
+def parameter_dtype(*programs: PyroFunction) -> torch.dtype:
     """Return the type of the programs' floating-point parameters, or torch's default if there are none, or several.
 
     Example:
-        >>> dtype_of(torch.nn.Linear(2, 3).double())
+        >>> parameter_dtype(torch.nn.Linear(2, 3).double())
         torch.float64
     """
     parameters = (part for module in modules_of(*programs) for part in module.parameters())

@@ -4,7 +4,7 @@
 kind                    what it is
 ======================  ===================================================================================
 latent                  sampled by the guide and by the model: z
-datum                   observed by the model; the value comes from x (:func:`pyrovae.execution.datum_of`)
+datum                   observed by the model; the value comes from x (:func:`pyrovae.execution.find_data_sites`)
 given                   observed; the value does not come from x, such as a label
 factor                  ``pyro.factor``: a term of the log-density, without a value
 deterministic           ``pyro.deterministic``: a value, without a density

@@ -15,7 +15,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.execution import datum_of
+from pyrovae.execution import find_data_sites
 from pyrovae.handlers import is_point
 
 __all__ = ["Decoder", "Encoder"]
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
         self.data_shape = tuple(data_shape)
         self.sites = list(latents)
         told = () if labels is None else (labels,)
-        self.datum = datum_of(self.program.model, (self._unseen(next(iter(latents.values()))), *told))
+        self.datum = find_data_sites(self.program.model, (self._unseen(next(iter(latents.values()))), *told))
         if self.datum.depends_on_x or self.datum.rest:
             raise checks.InputError(
                 "program must give x a distribution that depends on nothing but latents and labels to be exported, but "

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ["against", "rate_distortion_plane"]
+__all__ = ["line_panels", "rate_distortion_plane"]
 
 _MARKERS = "os^Dv*P"
 
 
-def against(
+def line_panels(
     x: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[float]]], name: str, *, log: bool = False
 ) -> Figure:
     """Draw panels of lines over one common quantity.

@@ -9,10 +9,10 @@ from pyrovae.figures.base import COLOURS, blank
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["nats"]
+__all__ = ["elbo_breakdown"]
 
 
-def nats(
+def elbo_breakdown(
     *,
     elbo: float,
     log_prob: float | None = None,

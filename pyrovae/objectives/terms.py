@@ -16,7 +16,7 @@ from pyrovae import checks
 from pyrovae.execution.sites import is_factor, is_latent, is_observed
 from pyrovae.programs import PyroFunction
 
-__all__ = ["NonFiniteLoss", "Traces", "measure", "nonfinite_site", "terms_of", "traces_of"]
+__all__ = ["NonFiniteLoss", "Traces", "collect_traces", "estimate_elbo_terms", "nonfinite_site", "sum_terms"]
 
 Traces: TypeAlias = list[tuple[Trace, Trace]]
 """Pairs of a model's and a guide's trace, one a particle."""
@@ -32,7 +32,7 @@ class NonFiniteLoss(FloatingPointError):
     steps_ago: int = 0
 
 
-def measure(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
+def estimate_elbo_terms(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
     r"""Estimate the ELBO's two terms on a batch from one sample of each datum, without gradients.
 
     Args:
@@ -49,13 +49,13 @@ def measure(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Ten
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> measure(vae.model, vae.guide, torch.ones(3, 4)).shape
+        >>> estimate_elbo_terms(vae.model, vae.guide, torch.ones(3, 4)).shape
         torch.Size([2])
     """
     elbo = Trace_ELBO()
-    with torch.no_grad(), traces_of(elbo) as traces:
+    with torch.no_grad(), collect_traces(elbo) as traces:
         elbo.loss(model, guide, *arguments)
-        terms = terms_of(traces, 1)
+        terms = sum_terms(traces, 1)
     if not bool(terms.isfinite().all()):
         reconstruction, kl = terms.tolist()
         raise NonFiniteLoss(f"{kl - reconstruction} at {nonfinite_site(traces)}")
@@ -63,7 +63,7 @@ def measure(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Ten
 
 
 @contextmanager
-def traces_of(elbo: ELBO) -> Iterator[Traces]:
+def collect_traces(elbo: ELBO) -> Iterator[Traces]:
     """Collect the pairs of model and guide traces that an ELBO makes."""
     traces: Traces = []
     make = elbo._get_trace
@@ -79,7 +79,7 @@ def traces_of(elbo: ELBO) -> Iterator[Traces]:
         del elbo._get_trace
 
 
-def terms_of(traces: Traces, num_particles: int) -> Tensor:
+def sum_terms(traces: Traces, num_particles: int) -> Tensor:
     """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``.
 
     Values that the guide enumerates count by their probability; factors that are no distribution do not count.

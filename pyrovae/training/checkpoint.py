@@ -21,14 +21,14 @@ from pyrovae.training.history import Epoch, History
 
 __all__ = [
     "State",
-    "begin_together",
     "buffers_of",
-    "compiled_as",
+    "compile_mode_of",
     "load_weights",
     "merge_buffers",
     "per_rank_rng",
     "restore",
     "state_of",
+    "synchronize",
     "weights_of",
 ]
 
@@ -96,12 +96,12 @@ def restore(state: State, optim: JointOptimizer, history: History, model: PyroFu
         ) from error
 
 
-def compiled_as(state: State) -> Compile:
+def compile_mode_of(state: State) -> Compile:
     """Tell how the steps were compiled that led to a state: those that follow from it are the same only if they are."""
     return state.get("compile", "graph") if isinstance(state, dict) else "graph"  # an older state says nothing
 
 
-def begin_together(model: PyroFunction, guide: PyroFunction, arguments: dict[str, object]) -> None:
+def synchronize(model: PyroFunction, guide: PyroFunction, arguments: dict[str, object]) -> None:
     """Let all processes begin with the weights and the generators of the first.
 
     Args:
@@ -140,7 +140,7 @@ def per_rank_rng() -> Iterator[torch.Generator | None]:
         return
     number = distributed.broadcast(int(torch.randint(2**62, ())))  # its callback may have drawn, too
     common = _generators()
-    seed = distributed.seed_of(number, distributed.rank())
+    seed = distributed.derive_seed(number, distributed.rank())
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - programs may draw from it
     random.seed(seed)

@@ -107,7 +107,7 @@ def evaluate(
     dataset, program = folder.load(weights, data)
     other = other_data(folder, dataset, data is not None)
     where = device_named(device)
-    part: Split = getattr(dataset.to(where), split).held()
+    part: Split = getattr(dataset.to(where), split).with_fixed_noise()
     program.to(where)
     count = len(part) if num_images is None else min(checks.integer("num_images", num_images), len(part))
     name = f"{split}-adaptive" if adaptive else f"{split}-{method}-{K}"
@@ -134,7 +134,7 @@ def evaluate(
                 x = part[blocks[i]]
                 arguments = (x, labels_of(part)[blocks[i]]) if with_labels else (x,)
                 chunks.choose(program.model, arguments)
-                torch.manual_seed(distributed.seed_of(seed, i))
+                torch.manual_seed(distributed.derive_seed(seed, i))
                 block = log_marginal(
                     program.model,
                     program.guide,
@@ -149,7 +149,7 @@ def evaluate(
                 )
                 (spool.add if distributed.count() == 1 else found.append)(distributed.on_cpu(block))
                 bar.update(len(x))
-        for block in distributed.in_order(found, everywhere=False):
+        for block in distributed.gather_shards(found, everywhere=False):
             spool.add(block)
         return spool
 

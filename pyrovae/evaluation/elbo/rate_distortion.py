@@ -16,7 +16,7 @@ from pyrovae.evaluation.likelihood.proposals import Proposal
 from pyrovae.execution import evaluating
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["RateDistortion", "rate_distortion"]
 
@@ -56,7 +56,7 @@ class RateDistortion:
     unknown: str | None = None
 
     def __repr__(self) -> str:
-        return short(
+        return short_repr(
             self,
             num_data=len(self.rate),
             rate=self.rate.mean().item(),

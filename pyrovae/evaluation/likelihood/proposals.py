@@ -9,10 +9,10 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.exact_density import draw, score
+from pyrovae.distributions.exact_density import draw, log_density
 from pyrovae.evaluation.likelihood.annealing_target import Target
 from pyrovae.execution import evaluating, observed_of, values_of
-from pyrovae.execution.batched import BatchedPrograms, Chunk, weight
+from pyrovae.execution.batched import BatchedPrograms, Chunk, importance_log_weight
 from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Proposal"]
@@ -111,7 +111,7 @@ class Proposal:
     def _from_prior(self, k: int) -> Chunk:
         """Draw from the prior."""
         trace = self.pair.run(self.pair.model, k)
-        latents = {name: self.pair.told(trace.nodes[name]["value"]) for name in self.pair.sites}
+        latents = {name: self.pair.unflatten_samples(trace.nodes[name]["value"]) for name in self.pair.sites}
         log_likelihood = self.pair.log_prob(trace, observed_of(trace, self.pair.sites), k)
         if self.num_from_prior == self.num_samples:
             return Chunk(log_likelihood, log_likelihood, latents)
@@ -126,7 +126,7 @@ class Proposal:
         share = self.num_from_prior / self.num_samples
         if share > 0:
             log_q = torch.logaddexp(log_q + math.log(1 - share), log_prior + math.log(share))
-        return Chunk(weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
+        return Chunk(importance_log_weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
 
     def _own(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
         """Draw from the guide as it is; return its log-density of the samples too, ``(k, B)``."""
@@ -136,9 +136,9 @@ class Proposal:
             site = pair.encoded.nodes[name]
             fn = site["fn"].expand(torch.Size((k, pair.count)))
             z = draw(fn)  # (k, B, *event_shape)
-            return {name: z}, scale_and_mask(score(fn, z), mask=site["mask"])
+            return {name: z}, scale_and_mask(log_density(fn, z), mask=site["mask"])
         trace = pair.run(pair.guide, k)
-        latents = {name: pair.told(z) for name, z in values_of(trace).items()}
+        latents = {name: pair.unflatten_samples(z) for name, z in values_of(trace).items()}
         return latents, pair.log_prob(trace, pair.sites, k)
 
     def _check_widening(self, target: Target) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.log_coordinates import mapped
+from pyrovae.distributions.log_coordinates import map_with_logs
 from pyrovae.evaluation.likelihood.annealed import Annealing, anneal, tune
 from pyrovae.evaluation.likelihood.annealing_target import Target
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
@@ -18,7 +18,7 @@ from pyrovae.evaluation.likelihood.result import LogMarginal, finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 from pyrovae.rng import forked_rng
 
 __all__ = ["Sandwich", "sandwich"]
@@ -39,7 +39,7 @@ class Sandwich:
     estimate: LogMarginal
 
     def __repr__(self) -> str:
-        return short(self, gap=self.gap, gap_error=self.gap_error, num_data=len(self.upper))
+        return short_repr(self, gap=self.gap, gap_error=self.gap_error, num_data=len(self.upper))
 
     @property
     def gap(self) -> float:
@@ -154,7 +154,7 @@ def sandwich(
 
     def bound(index: Tensor) -> Tensor:
         target = Target(model, guide, tuple(part[index] for part in simulated), path.start)
-        here = {name: mapped(lambda part: part[None, index], latents[name]) for name in target.pair.sites}
+        here = {name: map_with_logs(lambda part: part[None, index], latents[name]) for name in target.pair.sites}
         backward = []
         with target.running():
             steps, _, _ = tune(target, path, min(C, 4))
@@ -172,4 +172,4 @@ def sandwich(
 
 
 def _repeated(z: Tensor, count: int) -> Tensor:
-    return mapped(lambda part: part.expand(count, *part.shape[1:]), z)
+    return map_with_logs(lambda part: part.expand(count, *part.shape[1:]), z)

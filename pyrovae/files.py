@@ -38,7 +38,7 @@ def describe_path(path: str | os.PathLike[str]) -> str:
     """Return a path for a sentence that says that nothing is there: a relative one with what it is relative to.
 
     Example:
-        >>> describe_path("/data/x.npy"), located("x.npy").startswith("x.npy in the current folder, ")
+        >>> describe_path("/data/x.npy"), describe_path("x.npy").startswith("x.npy in the current folder, ")
         ('/data/x.npy', True)
     """
     return f"{path}" if os.path.isabs(path) else f"{path} in the current folder, {os.getcwd()}"

@@ -58,8 +58,9 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
     Raises:
         ValueError: if the parts are no tensors, do not hold as many data each, or a program takes more or fewer.
     """
-    given, of = batch if isinstance(batch, tuple) else (batch,), modules_of(*filter(callable, programs))
-    arguments = (*(as_tensor(name, part, of) for name, part in zip("xy", given, strict=False)), *given[2:])
+    given = batch if isinstance(batch, tuple) else (batch,)
+    dtype = parameter_dtype(*filter(callable, programs))
+    arguments = (*(as_tensor(name, part, dtype) for name, part in zip("xy", given, strict=False)), *given[2:])
     if len(arguments) == 2 and not arguments[1].is_floating_point():
         arguments = (arguments[0], arguments[1].long())
     for program in programs:
@@ -214,8 +215,10 @@ def modules_of(*programs: PyroFunction) -> list[nn.Module]:
     return [module for module in found if id(module) not in inner]
 
 
-def parameter_dtype(*programs: PyroFunction) -> torch.dtype:
-    """Return the type of the programs' floating-point parameters, or torch's default if there are none, or several.
+def parameter_dtype(*programs: PyroFunction) -> torch.dtype | None:
+    """Return the type of the programs' floating-point parameters; None if they have none, or several types.
+
+    Floating-point data for the programs are converted to this type.
 
     Example:
         >>> parameter_dtype(torch.nn.Linear(2, 3).double())
@@ -223,7 +226,7 @@ def parameter_dtype(*programs: PyroFunction) -> torch.dtype:
     """
     parameters = (part for module in modules_of(*programs) for part in module.parameters())
     found = {part.dtype for part in parameters if part.is_floating_point()}
-    return found.pop() if len(found) == 1 else torch.get_default_dtype()
+    return found.pop() if len(found) == 1 else None
 
 
 def _is_filled(cell: CellType) -> bool:

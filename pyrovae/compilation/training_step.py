@@ -46,7 +46,8 @@ class TrainingStep:
     The first batch of each shape runs through Pyro with validation on. The second is recorded below
     autograd as a graph of torch operations (noise included), which later steps replay without Pyro's
     overhead. A recording is used only if, on the third batch, it gives the very gradients that Pyro gives from
-    the same noise, and changes buffers in the same way, and is compared with Pyro again by :meth:`begin_epoch`; a program
+    the same noise, and changes buffers in the same way, and is compared with Pyro again by
+    :meth:`begin_epoch`; a program
     that cannot be recorded runs through Pyro and says so once. On a GPU a recording becomes one CUDA graph.
 
     Args:

@@ -181,7 +181,7 @@ def log_space_of(fn: Any) -> LogSpace | None:
     Example:
         >>> import pyro.distributions as dist
         >>> log_space_of(dist.Gamma(1.0, 1.0))
-        Line(lower=0.0, upper=inf, form='lower')
+        Interval(lower=0.0, upper=inf, form='lower')
     """
     fn = unwrap(fn)
     if fn.support is constraints.simplex:

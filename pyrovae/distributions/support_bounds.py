@@ -18,6 +18,7 @@ __all__ = [
     "bounds_of",
     "in_support",
     "is_angle",
+    "is_point",
     "is_truncated",
     "support_kind",
     "unwrap",
@@ -65,6 +66,16 @@ def unwrap(fn: Any) -> Any:
     while isinstance(fn, _WRAPPERS):
         fn = fn.base_dist
     return fn
+
+
+def is_point(fn: Any) -> bool:
+    """Tell whether a distribution is a point, which has no density.
+
+    Example:
+        >>> is_point(dist.Delta(torch.zeros(3)).to_event(1))
+        True
+    """
+    return isinstance(unwrap(fn), dist.Delta)
 
 
 def is_angle(fn: Any) -> bool:

@@ -15,10 +15,10 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.distributions.exact_density import log_density
 from pyrovae.distributions.log_coordinates import map_with_logs, stack_with_logs
+from pyrovae.distributions.support_bounds import is_point
 from pyrovae.execution import check_masks, check_sites, latents_of, log_prob_of, observed_of, values_of
 from pyrovae.execution.latent_handlers import ExactSampling, WithinSupport, scored_trace
 from pyrovae.execution.support_check import check_coverage
-from pyrovae.handlers import is_point
 from pyrovae.matmul import full_precision
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng

@@ -145,35 +145,35 @@ def find_data_sites(model: PyroFunction, arguments: Arguments) -> DataSites:
     return DataSites(entries, given, rest, depends, latents_depend)
 
 
-def check_simulation(model: PyroFunction, arguments: Arguments, datum: DataSites, *, given: bool = False) -> None:
+def check_simulation(model: PyroFunction, arguments: Arguments, data_sites: DataSites, *, given: bool = False) -> None:
     """Refuse a model whose log-density is not that of the data that it samples.
 
     Args:
         model: program of p(x, z).
         arguments: what it is called with.
-        datum: the sites at which it observes x.
+        data_sites: the sites at which it observes x.
         given: whether it is called with an x that its distributions may depend on.
 
     Raises:
         ValueError: if a distribution depends on x, or something else that is observed (a label, a factor) depends on
             the latents.
     """
-    names = ", ".join(map(repr, datum.entries))
+    names = ", ".join(map(repr, data_sites.entries))
     reasons = {
-        f"that of its site {names} does": datum.depends_on_x,
-        "that of a latent does": datum.latents_depend_on_x,
-        f"its site {names} does not observe all entries of x": datum.rest > 0,
+        f"that of its site {names} does": data_sites.depends_on_x,
+        "that of a latent does": data_sites.latents_depend_on_x,
+        f"its site {names} does not observe all entries of x": data_sites.rest > 0,
     }
     for reason in (reason for reason, holds in reasons.items() if holds and not given):
         raise checks.InputError(f"model must have distributions that do not depend on x to be simulated, but {reason}")
-    if not datum.others:
+    if not data_sites.others:
         return
-    with evaluating(model), forked_rng(arguments[0].device), Unobserved(datum.entries):
+    with evaluating(model), forked_rng(arguments[0].device), Unobserved(data_sites.entries):
         terms = []
         for _ in range(2):  # only the latents, and x, differ
             traced = trace(model, arguments)
             traced.compute_log_prob()
-            terms.append(log_prob_of(traced, [name for name in datum.others if name in traced.nodes]))
+            terms.append(log_prob_of(traced, [name for name in data_sites.others if name in traced.nodes]))
     first, second = torch.broadcast_tensors(*terms)
     if not torch.allclose(first, second, equal_nan=True):
         raise checks.InputError(

@@ -30,7 +30,7 @@ class ExactSampling(Messenger):
         if msg["value"] is None and not site_is_subsample(msg):
             msg["value"] = draw(msg["fn"])
 
-    def log_density(self, trace: Trace) -> None:
+    def score(self, trace: Trace) -> None:
         """Put the log-probabilities of the latents into a trace of what was run."""
         for name in latents_of(trace):
             _put(trace.nodes[name], log_density(trace.nodes[name]["fn"], trace.nodes[name]["value"]))
@@ -73,7 +73,7 @@ class WithinSupport(ExactSampling):
             drawn = draw(fn.expand(torch.broadcast_shapes(inside.shape, fn.batch_shape)))
             msg["value"] = torch.where(here, z, drawn.to(z.dtype))
 
-    def log_density(self, trace: Trace) -> None:
+    def score(self, trace: Trace) -> None:
         """Put the log-probabilities of the latents into a trace of what was run."""
         for name in self.latents & trace.nodes.keys():
             log_prob = log_density(trace.nodes[name]["fn"], trace.nodes[name]["value"])

@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyrovae import checks
+from pyrovae.distributions.support_bounds import is_point
 from pyrovae.execution import DataSites, Unobserved, check_simulation, find_data_sites, latents_of
-from pyrovae.handlers import is_point
 from pyrovae.objectives.base import Objective, weights_of
 from pyrovae.programs import Arguments, PyroFunction
 

@@ -12,8 +12,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyrovae import checks
-from pyrovae.execution.sites import is_factor, is_latent, is_observed
+from pyrovae.execution.sites import check_all_sampled, is_factor, is_latent, is_observed
 from pyrovae.programs import PyroFunction
 
 __all__ = ["NonFiniteLoss", "Traces", "collect_traces", "estimate_elbo_terms", "nonfinite_site", "sum_terms"]
@@ -87,6 +86,7 @@ def sum_terms(traces: Traces, num_particles: int) -> Tensor:
     with torch.no_grad():
         reconstruction = kl = torch.zeros(())
         for model_trace, guide_trace in traces:
+            check_all_sampled(model_trace, guide_trace)
             share = torch.ones(())
             for site in guide_trace.nodes.values():
                 if site["type"] == "sample" and site["infer"].get("_enumerate_dim") is not None:
@@ -94,12 +94,8 @@ def sum_terms(traces: Traces, num_particles: int) -> Tensor:
             for name, site in model_trace.nodes.items():
                 if is_observed(site) and not is_factor(site):
                     reconstruction = reconstruction + _log_prob(site, share)
-                elif is_latent(site) and name in guide_trace.nodes:
-                    kl = kl + _log_prob(guide_trace.nodes[name], share) - _log_prob(site, share)
                 elif is_latent(site):
-                    raise checks.InputError(
-                        f"guide must sample every latent site of the model, but does not sample {name!r}"
-                    )
+                    kl = kl + _log_prob(guide_trace.nodes[name], share) - _log_prob(site, share)
         return torch.stack((reconstruction, kl)) / num_particles
 
 

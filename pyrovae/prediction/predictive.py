@@ -16,7 +16,7 @@ from pyrovae import checks
 from pyrovae.distributions.support_bounds import unwrap
 from pyrovae.execution import Unobserved, find_data_sites, is_latent, trace, values_of
 from pyrovae.prediction.simulation import evaluating_with_validation, placeholder_data, run_unobserved
-from pyrovae.programs import Batch, PyroFunction, arguments_of, concise_errors, modules_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of, concise_errors, parameter_dtype
 from pyrovae.tensors import as_tensor
 
 __all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
@@ -85,8 +85,8 @@ def decode(
     """
     if not latents:
         raise checks.InputError("latents must hold the codes of at least one site, but are empty")
-    modules = modules_of(model)
-    latents = {name: as_tensor(name, z, modules) for name, z in latents.items()}
+    dtype = parameter_dtype(model)
+    latents = {name: as_tensor(name, z, dtype) for name, z in latents.items()}
     z = next(iter(latents.values()))
     told = () if labels is None else (labels,)
     if given is not None and given.shape != (len(z), *data_shape):
@@ -96,20 +96,20 @@ def decode(
     arguments = arguments_of((placeholder_data(z, len(z), data_shape) if given is None else given, *told), model)
     if len(z) == 0:
         return arguments[0].to(z.dtype)
-    datum = find_data_sites(model, arguments)
-    if given is None and (datum.depends_on_x or datum.latents_depend_on_x or datum.rest):
+    data_sites = find_data_sites(model, arguments)
+    if given is None and (data_sites.depends_on_x or data_sites.latents_depend_on_x or data_sites.rest):
         raise checks.InputError(
             "given must be data for a model whose distributions depend on x, such as on its total count, "
             "but was left out"
         )
-    with evaluating_with_validation(model), Unobserved(datum.entries):
+    with evaluating_with_validation(model), Unobserved(data_sites.entries):
         traced = trace(poutine.condition(model, latents), arguments)
-    datum.check(traced, latents)
+    data_sites.check(traced, latents)
     unknown = latents.keys() - traced.nodes.keys()
     if unknown:
         raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
     with concise_errors(arguments[0]):
-        return datum.join({name: mean_of(traced.nodes[name]["fn"]) for name in datum.entries}, arguments[0])
+        return data_sites.join({name: mean_of(traced.nodes[name]["fn"]) for name in data_sites.entries}, arguments[0])
 
 
 def reconstruct(model: PyroFunction, guide: PyroFunction, x: Batch) -> Tensor:
@@ -159,8 +159,8 @@ def generate(
     if noise:
         return simulated.x
     with concise_errors(simulated.arguments[0]):
-        means = {name: mean_of(simulated.trace.nodes[name]["fn"]) for name in simulated.datum.entries}
-    return simulated.datum.join(means, simulated.arguments[0])
+        means = {name: mean_of(simulated.trace.nodes[name]["fn"]) for name in simulated.data_sites.entries}
+    return simulated.data_sites.join(means, simulated.arguments[0])
 
 
 def mean_of(fn: Any) -> Tensor:
@@ -197,10 +197,10 @@ def is_discrete(model: PyroFunction, like: Batch) -> bool:
         False
     """
     arguments = arguments_of(like, model)
-    datum = find_data_sites(model, arguments)
+    data_sites = find_data_sites(model, arguments)
     with evaluating_with_validation(model):
         nodes = trace(model, arguments).nodes
-    return all(nodes[name]["fn"].support.is_discrete for name in datum.entries)
+    return all(nodes[name]["fn"].support.is_discrete for name in data_sites.entries)
 
 
 def prior_grid(model: PyroFunction, like: Tensor, columns: int = 20) -> Tensor:

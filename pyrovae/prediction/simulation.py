@@ -43,19 +43,19 @@ class Simulated(NamedTuple):
         trace: of the run.
         latents: by site name, ``(B, *event_shape)``.
         arguments: what the model was called with.
-        datum: the sites at which it observes x.
+        data_sites: the sites at which it observes x.
     """
 
     trace: Trace
     latents: dict[str, Tensor]
     arguments: Arguments
-    datum: DataSites
+    data_sites: DataSites
 
     @property
     def x(self) -> Tensor:
         """The data that were drawn, ``(B, *data_shape)``."""
-        values = {name: self.trace.nodes[name]["value"] for name in self.datum.entries}
-        return self.datum.join(values, self.arguments[0])
+        values = {name: self.trace.nodes[name]["value"] for name in self.data_sites.entries}
+        return self.data_sites.join(values, self.arguments[0])
 
 
 def simulate(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
@@ -109,13 +109,13 @@ def run_unobserved(model: PyroFunction, num_samples: int, like: Batch, given: Ba
     arguments = arguments_of((start, *told), model)
     some = repeat_to(x, 2) if len(x) else placeholder_data(x, 2, tuple(x.shape[1:]))
     probe = (some, *(repeat_to(y, 2) for y in labels))
-    datum = find_data_sites(model, probe)
-    check_simulation(model, arguments, datum, given=given is not None)
-    with evaluating_with_validation(model), ExactSampling(), Unobserved(datum.entries):
+    data_sites = find_data_sites(model, probe)
+    check_simulation(model, arguments, data_sites, given=given is not None)
+    with evaluating_with_validation(model), ExactSampling(), Unobserved(data_sites.entries):
         traced = trace(model, arguments)
-    datum.check(traced)
-    latents = {name: z for name, z in values_of(traced).items() if name not in datum.entries}
-    return Simulated(traced, latents, arguments, datum)
+    data_sites.check(traced)
+    latents = {name: z for name, z in values_of(traced).items() if name not in data_sites.entries}
+    return Simulated(traced, latents, arguments, data_sites)
 
 
 def sample_prior(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:

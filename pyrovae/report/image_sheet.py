@@ -28,8 +28,8 @@ class PixelScale:
         high: value of white.
 
     Example:
-        >>> Pixels.of(torch.tensor([[-1.0, 0.0, 3.0]]))
-        Pixels(low=-1.0, high=3.0)
+        >>> PixelScale.of(torch.tensor([[-1.0, 0.0, 3.0]]))
+        PixelScale(low=-1.0, high=3.0)
         >>> PixelScale(0.0, 1.0)(torch.rand(5, 3, 8, 8)).shape
         torch.Size([5, 3, 8, 8])
     """

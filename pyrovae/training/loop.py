@@ -24,20 +24,10 @@ from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactor
 from pyrovae.programs import PyroFunction, mode, modules_of, parameter_dtype, private_modules
 from pyrovae.progress import bar as progress_bar
 from pyrovae.training.batching import batches, count_batches, explain_single_datum, labels_for, parts_of
-from pyrovae.training.checkpoint import (
-    State,
-    buffers_of,
-    compile_mode_of,
-    load_weights,
-    merge_buffers,
-    per_rank_rng,
-    restore,
-    state_of,
-    synchronize,
-    weights_of,
-)
+from pyrovae.training.checkpoint import State, compile_mode_of, load_weights, restore, state_of, weights_of
 from pyrovae.training.dry_run import dry_run
 from pyrovae.training.history import Epoch, History
+from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
 from pyrovae.training.validation import subset_elbo, validate
 
 __all__ = ["Callback", "fit"]
@@ -138,7 +128,7 @@ def fit(
     elbo = checks.make("objective", objective, ELBO, like="Trace_ELBO")
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
-    data = data.astype(parameter_dtype(model, guide))
+    data = data.astype(parameter_dtype(model, guide) or torch.get_default_dtype())
     if data.kind == "scaled":  # of fewer levels than the likelihood has, it would say nothing by itself
         for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
             likelihood.check_levels(data.observed_levels)
@@ -177,7 +167,7 @@ def fit(
         alike |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
         alike |= {"beta": beta, "precision": precision}
         alike |= {"number of images": (len(data.train), len(data.validation))}
-        synchronize(model, guide, alike)
+        synchronize_start(model, guide, alike)
         weight = torch.full((), float(beta), device=data.train.device)
         for module in modules:  # what another loop has left behind
             module.zero_grad(set_to_none=True)
@@ -202,7 +192,7 @@ def fit(
                 step.totals = torch.zeros(2, device=data.train.device)
                 step.begin_epoch()
                 seen = 0
-                buffers = buffers_of(model, guide)
+                buffers = clone_buffers(model, guide)
                 with per_rank_rng() as order:
                     shares = batches(labels, data.train, batch_size, shuffle=True, generator=order, part="share")
                     try:

@@ -15,16 +15,16 @@ __all__ = [
     "InputError",
     "choice",
     "class_of",
+    "constraint_name",
+    "find_input_error",
     "instance",
     "integer",
     "integers",
     "make",
     "number",
     "reason",
-    "said",
-    "same_set",
+    "same_constraint",
     "seed",
-    "set_name",
     "shape",
 ]
 
@@ -156,7 +156,7 @@ def reason(error: BaseException) -> str:
     return re.split(r"\.\s+(?=[A-Z])", text)[0].rstrip(".: ")[:300]
 
 
-def said(error: BaseException) -> InputError | None:
+def find_input_error(error: BaseException) -> InputError | None:
     """Return the last :class:`InputError` among an error and its causes that says its own sentence.
 
     Pyro makes other errors of those that are raised while it traces a program, and appends shapes to the sentence.
@@ -168,16 +168,16 @@ def said(error: BaseException) -> InputError | None:
     return error
 
 
-def set_name(constraint: constraints.Constraint) -> str:
+def constraint_name(constraint: constraints.Constraint) -> str:
     """Name the set that a constraint describes, for a sentence.
 
     Example:
         >>> from torch.distributions import constraints
-        >>> set_name(constraints.unit_interval), set_name(constraints.real_vector)
+        >>> constraint_name(constraints.unit_interval), constraint_name(constraints.real_vector)
         ('[0, 1]', 'Real vectors')
     """
     if isinstance(constraint, constraints.independent):
-        return f"{set_name(constraint.base_constraint)} vectors"
+        return f"{constraint_name(constraint.base_constraint)} vectors"
     if isinstance(constraint, constraints.interval):
         return f"[{constraint.lower_bound:g}, {constraint.upper_bound:g}]"
     return str(constraint).removesuffix("()")
@@ -250,15 +250,15 @@ def make(name: str, factory: Callable[..., T], base: type, *arguments: Any, like
     return made
 
 
-def same_set(first: constraints.Constraint, second: constraints.Constraint) -> bool:
+def same_constraint(first: constraints.Constraint, second: constraints.Constraint) -> bool:
     """Tell whether two constraints describe one set; each may be an object of its own.
 
     Example:
         >>> from torch.distributions import constraints
-        >>> same_set(constraints.real_vector, constraints.independent(constraints.real, 1))
+        >>> same_constraint(constraints.real_vector, constraints.independent(constraints.real, 1))
         True
     """
-    return first is second or (type(first) is type(second) and set_name(first) == set_name(second))
+    return first is second or (type(first) is type(second) and constraint_name(first) == constraint_name(second))
 
 
 def class_of(factory: Any) -> type | None:

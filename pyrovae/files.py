@@ -14,7 +14,7 @@ from typing import Any
 
 from pyrovae import checks
 
-__all__ = ["check_writable", "located", "path_of", "unnamed", "unwritable", "write_text", "writing"]
+__all__ = ["atomic_write", "check_writable", "describe_path", "path_of", "temporary_mmap", "write_error", "write_text"]
 
 
 def path_of(name: str, value: str | os.PathLike[str]) -> Path:
@@ -34,18 +34,18 @@ def path_of(name: str, value: str | os.PathLike[str]) -> Path:
     return Path(value)
 
 
-def located(path: str | os.PathLike[str]) -> str:
+def describe_path(path: str | os.PathLike[str]) -> str:
     """Return a path for a sentence that says that nothing is there: a relative one with what it is relative to.
 
     Example:
-        >>> located("/data/x.npy"), located("x.npy").startswith("x.npy in the current folder, ")
+        >>> describe_path("/data/x.npy"), describe_path("x.npy").startswith("x.npy in the current folder, ")
         ('/data/x.npy', True)
     """
     return f"{path}" if os.path.isabs(path) else f"{path} in the current folder, {os.getcwd()}"
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[Any]:
+def atomic_write(path: Path) -> Iterator[Any]:
     """Open a file beside ``path`` for writing bytes, and move it there once it is whole and on the disk.
 
     Raises:
@@ -55,7 +55,7 @@ def writing(path: Path) -> Iterator[Any]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error
     disk = _Disk(handle, "wb")
     file = io.BufferedWriter(disk)
     try:
@@ -72,7 +72,7 @@ def writing(path: Path) -> Iterator[Any]:
             os.remove(beside)
         own = isinstance(error, OSError) and error.filename in (None, beside)
         if disk.failure is not None or own:
-            raise unwritable(path, disk.failure or error) from error
+            raise write_error(path, disk.failure or error) from error
         raise
 
 
@@ -91,11 +91,11 @@ class _Disk(io.FileIO):
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text as a file, whole or not at all; its folder is made if need be."""
-    with writing(Path(path)) as file:
+    with atomic_write(Path(path)) as file:
         file.write(text.encode())
 
 
-def unwritable(path: str | os.PathLike[str], error: BaseException) -> checks.InputError:
+def write_error(path: str | os.PathLike[str], error: BaseException) -> checks.InputError:
     """Return the sentence that says why a file or a folder cannot be written."""
     why = getattr(error, "strerror", None) or f"{checks.reason(error)}; the disk may be full"
     return checks.InputError(f"{path} cannot be written: {why}")
@@ -122,10 +122,10 @@ def check_writable(folder: str | os.PathLike[str], size: int = 0) -> None:
             if size:
                 _allocate(file, size)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise write_error(folder, error) from error
 
 
-def unnamed(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
+def temporary_mmap(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
     """Map a new file that has no name, so that nothing is left of it, and whose room on the disk is its own.
 
     Of a file that is merely long, a full disk ends the process when it is written.
@@ -138,7 +138,7 @@ def unnamed(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
         ValueError: if the disk is too full, or the folder cannot be written.
 
     Example:
-        >>> len(unnamed(".", 10))
+        >>> len(temporary_mmap(".", 10))
         10
     """
     try:
@@ -147,7 +147,7 @@ def unnamed(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
             _allocate(file, size)
             return mmap.mmap(file.fileno(), size)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise write_error(folder, error) from error
 
 
 def _allocate(file: Any, size: int) -> None:

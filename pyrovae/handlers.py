@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyro.distributions as dist
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
@@ -13,7 +12,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.programs import PyroFunction
 
-__all__ = ["InDataPlate", "Temper", "in_data_plate", "is_point"]
+__all__ = ["InDataPlate", "Temper", "in_data_plate"]
 
 
 class InDataPlate(Messenger):
@@ -84,15 +83,3 @@ def in_data_plate(program: PyroFunction) -> PyroFunction:
             return program(x, *others)
 
     return checked
-
-
-def is_point(fn: Any) -> bool:
-    """Tell whether a distribution is a point, which has no density.
-
-    Example:
-        >>> is_point(pyro.distributions.Delta(torch.zeros(3)).to_event(1))
-        True
-    """
-    while isinstance(fn, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
-        fn = fn.base_dist
-    return isinstance(fn, dist.Delta)

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
 
-__all__ = ["Precision", "are_fast", "fast_products", "full_precision", "onednn_linear", "precision"]
+__all__ = ["Precision", "fast_matmul", "full_precision", "is_fast_matmul", "onednn_linear", "precision"]
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 """What the factors of a network's matrix products are rounded to."""
@@ -76,7 +76,7 @@ def full_precision() -> Iterator[None]:
 
 
 @contextmanager
-def fast_products() -> Iterator[None]:
+def fast_matmul() -> Iterator[None]:
     """Take float32 products of linear layers on the CPU by oneDNN, and other layers by what is faster than torch's way.
 
     On processors that MKL, which torch takes for these products, does not know as its own, oneDNN takes half of its
@@ -87,7 +87,7 @@ def fast_products() -> Iterator[None]:
 
     Example:
         >>> layer, x = torch.nn.Linear(300, 400), torch.randn(100, 300)
-        >>> with fast_products():
+        >>> with fast_matmul():
         ...     y = layer(x)
         >>> torch.allclose(y, layer(x), atol=1e-5)
         True
@@ -116,15 +116,15 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or x.mT.is_contiguous() else x.contiguous()
 
 
-def are_fast(x: Tensor) -> bool:
-    """Tell whether what is done with ``x`` may differ beyond rounding: in :func:`fast_products`, in full precision.
+def is_fast_matmul(x: Tensor) -> bool:
+    """Tell whether what is done with ``x`` may differ beyond rounding: in :func:`fast_matmul`, in full precision.
 
     Args:
         x: on the device in question.
 
     Example:
-        >>> with fast_products():
-        ...     are_fast(torch.ones(3))
+        >>> with fast_matmul():
+        ...     is_fast_matmul(torch.ones(3))
         True
     """
     return _fast.get() and not _rounded.get() and _is_eager(x)

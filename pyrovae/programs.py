@@ -24,10 +24,10 @@ __all__ = [
     "Batch",
     "PyroFunction",
     "arguments_of",
-    "dtype_of",
-    "in_one_sentence",
+    "concise_errors",
     "mode",
     "modules_of",
+    "parameter_dtype",
     "private_modules",
     "uses_labels",
 ]
@@ -58,8 +58,9 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
     Raises:
         ValueError: if the parts are no tensors, do not hold as many data each, or a program takes more or fewer.
     """
-    given, of = batch if isinstance(batch, tuple) else (batch,), modules_of(*filter(callable, programs))
-    arguments = (*(as_tensor(name, part, of) for name, part in zip("xy", given, strict=False)), *given[2:])
+    given = batch if isinstance(batch, tuple) else (batch,)
+    dtype = parameter_dtype(*filter(callable, programs))
+    arguments = (*(as_tensor(name, part, dtype) for name, part in zip("xy", given, strict=False)), *given[2:])
     if len(arguments) == 2 and not arguments[1].is_floating_point():
         arguments = (arguments[0], arguments[1].long())
     for program in programs:
@@ -85,7 +86,7 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
 
 
 @contextmanager
-def in_one_sentence(x: Tensor) -> Iterator[None]:
+def concise_errors(x: Tensor) -> Iterator[None]:
     """Say in one sentence what the run of a program stumbles over, where Pyro would report every shape.
 
     Args:
@@ -99,7 +100,7 @@ def in_one_sentence(x: Tensor) -> Iterator[None]:
     except (FloatingPointError, MemoryError, NotImplementedError, Warning):
         raise
     except Exception as error:  # a program may raise anything
-        sentence = checks.said(error)
+        sentence = checks.find_input_error(error)
         if sentence is error:
             raise
         what = f"data of shape {tuple(x.shape[1:])}"
@@ -214,16 +215,18 @@ def modules_of(*programs: PyroFunction) -> list[nn.Module]:
     return [module for module in found if id(module) not in inner]
 
 
-def dtype_of(*programs: PyroFunction) -> torch.dtype:
-    """Return the type of the programs' floating-point parameters, or torch's default if there are none, or several.
+def parameter_dtype(*programs: PyroFunction) -> torch.dtype | None:
+    """Return the type of the programs' floating-point parameters; None if they have none, or several types.
+
+    Floating-point data for the programs are converted to this type.
 
     Example:
-        >>> dtype_of(torch.nn.Linear(2, 3).double())
+        >>> parameter_dtype(torch.nn.Linear(2, 3).double())
         torch.float64
     """
     parameters = (part for module in modules_of(*programs) for part in module.parameters())
     found = {part.dtype for part in parameters if part.is_floating_point()}
-    return found.pop() if len(found) == 1 else torch.get_default_dtype()
+    return found.pop() if len(found) == 1 else None
 
 
 def _is_filled(cell: CellType) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["short"]
+__all__ = ["short_repr"]
 
 
-def short(thing: object, **figures: Any) -> str:
+def short_repr(thing: object, **figures: Any) -> str:
     """Return the class and some figures of a result, with five digits each; those that are None are left out.
 
     Example:
-        >>> short(object(), nll=93.123456, method="importance", check=None)
+        >>> short_repr(object(), nll=93.123456, method="importance", check=None)
         "object(nll=93.123, method='importance')"
     """
     shown = (

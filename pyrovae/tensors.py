@@ -1,13 +1,12 @@
-"""Tensors of what is given as data: tensors, arrays and data frames, of any type of numbers."""
+"""Conversion of tensors, arrays and data frames of numbers to tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae import checks
 
@@ -15,23 +14,24 @@ __all__ = ["as_tensor", "is_data"]
 
 
 def is_data(x: Any) -> bool:
-    """Tell data, or data and labels, from an iterable of such batches."""
+    """Tell whether ``x`` is one batch (data, or data and labels) rather than an iterable of batches."""
     return isinstance(x, Tensor | np.ndarray | tuple) or hasattr(x, "to_numpy")
 
 
-def as_tensor(name: str, data: Any, modules: Iterable[nn.Module] = ()) -> Tensor:
-    """Return a tensor, an array or a data frame as a tensor.
+def as_tensor(name: str, data: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Convert a tensor, an array or a data frame to a tensor.
 
     Args:
-        name: of the argument.
-        data: with data along the first dimension.
-        modules: what they are for: floats become those that the parameters of these are.
+        name: name of the argument, for error messages.
+        data: the values, with the data along the first dimension.
+        dtype: type that floating-point numbers get, such as
+            :func:`pyrovae.programs.parameter_dtype` says; None to leave them as they are.
 
     Raises:
         ValueError: if it is none of these, is a single number, or does not hold numbers.
 
     Example:
-        >>> as_tensor("x", np.eye(2)).dtype, as_tensor("x", np.eye(2), [nn.Linear(2, 2)]).dtype
+        >>> as_tensor("x", np.eye(2)).dtype, as_tensor("x", np.eye(2), torch.float32).dtype
         (torch.float64, torch.float32)
     """
     values = data.to_numpy() if hasattr(data, "to_numpy") else data
@@ -44,7 +44,4 @@ def as_tensor(name: str, data: Any, modules: Iterable[nn.Module] = ()) -> Tensor
         values = torch.from_numpy(np.array(values, values.dtype.newbyteorder("=")))
     if values.dim() == 0:
         raise checks.InputError(f"{name} must hold data along its first dimension, but is a single number")
-    if not values.is_floating_point():
-        return values
-    parameters = (parameter for module in modules for parameter in module.parameters())
-    return values.to(next((part.dtype for part in parameters if part.is_floating_point()), values.dtype))
+    return values if dtype is None or not values.is_floating_point() else values.to(dtype)

@@ -185,14 +185,14 @@ def in_python():
     rank = torch.distributed.get_rank()
     found = {
         "held": [fit_held_noise(**options) for options in HELD],
-        "in order": distributed.in_order([f"part {i}" for i in distributed.shard_indices(5)]),
-        "at first": distributed.in_order(list(distributed.shard_indices(5)), everywhere=False),
+        "in order": distributed.gather_shards([f"part {i}" for i in distributed.shard_indices(5)]),
+        "at first": distributed.gather_shards(list(distributed.shard_indices(5)), everywhere=False),
         "sum": distributed.all_reduce(torch.tensor([1.0, rank])),
         "not finite": stop_on_one_datum(None),
         "bad": stop_on_one_datum(InputError("x must be good")),
         "parameters": [parameter_of_one(False), parameter_of_one(True)],
         "calls": 0,
-        "ahead": distributed.ahead(lambda: rank),
+        "ahead": distributed.rank_zero_first(lambda: rank),
     }
 
     def keep(history, state):

@@ -11,7 +11,7 @@ PACKAGE = Path(pyrovae.__file__).parent
 
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
-    [{"at_start"}],
+    [{"interrupts"}],
     [{"checks"}, {"reprs"}],
     [{"files"}, {"distributed"}, {"progress"}, {"tensors"}, {"rng"}],
     [{"programs"}],

@@ -10,7 +10,7 @@ from torch import nn
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_weights
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
-from pyrovae.matmul import _FEW, are_fast, fast_products, precision
+from pyrovae.matmul import _FEW, fast_matmul, is_fast_matmul, precision
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ def test_values_and_gradients_are_those_of_torch(activation, lead):
         return [y, *torch.autograd.grad((y * weights).sum(), [x, *net.parameters()])]
 
     expected = values_and_gradients()
-    with fast_products():
+    with fast_matmul():
         found = values_and_gradients()
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
@@ -52,7 +52,7 @@ def test_transposed_convolutions_are_those_of_torch(channels, options, pixels, b
         return [y, *torch.autograd.grad(y.sin().sum(), [x, *layer.parameters()])]
 
     expected = values_and_gradients()
-    with fast_products():
+    with fast_matmul():
         found = values_and_gradients()
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-3)
@@ -60,7 +60,7 @@ def test_transposed_convolutions_are_those_of_torch(channels, options, pixels, b
 
 def test_gradients_agree_with_finite_differences_and_can_be_differentiated_again():
     x, weight = torch.randn(1100, 32, requires_grad=True), torch.randn(32, 32, requires_grad=True)
-    with fast_products():
+    with fast_matmul():
         penalty = sum(
             part.square().sum()
             for part in torch.autograd.grad(F.linear(x, weight).tanh().sum(), (x, weight), create_graph=True)
@@ -79,7 +79,7 @@ def test_large_products_of_float32_go_to_another_library_and_others_do_not():
     layer, x = nn.Linear(128, 128), torch.randn(2 * _FEW // 128**2, 128)
 
     def went(layer, x):
-        with fast_products():
+        with fast_matmul():
             return type(layer(x).grad_fn).__name__ == "_LinearBackward"
 
     assert went(layer, x)
@@ -96,13 +96,13 @@ def test_large_products_of_float32_go_to_another_library_and_others_do_not():
 
 
 def test_errors_are_those_of_torch():
-    with fast_products(), pytest.raises(RuntimeError, match="cannot be multiplied"):
+    with fast_matmul(), pytest.raises(RuntimeError, match="cannot be multiplied"):
         nn.Linear(1000, 1000)(torch.zeros(1000, 999))
 
 
 def test_transforms_of_functions_see_what_they_know():
     net, x = network(), torch.randn(20, 100, 100)
-    with fast_products():
+    with fast_matmul():
         mapped = torch.func.vmap(net)(x)
         jacobian = torch.func.jacrev(lambda x: net(x).sum(0))(x[0])
     torch.testing.assert_close(mapped, net(x), rtol=1e-4, atol=1e-4)
@@ -111,21 +111,21 @@ def test_transforms_of_functions_see_what_they_know():
 
 def test_a_recording_of_it_is_one_of_torchs_own_operations():
     layer, x = nn.Linear(256, 256), torch.randn(256, 256)
-    with fast_products():
+    with fast_matmul():
         graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: layer(x).tanh())(x)
     assert not any("mkldnn" in str(node.target) for node in graph.graph.nodes)
     torch.testing.assert_close(graph(x), layer(x).tanh())
 
 
 def test_the_effect_ends_with_its_block_and_may_be_nested():
-    assert not are_fast(torch.ones(1))
-    with fast_products():
-        with fast_products():
-            assert are_fast(torch.ones(1))
-        assert are_fast(torch.ones(1))
-    with pytest.raises(ZeroDivisionError), fast_products():
+    assert not is_fast_matmul(torch.ones(1))
+    with fast_matmul():
+        with fast_matmul():
+            assert is_fast_matmul(torch.ones(1))
+        assert is_fast_matmul(torch.ones(1))
+    with pytest.raises(ZeroDivisionError), fast_matmul():
         raise ZeroDivisionError
-    assert not are_fast(torch.ones(1))
+    assert not is_fast_matmul(torch.ones(1))
     assert torch.overrides._len_torch_function_stack() == 0
 
 
@@ -197,7 +197,7 @@ def test_a_part_of_a_wider_matrix_is_copied_first(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", watched)
     x = torch.randn(256, 600)[:, :300].requires_grad_()
     layer = torch.nn.Linear(300, 200)
-    with fast_products():
+    with fast_matmul():
         y = layer(x)
         y[:, :100].square().sum().backward()
     assert len(seen) == 3

@@ -47,7 +47,7 @@ def told(command: Callable[[], None], *, keeps: bool = True) -> int:
         status, text = 130, f"interrupted{'; --resume true goes on from the last epoch' * keeps}"
     else:
         return 0
-    if distributed.fails_first():
+    if distributed.is_first_failure():
         with suppress(OSError):  # the status says it, if nothing else can
             print(f"pyrovae: {text}", file=sys.stderr)
     return status

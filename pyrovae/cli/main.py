@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # which keeps torchrun's options from ours
     try:
-        with distributed.started():
+        with distributed.initialized():
             return told(partial(_dispatch, arguments), keeps=arguments[:1] == ["train"])
     except (checks.InputError, distributed.LostProcess) as error:  # before the processes have met
         print(f"pyrovae: error: {error}", file=sys.stderr)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Results", "distance"]
+__all__ = ["StepResults", "relative_distance"]
 
 
-class Results(NamedTuple):
+class StepResults(NamedTuple):
     """Hold what a step computes: loss, reconstruction and KL, gradients, and buffers after it."""
 
     loss: float
@@ -20,7 +20,7 @@ class Results(NamedTuple):
     grads: Sequence[Tensor | None]
     buffers: Sequence[Tensor]
 
-    def are(self, others: Results, rounding: float) -> bool:
+    def agree_with(self, others: StepResults, rounding: float) -> bool:
         """Tell whether others are the same, gradients and buffers to a share of their norm or, if it is 0, to the bit.
 
         Losses may differ by rounding always: Pyro adds the sites' terms up as Python floats, a recording as tensors.
@@ -32,12 +32,12 @@ class Results(NamedTuple):
         return (
             math.isclose(self.loss, others.loss, rel_tol=1e-4, abs_tol=slack)
             and bool(((self.terms - others.terms).abs() <= slack).all())
-            and distance([a for a, _ in learned], [b for _, b in learned]) <= rounding
-            and all(distance([a], [b]) <= rounding for a, b in zip(self.buffers, others.buffers, strict=True))
+            and relative_distance([a for a, _ in learned], [b for _, b in learned]) <= rounding
+            and all(relative_distance([a], [b]) <= rounding for a, b in zip(self.buffers, others.buffers, strict=True))
         )
 
 
-def distance(before: Sequence[Tensor | None], after: Sequence[Tensor | None]) -> float:
+def relative_distance(before: Sequence[Tensor | None], after: Sequence[Tensor | None]) -> float:
     """Return by how much tensors differ, as a share of the norm of all together: 0 if they are the same to the bit.
 
     It is infinite where something is missing, is not finite, or is an integer, and differs.

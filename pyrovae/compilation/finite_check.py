@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pyrovae.objectives.terms import NonFiniteLoss
 
-__all__ = ["Losses"]
+__all__ = ["LossMonitor"]
 
 _LATE = 100  # steps on a GPU after which their losses are looked at
 _KEPT = 2**28  # bytes of batches that are kept meanwhile, to find out whose fault a loss is
 
 
-class Losses:
+class LossMonitor:
     """Look at each loss: at once on CPU, some steps later on a GPU, which would have to be waited for.
 
     Until then :attr:`found_inf` keeps an optimizer from updating anything.
@@ -28,7 +28,7 @@ class Losses:
         found_inf: None while every loss is looked at, else a scalar tensor, 1 from the first loss that is not finite.
 
     Example:
-        >>> losses = Losses(every=3)
+        >>> losses = LossMonitor(every=3)
         >>> [losses.add(torch.tensor(loss), lambda: "site 'x'") for loss in (1.0, torch.inf)], losses.found_inf
         ([nan, nan], tensor(1.))
         >>> losses.flush()

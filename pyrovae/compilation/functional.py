@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.objectives.base import Objective
-from pyrovae.objectives.terms import terms_of, traces_of
+from pyrovae.objectives.terms import collect_traces, sum_terms
 from pyrovae.programs import Arguments, PyroFunction
 
-__all__ = ["differentiated", "recordable"]
+__all__ = ["loss_and_gradients", "without_python_values"]
 
 
-def differentiated(
+def loss_and_gradients(
     elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Return the loss on a batch, reconstruction and KL, and the gradient of each parameter that has one by its name.
@@ -34,15 +34,15 @@ def differentiated(
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> with recordable():
-        ...     loss, terms, grads = differentiated(Trace_ELBO(), vae.model, vae.guide, (torch.ones(3, 4),))
+        >>> with without_python_values():
+        ...     loss, terms, grads = loss_and_gradients(Trace_ELBO(), vae.model, vae.guide, (torch.ones(3, 4),))
         >>> bool(loss > 0), terms.shape, len(grads) == len(list(vae.parameters()))
         (True, torch.Size([2]), True)
     """
     loss = torch.zeros((), device=arguments[0].device)
     total: dict[str, Tensor] = {}
     params: dict[str, Tensor] = {}
-    with poutine.trace(param_only=True) as capture, traces_of(elbo) as traces:
+    with poutine.trace(param_only=True) as capture, collect_traces(elbo) as traces:
         for value, surrogate in _particles(elbo, model, guide, arguments):
             loss = loss + value
             names: dict[Tensor, str] = {}
@@ -55,7 +55,7 @@ def differentiated(
             for name, grad in zip(params, grads, strict=True):
                 if grad is not None:
                     total[name] = total[name] + grad if name in total else grad
-    return loss, terms_of(traces, elbo.num_particles), _as_backward_leaves(total, params)
+    return loss, sum_terms(traces, elbo.num_particles), _as_backward_leaves(total, params)
 
 
 def _as_backward_leaves(grads: dict[str, Tensor], params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def _as_backward_leaves(grads: dict[str, Tensor], params: dict[str, Tensor]) -> 
 
 
 @contextmanager
-def recordable() -> Iterator[None]:
+def without_python_values() -> Iterator[None]:
     """Have Pyro ask no tensor for its value, which a recording does not have."""
     with pyro.validation_enabled(False), _ItemsStayTensors():
         yield

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["decays_of", "state_in_python"]
+__all__ = ["python_state", "weight_decays"]
 
 _MOST = 200_000  # things that are looked at, which takes a second; what reaches more is taken as changed
 _LARGE = 2**20  # bytes of an array whose values are not compared
 _OF_TORCH = {"_parameters", "_buffers", "_modules"}  # what a recording reads anew at each step
 
 
-def decays_of(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
+def weight_decays(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
     """Pair each weight (biases are none) with the ``weight_decay`` of its network, where that has any."""
     decays: dict[Tensor, float] = {}
     for owner in modules:
@@ -34,7 +34,7 @@ def decays_of(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
     return list(decays.items())
 
 
-def state_in_python(*roots: Any) -> list[Any]:
+def python_state(*roots: Any) -> list[Any]:
     """List the numbers, strings and tensors that programs reach in Python, which a recording would freeze.
 
     They are found in attributes of modules and of other objects, in closures, globals, imported modules, defaults,
@@ -50,11 +50,11 @@ def state_in_python(*roots: Any) -> list[Any]:
         ...         counter["step"] += 1
         ...     return model
         >>> model = counting({"step": 0})
-        >>> before = state_in_python(model)
-        >>> state_in_python(model) == before
+        >>> before = python_state(model)
+        >>> python_state(model) == before
         True
         >>> model(None)
-        >>> state_in_python(model) == before
+        >>> python_state(model) == before
         False
     """
     numpys = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - a program may use NumPy's global generator

@@ -11,15 +11,15 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyrovae.compilation.agreement import Results
-from pyrovae.compilation.functional import differentiated, recordable
+from pyrovae.compilation.agreement import StepResults
+from pyrovae.compilation.functional import loss_and_gradients, without_python_values
 from pyrovae.compilation.graph_capture import Recording
-from pyrovae.compilation.program_state import decays_of
-from pyrovae.optimizers import JointOptimizer, RecordableAdam
+from pyrovae.compilation.program_state import weight_decays
+from pyrovae.optimizers import FunctionalAdam, JointOptimizer
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
-__all__ = ["ROUNDING", "RecordedStep", "first_line", "undone"]
+__all__ = ["ROUNDING", "RecordedStep", "first_line", "restoring"]
 
 ROUNDING = 0.01
 """Share of the norm of all gradients by which compiled ones may differ: far more than in float32."""
@@ -60,10 +60,10 @@ class RecordedStep:
         self.updates = False
         self._program = elbo, model, guide
         self._buffers = [buffer for module in modules for buffer in module.buffers()]
-        self._decays = dict(decays_of(modules))
+        self._decays = dict(weight_decays(modules))
         self._optimizer = optimizer
-        self._update: RecordableAdam | None = None
-        with undone(arguments[0].device, self._buffers):
+        self._update: FunctionalAdam | None = None
+        with restoring(arguments[0].device, self._buffers):
             self._recording = Recording(self._step, arguments)
         store = pyro.get_param_store()
         self.params = [store[name].unconstrained() for name in self.names]
@@ -80,7 +80,7 @@ class RecordedStep:
         if not (compiled and self.updates):
             return self._recording(*arguments, compiled=compiled)
         assert self._update is not None
-        self._update.begin()
+        self._update.read_options()
         return self._recording(*arguments, compiled=True)
 
     @property
@@ -101,22 +101,22 @@ class RecordedStep:
             and all(a is b for a, b in zip(moments, self._moments, strict=True))
         )
 
-    def updated(self) -> None:
+    def count_update(self) -> None:
         """Tell the optimizer that the last call has updated the parameters."""
         assert self._optimizer is not None
-        self._optimizer.updated(self.params)
+        self._optimizer.count_update(self.params)
 
-    def results(self, *arguments: Tensor, compiled: bool = False) -> Results:
+    def results(self, *arguments: Tensor, compiled: bool = False) -> StepResults:
         """Return what a call computes, and undo what it changes."""
         with self._undone(arguments[0].device):
             loss, terms, *grads = self(*arguments, compiled=compiled)
             buffers = [buffer.clone() for buffer in self._buffers]
-            return Results(loss.item(), terms.clone(), [grad.clone() for grad in grads], buffers)
+            return StepResults(loss.item(), terms.clone(), [grad.clone() for grad in grads], buffers)
 
     def compile(self, *arguments: Tensor) -> str | None:
         """Have Inductor compile the step, with the update if that can be; return why it cannot be used, or None."""
         if self._optimizer is not None and arguments[0].device.type == "cpu":
-            self._update = self._optimizer.recordable(self.params)
+            self._update = self._optimizer.functional_update(self.params)
         self.updates = self._update is not None
         reason = self._tried(*arguments)
         if reason is not None and self.updates:
@@ -130,12 +130,14 @@ class RecordedStep:
             with self._undone(arguments[0].device):
                 if self.updates:
                     assert self._update is not None
-                    self._update.begin()
+                    self._update.read_options()
                     self._recording.compile(*arguments, instead=self._updating_step)
                 else:
                     self._recording.compile(*arguments)
             expected, found = (self.results(*arguments, compiled=compiled) for compiled in (False, True))
-            if expected.are(found, ROUNDING) and (not self.updates or self._updates_as_the_optimizer(*arguments)):
+            if expected.agree_with(found, ROUNDING) and (
+                not self.updates or self._updates_as_the_optimizer(*arguments)
+            ):
                 return None
             reason = "Inductor's step does not repeat the recorded one from the same noise"
         except Exception as error:
@@ -149,8 +151,8 @@ class RecordedStep:
             self._recording.capture(*arguments)
 
     def _step(self, *arguments: Tensor) -> tuple[Tensor, ...]:
-        with recordable():
-            loss, terms, grads = differentiated(*self._program, arguments)
+        with without_python_values():
+            loss, terms, grads = loss_and_gradients(*self._program, arguments)
         self.names[:] = grads
         return loss, terms, *grads.values()
 
@@ -191,12 +193,12 @@ class RecordedStep:
 
     @contextmanager
     def _undone(self, device: torch.device) -> Iterator[None]:
-        with undone(device, self._buffers + (self._update.tensors() if self._update is not None else [])):
+        with restoring(device, self._buffers + (self._update.tensors() if self._update is not None else [])):
             yield
 
 
 @contextmanager
-def undone(device: torch.device, tensors: Sequence[Tensor]) -> Iterator[None]:
+def restoring(device: torch.device, tensors: Sequence[Tensor]) -> Iterator[None]:
     """Put generators and tensors back."""
     before = [(tensor, tensor.clone()) for tensor in tensors]
     try:

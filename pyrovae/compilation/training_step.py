@@ -22,16 +22,16 @@ from pyro.infer import (
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.compilation.agreement import Results
-from pyrovae.compilation.finite_check import Losses
-from pyrovae.compilation.program_state import decays_of, state_in_python
-from pyrovae.compilation.recorded_step import ROUNDING, RecordedStep, first_line, undone
-from pyrovae.objectives.terms import NonFiniteLoss, nonfinite_site, terms_of, traces_of
+from pyrovae.compilation.agreement import StepResults
+from pyrovae.compilation.finite_check import LossMonitor
+from pyrovae.compilation.program_state import python_state, weight_decays
+from pyrovae.compilation.recorded_step import ROUNDING, RecordedStep, first_line, restoring
+from pyrovae.objectives.terms import NonFiniteLoss, collect_traces, nonfinite_site, sum_terms
 from pyrovae.optimizers import JointOptimizer
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import generators, set_generators
 
-__all__ = ["Compile", "ObjectiveFactory", "Step"]
+__all__ = ["Compile", "ObjectiveFactory", "TrainingStep"]
 
 Compile: TypeAlias = Literal["off", "graph", "inductor"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
@@ -40,13 +40,14 @@ _Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the a
 _UNCOMPILED = 2  # steps of an epoch, which a resumed training runs through Pyro
 
 
-class Step:
+class TrainingStep:
     """Compute loss and gradients for SVI, and add up reconstruction and KL on the way.
 
     The first batch of each shape runs through Pyro with validation on. The second is recorded below
     autograd as a graph of torch operations (noise included), which later steps replay without Pyro's
     overhead. A recording is used only if, on the third batch, it gives the very gradients that Pyro gives from
-    the same noise, and changes buffers in the same way, and is compared with Pyro again by :meth:`recheck`; a program
+    the same noise, and changes buffers in the same way, and is compared with Pyro again by
+    :meth:`begin_epoch`; a program
     that cannot be recorded runs through Pyro and says so once. On a GPU a recording becomes one CUDA graph.
 
     Args:
@@ -66,7 +67,7 @@ class Step:
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> step = Step(Trace_ELBO(), "off")
+        >>> step = TrainingStep(Trace_ELBO(), "off")
         >>> loss = step.loss_and_grads(vae.model, vae.guide, torch.ones(3, 4))
         >>> bool(abs(step.totals[0] - step.totals[1] + loss) < 1e-4)
         True
@@ -98,14 +99,14 @@ class Step:
             nesting = 1 + (elbo.vectorize_particles and elbo.num_particles > 1)
         elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # a command line gives a float
         self.totals = torch.zeros(2)
-        self.losses = Losses()
+        self.losses = LossMonitor()
         self._seen: set[_Key] = set()
         self._graphs: dict[_Key, RecordedStep] = {}
         self._steps: Counter[_Key] = Counter()
         self._unchecked: set[_Key] = set()
-        self._decays = decays_of(modules)
+        self._decays = weight_decays(modules)
 
-    def recheck(self) -> None:
+    def begin_epoch(self) -> None:
         """Begin an epoch: compare each recording with Pyro once more, at its next step, and forget those outdated."""
         self._graphs = {key: recorded for key, recorded in self._graphs.items() if recorded.is_current}
         self._unchecked = set(self._graphs)
@@ -149,7 +150,7 @@ class Step:
 
     def _validated(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Run a first batch through Pyro, which looks at every value."""
-        before, state = self._buffers(), state_in_python(model, guide, *self.modules)
+        before, state = self._buffers(), python_state(model, guide, *self.modules)
         noise = torch.get_rng_state()
         try:
             with pyro.validation_enabled(True):
@@ -160,7 +161,7 @@ class Step:
             raise
         if self.compile != "off" and [id(buffer) for buffer in before] != [id(buffer) for buffer in self._buffers()]:
             self._give_up("the step replaces buffers of the program by others, instead of changing them")
-        elif self.compile != "off" and state != state_in_python(model, guide, *self.modules):
+        elif self.compile != "off" and state != python_state(model, guide, *self.modules):
             self._give_up(
                 "the step changes values of the program that are no tensors of its modules, such as a counter"
             )
@@ -171,11 +172,11 @@ class Step:
 
     def _by_pyro(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         self.losses.flush(since=1)
-        with traces_of(self.elbo) as traces:
+        with collect_traces(self.elbo) as traces:
             loss = float(self.elbo.loss_and_grads(model, guide, *arguments))
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"{loss} at {nonfinite_site(traces)}")
-        self.totals = self.totals.to(arguments[0].device) + terms_of(traces, self.elbo.num_particles)
+        self.totals = self.totals.to(arguments[0].device) + sum_terms(traces, self.elbo.num_particles)
         return loss
 
     def _by_graph(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
@@ -190,20 +191,22 @@ class Step:
             self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
             return self._by_pyro(model, guide, *arguments)
         size = sum(part.nbytes for part in arguments)
-        value = self.losses.add(loss, partial(self._blame, model, guide, arguments, noise), size)
+        value = self.losses.add(loss, partial(self._nonfinite_site, model, guide, arguments, noise), size)
         self.totals = self.totals.to(arguments[0].device) + terms
         if compiled and recorded.updates:
-            recorded.updated()
+            recorded.count_update()
             return value
         for name, grad in zip(recorded.names, grads, strict=True):
             param = pyro.param(name).unconstrained()  # SVI learns from pyro.param what to update
             param.grad = grad if param.grad is None else param.grad + grad
         return value
 
-    def _blame(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments, noise: list[Tensor]) -> str:
+    def _nonfinite_site(
+        self, model: PyroFunction, guide: PyroFunction, arguments: Arguments, noise: list[Tensor]
+    ) -> str:
         """Run a batch with its noise again, and name the site whose fault its loss is."""
         set_generators(arguments[0].device, noise)
-        with traces_of(self.elbo) as traces, torch.no_grad():
+        with collect_traces(self.elbo) as traces, torch.no_grad():
             self.elbo.loss(model, guide, *arguments)
         return nonfinite_site(traces)
 
@@ -235,13 +238,13 @@ class Step:
         for name in held:
             store[name].unconstrained().grad = None
         try:
-            with undone(arguments[0].device, self._buffers()):
+            with restoring(arguments[0].device, self._buffers()):
                 loss = self._by_pyro(model, guide, *arguments)
                 # After it there may be parameters that were not there before.
                 params = [store[name].unconstrained() for name in store.keys()]  # noqa: SIM118
                 learned = {param: param.grad.clone() for param in params if param.grad is not None}
                 buffers = [buffer.clone() for buffer in self._buffers()]
-            expected = Results(loss, self.totals, [learned.pop(param, None) for param in recorded.params], buffers)
+            expected = StepResults(loss, self.totals, [learned.pop(param, None) for param in recorded.params], buffers)
             found = recorded.results(*arguments, compiled=recorded.is_compiled)
         except RuntimeError as error:
             self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
@@ -250,7 +253,7 @@ class Step:
             self.totals = totals
             for name in store.keys():  # noqa: SIM118
                 store[name].unconstrained().grad = held.get(name)
-        if learned or not expected.are(found, ROUNDING if recorded.is_compiled else 0.0):
+        if learned or not expected.agree_with(found, ROUNDING if recorded.is_compiled else 0.0):
             self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
 
     def _give_up(self, reason: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae import checks, progress
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Binarization
-from pyrovae.files import located, path_of, writing
+from pyrovae.files import atomic_write, describe_path, path_of
 
 __all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "MissingFiles", "Omniglot", "or_digits"]
 
@@ -211,7 +211,7 @@ def _load(
         return load(download=True)
     except Exception as error:
         raise MissingFiles(
-            f"{name} is not in {located(root)}, and cannot be downloaded ({_first_line(error)}); "
+            f"{name} is not in {describe_path(root)}, and cannot be downloaded ({_first_line(error)}); "
             f"put {files}, or take the data set Digits, which needs no files"
         ) from error
 
@@ -234,7 +234,7 @@ def _reduce_omniglot(root: Path, reduced: Path) -> None:
             image, labels[i] = part[i]
             images[i, 0] = 255 - np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BOX))
         arrays |= {name: images, f"{name}_labels": labels}
-    with writing(reduced) as file:
+    with atomic_write(reduced) as file:
         np.savez_compressed(
             file,
             train=arrays["train"],

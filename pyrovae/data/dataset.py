@@ -150,7 +150,7 @@ class DataSet:
         else:
             self.test = split(2, tests, as_labels("test_labels", test_labels, len(tests)), torch.arange(len(tests)))
 
-    def typed(self, dtype: torch.dtype) -> DataSet:
+    def astype(self, dtype: torch.dtype) -> DataSet:
         """Return the same data, whose batches are of another type than torch's default.
 
         Args:
@@ -160,7 +160,7 @@ class DataSet:
             return self
         data = copy.copy(self)
         data.train, data.validation, data.test = (
-            part.typed(dtype) for part in (self.train, self.validation, self.test)
+            part.astype(dtype) for part in (self.train, self.validation, self.test)
         )
         return data
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from pyrovae import checks
 from pyrovae.data.dataset import DataSet
-from pyrovae.data.folders import read_folder
+from pyrovae.data.image_folder import read_folder
 from pyrovae.data.split import Binarization
 from pyrovae.data.validation import Channels
-from pyrovae.files import located, path_of
+from pyrovae.files import describe_path, path_of
 
 __all__ = ["ArrayFile", "FreyFaces", "ImageFolder"]
 
@@ -163,7 +163,7 @@ def _read(path: Path, name: str = "path") -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
-        raise checks.InputError(f"{name} must be an existing file, but there is no {located(path)}") from error
+        raise checks.InputError(f"{name} must be an existing file, but there is no {describe_path(path)}") from error
     except Exception as error:
         raise checks.InputError(f"{path} cannot be read as {path.suffix}: {checks.reason(error)}") from error
     if "images" not in arrays:
@@ -179,7 +179,7 @@ def _read_frey_mat(path: Path) -> np.ndarray:
     from scipy.io import loadmat
 
     if not path.exists():
-        raise checks.InputError(f"path must be an existing file, but there is no {located(path)}")
+        raise checks.InputError(f"path must be an existing file, but there is no {describe_path(path)}")
     try:
         columns = loadmat(path)["ff"]
     except Exception as error:

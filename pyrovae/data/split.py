@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data.binarization import fixed_uniform, fresh_binary
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["Binarization", "Split"]
 
@@ -68,7 +68,7 @@ class Split:
         return len(self._index)
 
     def __repr__(self) -> str:
-        return short(self, images=len(self), data_shape=self.data_shape, labelled=self.labels is not None)
+        return short_repr(self, images=len(self), data_shape=self.data_shape, labelled=self.labels is not None)
 
     @property
     def images(self) -> Tensor:
@@ -142,7 +142,7 @@ class Split:
             part.labels = self.labels[position]
         return part
 
-    def typed(self, dtype: torch.dtype) -> Split:
+    def astype(self, dtype: torch.dtype) -> Split:
         """Return the same images, whose batches are of another type than torch's default.
 
         Args:
@@ -164,7 +164,7 @@ class Split:
         part._fix()
         return part
 
-    def held(self) -> Split:
+    def with_fixed_noise(self) -> Split:
         """Return the same images with noise that is drawn once and for all, as that of test images is.
 
         An evaluation reads training images so: whatever it draws itself, the images are the same.

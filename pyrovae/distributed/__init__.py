@@ -1,38 +1,38 @@
 """Several processes that work on one run; with one process, nothing here does anything."""
 
 from pyrovae.distributed.collectives import (
-    agree,
-    ahead,
     all_gather,
     all_reduce,
     broadcast,
+    derive_seed,
     failing_together,
-    in_order,
+    gather_shards,
     on_cpu,
     on_rank_zero,
-    seed_of,
+    raise_everywhere,
+    rank_zero_first,
     shard_indices,
     sum_gradients,
 )
-from pyrovae.distributed.process_group import LostProcess, count, fails_first, local_rank, rank, started
+from pyrovae.distributed.process_group import LostProcess, count, initialized, is_first_failure, local_rank, rank
 
 __all__ = [
     "LostProcess",
-    "agree",
-    "ahead",
     "all_gather",
     "all_reduce",
     "broadcast",
     "count",
+    "derive_seed",
     "failing_together",
-    "fails_first",
-    "in_order",
+    "gather_shards",
+    "initialized",
+    "is_first_failure",
     "local_rank",
     "on_cpu",
     "on_rank_zero",
+    "raise_everywhere",
     "rank",
-    "seed_of",
+    "rank_zero_first",
     "shard_indices",
-    "started",
     "sum_gradients",
 ]

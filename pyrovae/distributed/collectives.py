@@ -17,19 +17,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pyrovae.distributed.process_group import alone, answering, count, local_rank, rank
+from pyrovae.distributed.process_group import count, local_rank, lost_process_errors, rank, single_process
 
 __all__ = [
-    "agree",
-    "ahead",
     "all_gather",
     "all_reduce",
     "broadcast",
+    "derive_seed",
     "failing_together",
-    "in_order",
+    "gather_shards",
     "on_cpu",
     "on_rank_zero",
-    "seed_of",
+    "raise_everywhere",
+    "rank_zero_first",
     "shard_indices",
     "sum_gradients",
 ]
@@ -47,7 +47,7 @@ def all_gather(value: T) -> list[T]:
     if count() == 1:
         return [value]
     values: list[Any] = [None] * count()
-    with answering():
+    with lost_process_errors():
         dist.all_gather_object(values, value)
     return values
 
@@ -57,16 +57,16 @@ def broadcast(value: T) -> T:
     if count() == 1:
         return value
     values: list[Any] = [value]
-    with answering():
+    with lost_process_errors():
         dist.broadcast_object_list(values)
     return value if rank() == 0 else values[0]
 
 
-def agree(error: Exception | None) -> None:
+def raise_everywhere(error: Exception | None) -> None:
     """Raise one process's error in all of them; do nothing if none has one.
 
     Example:
-        >>> agree(None)
+        >>> raise_everywhere(None)
     """
     if count() == 1:
         errors = [error]
@@ -94,7 +94,7 @@ def failing_together() -> Iterator[None]:
         if count() == 1:
             raise
         failure = error
-    agree(failure)
+    raise_everywhere(failure)
 
 
 def on_rank_zero(work: Callable[[], T]) -> T:
@@ -113,7 +113,7 @@ def on_rank_zero(work: Callable[[], T]) -> T:
     result, error = None, None
     if rank() == 0:
         try:
-            with alone():
+            with single_process():
                 result = work()
         except Exception as raised:
             error = raised
@@ -125,7 +125,7 @@ def on_rank_zero(work: Callable[[], T]) -> T:
     return told[0]  # type: ignore[return-value] # None only with an error
 
 
-def ahead(work: Callable[[], T]) -> T:
+def rank_zero_first(work: Callable[[], T]) -> T:
     """Do some work first in one process, such as a download, then in one of each machine, then in the others."""
     if count() == 1:
         return work()
@@ -148,7 +148,7 @@ def shard_indices(number: int) -> range:
     return range(rank(), number, count())
 
 
-def in_order(mine: list[T], *, everywhere: bool = True) -> list[T]:
+def gather_shards(mine: list[T], *, everywhere: bool = True) -> list[T]:
     """Put together what all processes made of their :func:`shard_indices`, in order.
 
     Args:
@@ -156,7 +156,7 @@ def in_order(mine: list[T], *, everywhere: bool = True) -> list[T]:
         everywhere: in all processes, or in the first alone, where the others get nothing.
 
     Example:
-        >>> in_order(["a", "b"])
+        >>> gather_shards(["a", "b"])
         ['a', 'b']
     """
     if count() == 1:
@@ -165,7 +165,7 @@ def in_order(mine: list[T], *, everywhere: bool = True) -> list[T]:
         parts = all_gather(mine)
     else:
         parts = [[]] * count()
-        with answering():
+        with lost_process_errors():
             dist.gather_object(mine, parts if rank() == 0 else None)
     return [parts[i % count()][i // count()] for i in range(sum(map(len, parts)))]
 
@@ -224,16 +224,16 @@ def sum_gradients(params: Sequence[Tensor], *, hold: bool = False) -> bool:
 
 
 def _add_up(tensor: Tensor) -> Tensor:
-    with answering():
+    with lost_process_errors():
         dist.all_reduce(tensor)
     return tensor
 
 
-def seed_of(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """Mix numbers into a seed of 63 bits, such as a run's seed and the number of a batch.
 
     Example:
-        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
+        >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(1, 0)
         (True, False)
     """
     return int.from_bytes(hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()[:8], "little") >> 1

@@ -13,7 +13,16 @@ import torch.distributed as dist
 
 from pyrovae import checks
 
-__all__ = ["LostProcess", "alone", "answering", "count", "fails_first", "local_rank", "rank", "started"]
+__all__ = [
+    "LostProcess",
+    "count",
+    "initialized",
+    "is_first_failure",
+    "local_rank",
+    "lost_process_errors",
+    "rank",
+    "single_process",
+]
 
 _PATIENCE = timedelta(minutes=30)  # for a process that is silent; one that ended is noticed at once
 _LOST = f"another process ended, or did not answer within {_PATIENCE.total_seconds() / 60:.0f} minutes"
@@ -47,7 +56,7 @@ def local_rank() -> int:
 
 
 @contextmanager
-def started() -> Iterator[None]:
+def initialized() -> Iterator[None]:
     """Join the processes that torchrun started with this one, if it did, and leave them at the end.
 
     They talk through gloo on CPU and NCCL on GPU; each takes the GPU of its local rank.
@@ -69,7 +78,7 @@ def started() -> Iterator[None]:
         torch.cuda.set_device(place)
     _meetings += 1
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # a store may outlive the attempt before
-    with answering("the processes cannot meet"):
+    with lost_process_errors("the processes cannot meet"):
         store, number, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
         _store = dist.PrefixStore(f"pyrovae {attempt} {_meetings}", store)
         backend = "cpu:gloo,cuda:nccl" if own_gpu and dist.is_nccl_available() else "gloo"
@@ -85,7 +94,7 @@ def started() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def fails_first() -> bool:
+def is_first_failure() -> bool:
     """Tell whether this process is the first that fails, and so the one to say why."""
     if _store is None:
         return rank() == 0
@@ -95,7 +104,7 @@ def fails_first() -> bool:
 
 
 @contextmanager
-def answering(sentence: str = _LOST) -> Iterator[None]:
+def lost_process_errors(sentence: str = _LOST) -> Iterator[None]:
     """Make what torch raises when another process does not answer one sentence."""
     try:
         yield
@@ -104,7 +113,7 @@ def answering(sentence: str = _LOST) -> Iterator[None]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """Let this process be the only one, as far as :func:`count` tells, while the others wait."""
     global _alone
     _alone = True

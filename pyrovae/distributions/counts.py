@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions.stable import log_factorial, log_gamma_difference
+from pyrovae.distributions.log_gamma import log_factorial, log_gamma_difference
 
 __all__ = ["InflatedCounts", "NegativeBinomialCounts", "PoissonCounts"]
 

@@ -12,13 +12,13 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import transforms
 
-from pyrovae.distributions.bounds import bounds_of, contains, plain
-from pyrovae.distributions.log_coordinates import Simplex, exact_of, space_of
+from pyrovae.distributions.log_coordinates import Simplex, log_space_of, logs_of
+from pyrovae.distributions.support_bounds import bounds_of, in_support, unwrap
 
-__all__ = ["draw", "made", "score", "undone"]
+__all__ = ["apply_last_transform", "draw", "invert_last_transform", "log_density"]
 
 
-def score(fn: Any, z: Tensor) -> Tensor:
+def log_density(fn: Any, z: Tensor) -> Tensor:
     """Return the log-density of a value: minus infinity outside the support, and where rounding made it infinite.
 
     Args:
@@ -30,23 +30,23 @@ def score(fn: Any, z: Tensor) -> Tensor:
 
     Example:
         >>> fn = dist.Exponential(torch.ones(3), validate_args=False)
-        >>> score(fn, torch.tensor([-1.0, 0.0, 1.0]))
+        >>> log_density(fn, torch.tensor([-1.0, 0.0, 1.0]))
         tensor([-inf, 0., -1.])
     """
     bounds = bounds_of(fn)
-    if bounds is not None and bounds.are_none:
+    if bounds is not None and bounds.is_unbounded:
         return fn.log_prob(z)
     if isinstance(fn, dist.MaskedDistribution):
-        return scale_and_mask(score(fn.base_dist, z), mask=fn._mask)
+        return scale_and_mask(log_density(fn.base_dist, z), mask=fn._mask)
     if isinstance(fn, torch.distributions.Independent):
-        return _summed(score(fn.base_dist, z), fn.reinterpreted_batch_ndims)
-    space = space_of(fn)
-    logs = exact_of(z, space)
+        return _summed(log_density(fn.base_dist, z), fn.reinterpreted_batch_ndims)
+    space = log_space_of(fn)
+    logs = logs_of(z, space)
     found = None if logs is None else _density(fn, logs)
     if found is None:
         is_class = isinstance(fn, torch.distributions.Bernoulli) and not z.is_floating_point()
         found = fn.log_prob(z.to(fn._param.dtype) if is_class else z)  # a class that a Categorical drew
-    impossible = ~contains(fn, z) | (found == math.inf)
+    impossible = ~in_support(fn, z) | (found == math.inf)
     return torch.where(impossible, -math.inf, found)
 
 
@@ -55,7 +55,7 @@ def draw(fn: Any) -> Tensor:
 
     Example:
         >>> z = draw(dist.Gamma(torch.full((1000,), 0.01), 1.0))
-        >>> bool(exact_of(z, space_of(dist.Gamma(0.01, 1.0))).min() < -200)
+        >>> bool(logs_of(z, log_space_of(dist.Gamma(0.01, 1.0))).min() < -200)
         True
     """
     if isinstance(fn, dist.MaskedDistribution | torch.distributions.Independent):
@@ -64,32 +64,32 @@ def draw(fn: Any) -> Tensor:
         return _correlations(fn)
     if isinstance(fn, dist.LKJ):
         return fn.transforms[0](_correlations(fn.base_dist))
-    space = space_of(fn)
+    space = log_space_of(fn)
     logs = None if space is None else _logs(fn)
     return fn.sample() if space is None or logs is None else space.value(logs)
 
 
-def made(fn: Any, before: Tensor) -> Tensor | None:
+def apply_last_transform(fn: Any, before: Tensor) -> Tensor | None:
     """Return what a distribution's last transform makes of a number, remembering its logarithms; None if it has none.
 
     Args:
         fn: a transformed distribution.
         before: what the transforms before made.
     """
-    last, space = fn.transforms[-1], space_of(fn)
+    last, space = fn.transforms[-1], log_space_of(fn)
     if space is None or not _is_free(fn):
         return None
     if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
         return space.value(before)
     if isinstance(last, transforms.StickBreakingTransform) and isinstance(space, Simplex):
-        return space.value(space.remembers(before - _offset(before)))
+        return space.value(space.logs_at(before - _offset(before)))
     return None
 
 
-def undone(fn: Any, z: Tensor) -> Tensor | None:
+def invert_last_transform(fn: Any, z: Tensor) -> Tensor | None:
     """Return what a distribution's last transform made a value of, from its logarithms; None if it has none."""
-    last, space = fn.transforms[-1], space_of(fn)
-    logs = exact_of(z, space)
+    last, space = fn.transforms[-1], log_space_of(fn)
+    logs = logs_of(z, space)
     if space is None or logs is None or not _is_free(fn):
         return None
     if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
@@ -103,7 +103,7 @@ def undone(fn: Any, z: Tensor) -> Tensor | None:
 def _is_free(fn: Any) -> bool:
     """Tell whether what the last transform is given may be any real number."""
     bounds = bounds_of(_before(fn))
-    return bounds is not None and bounds.are_none
+    return bounds is not None and bounds.is_unbounded
 
 
 def _density(fn: Any, logs: Tensor) -> Tensor | None:
@@ -186,10 +186,10 @@ def _logs(fn: Any) -> Tensor | None:
         return None
     last, rest = fn.transforms[-1], _before(fn)
     if isinstance(last, transforms.AffineTransform):
-        below = _logs(plain(rest))
+        below = _logs(unwrap(rest))
         return None if below is None else _scaled(fn, below, torch.as_tensor(last.scale, device=below.device), 1)
     if isinstance(last, transforms.PowerTransform) and _is_positive(rest):
-        below = _logs(plain(rest))
+        below = _logs(unwrap(rest))
         return None if below is None else last.exponent * below
     if not _is_free(fn):
         return None
@@ -197,7 +197,7 @@ def _logs(fn: Any) -> Tensor | None:
         return rest.sample()
     if isinstance(last, transforms.StickBreakingTransform):
         u = rest.sample()
-        return Simplex().remembers(u - _offset(u))
+        return Simplex().logs_at(u - _offset(u))
     return None
 
 
@@ -222,7 +222,7 @@ def _log_gamma(a: Tensor) -> Tensor:
 
 def _scaled(fn: Any, logs: Tensor, scale: Tensor, sign: int) -> Tensor | None:
     """Return what logarithms become by a multiplication, or were before it: ``sign`` is 1 or -1."""
-    space = space_of(fn)
+    space = log_space_of(fn)
     if space is None or isinstance(space, Simplex) or not bool((scale > 0).all() | (scale < 0).all()):
         return None
     if space.form == "both":

@@ -15,12 +15,21 @@ import torch.nn.functional as F
 from pyro.distributions import constraints
 from torch import Tensor
 
-from pyrovae.distributions.bounds import bounds_of, plain
+from pyrovae.distributions.support_bounds import bounds_of, unwrap
 
-__all__ = ["Line", "Simplex", "Space", "exact_of", "mapped", "remembered", "space_of", "stacked"]
+__all__ = [
+    "Interval",
+    "LogSpace",
+    "Simplex",
+    "log_space_of",
+    "logs_of",
+    "map_with_logs",
+    "stack_with_logs",
+    "with_logs",
+]
 
 
-class Line(NamedTuple):
+class Interval(NamedTuple):
     """An interval that has an end, elementwise; values are told by their distance from it, in logarithms.
 
     Attributes:
@@ -42,9 +51,9 @@ class Line(NamedTuple):
         else:
             distance = v.exp().clamp(limits.tiny, limits.max)
             z = self.lower + distance if self.form == "lower" else self.upper - distance
-        return remembered(z, self, v)
+        return with_logs(z, self, v)
 
-    def of(self, z: Tensor) -> Tensor:
+    def logs(self, z: Tensor) -> Tensor:
         """Return the log-distances, or logits, of values."""
         limits = torch.finfo(z.dtype)
         if self.form == "both":
@@ -63,7 +72,7 @@ class Line(NamedTuple):
         """Return ``v``: log-distances and logits are real numbers without a constraint."""
         return v
 
-    def remembers(self, u: Tensor) -> Tensor:
+    def logs_at(self, u: Tensor) -> Tensor:
         """Return what is remembered of coordinates: themselves."""
         return u
 
@@ -75,7 +84,7 @@ class Line(NamedTuple):
     def is_same(self, other: Any) -> bool:
         """Tell whether it has the ends of another."""
         return (
-            isinstance(other, Line)
+            isinstance(other, Interval)
             and self.form == other.form
             and all(_equal(a, b) for a, b in zip(self[:2], other[:2], strict=True))
         )
@@ -91,9 +100,9 @@ class Simplex:
     def value(self, logs: Tensor) -> Tensor:
         """Return values of given logarithms, ``(*, K)``, with these remembered."""
         z = logs.exp().clamp(min=torch.finfo(logs.dtype).tiny)
-        return remembered(z, self, logs)
+        return with_logs(z, self, logs)
 
-    def of(self, z: Tensor) -> Tensor:
+    def logs(self, z: Tensor) -> Tensor:
         """Return the logarithms of values, ``(*, K)``."""
         logs = z.clamp(min=torch.finfo(z.dtype).tiny).log()
         return logs - logs.logsumexp(-1, keepdim=True)
@@ -108,7 +117,7 @@ class Simplex:
         left = logs.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:]
         return logs[..., :-1] - left
 
-    def remembers(self, u: Tensor) -> Tensor:
+    def logs_at(self, u: Tensor) -> Tensor:
         """Return the logarithms of the values at coordinates, ``(*, K)``."""
         left = F.pad(F.logsigmoid(-u).cumsum(-1), (1, 0))
         return left + F.pad(F.logsigmoid(u), (0, 1))
@@ -118,11 +127,11 @@ class Simplex:
         return isinstance(other, Simplex)
 
 
-Space: TypeAlias = Line | Simplex
+LogSpace: TypeAlias = Interval | Simplex
 _REMEMBERED = "_pyrovae_exact"  # on a tensor: its space and logarithms
 
 
-def remembered(z: Tensor, space: Space, logs: Tensor) -> Tensor:
+def with_logs(z: Tensor, space: LogSpace, logs: Tensor) -> Tensor:
     """Return a value that remembers what it was rounded from."""
     if z is logs:
         z = z.view_as(z)
@@ -130,32 +139,32 @@ def remembered(z: Tensor, space: Space, logs: Tensor) -> Tensor:
     return z
 
 
-def exact_of(z: Tensor, space: Space | None) -> Tensor | None:
+def logs_of(z: Tensor, space: LogSpace | None) -> Tensor | None:
     """Return what a value in a space was rounded from, if it is remembered."""
     known = getattr(z, _REMEMBERED, None)
     return known[1] if known is not None and space is not None and space.is_same(known[0]) else None
 
 
-def mapped(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+def map_with_logs(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     """Apply a function of leading dimensions to a value, and to what it remembers.
 
     Example:
-        >>> z = Line(0.0, torch.inf, "lower").value(torch.tensor([-200.0]))
-        >>> exact_of(mapped(lambda v: v.expand(3, 1), z), Line(0.0, torch.inf, "lower")).shape
+        >>> z = Interval(0.0, torch.inf, "lower").value(torch.tensor([-200.0]))
+        >>> logs_of(map_with_logs(lambda v: v.expand(3, 1), z), Interval(0.0, torch.inf, "lower")).shape
         torch.Size([3, 1])
     """
     known = getattr(z, _REMEMBERED, None)
     found = function(z)
-    if known is None or (isinstance(known[0], Line) and any(isinstance(end, Tensor) for end in known[0][:2])):
+    if known is None or (isinstance(known[0], Interval) and any(isinstance(end, Tensor) for end in known[0][:2])):
         return found  # bounds that are tensors would have to be mapped as well
-    return remembered(found, known[0], function(known[1]))
+    return with_logs(found, known[0], function(known[1]))
 
 
-def stacked(values: list[Tensor]) -> Tensor:
+def stack_with_logs(values: list[Tensor]) -> Tensor:
     """Stack values along a new first dimension, and what they remember, if they all do.
 
     Example:
-        >>> stacked([torch.zeros(3), torch.ones(3)]).shape
+        >>> stack_with_logs([torch.zeros(3), torch.ones(3)]).shape
         torch.Size([2, 3])
     """
     found = torch.stack(values)
@@ -163,28 +172,28 @@ def stacked(values: list[Tensor]) -> Tensor:
     first = known[0]
     if first is None or any(other is None or not first[0].is_same(other[0]) for other in known):
         return found
-    return remembered(found, first[0], torch.stack([other[1] for other in known if other is not None]))
+    return with_logs(found, first[0], torch.stack([other[1] for other in known if other is not None]))
 
 
-def space_of(fn: Any) -> Space | None:
+def log_space_of(fn: Any) -> LogSpace | None:
     """Return how values of a distribution are told by logarithms; None where they need not be.
 
     Example:
         >>> import pyro.distributions as dist
-        >>> space_of(dist.Gamma(1.0, 1.0))
-        Line(lower=0.0, upper=inf, form='lower')
+        >>> log_space_of(dist.Gamma(1.0, 1.0))
+        Interval(lower=0.0, upper=inf, form='lower')
     """
-    fn = plain(fn)
+    fn = unwrap(fn)
     if fn.support is constraints.simplex:
         return Simplex()
     bounds = bounds_of(fn)
-    if bounds is None or bounds.discrete or bounds.are_none:
+    if bounds is None or bounds.discrete or bounds.is_unbounded:
         return None
     ends = [bool(torch.as_tensor(end).isfinite().all()) for end in bounds[:2]]
     none = [bool(torch.as_tensor(end).isinf().all()) for end in bounds[:2]]
     if not all(a or b for a, b in zip(ends, none, strict=True)):
         return None
-    return Line(bounds.lower, bounds.upper, "both" if all(ends) else "lower" if ends[0] else "upper")
+    return Interval(bounds.lower, bounds.upper, "both" if all(ends) else "lower" if ends[0] else "upper")
 
 
 def _equal(a: float | Tensor, b: float | Tensor) -> bool:

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.distributions.stable import log_gamma_half_step
+from pyrovae.distributions.log_gamma import log_gamma_half_step
 
 __all__ = ["StudentT"]
 

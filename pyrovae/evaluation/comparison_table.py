@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 if TYPE_CHECKING:
     import pandas
@@ -77,7 +77,7 @@ class Comparison:
     elpd: pandas.DataFrame | None = field(repr=False)
 
     def __repr__(self) -> str:
-        return short(
+        return short_repr(
             self, nll={row.name: round(row.nll, self._digits()) for row in self.rows}, warnings=len(self.warnings)
         )
 

@@ -1,6 +1,6 @@
 """Traces of programs, what their sites are, and which of them observe the data."""
 
-from pyrovae.execution.datum import Datum, Unobserved, check_simulation, datum_of
+from pyrovae.execution.data_sites import DataSites, Unobserved, check_simulation, find_data_sites
 from pyrovae.execution.sites import (
     check_masks,
     check_sites,
@@ -12,17 +12,17 @@ from pyrovae.execution.sites import (
     observed_of,
     values_of,
 )
-from pyrovae.execution.traces import evaluating, frozen, trace
+from pyrovae.execution.traces import evaluating, frozen_parameters, trace
 
 __all__ = [
-    "Datum",
+    "DataSites",
     "Unobserved",
     "check_masks",
     "check_simulation",
     "check_sites",
-    "datum_of",
     "evaluating",
-    "frozen",
+    "find_data_sites",
+    "frozen_parameters",
     "is_factor",
     "is_latent",
     "latents_of",

@@ -15,17 +15,17 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.exact_density import draw, score
-from pyrovae.distributions.log_coordinates import mapped, stacked
+from pyrovae.distributions.exact_density import draw, log_density
+from pyrovae.distributions.log_coordinates import map_with_logs, stack_with_logs
+from pyrovae.distributions.support_bounds import is_point
 from pyrovae.execution import check_masks, check_sites, evaluating, latents_of, log_prob_of, observed_of, values_of
-from pyrovae.execution.latents import Inside, Remembering, run
-from pyrovae.execution.support_check import covers
-from pyrovae.handlers import is_point
+from pyrovae.execution.latent_handlers import ExactSampling, WithinSupport, scored_trace
+from pyrovae.execution.support_check import check_coverage
 from pyrovae.matmul import full_precision
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
-__all__ = ["BatchedPrograms", "Chunk", "weight"]
+__all__ = ["BatchedPrograms", "Chunk", "importance_log_weight"]
 
 
 class Chunk(NamedTuple):
@@ -42,11 +42,11 @@ class Chunk(NamedTuple):
     latents: dict[str, Tensor]
 
 
-def weight(log_likelihood: Tensor, log_prior: Tensor, log_q: Tensor) -> Tensor:
+def importance_log_weight(log_likelihood: Tensor, log_prior: Tensor, log_q: Tensor) -> Tensor:
     """Return log p(x|z) + log p(z) - log q(z|x), in nats: minus infinity where the prior has no density.
 
     Example:
-        >>> weight(torch.tensor(math.nan), torch.tensor(-math.inf), torch.tensor(-1.0))
+        >>> importance_log_weight(torch.tensor(math.nan), torch.tensor(-math.inf), torch.tensor(-1.0))
         tensor(-inf)
     """
     return torch.where(log_prior == -math.inf, -math.inf, log_likelihood + log_prior - log_q)
@@ -105,32 +105,38 @@ class BatchedPrograms:
 
     def run(self, program: PyroFunction, k: int) -> Trace:
         """Trace one run with k samples of each datum."""
-        inside = Inside(self.sites)
+        inside = WithinSupport(self.sites)
         if self.broadcasts:
             with inside, pyro.plate("_samples", k, dim=-2):
-                return run(program, self.arguments, inside)
+                return scored_trace(program, self.arguments, inside)
         # (k * B, *data_shape), and (k * B,) of labels
         repeated = tuple(part.repeat(k, *(1 for _ in part.shape[1:])) for part in self.arguments)
         with inside:
-            return run(program, repeated, inside)
+            return scored_trace(program, repeated, inside)
 
-    def seen(self, z: Tensor) -> Tensor:
+    def flatten_samples(self, z: Tensor) -> Tensor:
         """Give ``(k, B, ...)`` the shape that the programs see: ``(k * B, ...)`` where data are repeated."""
-        return z if self.broadcasts else mapped(lambda part: part.flatten(0, 1), z)
+        return z if self.broadcasts else map_with_logs(lambda part: part.flatten(0, 1), z)
 
-    def told(self, z: Tensor) -> Tensor:
+    def unflatten_samples(self, z: Tensor) -> Tensor:
         """Give values that a program made the shape ``(k, B, ...)``."""
-        return z if self.broadcasts else mapped(lambda part: part.unflatten(0, (-1, self.count)), z)
+        return z if self.broadcasts else map_with_logs(lambda part: part.unflatten(0, (-1, self.count)), z)
 
     def log_prob(self, trace: Trace, sites: list[str], k: int) -> Tensor:
         """Sum the log-probability of sites of a run with k samples, ``(k, B)``, in nats."""
         log_prob = log_prob_of(trace, sites)  # (k, B), (B,) or (k * B,)
-        return self.told(log_prob) if log_prob.dim() == 1 and not self.broadcasts else log_prob.expand(k, self.count)
+        return (
+            self.unflatten_samples(log_prob)
+            if log_prob.dim() == 1 and not self.broadcasts
+            else log_prob.expand(k, self.count)
+        )
 
     def densities(self, latents: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Run the model on latents, ``(k, B, *event_shape)`` each: log p(x|z) and log p(z), ``(k, B)``, in nats."""
         k = len(next(iter(latents.values())))
-        trace = self.run(poutine.condition(self.model, {name: self.seen(z) for name, z in latents.items()}), k)
+        trace = self.run(
+            poutine.condition(self.model, {name: self.flatten_samples(z) for name, z in latents.items()}), k
+        )
         return self.log_prob(trace, observed_of(trace, self.sites), k), self.log_prob(trace, self.sites, k)
 
     def sample_guide(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -140,30 +146,30 @@ class BatchedPrograms:
             site = self.encoded.nodes[name]
             fn = site["fn"].expand(torch.Size((k, self.count)))
             z = draw(fn)  # (k, B, *event_shape)
-            return {name: z}, scale_and_mask(score(fn, z), mask=site["mask"])
+            return {name: z}, scale_and_mask(log_density(fn, z), mask=site["mask"])
         trace = self.run(self.guide, k)
-        latents = {name: self.told(z) for name, z in values_of(trace).items()}
+        latents = {name: self.unflatten_samples(z) for name, z in values_of(trace).items()}
         return latents, self.log_prob(trace, self.sites, k)
 
     def sample_prior(self, k: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Draw k samples of the prior: latents, ``(k, B, *event_shape)`` each, log p(x|z) and log p(z), ``(k, B)``."""
         trace = self.run(self.model, k)
-        latents = {name: self.told(trace.nodes[name]["value"]) for name in self.sites}
+        latents = {name: self.unflatten_samples(trace.nodes[name]["value"]) for name in self.sites}
         log_likelihood = self.log_prob(trace, observed_of(trace, self.sites), k)
         return latents, log_likelihood, self.log_prob(trace, self.sites, k)
 
     def weigh(self, latents: dict[str, Tensor], log_q: Tensor) -> Chunk:
         """Weigh latents, ``(k, B, *event_shape)`` each, that have the log-density ``log_q``, ``(k, B)``."""
         log_likelihood, log_prior = self.densities(latents)
-        return Chunk(weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
+        return Chunk(importance_log_weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
 
     def log_q(self, latents: dict[str, Tensor]) -> Tensor:
         """Return the guide's log-density of latents, ``(k, B, *event_shape)`` each: ``(k, B)``, in nats."""
         k = len(next(iter(latents.values())))
         if len(self.sites) == 1 and self.broadcasts:
             site = self.encoded.nodes[self.sites[0]]
-            return scale_and_mask(score(site["fn"], latents[self.sites[0]]), mask=site["mask"])
-        seen = {name: self.seen(z) for name, z in latents.items()}
+            return scale_and_mask(log_density(site["fn"], latents[self.sites[0]]), mask=site["mask"])
+        seen = {name: self.flatten_samples(z) for name, z in latents.items()}
         return self.log_prob(self.run(poutine.condition(self.guide, seen), k), self.sites, k)
 
     def _does_broadcast(self, guides: list[Trace]) -> bool:
@@ -173,8 +179,10 @@ class BatchedPrograms:
         for trace, latents in zip(guides, values, strict=True):
             traced = self._one_by_one(poutine.condition(self.model, latents))
             likelihood = log_prob_of(traced, observed_of(traced, self.sites))
-            apart.append(weight(likelihood, log_prob_of(traced, self.sites), log_prob_of(trace, self.sites)))
-        both = {name: stacked([latents[name] for latents in values]) for name in self.sites}
+            apart.append(
+                importance_log_weight(likelihood, log_prob_of(traced, self.sites), log_prob_of(trace, self.sites))
+            )
+        both = {name: stack_with_logs([latents[name] for latents in values]) for name in self.sites}
         try:
             log_q = torch.stack([log_prob_of(trace, self.sites) for trace in guides])  # (2, B)
             if len(self.sites) > 1:  # else the guide is not run again
@@ -185,19 +193,19 @@ class BatchedPrograms:
         return torch.allclose(together, torch.stack(apart).expand_as(together), rtol=1e-4, atol=1e-4)
 
     def _guided(self) -> Trace:
-        handler = Remembering()
+        handler = ExactSampling()
         with handler:
-            return run(self.guide, self.arguments, handler)
+            return scored_trace(self.guide, self.arguments, handler)
 
     def _one_by_one(self, program: PyroFunction, guide: Trace | None = None) -> Trace:
-        inside = Inside(self.sites, guide)
+        inside = WithinSupport(self.sites, guide)
         with inside:
-            return run(program, self.arguments, inside)
+            return scored_trace(program, self.arguments, inside)
 
     def _check_cover(self, traced: Trace) -> None:
         """Refuse a guide whose support does not cover the model's, by their bounds or else by samples of the model."""
         fns = [(name, traced.nodes[name]["fn"], self.encoded.nodes[name]["fn"]) for name in self.sites]
-        if all([covers(*fn) for fn in fns]):  # noqa: C419 - each is asked
+        if all([check_coverage(*fn) for fn in fns]):  # noqa: C419 - each is asked
             return
         k = max(4, min(64, 1024 // self.count))
         with forked_rng(self.arguments[0].device):
@@ -207,7 +215,7 @@ class BatchedPrograms:
         orders = [[name for name in trace.nodes if name in self.sites] for trace in (drawn, guided)]
         for name in self.sites:
             before_in_model, before_in_guide = (set(order[: order.index(name)]) for order in orders)
-            covers(
+            check_coverage(
                 name,
                 drawn.nodes[name]["fn"],
                 guided.nodes[name]["fn"],

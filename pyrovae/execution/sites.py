@@ -4,7 +4,7 @@
 kind                    what it is
 ======================  ===================================================================================
 latent                  sampled by the guide and by the model: z
-datum                   observed by the model; the value comes from x (:func:`pyrovae.execution.datum_of`)
+datum                   observed by the model; the value comes from x (:func:`pyrovae.execution.find_data_sites`)
 given                   observed; the value does not come from x, such as a label
 factor                  ``pyro.factor``: a term of the log-density, without a value
 deterministic           ``pyro.deterministic``: a value, without a density
@@ -26,6 +26,7 @@ from torch import Tensor
 from pyrovae import checks
 
 __all__ = [
+    "check_all_sampled",
     "check_masks",
     "check_sites",
     "is_deterministic",
@@ -141,13 +142,27 @@ def check_sites(model_trace: Trace, guide_trace: Trace, *, has_latents: bool = T
             raise checks.InputError(
                 f"guide must sample latent sites of the model only, but samples {name!r}, which the model observes"
             )
+    check_all_sampled(model_trace, guide_trace)
     for name in sorted(latents_of(model_trace)):
-        if name not in guide_trace.nodes:
-            raise checks.InputError(f"guide must sample every latent site of the model, but does not sample {name!r}")
         if name not in latents:
             raise checks.InputError(f"guide must sample every latent site of the model, but observes {name!r}")
     if not any(is_observed(site) for site in model_trace.nodes.values()):
         raise checks.InputError("model must observe x, but observes no site")
+
+
+def check_all_sampled(model_trace: Trace, guide_trace: Trace) -> None:
+    """Refuse a guide that lacks a latent site of the model.
+
+    Args:
+        model_trace: trace of the model, replayed against the guide.
+        guide_trace: trace of the guide.
+
+    Raises:
+        ValueError: naming the site.
+    """
+    for name in sorted(latents_of(model_trace)):
+        if name not in guide_trace.nodes:
+            raise checks.InputError(f"guide must sample every latent site of the model, but does not sample {name!r}")
 
 
 def check_masks(model_trace: Trace, guide_trace: Trace) -> None:

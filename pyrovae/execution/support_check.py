@@ -10,9 +10,18 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.bounds import ROUNDING, THIN, Bounds, bounds_of, contains, is_cut, kind_of, plain
+from pyrovae.distributions.support_bounds import (
+    BOUND_TOLERANCE,
+    LOWER_DIMENSIONAL,
+    Bounds,
+    bounds_of,
+    in_support,
+    is_truncated,
+    support_kind,
+    unwrap,
+)
 
-__all__ = ["check_kind", "covers"]
+__all__ = ["check_coverage", "check_kind"]
 
 
 def check_kind(name: str, model: Any, guide: Any) -> None:
@@ -29,14 +38,14 @@ def check_kind(name: str, model: Any, guide: Any) -> None:
     Example:
         >>> check_kind("z", dist.Exponential(1.0), dist.Normal(0.0, 1.0))
     """
-    if kind_of(model) != kind_of(guide):
+    if support_kind(model) != support_kind(guide):
         raise checks.InputError(
             f"guide and model must have densities of one kind at each latent site, but at {name!r} the guide's support "
             f"is {_said(guide)} and the model's is {_said(model)}"
         )
 
 
-def covers(name: str, model: Any, guide: Any, z: Tensor | None = None, *, definite: bool = True) -> bool:
+def check_coverage(name: str, model: Any, guide: Any, z: Tensor | None = None, *, definite: bool = True) -> bool:
     """Refuse a guide that does not cover the prior: what it never draws would be missing from log p(x).
 
     Args:
@@ -53,23 +62,27 @@ def covers(name: str, model: Any, guide: Any, z: Tensor | None = None, *, defini
         ValueError: if it does not, naming the site and both supports.
 
     Example:
-        >>> covers("z", dist.Exponential(1.0), dist.Normal(0.0, 1.0))
+        >>> check_coverage("z", dist.Exponential(1.0), dist.Normal(0.0, 1.0))
         True
     """
     check_kind(name, model, guide)
     inner, outer = bounds_of(model), bounds_of(guide)
-    if outer is not None and outer.are_none:
+    if outer is not None and outer.is_unbounded:
         return True
-    constant = inner is not None and inner.are_numbers and outer is not None and outer.are_numbers
+    constant = inner is not None and inner.is_constant and outer is not None and outer.is_constant
     if inner is not None and outer is not None and (constant or z is not None):
         if constant or definite:
             _compare(name, model, guide, inner, outer)
             return _compare_points(name, model, guide)
-    elif kind_of(model) in THIN and type(model.support) is type(guide.support) and not is_cut(guide):
+    elif (
+        support_kind(model) in LOWER_DIMENSIONAL
+        and type(model.support) is type(guide.support)
+        and not is_truncated(guide)
+    ):
         return _compare_points(name, model, guide)
     if z is None:
         return False
-    outside = contains(model, z) & ~contains(guide, z, ROUNDING)
+    outside = in_support(model, z) & ~in_support(guide, z, BOUND_TOLERANCE)
     if bool(outside.any()):
         first = z[outside][0]
         drawn = f"draws {first.item():.4g}" if first.numel() == 1 else "draws a value"
@@ -91,7 +104,7 @@ def _compare(name: str, model: Any, guide: Any, inner: Bounds, outer: Bounds) ->
 
 def _compare_points(name: str, model: Any, guide: Any) -> bool:
     """Compare which classes are possible at all."""
-    able = [_possible(plain(fn)) for fn in (model, guide)]
+    able = [_possible(unwrap(fn)) for fn in (model, guide)]
     if able[0] is not None and able[1] is not None and able[0].shape[-1:] == able[1].shape[-1:]:
         lost = able[0] & ~able[1]
         if bool(lost.any()):
@@ -123,10 +136,10 @@ def _refusal(name: str, what: str) -> checks.InputError:
 
 def _said(fn: Any) -> str:
     bounds = bounds_of(fn)
-    if bounds is not None and not bounds.are_none:
+    if bounds is not None and not bounds.is_unbounded:
         lower, upper = (torch.as_tensor(end).flatten()[0].item() for end in bounds[:2])
         return ("the whole numbers in " if bounds.discrete else "") + _interval(lower, upper)
-    return checks.set_name(plain(fn).support)
+    return checks.constraint_name(unwrap(fn).support)
 
 
 def _interval(lower: float, upper: float) -> str:
@@ -134,4 +147,4 @@ def _interval(lower: float, upper: float) -> str:
 
 
 def _tolerance(*ends: Tensor) -> Tensor:
-    return ROUNDING * torch.stack([torch.where(end.isfinite(), end.abs(), 0.0) for end in ends]).amax(0)
+    return BOUND_TOLERANCE * torch.stack([torch.where(end.isfinite(), end.abs(), 0.0) for end in ends]).amax(0)

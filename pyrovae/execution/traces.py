@@ -17,30 +17,30 @@ from pyro.poutine.util import site_is_subsample
 
 from pyrovae.distributions.zuko import ZukoDistribution
 from pyrovae.handlers import InDataPlate
-from pyrovae.matmul import fast_products
-from pyrovae.programs import Arguments, PyroFunction, in_one_sentence, mode, modules_of, private_modules
+from pyrovae.matmul import fast_matmul
+from pyrovae.programs import Arguments, PyroFunction, concise_errors, mode, modules_of, private_modules
 
-__all__ = ["evaluating", "frozen", "trace"]
+__all__ = ["evaluating", "frozen_parameters", "trace"]
 
 
 @contextmanager
 def evaluating(*programs: PyroFunction) -> Iterator[None]:
     """Run programs in evaluation mode, without gradients or validation, and leave Pyro's store as it was.
 
-    Their products are those of :func:`fast_products`.
+    Their products are those of :func:`fast_matmul`.
     """
     with (
         private_modules(),
         mode(*programs, training=False),
         pyro.validation_enabled(False),
         torch.no_grad(),
-        fast_products(),
+        fast_matmul(),
     ):
         yield
 
 
 @contextmanager
-def frozen(*programs: PyroFunction) -> Iterator[None]:
+def frozen_parameters(*programs: PyroFunction) -> Iterator[None]:
     """Take the parameters of the programs' modules as constants: gradients in latents cost less without theirs."""
     learned = [part for owner in modules_of(*programs) for part in owner.parameters() if part.requires_grad]
     for part in learned:
@@ -58,7 +58,7 @@ def trace(program: PyroFunction, arguments: Arguments) -> Trace:
     Raises:
         ValueError: if a site lies outside the data plate, or the program cannot be run on these data.
     """
-    with in_one_sentence(arguments[0]), InDataPlate(len(arguments[0])), _Prepared():
+    with concise_errors(arguments[0]), InDataPlate(len(arguments[0])), _Prepared():
         return poutine.trace(program).get_trace(*arguments)
 
 

@@ -1,6 +1,6 @@
 """A page to explore a run: move in its latents, draw, interpolate, sample."""
 
-from pyrovae.explore.app import blocks_of, gradio_here
+from pyrovae.explore.app import build_blocks, import_gradio
 from pyrovae.explore.chart import Chart, chart_of
 from pyrovae.explore.pictures import as_picture, is_picture, read_picture
 from pyrovae.explore.serve import serve
@@ -13,9 +13,9 @@ __all__ = [
     "Session",
     "Sliders",
     "as_picture",
-    "blocks_of",
+    "build_blocks",
     "chart_of",
-    "gradio_here",
+    "import_gradio",
     "is_picture",
     "read_picture",
     "serve",

@@ -14,12 +14,12 @@ from pyrovae.explore.session import Session
 if TYPE_CHECKING:
     from gradio import Blocks
 
-__all__ = ["blocks_of", "gradio_here"]
+__all__ = ["build_blocks", "import_gradio"]
 
 _ESCAPED = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})  # a folder's name is no Markdown
 
 
-def blocks_of(session: Session, title: str) -> Blocks:
+def build_blocks(session: Session, title: str) -> Blocks:
     """Build the page of a session, one tab for each thing to do.
 
     Args:
@@ -29,7 +29,7 @@ def blocks_of(session: Session, title: str) -> Blocks:
     Raises:
         ValueError: if Gradio is missing.
     """
-    gradio = gradio_here()
+    gradio = import_gradio()
     with gradio.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as blocks:
         gradio.Markdown(f"# {title.translate(_ESCAPED)}")
         with gradio.Tab("Move", id="move"):
@@ -85,7 +85,7 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
     def began(name: str, index: int | None, chosen: int | None) -> list[Any]:
         axes = session.axes[name]
         i = _whole(gradio, session, index)
-        place = session.place(name, i)
+        place = session.coordinates_of(name, i)
         chosen = session.label(i) if session.classes else chosen
         choices = [(text, i) for i, text in enumerate(axes.names)]
         j = min(1, len(axes.names) - 1)
@@ -228,7 +228,7 @@ def _whole(gradio: Any, session: Session, number: int | None) -> int:
     return int(number)
 
 
-def gradio_here() -> Any:
+def import_gradio() -> Any:
     """Return Gradio, told to ask nothing of other machines.
 
     Raises:

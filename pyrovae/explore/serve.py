@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyrovae import checks
-from pyrovae.explore.app import blocks_of, gradio_here
+from pyrovae.explore.app import build_blocks, import_gradio
 from pyrovae.explore.session import Session
 
 __all__ = ["serve"]
@@ -52,8 +52,8 @@ def serve(session: Session, title: str, port: int = 7860, *, wait: bool = True) 
     """
     if checks.integer("port", port, minimum=0) > 65535:
         raise checks.InputError(f"port must be at most 65535, but {port} was given")
-    gradio = gradio_here()
-    blocks: Any = blocks_of(session, title)
+    gradio = import_gradio()
+    blocks: Any = build_blocks(session, title)
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # the machine's own: none is fetched
     try:
         blocks.launch(

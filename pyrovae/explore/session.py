@@ -19,7 +19,7 @@ from pyrovae.evaluation import log_weights
 from pyrovae.explore.chart import Chart, chart_of
 from pyrovae.explore.sliders import sliders_of
 from pyrovae.prediction import decode, encode, generate, linear_path, spherical_path
-from pyrovae.prediction.latent_axes import narrowest
+from pyrovae.prediction.latent_axes import narrowest_site
 from pyrovae.programs import uses_labels
 from pyrovae.runs import labels_of, template_of
 
@@ -36,7 +36,7 @@ class Explanation:
         elbo: nats; None where codes have no density.
         log_prob: importance-weighted log p(x), in nats; likewise.
         error: mean squared error of the reconstruction.
-        stranger: share of test images that are explained better, from 0 to 1.
+        share_better: share of test images that are explained better, from 0 to 1.
         label: the class that the program gives it; None if it gives none.
     """
 
@@ -45,7 +45,7 @@ class Explanation:
     elbo: float | None
     log_prob: float | None
     error: float
-    stranger: float
+    share_better: float
     label: int | None
 
     def rows(self) -> list[list[str]]:
@@ -61,9 +61,9 @@ class Explanation:
             measure = f"reconstruction error {self.error:.4f} (squared, mean over pixels)"
         else:
             measure = f"log p(x) {self.log_prob:.2f} nats, ELBO {self.elbo:.2f} nats"
-        unusual = ", which makes it an anomaly" if self.stranger >= 0.99 else ""
+        unusual = ", which makes it an anomaly" if self.share_better >= 0.99 else ""
         classed = "" if self.label is None else f" It looks like class {self.label}."
-        return f"{measure}. {self.stranger:.0%} of test images are explained better{unusual}.{classed}"
+        return f"{measure}. {self.share_better:.0%} of test images are explained better{unusual}.{classed}"
 
 
 class Session:
@@ -118,7 +118,7 @@ class Session:
         self._lock = threading.RLock()
         with self._alone():
             latents = encode(program.guide, self._batch(self.x, self._labels(self.labels)))
-        site = narrowest({name: z for name, z in latents.items() if z.dim() > 1})
+        site = narrowest_site({name: z for name, z in latents.items() if z.dim() > 1})
         if site is None:
             raise checks.InputError(
                 f"program must have a latent site of vectors to explore, but has {', '.join(latents)}"
@@ -164,7 +164,7 @@ class Session:
         """Return a datum and its reconstruction, ``(2, *data_shape)``."""
         return torch.cat((x, explanation.reconstruction[None]))
 
-    def place(self, axes: str, index: int) -> list[float]:
+    def coordinates_of(self, axes: str, index: int) -> list[float]:
         """Return the coordinates of a test image's code."""
         found: list[float] = self.axes[axes].coordinates(self.codes[self._index(index)][None])[0].tolist()
         return found

@@ -1,6 +1,6 @@
 """A program's encoder and decoder as files that other programs run: ONNX, and torch.export."""
 
-from pyrovae.export.folder import Written, export_run, pixel_values
+from pyrovae.export.folder import ExportedFiles, export_run, pixel_values
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
 from pyrovae.export.modules import Decoder, Encoder
 
@@ -9,8 +9,8 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Exported",
+    "ExportedFiles",
     "Format",
-    "Written",
     "export_module",
     "export_run",
     "pixel_values",

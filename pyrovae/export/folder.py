@@ -16,12 +16,12 @@ from pyrovae import checks, progress
 from pyrovae.data import DataSet
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module
 from pyrovae.export.modules import Decoder, Encoder
-from pyrovae.files import path_of, writing
+from pyrovae.files import atomic_write, path_of
 from pyrovae.prediction import simulate
 from pyrovae.programs import Arguments, arguments_of, mode, private_modules
 from pyrovae.runs import DataRecord, Run
 
-__all__ = ["Written", "export_run", "pixel_values"]
+__all__ = ["ExportedFiles", "export_run", "pixel_values"]
 
 _BATCHES = (3, 1, 7)  # the first is what is recorded
 _ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -31,7 +31,7 @@ _Batches: TypeAlias = list[tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
-class Written:
+class ExportedFiles:
     """Name what was written.
 
     Attributes:
@@ -47,7 +47,7 @@ class Written:
     differences: dict[str, float]
 
 
-def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | None = None) -> Written:
+def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | None = None) -> ExportedFiles:
     """Write a run's encoder and decoder as files that need neither pyrovae nor Pyro.
 
     Both take any number of data. Each is compared with PyTorch on data and codes that the model draws, before
@@ -91,12 +91,12 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
         "compared_on_batches_of": sorted(_BATCHES),
     }
     for name, path in paths.items():
-        with writing(path) as file:
+        with atomic_write(path) as file:
             file.write(made[name].content)
-    with writing(target / f"{format}.json") as file:
+    with atomic_write(target / f"{format}.json") as file:
         file.write(json.dumps(description, indent=2).encode())
     differences = {name: exported.difference for name, exported in made.items()}
-    return Written(paths["encoder"], paths["decoder"], target / f"{format}.json", differences)
+    return ExportedFiles(paths["encoder"], paths["decoder"], target / f"{format}.json", differences)
 
 
 def pixel_values(data: DataSet | DataRecord) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions import constraints
@@ -15,8 +14,9 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.execution import datum_of
-from pyrovae.handlers import is_point
+from pyrovae.distributions.support_bounds import is_point, unwrap
+from pyrovae.execution import find_data_sites
+from pyrovae.programs import parameter_dtype
 
 __all__ = ["Decoder", "Encoder"]
 
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         self.inputs = ["x", "y"][: len(example)]
         sites = self._sites(example)
         self.outputs = [key for name, fn in sites.items() for key in _parameters(name, fn)]
-        self.families = {name: type(_base(fn)).__name__ for name, fn in sites.items()}
+        self.families = {name: type(unwrap(fn)).__name__ for name, fn in sites.items()}
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """Return what :attr:`outputs` names, for ``(x,)`` or ``(x, y)``."""
@@ -105,34 +105,36 @@ class Decoder(nn.Module):
         self.data_shape = tuple(data_shape)
         self.sites = list(latents)
         told = () if labels is None else (labels,)
-        self.datum = datum_of(self.program.model, (self._unseen(next(iter(latents.values()))), *told))
-        if self.datum.depends_on_x or self.datum.rest:
+        self.data_sites = find_data_sites(self.program.model, (self._unseen(next(iter(latents.values()))), *told))
+        if self.data_sites.depends_on_x or self.data_sites.rest:
             raise checks.InputError(
                 "program must give x a distribution that depends on nothing but latents and labels to be exported, but "
-                f"that of its site {', '.join(map(repr, self.datum.entries))} depends on x"
+                f"that of its site {', '.join(map(repr, self.data_sites.entries))} depends on x"
             )
         self.sites = self._needed(latents, told)
         self.inputs = [*self.sites, *("y" for _ in told)]
         self.outputs = ["x_mean"]
         first = self._distributions((*(latents[name] for name in self.sites), *told))[0]
-        self.family = type(_base(first)).__name__
+        self.family = type(unwrap(first)).__name__
 
     def forward(self, *arguments: Tensor) -> Tensor:
         """Return ``x_mean``, ``(B, *data_shape)``, for what :attr:`inputs` names."""
-        means = dict(zip(self.datum.entries, map(_mean, self._distributions(arguments)), strict=True))
+        means = dict(zip(self.data_sites.entries, map(_mean, self._distributions(arguments)), strict=True))
         if len(means) == 1:
             return next(iter(means.values())).reshape(-1, *self.data_shape)
-        return self.datum.join(means, self._unseen(arguments[0]))
+        return self.data_sites.join(means, self._unseen(arguments[0]))
 
     def _unseen(self, z: Tensor) -> Tensor:
-        return torch.zeros(len(z), *self.data_shape, dtype=_dtype(self.program), device=z.device)
+        return torch.zeros(
+            len(z), *self.data_shape, dtype=parameter_dtype(self.program.model), device=z.device
+        )  # torch's default if None
 
     def _distributions(self, arguments: tuple[Tensor, ...]) -> list[Any]:
         codes, labels = arguments[: len(self.sites)], arguments[len(self.sites) :]
         model = poutine.condition(self.program.model, dict(zip(self.sites, codes, strict=True)))
         with _Described():
             traced = poutine.trace(model).get_trace(self._unseen(codes[0]), *labels)
-        return [traced.nodes[name]["fn"] for name in self.datum.entries]
+        return [traced.nodes[name]["fn"] for name in self.data_sites.entries]
 
     def _needed(self, latents: dict[str, Tensor], labels: tuple[Tensor, ...]) -> list[str]:
         codes = [z.detach().requires_grad_(z.is_floating_point()) for z in latents.values()]
@@ -159,7 +161,7 @@ class _Described(Messenger):
             except NotImplementedError as error:
                 raise checks.InputError(
                     f"program must have means to be exported, but its site {name!r} has a "
-                    f"{type(_base(msg['fn'])).__name__}, which has none"
+                    f"{type(unwrap(msg['fn'])).__name__}, which has none"
                 ) from error
             msg["done"] = True
 
@@ -173,13 +175,13 @@ class _Described(Messenger):
 
 def _mean(fn: Any) -> Tensor:
     """Return the mean of x; of classes, the most probable one."""
-    base = _base(fn)
+    base = unwrap(fn)
     return base.logits.argmax(-1) if isinstance(base, torch.distributions.Categorical) else fn.mean
 
 
 def _center(fn: Any) -> Tensor:
     """Return what stands for a latent where others depend on it: its mean, or what comes closest to it."""
-    base = _base(fn)
+    base = unwrap(fn)
     if fn.support is constraints.sphere and hasattr(base, "loc"):
         return base.loc
     if fn.support.is_discrete:
@@ -194,7 +196,7 @@ def _center(fn: Any) -> Tensor:
 
 def _parameters(name: str, fn: Any) -> dict[str, Tensor]:
     """Return what is known of a latent site without sampling, by the name of each tensor."""
-    base = _base(fn)
+    base = unwrap(fn)
     center = _center(fn)
     if fn.support.is_discrete and hasattr(base, "probs"):
         return {f"{name}_probs": base.probs}
@@ -209,14 +211,3 @@ def _parameters(name: str, fn: Any) -> dict[str, Tensor]:
         if key in base.arg_constraints and is_new:
             known[key] = value
     return {f"{name}_{key}": value.to(center.dtype) for key, value in known.items()}
-
-
-def _base(fn: Any) -> Any:
-    while isinstance(fn, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
-        fn = fn.base_dist
-    return fn
-
-
-def _dtype(program: nn.Module) -> torch.dtype:
-    floats = (part.dtype for part in program.parameters() if part.is_floating_point())
-    return next(floats, torch.get_default_dtype())

@@ -1,26 +1,29 @@
 """Pictures: arrays in, a matplotlib ``Figure`` out, no global state of matplotlib touched."""
 
-from pyrovae.figures.against import against, rate_distortion_plane
-from pyrovae.figures.annealing import annealing_paths
+from pyrovae.figures.anomaly import roc_curves, score_histogram
 from pyrovae.figures.base import image_grid, save
-from pyrovae.figures.breakdown import nats
-from pyrovae.figures.convergence import convergence_plot
+from pyrovae.figures.curves import line_panels, training_curves
+from pyrovae.figures.elbo import elbo_breakdown, rate_distortion_plane
 from pyrovae.figures.film import Frame, film, film_strip
-from pyrovae.figures.images import manifold, reconstructions, samples
-from pyrovae.figures.latents import latent_map, maps
-from pyrovae.figures.likelihood import error_map, extremes, pareto_map, weight_tails
+from pyrovae.figures.images import labelled_rows, manifold, reconstructions, samples, thumbnail_map
+from pyrovae.figures.latents import latent_map, latent_maps
+from pyrovae.figures.likelihood import (
+    annealing_paths,
+    convergence_plot,
+    error_map,
+    extremes,
+    pareto_map,
+    weight_tails,
+)
 from pyrovae.figures.posterior import forest, plane_posteriors
-from pyrovae.figures.roc import roc_curves, score_histogram
-from pyrovae.figures.rows import labelled_rows, thumbnail_map
 from pyrovae.figures.runs import comparison
-from pyrovae.figures.training import training_curves
 
 __all__ = [
     "Frame",
-    "against",
     "annealing_paths",
     "comparison",
     "convergence_plot",
+    "elbo_breakdown",
     "error_map",
     "extremes",
     "film",
@@ -29,9 +32,9 @@ __all__ = [
     "image_grid",
     "labelled_rows",
     "latent_map",
+    "latent_maps",
+    "line_panels",
     "manifold",
-    "maps",
-    "nats",
     "pareto_map",
     "plane_posteriors",
     "rate_distortion_plane",

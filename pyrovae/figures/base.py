@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 
 if TYPE_CHECKING:  # it takes a third of a second, and most commands draw nothing
     from matplotlib.axis import Axis
@@ -48,7 +48,7 @@ def blank(width: float, height: float) -> Figure:
         width: inches.
         height: inches.
     """
-    from pyrovae.figures.shown import ShownFigure
+    from pyrovae.figures.notebook import ShownFigure
 
     return ShownFigure(figsize=(width, height), layout="constrained")
 
@@ -127,7 +127,7 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> None:
         path: of the file.
         dpi: pixels an inch.
     """
-    with writing(Path(path)) as file:
+    with atomic_write(Path(path)) as file:
         figure.savefig(file, format="png", dpi=dpi)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrovae import checks, progress
 from pyrovae.figures.base import array, as_images, blank
 from pyrovae.figures.latents import draw_classes
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def film(
     palette.putpalette([*colours[:192], *np.linspace(0, 255, 64).round().astype(int).repeat(3).tolist()])
     drawn = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     times = [round(1000 * seconds)] * (len(drawn) - 1) + [2000]
-    with writing(Path(path)) as file:
+    with atomic_write(Path(path)) as file:
         drawn[0].save(file, format="GIF", save_all=True, append_images=drawn[1:], duration=times, loop=0)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_classes", "latent_map", "maps"]
+__all__ = ["draw_classes", "latent_map", "latent_maps"]
 
 
 def latent_map(codes: Tensor, labels: Tensor | None) -> Figure:
@@ -54,7 +54,7 @@ def latent_map(codes: Tensor, labels: Tensor | None) -> Figure:
     return figure
 
 
-def maps(points: Mapping[str, Tensor], labels: Tensor | None) -> Figure:
+def latent_maps(points: Mapping[str, Tensor], labels: Tensor | None) -> Figure:
     """Draw several maps of the same data beside each other, coloured by label.
 
     Args:

@@ -1,7 +1,8 @@
-"""Pictures of estimates of log p(x): which data they fail for, and how."""
+"""Estimates of log p(x): their errors, weights and convergence, the hardest data, and annealing paths."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["error_map", "extremes", "pareto_map", "weight_tails"]
+__all__ = ["annealing_paths", "convergence_plot", "error_map", "extremes", "pareto_map", "weight_tails"]
+
 
 GOOD, BAD, NEUTRAL = COLOURS[0], COLOURS[5], "#666666"
 
@@ -183,6 +185,88 @@ def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, c
     return figure
 
 
+def convergence_plot(
+    table: Sequence[Mapping[str, Any]], *, elbo: float | None = None, references: Mapping[str, float] | None = None
+) -> Figure:
+    """Draw the set's bounds against the number of samples, with their errors and the jackknife.
+
+    Args:
+        table: rows of :meth:`Convergence.table`.
+        elbo: the guide's bound, in nats, drawn at one sample.
+        references: other estimates of log p(x) by name, in nats, as horizontal lines.
+    """
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([np.nan if row[name] is None else row[name] for row in table], dtype=np.float64)
+
+    k, bound, error, jackknife = (column(name) for name in ("num_samples", "bound", "standard_error", "jackknife"))
+    figure = blank(7.2, 4.2)
+    axes = figure.subplots()
+    axes.fill_between(k, bound - 1.96 * error, bound + 1.96 * error, color=COLOURS[0], alpha=0.25, linewidth=0)
+    axes.plot(
+        k,
+        bound,
+        color=COLOURS[0],
+        marker="o",
+        markersize=4,
+        label=f"$L_K$, at last {_signed(bound[-1])}, with its 95 % interval",
+    )
+    axes.plot(k, jackknife, color=COLOURS[1], marker="D", markersize=4, linestyle=":", label="jackknife, not a bound")
+    if elbo is not None:
+        axes.plot(1, elbo, color="black", marker="s", markersize=5, linestyle="", label=f"ELBO, {_signed(elbo)}")
+    for (name, value), colour in zip((references or {}).items(), (COLOURS[2], COLOURS[3], COLOURS[5]), strict=False):
+        axes.axhline(value, color=colour, linestyle="--", linewidth=1.2, label=f"{name}, {_signed(value)}")
+    axes.set_xscale("log")
+    plain_numbers(axes.xaxis)
+    rise = ""
+    if len(k) > 1:
+        gain = bound[-1] - bound[-2]
+        told = f"gains {gain:.2g} nats" if gain > 2 * error[-1] else "gains nothing beyond its error"
+        rise = f": the last step, from {int(k[-2]):,}, {told}"
+    axes.set(title=f"Convergence in K{rise}", xlabel="weights of each datum, K", ylabel="nats per datum")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def annealing_paths(beta: Tensor, log_weight: Tensor, acceptance: Tensor, step_size: Tensor) -> Figure:
+    r"""Draw what chains went through on the way from q(z|x) to p(z|x): their log weights, acceptance and step size.
+
+    The mean log weight at β is drawn from its own integral over β, which estimates log p(x). So its left end is
+    :math:`-\mathrm{KL}(q \| p(z|x))`, its right end :math:`\mathrm{KL}(p(z|x) \| q)`, and a steep piece wants more
+    temperatures.
+
+    Args:
+        beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
+        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T of them, ``(T, B)``, in nats.
+        acceptance: mean acceptance probability of the moves at those between, ``(T - 1, B)``.
+        step_size: of the leapfrogs there, ``(T - 1, B)``.
+    """
+    betas, log_weights = array(beta), array(log_weight)
+    relative = log_weights - np.diff(betas) @ log_weights  # (T, B)
+    figure = blank(10.5, 3.4)
+    weights, accepted, steps = figure.subplots(1, 3)
+    shown = relative[:, np.linspace(0, relative.shape[1] - 1, min(10, relative.shape[1])).round().astype(int)]
+    weights.plot(betas[:-1], shown, color=COLOURS[4], linewidth=0.8, alpha=0.8)
+    weights.plot([], [], color=COLOURS[4], linewidth=0.8, label=f"{shown.shape[1]} of {relative.shape[1]} data")
+    weights.plot(betas[:-1], relative.mean(1), color=COLOURS[0], linewidth=2, label="mean over the data")
+    weights.axhline(0, color="black", linewidth=1, linestyle="--")
+    weights.set(title="mean log weight, less log p(x)", ylabel="nats")
+    weights.legend(frameon=False, fontsize=9, loc="lower right")
+    _band(accepted, betas[1:-1], array(acceptance))
+    accepted.set(title="acceptance of the moves", ylim=(0, 1.02))
+    _band(steps, betas[1:-1], array(step_size))
+    steps.set(title="step size, in scales of the start")
+    steps.set_ylim(bottom=0)
+    if len(betas) > 2:
+        steps.legend(frameon=False, fontsize=9, loc="lower right")
+    for axes in (weights, accepted, steps):
+        axes.set_xlabel("inverse temperature β")
+        axes.set_xlim(0, 1)
+        axes.grid(alpha=0.3)
+    return figure
+
+
 def _limits(k_hat: NDArray[np.float64], thresholds: NDArray[np.float64]) -> tuple[float, float]:
     """Return the lower and the upper edge of a map of k̂, which show what is usual and the thresholds."""
     finite = np.concatenate((k_hat[np.isfinite(k_hat)].clip(-1.0, 3.0), thresholds, [0.0, 0.8]))
@@ -211,3 +295,24 @@ def _range(values: NDArray[np.float64]) -> str:
     low, high = np.nanmin(values), np.nanmax(values)
     told = f", k̂ = {low:.2f}" if low == high else f", k̂ = {low:.2f} to {high:.2f}"
     return told.replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _band(axes: Axes, beta: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    """Draw the mean over the data, and the range of the middle nine tenths of them."""
+    if len(beta) == 0:
+        return
+    low, high = np.quantile(values, (0.05, 0.95), axis=1)
+    axes.fill_between(beta, low, high, color=COLOURS[0], alpha=0.25, linewidth=0, label="5 to 95 % of the data")
+    axes.plot(
+        beta,
+        values.mean(1),
+        color=COLOURS[0],
+        linewidth=1.5,
+        label="mean over the data",
+        marker="o" if len(beta) < 15 else None,
+        markersize=3,
+    )

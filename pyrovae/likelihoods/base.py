@@ -56,7 +56,7 @@ class Likelihood(nn.Module, ABC):
             if self.support.is_discrete:
                 found = f"hold {x[~inside][0].item():g}"
             raise checks.InputError(
-                f"{type(self).__name__} takes data in {checks.set_name(self.support)}, but these {found}"
+                f"{type(self).__name__} takes data in {checks.constraint_name(self.support)}, but these {found}"
             )
 
     def check_levels(self, levels: int | None) -> None:

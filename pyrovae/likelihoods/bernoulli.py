@@ -10,8 +10,8 @@ from torch.distributions import constraints
 
 from pyrovae.distributions import LinearBernoulli, UnitBernoulli
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.matmul import are_fast
-from pyrovae.networks import MLP, NetworkFactory, init_output_bias, linear_end, make_network
+from pyrovae.matmul import is_fast_matmul
+from pyrovae.networks import MLP, NetworkFactory, init_output_bias, make_network, split_last_linear
 
 __all__ = ["Bernoulli"]
 
@@ -42,7 +42,7 @@ class Bernoulli(Likelihood):
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
         # Values are validated at their logits.
-        end = linear_end(self.network, z) if are_fast(z) and not is_validation_enabled() else None
+        end = split_last_linear(self.network, z) if is_fast_matmul(z) and not is_validation_enabled() else None
         if end is not None:
             h, last = end
             return LinearBernoulli(h, last.weight, last.bias, self.data_shape)

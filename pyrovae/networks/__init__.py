@@ -4,7 +4,7 @@ What comes in ``(*, *in_shape)``; what goes out ``(*, *out_shape)``. To add one,
 ``nn.Module`` whose constructor takes the two shapes first and its own options after them.
 """
 
-from pyrovae.networks.base import NetworkFactory, Positive, Shape, init_output_bias, linear_end, make_network
+from pyrovae.networks.base import NetworkFactory, Positive, Shape, init_output_bias, make_network, split_last_linear
 from pyrovae.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 from pyrovae.networks.mlp import MLP, GatedMLP
@@ -23,8 +23,8 @@ __all__ = [
     "ResidualBlock",
     "Shape",
     "init_output_bias",
-    "linear_end",
     "make_network",
     "map_leading",
     "post_layers",
+    "split_last_linear",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["NetworkFactory", "Positive", "Shape", "init_output_bias", "linear_end", "make_network"]
+__all__ = ["NetworkFactory", "Positive", "Shape", "init_output_bias", "make_network", "split_last_linear"]
 
 Shape: TypeAlias = int | tuple[int, ...]
 """A number of features, or a shape such as ``(1, 28, 28)``."""
@@ -108,7 +108,7 @@ def init_output_bias(network: nn.Module, value: Tensor) -> None:
             bias.copy_(value.flatten(1).mean(1))
 
 
-def linear_end(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear] | None:
+def split_last_linear(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear] | None:
     """Return what the linear layer that a network ends in is given for ``x``, ``(*, H)``, and that layer.
 
     Args:
@@ -120,7 +120,7 @@ def linear_end(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear] | None
         or hooks, of the network, of its ``layers`` or of the last of these.
 
     Example:
-        >>> h, last = linear_end(MLP(3, (1, 2, 2), hidden_features=(8,)), torch.zeros(5, 3))
+        >>> h, last = split_last_linear(MLP(3, (1, 2, 2), hidden_features=(8,)), torch.zeros(5, 3))
         >>> h.shape, last
         (torch.Size([5, 8]), Linear(in_features=8, out_features=4, bias=True))
     """

@@ -13,7 +13,7 @@ from pyrovae import checks
 from pyrovae.networks.base import Shape
 from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 
-__all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "doubling", "halving"]
+__all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "downsampling_layers", "upsampling_layers"]
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -59,7 +59,7 @@ class ConvolutionalEncoder(nn.Module):
         self.out_shape = checks.shape("out_features", out_features)
         self.weight_decay = checks.number("weight_decay", weight_decay)
         stage = partial(post_layers, activation=activation, normalization=normalization, dropout=dropout, image=True)
-        self.layers = halving(self.in_shape, prod(self.out_shape), channels, stage, kernel_size)
+        self.layers = downsampling_layers(self.in_shape, prod(self.out_shape), channels, stage, kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` of shape ``(*, C, H, W)`` to ``(*, *out_shape)``."""
@@ -110,14 +110,14 @@ class ConvolutionalDecoder(nn.Module):
         )
         self.weight_decay = checks.number("weight_decay", weight_decay)
         stage = partial(post_layers, activation=activation, normalization=normalization, dropout=dropout, image=True)
-        self.layers = doubling(prod(self.in_shape), self.out_shape, channels, stage, kernel_size)
+        self.layers = upsampling_layers(prod(self.in_shape), self.out_shape, channels, stage, kernel_size)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``z`` of shape ``(*, *in_shape)`` to ``(*, C, H, W)``."""
         return map_leading(self.layers, z, self.in_shape, self.out_shape, (prod(self.in_shape), 1, 1))
 
 
-def halving(
+def downsampling_layers(
     in_shape: tuple[int, ...],
     out_features: int,
     channels: tuple[int, ...],
@@ -134,7 +134,7 @@ def halving(
         kernel_size: side of the kernels, in pixels; odd.
 
     Example:
-        >>> halving((1, 9, 6), 4, (8,), lambda width: [torch.nn.ReLU()])(torch.zeros(2, 1, 9, 6)).shape
+        >>> downsampling_layers((1, 9, 6), 4, (8,), lambda width: [torch.nn.ReLU()])(torch.zeros(2, 1, 9, 6)).shape
         torch.Size([2, 4, 1, 1])
     """
     padding = _padding(kernel_size)
@@ -146,7 +146,7 @@ def halving(
     return nn.Sequential(*layers, nn.Conv2d(previous, out_features, (sizes[0], sizes[1])))
 
 
-def doubling(
+def upsampling_layers(
     in_features: int,
     out_shape: tuple[int, ...],
     channels: tuple[int, ...],
@@ -163,7 +163,7 @@ def doubling(
         kernel_size: side of the kernels, in pixels; odd.
 
     Example:
-        >>> doubling(4, (1, 9, 6), (8,), lambda width: [torch.nn.ReLU()])(torch.zeros(2, 4, 1, 1)).shape
+        >>> upsampling_layers(4, (1, 9, 6), (8,), lambda width: [torch.nn.ReLU()])(torch.zeros(2, 4, 1, 1)).shape
         torch.Size([2, 1, 9, 6])
     """
     padding = _padding(kernel_size)

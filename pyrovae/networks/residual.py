@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.networks.base import Shape
-from pyrovae.networks.convolutional import doubling, halving
+from pyrovae.networks.convolutional import downsampling_layers, upsampling_layers
 from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 
 __all__ = ["ResNetDecoder", "ResNetEncoder", "ResidualBlock"]
@@ -97,7 +97,7 @@ class ResNetEncoder(nn.Module):
         self.out_shape = checks.shape("out_features", out_features)
         self.weight_decay = checks.number("weight_decay", weight_decay)
         stage = _stage(blocks_per_stage, activation, normalization, dropout)
-        self.layers = halving(self.in_shape, prod(self.out_shape), channels, stage)
+        self.layers = downsampling_layers(self.in_shape, prod(self.out_shape), channels, stage)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` of shape ``(*, C, H, W)`` to ``(*, *out_shape)``."""
@@ -145,7 +145,7 @@ class ResNetDecoder(nn.Module):
         self.out_shape = checks.shape("out_features of a residual decoder (the data's shape)", out_features, dims=3)
         self.weight_decay = checks.number("weight_decay", weight_decay)
         stage = _stage(blocks_per_stage, activation, normalization, dropout)
-        self.layers = doubling(prod(self.in_shape), self.out_shape, channels, stage)
+        self.layers = upsampling_layers(prod(self.in_shape), self.out_shape, channels, stage)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``z`` of shape ``(*, *in_shape)`` to ``(*, C, H, W)``."""

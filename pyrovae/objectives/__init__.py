@@ -4,9 +4,9 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 
 from pyrovae.objectives.base import Objective, Weights
 from pyrovae.objectives.bounds import CIWAE, IWAE, MIWAE, Renyi
-from pyrovae.objectives.estimators import PIWAE, RWS, STL, DReG
+from pyrovae.objectives.gradient_estimators import PIWAE, RWS, STL, DReG
 from pyrovae.objectives.regularized import MMD, BetaTCVAE, FreeBits
-from pyrovae.objectives.terms import NonFiniteLoss, measure
+from pyrovae.objectives.terms import NonFiniteLoss, estimate_elbo_terms
 
 __all__ = [
     "CIWAE",
@@ -26,5 +26,5 @@ __all__ = [
     "TraceMeanField_ELBO",
     "Trace_ELBO",
     "Weights",
-    "measure",
+    "estimate_elbo_terms",
 ]

@@ -18,7 +18,7 @@ from pyrovae import checks
 from pyrovae.execution import check_sites, latents_of, observed_of
 from pyrovae.programs import Arguments, PyroFunction
 
-__all__ = ["Objective", "Weights", "log_prob_of", "weights_of"]
+__all__ = ["Objective", "Weights", "scaled_log_prob", "weights_of"]
 
 
 class Objective(ELBO):
@@ -90,14 +90,15 @@ class Weights(NamedTuple):
         log_prior: log p(z).
         log_posterior: log q(z|x).
         beta: scale of the KL, which is part of ``log_prior`` and ``log_posterior``.
-        outer: factor of each datum's bound: how many data one of a subsampled plate stands for; 1 without subsampling.
+        plate_scale: factor of each datum's bound: the number of data that one datum of a subsampled plate stands for; 1
+            without subsampling.
     """
 
     log_likelihood: Tensor
     log_prior: Tensor
     log_posterior: Tensor
     beta: Tensor | float
-    outer: float
+    plate_scale: float
 
     @property
     def log_weight(self) -> Tensor:
@@ -105,7 +106,7 @@ class Weights(NamedTuple):
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
-def log_prob_of(site: dict[str, Any]) -> Tensor:
+def scaled_log_prob(site: dict[str, Any]) -> Tensor:
     r"""Return a site's log-probability for each sample and datum, masked, and scaled by its own scale alone.
 
     A plate that is subsampled scales all its sites by how many data each stands for. That factor belongs outside of
@@ -114,10 +115,10 @@ def log_prob_of(site: dict[str, Any]) -> Tensor:
     Args:
         site: a node of a trace whose log-probabilities are computed.
     """
-    return scale_and_mask(site["unscaled_log_prob"], scale=site["scale"] / _outer(site), mask=site["mask"])
+    return scale_and_mask(site["unscaled_log_prob"], scale=site["scale"] / _plate_scale(site), mask=site["mask"])
 
 
-def _outer(site: dict[str, Any]) -> float:
+def _plate_scale(site: dict[str, Any]) -> float:
     factor = 1.0
     for frame in site["cond_indep_stack"]:
         factor *= (frame.full_size or frame.size) / frame.size
@@ -132,15 +133,15 @@ def weights_of(traces: list[tuple[Trace, Trace]]) -> Weights:
         latents = latents_of(guide_trace)
         # What the guide observes, such as a factor for the loss of a classifier, is a term of its own, as in Pyro's
         # ELBOs: it has its whole gradient, also where an estimator leaves out the score of the latents.
-        added = (log_prob_of(guide_trace.nodes[name]) for name in observed_of(guide_trace))
-        observed = (log_prob_of(model_trace.nodes[name]) for name in observed_of(model_trace))
+        added = (scaled_log_prob(guide_trace.nodes[name]) for name in observed_of(guide_trace))
+        observed = (scaled_log_prob(model_trace.nodes[name]) for name in observed_of(model_trace))
         sums = (
             sum(observed, torch.zeros(())) - sum(added, torch.zeros(())),
-            sum((log_prob_of(model_trace.nodes[name]) for name in latents), torch.zeros(())),
-            sum((log_prob_of(guide_trace.nodes[name]) for name in latents), torch.zeros(())),
+            sum((scaled_log_prob(model_trace.nodes[name]) for name in latents), torch.zeros(())),
+            sum((scaled_log_prob(guide_trace.nodes[name]) for name in latents), torch.zeros(())),
         )
         shape = torch.broadcast_shapes(*(term.shape for term in sums))
         rows.append([term.expand(shape).reshape(-1, shape[-1]) for term in sums])  # (K, B) or (1, B) each
         site = guide_trace.nodes[latents[0]]
     log_likelihood, log_prior, log_posterior = (torch.cat(parts) for parts in zip(*rows, strict=True))
-    return Weights(log_likelihood, log_prior, log_posterior, site["scale"] / _outer(site), _outer(site))
+    return Weights(log_likelihood, log_prior, log_posterior, site["scale"] / _plate_scale(site), _plate_scale(site))

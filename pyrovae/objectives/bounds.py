@@ -21,7 +21,7 @@ class _Bound(Objective):
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
         """Return the loss twice: it is what is differentiated."""
         weights = weights_of(list(self._get_traces(model, guide, arguments, {})))
-        loss = -weights.outer * self.bound(weights.log_weight).sum()
+        loss = -weights.plate_scale * self.bound(weights.log_weight).sum()
         return loss, loss
 
     @abstractmethod

@@ -61,7 +61,7 @@ class FreeBits(Objective):
             site = pairs[0][1].nodes[name]
             free = self.free_nats * math.prod(site["fn"].event_shape) / len(kl)
             loss = loss + weights.beta * count * kl.clamp_min(free).sum()
-        return weights.outer * loss, weights.outer * loss
+        return weights.plate_scale * loss, weights.plate_scale * loss
 
 
 def _kl(prior: dict[str, Any], posterior: dict[str, Any], in_order: bool) -> Tensor:
@@ -128,7 +128,7 @@ class BetaTCVAE(Objective):
         correlation = weights.beta * (log_q_z - log_q_dims)
         dimensions = weights.beta * log_q_dims - log_p
         kl = self.alpha * information + self.beta * correlation + self.gamma * dimensions
-        loss = weights.outer * (kl - weights.log_likelihood[0]).sum()
+        loss = weights.plate_scale * (kl - weights.log_likelihood[0]).sum()
         return loss, loss
 
 
@@ -176,7 +176,7 @@ class MMD(Objective):
         kl = weights.log_posterior[0] - weights.log_prior[0]  # (B,), tempered
         discrepancy = weights.beta * len(z) * _discrepancy(z, prior)
         loss = (self.kl_weight * kl - weights.log_likelihood[0]).sum() + self.mmd_weight * discrepancy
-        return weights.outer * loss, weights.outer * loss
+        return weights.plate_scale * loss, weights.plate_scale * loss
 
 
 def _discrepancy(z: Tensor, w: Tensor) -> Tensor:

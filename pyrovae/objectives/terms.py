@@ -12,11 +12,10 @@ from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyrovae import checks
-from pyrovae.execution.sites import is_factor, is_latent, is_observed
+from pyrovae.execution.sites import check_all_sampled, is_factor, is_latent, is_observed
 from pyrovae.programs import PyroFunction
 
-__all__ = ["NonFiniteLoss", "Traces", "measure", "nonfinite_site", "terms_of", "traces_of"]
+__all__ = ["NonFiniteLoss", "Traces", "collect_traces", "estimate_elbo_terms", "nonfinite_site", "sum_terms"]
 
 Traces: TypeAlias = list[tuple[Trace, Trace]]
 """Pairs of a model's and a guide's trace, one a particle."""
@@ -32,7 +31,7 @@ class NonFiniteLoss(FloatingPointError):
     steps_ago: int = 0
 
 
-def measure(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
+def estimate_elbo_terms(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
     r"""Estimate the ELBO's two terms on a batch from one sample of each datum, without gradients.
 
     Args:
@@ -49,13 +48,13 @@ def measure(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Ten
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> measure(vae.model, vae.guide, torch.ones(3, 4)).shape
+        >>> estimate_elbo_terms(vae.model, vae.guide, torch.ones(3, 4)).shape
         torch.Size([2])
     """
     elbo = Trace_ELBO()
-    with torch.no_grad(), traces_of(elbo) as traces:
+    with torch.no_grad(), collect_traces(elbo) as traces:
         elbo.loss(model, guide, *arguments)
-        terms = terms_of(traces, 1)
+        terms = sum_terms(traces, 1)
     if not bool(terms.isfinite().all()):
         reconstruction, kl = terms.tolist()
         raise NonFiniteLoss(f"{kl - reconstruction} at {nonfinite_site(traces)}")
@@ -63,7 +62,7 @@ def measure(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Ten
 
 
 @contextmanager
-def traces_of(elbo: ELBO) -> Iterator[Traces]:
+def collect_traces(elbo: ELBO) -> Iterator[Traces]:
     """Collect the pairs of model and guide traces that an ELBO makes."""
     traces: Traces = []
     make = elbo._get_trace
@@ -79,7 +78,7 @@ def traces_of(elbo: ELBO) -> Iterator[Traces]:
         del elbo._get_trace
 
 
-def terms_of(traces: Traces, num_particles: int) -> Tensor:
+def sum_terms(traces: Traces, num_particles: int) -> Tensor:
     """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``.
 
     Values that the guide enumerates count by their probability; factors that are no distribution do not count.
@@ -87,6 +86,7 @@ def terms_of(traces: Traces, num_particles: int) -> Tensor:
     with torch.no_grad():
         reconstruction = kl = torch.zeros(())
         for model_trace, guide_trace in traces:
+            check_all_sampled(model_trace, guide_trace)
             share = torch.ones(())
             for site in guide_trace.nodes.values():
                 if site["type"] == "sample" and site["infer"].get("_enumerate_dim") is not None:
@@ -94,12 +94,8 @@ def terms_of(traces: Traces, num_particles: int) -> Tensor:
             for name, site in model_trace.nodes.items():
                 if is_observed(site) and not is_factor(site):
                     reconstruction = reconstruction + _log_prob(site, share)
-                elif is_latent(site) and name in guide_trace.nodes:
-                    kl = kl + _log_prob(guide_trace.nodes[name], share) - _log_prob(site, share)
                 elif is_latent(site):
-                    raise checks.InputError(
-                        f"guide must sample every latent site of the model, but does not sample {name!r}"
-                    )
+                    kl = kl + _log_prob(guide_trace.nodes[name], share) - _log_prob(site, share)
         return torch.stack((reconstruction, kl)) / num_particles
 
 

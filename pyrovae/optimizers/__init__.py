@@ -1,6 +1,6 @@
 """One ``PyroOptim`` that drives any torch optimizer and scheduler over all parameters at once."""
 
-from pyrovae.optimizers.functional_adam import RecordableAdam
+from pyrovae.optimizers.functional_adam import FunctionalAdam
 from pyrovae.optimizers.joint import JointOptimizer, OptimizerFactory, SchedulerFactory
 
-__all__ = ["JointOptimizer", "OptimizerFactory", "RecordableAdam", "SchedulerFactory"]
+__all__ = ["FunctionalAdam", "JointOptimizer", "OptimizerFactory", "SchedulerFactory"]

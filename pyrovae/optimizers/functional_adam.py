@@ -11,31 +11,31 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-__all__ = ["RecordableAdam"]
+__all__ = ["FunctionalAdam"]
 
 
-class RecordableAdam:
+class FunctionalAdam:
     r"""Make the update of torch's Adam or AdamW on its own state; what may change from step to step is in tensors.
 
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         \theta \leftarrow \theta - \frac{\eta}{1 - \beta_1^t} \cdot \frac{m}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
     (Kingma & Ba, 2015, arXiv:1412.6980; Loshchilov & Hutter, 2019, arXiv:1711.05101). The rates, and how many steps
-    a parameter has made, are read by :meth:`begin`; steps made here are counted by :meth:`made`, and
+    a parameter has made, are read by :meth:`read_options`; steps made here are counted by :meth:`count_step`, and
     known to the optimizer after :meth:`flush`.
 
     Args:
-        optimizer: that :meth:`fits`.
+        optimizer: that :meth:`supports`.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> adam = torch.optim.Adam([weight], lr=0.25)
         >>> weight.grad = torch.ones(2)
         >>> adam.step()
-        >>> update = RecordableAdam(adam)
-        >>> update.begin()
+        >>> update = FunctionalAdam(adam)
+        >>> update.read_options()
         >>> update({weight: torch.ones(2)}, torch.tensor(True))
-        >>> update.made([weight])
+        >>> update.count_step([weight])
         >>> weight.detach().allclose(torch.tensor(0.5))
         True
     """
@@ -48,7 +48,7 @@ class RecordableAdam:
         self._behind = [0] * len(self._rows)
 
     @staticmethod
-    def fits(optimizer: Optimizer, params: Collection[Tensor]) -> TypeGuard[Adam | AdamW]:
+    def supports(optimizer: Optimizer, params: Collection[Tensor]) -> TypeGuard[Adam | AdamW]:
         """Tell whether its update of some parameters is known here: Adam's or AdamW's, of float32 on a CPU, unwatched.
 
         Args:
@@ -69,7 +69,7 @@ class RecordableAdam:
             for param in params
         )
 
-    def knows(self, params: Iterable[Tensor]) -> bool:
+    def has_parameters(self, params: Iterable[Tensor]) -> bool:
         """Tell whether the optimizer had these parameters from the beginning."""
         return all(param in self._rows for param in params)
 
@@ -92,7 +92,7 @@ class RecordableAdam:
                 for old, value in ((weight, new), (mean, new_mean), (square, new_square)):
                     old.copy_(torch.where(sound, value, old))
 
-    def begin(self) -> None:
+    def read_options(self) -> None:
         """Read the optimizer's options and the numbers of steps, as the next update needs them."""
         if self._steps is None:
             self._steps = [int(self._state(param).get("step", 0)) for param in self._rows]
@@ -122,7 +122,7 @@ class RecordableAdam:
             0.0 if decoupled else decay,
         ]
 
-    def made(self, params: Iterable[Tensor]) -> None:
+    def count_step(self, params: Iterable[Tensor]) -> None:
         """Count a step of some parameters, which was made."""
         assert self._steps is not None
         for param in params:

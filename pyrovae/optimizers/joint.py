@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyrovae import checks, distributed
-from pyrovae.optimizers.functional_adam import RecordableAdam
+from pyrovae.optimizers.functional_adam import FunctionalAdam
 
 __all__ = ["JointOptimizer", "OptimizerFactory", "SchedulerFactory"]
 
@@ -56,10 +56,10 @@ class JointOptimizer(PyroOptim):
         self._pending: dict[str, Any] | None = None
         self._params: dict[Tensor, None] = {}
         self.failure: Exception | None = None
-        self.holding = False
+        self.accumulating = False
         self.found_inf: Tensor | None = None
         self._held: dict[Tensor, Tensor] = {}
-        self._recordable: RecordableAdam | None = None
+        self._recordable: FunctionalAdam | None = None
         self.is_updated = False
         self._rehearse()
 
@@ -71,7 +71,7 @@ class JointOptimizer(PyroOptim):
         if self._recordable is not None:
             self._recordable.flush()
         params = list(params)
-        if self.holding:
+        if self.accumulating:
             self._hold(params)
             return
         for param, grad in self._held.items():
@@ -98,24 +98,24 @@ class JointOptimizer(PyroOptim):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def recordable(self, params: Collection[Tensor]) -> RecordableAdam | None:
+    def functional_update(self, params: Collection[Tensor]) -> FunctionalAdam | None:
         """Return the update for a compiled graph to make, if it is nothing but Adam's, in one process.
 
         Args:
             params: which the graph updates.
         """
         alone = self.max_norm is None and self.found_inf is None and distributed.count() == 1
-        if not alone or not RecordableAdam.fits(self.optimizer, params):
+        if not alone or not FunctionalAdam.supports(self.optimizer, params):
             return None
         if self._recordable is None:
-            self._recordable = RecordableAdam(self.optimizer)
+            self._recordable = FunctionalAdam(self.optimizer)
         self._recordable.flush()
-        return self._recordable if self._recordable.knows(params) else None
+        return self._recordable if self._recordable.has_parameters(params) else None
 
-    def updated(self, params: Iterable[Tensor]) -> None:
-        """Count an update that a graph has made by :meth:`recordable`; the next call has nothing to do."""
+    def count_update(self, params: Iterable[Tensor]) -> None:
+        """Count an update that a graph has made by :meth:`functional_update`; the next call has nothing to do."""
         assert self._recordable is not None
-        self._recordable.made(params)
+        self._recordable.count_step(params)
         self.is_updated = True
 
     @property
@@ -167,12 +167,12 @@ class JointOptimizer(PyroOptim):
         speaks = bool(new) or self.failure is not None
         if self._params and distributed.sum_gradients(list(self._params), hold=speaks):
             return
-        distributed.agree(self.failure)
+        distributed.raise_everywhere(self.failure)
         store = pyro.get_param_store()
         names = {name for own in distributed.all_gather({store.param_name(param) for param in new}) for name in own}
         missing = next((name for name in sorted(names) if name not in store), None)
         sentence = f"programs must make the same parameters in all processes, but only some have made {missing!r}"
-        distributed.agree(None if missing is None else checks.InputError(sentence))
+        distributed.raise_everywhere(None if missing is None else checks.InputError(sentence))
         self._add([store[name].unconstrained() for name in names])
         distributed.sum_gradients(list(self._params))
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
-__all__ = ["Axes", "narrowest", "principal_directions", "single_latents"]
+__all__ = ["Axes", "narrowest_site", "principal_directions", "single_latents"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Axes:
     directions: bool
 
     def __repr__(self) -> str:
-        return short(self, names=self.names, dimensions=self.axes.shape[-1], directions=self.directions)
+        return short_repr(self, names=self.names, dimensions=self.axes.shape[-1], directions=self.directions)
 
     def codes(self, coordinates: Tensor) -> Tensor:
         """Return the codes at coordinates, ``(N, D)``.
@@ -88,7 +88,7 @@ def principal_directions(codes: Tensor, count: int) -> Axes:
     return Axes(origin, vectors[:count], names, _are_directions(codes))
 
 
-def narrowest(latents: dict[str, Tensor]) -> str | None:
+def narrowest_site(latents: dict[str, Tensor]) -> str | None:
     """Name the latent site that a map shows: of several, the narrowest, which is the most abstract.
 
     Args:
@@ -98,7 +98,7 @@ def narrowest(latents: dict[str, Tensor]) -> str | None:
         None where all are whole numbers.
 
     Example:
-        >>> narrowest({"y": torch.eye(3), "z1": torch.randn(3, 8), "z2": torch.randn(3, 4)})
+        >>> narrowest_site({"y": torch.eye(3), "z1": torch.randn(3, 8), "z2": torch.randn(3, 4)})
         'z2'
     """
     sizes = {name: z[0].numel() for name, z in latents.items() if z.is_floating_point() and bool((z % 1).any())}

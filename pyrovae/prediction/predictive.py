@@ -13,10 +13,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.bounds import plain
-from pyrovae.execution import Unobserved, datum_of, is_latent, trace, values_of
-from pyrovae.prediction.simulation import run_freely, unseen, validating
-from pyrovae.programs import Batch, PyroFunction, arguments_of, in_one_sentence, modules_of
+from pyrovae.distributions.support_bounds import unwrap
+from pyrovae.execution import Unobserved, find_data_sites, is_latent, trace, values_of
+from pyrovae.prediction.simulation import evaluating_with_validation, placeholder_data, run_unobserved
+from pyrovae.programs import Batch, PyroFunction, arguments_of, concise_errors, parameter_dtype
 from pyrovae.tensors import as_tensor
 
 __all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
@@ -40,7 +40,7 @@ def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
         torch.Size([3, 2])
     """
     arguments = arguments_of(x, guide)
-    with validating(guide), _Means():
+    with evaluating_with_validation(guide), _Means():
         return values_of(trace(guide, arguments))
 
 
@@ -50,7 +50,7 @@ class _Means(Messenger):
     def _pyro_sample(self, msg: Message) -> None:
         if not msg["is_observed"] and not site_is_subsample(msg):
             fn = msg["fn"]
-            mode = plain(fn).mode.expand(fn.batch_shape + fn.event_shape) if fn.support.is_discrete else None
+            mode = unwrap(fn).mode.expand(fn.batch_shape + fn.event_shape) if fn.support.is_discrete else None
             msg["value"] = mean_of(fn) if mode is None else mode
             msg["done"] = True
 
@@ -85,31 +85,31 @@ def decode(
     """
     if not latents:
         raise checks.InputError("latents must hold the codes of at least one site, but are empty")
-    modules = modules_of(model)
-    latents = {name: as_tensor(name, z, modules) for name, z in latents.items()}
+    dtype = parameter_dtype(model)
+    latents = {name: as_tensor(name, z, dtype) for name, z in latents.items()}
     z = next(iter(latents.values()))
     told = () if labels is None else (labels,)
     if given is not None and given.shape != (len(z), *data_shape):
         raise checks.InputError(
             f"given must have the shape {(len(z), *data_shape)}, of a datum for each code, but has {tuple(given.shape)}"
         )
-    arguments = arguments_of((unseen(z, len(z), data_shape) if given is None else given, *told), model)
+    arguments = arguments_of((placeholder_data(z, len(z), data_shape) if given is None else given, *told), model)
     if len(z) == 0:
         return arguments[0].to(z.dtype)
-    datum = datum_of(model, arguments)
-    if given is None and (datum.depends_on_x or datum.latents_depend_on_x or datum.rest):
+    data_sites = find_data_sites(model, arguments)
+    if given is None and (data_sites.depends_on_x or data_sites.latents_depend_on_x or data_sites.rest):
         raise checks.InputError(
             "given must be data for a model whose distributions depend on x, such as on its total count, "
             "but was left out"
         )
-    with validating(model), Unobserved(datum.entries):
+    with evaluating_with_validation(model), Unobserved(data_sites.entries):
         traced = trace(poutine.condition(model, latents), arguments)
-    datum.check(traced, latents)
+    data_sites.check(traced, latents)
     unknown = latents.keys() - traced.nodes.keys()
     if unknown:
         raise checks.InputError(f"latents must be sites of the model, but {sorted(unknown)[0]!r} is not")
-    with in_one_sentence(arguments[0]):
-        return datum.join({name: mean_of(traced.nodes[name]["fn"]) for name in datum.entries}, arguments[0])
+    with concise_errors(arguments[0]):
+        return data_sites.join({name: mean_of(traced.nodes[name]["fn"]) for name in data_sites.entries}, arguments[0])
 
 
 def reconstruct(model: PyroFunction, guide: PyroFunction, x: Batch) -> Tensor:
@@ -155,12 +155,12 @@ def generate(
         >>> generate(vae.model, 5, torch.zeros(1, 4)).shape
         torch.Size([5, 4])
     """
-    simulated = run_freely(model, num_samples, like, given)
+    simulated = run_unobserved(model, num_samples, like, given)
     if noise:
         return simulated.x
-    with in_one_sentence(simulated.arguments[0]):
-        means = {name: mean_of(simulated.trace.nodes[name]["fn"]) for name in simulated.datum.entries}
-    return simulated.datum.join(means, simulated.arguments[0])
+    with concise_errors(simulated.arguments[0]):
+        means = {name: mean_of(simulated.trace.nodes[name]["fn"]) for name in simulated.data_sites.entries}
+    return simulated.data_sites.join(means, simulated.arguments[0])
 
 
 def mean_of(fn: Any) -> Tensor:
@@ -175,8 +175,8 @@ def mean_of(fn: Any) -> Tensor:
         >>> mean_of(dist.Categorical(torch.tensor([[0.1, 0.9]])).to_event(1))
         tensor([1])
     """
-    if isinstance(plain(fn), torch.distributions.Categorical):
-        return plain(fn).mode.expand(fn.batch_shape + fn.event_shape)
+    if isinstance(unwrap(fn), torch.distributions.Categorical):
+        return unwrap(fn).mode.expand(fn.batch_shape + fn.event_shape)
     try:
         mean = fn.mean
     except NotImplementedError:
@@ -197,10 +197,10 @@ def is_discrete(model: PyroFunction, like: Batch) -> bool:
         False
     """
     arguments = arguments_of(like, model)
-    datum = datum_of(model, arguments)
-    with validating(model):
+    data_sites = find_data_sites(model, arguments)
+    with evaluating_with_validation(model):
         nodes = trace(model, arguments).nodes
-    return all(nodes[name]["fn"].support.is_discrete for name in datum.entries)
+    return all(nodes[name]["fn"].support.is_discrete for name in data_sites.entries)
 
 
 def prior_grid(model: PyroFunction, like: Tensor, columns: int = 20) -> Tensor:
@@ -223,8 +223,8 @@ def prior_grid(model: PyroFunction, like: Tensor, columns: int = 20) -> Tensor:
         torch.Size([9, 4])
     """
     checks.integer("columns", columns)
-    arguments = arguments_of(unseen(like, 2, tuple(like.shape[1:])), model)
-    with validating(model):
+    arguments = arguments_of(placeholder_data(like, 2, tuple(like.shape[1:])), model)
+    with evaluating_with_validation(model):
         sites = {name: site for name, site in trace(model, arguments).nodes.items() if is_latent(site)}
         if len(sites) != 1 or next(iter(sites.values()))["value"].shape[1:] != (2,):
             shapes = ", ".join(f"{name} of shape {tuple(site['value'].shape[1:])}" for name, site in sites.items())

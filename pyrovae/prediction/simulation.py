@@ -13,19 +13,27 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.execution import (
-    Datum,
+    DataSites,
     Unobserved,
     check_simulation,
-    datum_of,
     evaluating,
+    find_data_sites,
     trace,
     values_of,
 )
-from pyrovae.execution.latents import Remembering
+from pyrovae.execution.latent_handlers import ExactSampling
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.tensors import as_tensor
 
-__all__ = ["Simulated", "cycled", "prior_draws", "run_freely", "simulate", "unseen", "validating"]
+__all__ = [
+    "Simulated",
+    "evaluating_with_validation",
+    "placeholder_data",
+    "repeat_to",
+    "run_unobserved",
+    "sample_prior",
+    "simulate",
+]
 
 
 class Simulated(NamedTuple):
@@ -35,19 +43,19 @@ class Simulated(NamedTuple):
         trace: of the run.
         latents: by site name, ``(B, *event_shape)``.
         arguments: what the model was called with.
-        datum: the sites at which it observes x.
+        data_sites: the sites at which it observes x.
     """
 
     trace: Trace
     latents: dict[str, Tensor]
     arguments: Arguments
-    datum: Datum
+    data_sites: DataSites
 
     @property
     def x(self) -> Tensor:
         """The data that were drawn, ``(B, *data_shape)``."""
-        values = {name: self.trace.nodes[name]["value"] for name in self.datum.entries}
-        return self.datum.join(values, self.arguments[0])
+        values = {name: self.trace.nodes[name]["value"] for name in self.data_sites.entries}
+        return self.data_sites.join(values, self.arguments[0])
 
 
 def simulate(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
@@ -72,12 +80,12 @@ def simulate(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[s
         >>> latents["z"].shape, x.shape
         (torch.Size([5, 2]), torch.Size([5, 4]))
     """
-    simulated = run_freely(model, num_samples, like)
+    simulated = run_unobserved(model, num_samples, like)
     x, *labels = simulated.arguments
     return simulated.latents, (simulated.x.to(x.dtype), *labels)
 
 
-def run_freely(model: PyroFunction, num_samples: int, like: Batch, given: Batch | None = None) -> Simulated:
+def run_unobserved(model: PyroFunction, num_samples: int, like: Batch, given: Batch | None = None) -> Simulated:
     """Run a model that samples x instead of observing it.
 
     Args:
@@ -96,21 +104,21 @@ def run_freely(model: PyroFunction, num_samples: int, like: Batch, given: Batch 
         labels = told or labels
     if any(len(y) == 0 for y in labels):
         raise checks.InputError("y must hold at least one label to draw data for, but is empty")
-    told = [cycled(y, num_samples) for y in labels]
-    start = unseen(x, num_samples, tuple(x.shape[1:])) if given is None else cycled(x, num_samples)
+    told = [repeat_to(y, num_samples) for y in labels]
+    start = placeholder_data(x, num_samples, tuple(x.shape[1:])) if given is None else repeat_to(x, num_samples)
     arguments = arguments_of((start, *told), model)
-    some = cycled(x, 2) if len(x) else unseen(x, 2, tuple(x.shape[1:]))
-    probe = (some, *(cycled(y, 2) for y in labels))
-    datum = datum_of(model, probe)
-    check_simulation(model, arguments, datum, given=given is not None)
-    with validating(model), Remembering(), Unobserved(datum.entries):
+    some = repeat_to(x, 2) if len(x) else placeholder_data(x, 2, tuple(x.shape[1:]))
+    probe = (some, *(repeat_to(y, 2) for y in labels))
+    data_sites = find_data_sites(model, probe)
+    check_simulation(model, arguments, data_sites, given=given is not None)
+    with evaluating_with_validation(model), ExactSampling(), Unobserved(data_sites.entries):
         traced = trace(model, arguments)
-    datum.check(traced)
-    latents = {name: z for name, z in values_of(traced).items() if name not in datum.entries}
-    return Simulated(traced, latents, arguments, datum)
+    data_sites.check(traced)
+    latents = {name: z for name, z in values_of(traced).items() if name not in data_sites.entries}
+    return Simulated(traced, latents, arguments, data_sites)
 
 
-def prior_draws(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
+def sample_prior(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
     """Draw latents from the prior: by site name, ``(num_samples, *event_shape)``, and the arguments of the model.
 
     Args:
@@ -119,16 +127,16 @@ def prior_draws(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dic
         like: as for :func:`simulate`.
     """
     x, *labels = _parts(like)
-    start = unseen(x, num_samples, tuple(x.shape[1:]))
-    arguments = arguments_of((start, *(cycled(y, num_samples) for y in labels)), model)
-    if datum_of(model, arguments).latents_depend_on_x:
+    start = placeholder_data(x, num_samples, tuple(x.shape[1:]))
+    arguments = arguments_of((start, *(repeat_to(y, num_samples) for y in labels)), model)
+    if find_data_sites(model, arguments).latents_depend_on_x:
         raise checks.InputError("model must have one prior for all x to draw from it, but its prior depends on x")
-    with validating(model), Remembering():
+    with evaluating_with_validation(model), ExactSampling():
         return values_of(trace(model, arguments)), arguments
 
 
 @contextmanager
-def validating(*programs: PyroFunction) -> Iterator[None]:
+def evaluating_with_validation(*programs: PyroFunction) -> Iterator[None]:
     """Evaluate with validation: a run or two are worth a sentence for labels out of range, say."""
     with evaluating(*programs), pyro.validation_enabled(True):
         yield
@@ -139,11 +147,11 @@ def _parts(like: Batch) -> list[Tensor]:
     return [as_tensor(*part) for part in zip("xy", like if isinstance(like, tuple) else (like,), strict=False)]
 
 
-def unseen(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
+def placeholder_data(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
     """Return data to call a model with that does not observe them."""
     return torch.zeros(count, *data_shape, dtype=like.dtype, device=like.device)
 
 
-def cycled(part: Tensor, count: int) -> Tensor:
+def repeat_to(part: Tensor, count: int) -> Tensor:
     """Go through data again and again, ``(count, ...)``."""
     return part[torch.arange(count, device=part.device) % len(part)]

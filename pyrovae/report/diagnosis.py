@@ -51,7 +51,7 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
         largest = entry.get("largest_mutual_information") or math.inf
         saturated = (entry.get("mutual_information") or 0.0) > 0.9 * largest
         drawn = {name: entry.get(name) for name in _DRAWN}
-        picture = figures.nats(**{**drawn, "elbo": entry["elbo"]}, saturated=saturated)
+        picture = figures.elbo_breakdown(**{**drawn, "elbo": entry["elbo"]}, saturated=saturated)
         sentences = [str(sentence) for key in ("notes", "caveats") for sentence in entry.get(key, ())]
     except (KeyError, TypeError, ValueError) as error:
         path = run.folder / "diagnosis" / f"{split}.json"

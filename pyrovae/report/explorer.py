@@ -11,13 +11,13 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.figures.base import COLOURS
-from pyrovae.prediction.latent_axes import narrowest
-from pyrovae.prediction.simulation import prior_draws
+from pyrovae.prediction.latent_axes import narrowest_site
+from pyrovae.prediction.simulation import sample_prior
 from pyrovae.programs import arguments_of, uses_labels
 from pyrovae.report.gallery import batch_at, codes_at
+from pyrovae.report.image_sheet import PixelScale, image_sheet
 from pyrovae.report.plane import Latents, Plane, plane_of
 from pyrovae.report.skipped import attempt
-from pyrovae.report.sprites import Pixels, sprite
 from pyrovae.runs import template_of
 
 __all__ = ["colours", "explorer"]
@@ -29,7 +29,7 @@ _SHEETS = 10  # classes that are decoded for
 
 
 def explorer(
-    program: Any, data: DataSet, latents: Latents, positions: Tensor, pixels: Pixels, skipped: list[str]
+    program: Any, data: DataSet, latents: Latents, positions: Tensor, pixels: PixelScale, skipped: list[str]
 ) -> dict[str, Any] | None:
     """Return what the page holds of a plane of codes; None where there is none.
 
@@ -48,7 +48,7 @@ def explorer(
     found: dict[str, Tensor] = {}
     with attempt("map of codes", skipped):
         found = codes_at(program, data, torch.cat((on_map, positions)))
-    site = narrowest(found)
+    site = narrowest_site(found)
     if site is None:
         if latents is not None:
             raise checks.InputError(
@@ -99,12 +99,12 @@ def _told(plane: Plane, labelled: bool, sheets: list[Any]) -> str:
 def _drawn(program: Any, data: DataSet, site: str) -> Tensor | None:
     """Return codes from the prior, ``(M, D)``, or None if the model draws none at the site."""
     with attempt("draws from the prior", []):
-        drawn = prior_draws(program.model, 1000, template_of(program, data))[0]
+        drawn = sample_prior(program.model, 1000, template_of(program, data))[0]
         return drawn[site].reshape(len(drawn[site]), -1) if site in drawn else None
     return None
 
 
-def _sheets(program: Any, data: DataSet, plane: Plane, code: Tensor, pixels: Pixels) -> dict[str, Any]:
+def _sheets(program: Any, data: DataSet, plane: Plane, code: Tensor, pixels: PixelScale) -> dict[str, Any]:
     """Return a sheet of decoded images for each class that the program can be told of, one below the other."""
     template = arguments_of(batch_at(program, data, torch.arange(1)))[0]
     classes: list[Any] = [None]
@@ -114,7 +114,7 @@ def _sheets(program: Any, data: DataSet, plane: Plane, code: Tensor, pixels: Pix
     columns = int(min(_COLUMNS, max(5, math.sqrt(_BYTES / (each * len(classes))))))
     points = plane.grid(columns)
     means = [plane.decoded(program.model, points, template, code, label) for label in classes]
-    sheet = sprite(pixels(torch.cat(means)), columns)
+    sheet = image_sheet(pixels(torch.cat(means)), columns)
     return {"sheet": sheet, "rows": len(points) // columns, "sheets": classes}
 
 

@@ -14,12 +14,12 @@ from pyrovae.evaluation import log_marginal
 from pyrovae.execution import evaluating
 from pyrovae.prediction import encode, reconstruct
 from pyrovae.programs import Batch, arguments_of, uses_labels
+from pyrovae.report.image_sheet import PixelScale, image_sheet
 from pyrovae.report.skipped import attempt
-from pyrovae.report.sprites import Pixels, sprite
 from pyrovae.rng import forked_rng
 from pyrovae.runs import labels_of
 
-__all__ = ["batch_at", "chosen", "codes_at", "gallery", "known_of"]
+__all__ = ["batch_at", "chosen", "codes_at", "evaluated_values", "gallery"]
 
 _FEW = 50  # samples of each image where there is no evaluation
 
@@ -48,7 +48,7 @@ def codes_at(program: Any, data: DataSet, positions: Tensor) -> dict[str, Tensor
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def known_of(values: Any) -> dict[str, Tensor]:
+def evaluated_values(values: Any) -> dict[str, Tensor]:
     """Return what an evaluation says of each datum: log p(x), its error, k̂ and the ELBO, each ``(N,)``.
 
     Args:
@@ -91,7 +91,7 @@ def chosen(known: dict[str, Tensor], total: int, count: int) -> Tensor:
 
 
 def gallery(
-    program: Any, data: DataSet, positions: Tensor, known: dict[str, Tensor], pixels: Pixels, skipped: list[str]
+    program: Any, data: DataSet, positions: Tensor, known: dict[str, Tensor], pixels: PixelScale, skipped: list[str]
 ) -> dict[str, Any]:
     """Return what the page holds of test images: the images, their reconstructions, the figures of each.
 
@@ -107,7 +107,7 @@ def gallery(
     batch = batch_at(program, data, positions)
     x = arguments_of(batch)[0]
     per_row = math.ceil(math.sqrt(len(x)))
-    shown = {"images": sprite(pixels(x), per_row), "reconstructions": None}
+    shown = {"images": image_sheet(pixels(x), per_row), "reconstructions": None}
     columns: list[dict[str, Any]] = []
     if known:
         columns += _evaluated(known, positions)
@@ -116,7 +116,7 @@ def gallery(
             columns += _estimated(program, batch)
     with attempt("reconstructions of test images", skipped):
         means = reconstruct(program.model, program.guide, batch)
-        shown["reconstructions"] = sprite(pixels(means), per_row)
+        shown["reconstructions"] = image_sheet(pixels(means), per_row)
         error = (x.double() - means.double()).square().flatten(1).mean(1)
         columns.append(_column("squared_error", "squared error", 4, error, rising=False))
     classes: list[int] = []

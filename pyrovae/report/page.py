@@ -14,14 +14,14 @@ import yaml
 
 from pyrovae import checks, progress
 from pyrovae.data import DataSet
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 from pyrovae.programs import arguments_of
 from pyrovae.report import diagnosis, evaluations, program, summary
 from pyrovae.report.explorer import colours, explorer
-from pyrovae.report.gallery import batch_at, chosen, gallery, known_of
+from pyrovae.report.gallery import batch_at, chosen, evaluated_values, gallery
+from pyrovae.report.image_sheet import PixelScale
 from pyrovae.report.plane import Latents
 from pyrovae.report.skipped import attempt
-from pyrovae.report.sprites import Pixels
 from pyrovae.runs import DataFactory, Run, other_data
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def write_report(
     checks.integer("num_images", num_images)
     with progress.bar("report", 4, "part") as parts:
         page = _page(run, data, latents, num_images, seed, parts)
-    with writing(run.folder / "report.html") as file:
+    with atomic_write(run.folder / "report.html") as file:
         file.write(page.encode())
     return run.folder / "report.html"
 
@@ -88,7 +88,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
         torch.manual_seed(seed)
         drawn = program.pictures(data, described, trained, history, skipped)
         parts.update()
-        known = {} if best is None or other is not None else known_of(run.values(best))
+        known = {} if best is None or other is not None else evaluated_values(run.values(best))
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
         if data is not None:
             interactive = _interactive(data, trained, latents, num_images, known, skipped)
@@ -104,7 +104,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
         summary=summary.trained(described, trained, history)
         + ("" if data is None else summary.accuracy(data, trained)),
         likelihood=None if best is None else summary.likelihood(entries[best]),
-        following=summary.following(run, described, trained, history, None if best is None else entries[best]),
+        following=summary.next_steps(run, described, trained, history, None if best is None else entries[best]),
         interactive=interactive,
         evaluations=[
             {**section, "pictures": _saved(run, section["pictures"], f"{section['name']}-")} for section in evaluated
@@ -115,7 +115,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
         ],
         pictures=_saved(run, drawn),
         skipped=skipped,
-        repeated=summary.repeated(run),
+        repeated=summary.reproduction_steps(run),
         config=yaml.safe_dump(config, sort_keys=False),
         version=version("pyrovae"),
     )
@@ -128,7 +128,7 @@ def _interactive(
 ) -> dict[str, Any]:
     """Return what the page's scripts work on."""
     x = arguments_of(batch_at(trained, data, torch.arange(min(500, len(data.test)))))[0]
-    pixels = Pixels.of(x)
+    pixels = PixelScale.of(x)
     fitting = max(20, _BYTES // pixels(x[:1]).numel())
     positions = chosen(known, len(data.test), min(num_images, fitting))
     plane = explorer(trained, data, latents, positions, pixels, skipped)
@@ -149,7 +149,7 @@ def _saved(run: Run, drawn: dict[str, tuple[Figure, str]], prefix: str = "") -> 
     for name, (figure, caption) in drawn.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=120)
-        with writing(run.folder / "figures" / f"{prefix}{name}.png") as file:
+        with atomic_write(run.folder / "figures" / f"{prefix}{name}.png") as file:
             file.write(buffer.getvalue())
         saved.append({"caption": caption, "base64": base64.b64encode(buffer.getvalue()).decode()})
     return saved

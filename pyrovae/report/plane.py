@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.prediction import decode, encode
 from pyrovae.prediction.latent_axes import Axes, principal_directions, single_latents
-from pyrovae.prediction.simulation import unseen
+from pyrovae.prediction.simulation import placeholder_data
 from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Latents", "Plane", "plane_of"]
@@ -66,7 +66,7 @@ class Plane(Axes):
         parts = []
         for part in z.split(512):
             labels = None if label is None else torch.full((len(part),), int(label), device=part.device)
-            arguments = (unseen(like, len(part), data_shape), *(() if labels is None else (labels,)))
+            arguments = (placeholder_data(like, len(part), data_shape), *(() if labels is None else (labels,)))
             parts.append(decode(model, _given(model, self.site, part, arguments), data_shape, labels))
         return torch.cat(parts)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyrovae import checks, figures
 from pyrovae.data import DataSet
 from pyrovae.prediction import generate, prior_grid, reconstruct
-from pyrovae.prediction.latent_axes import narrowest
+from pyrovae.prediction.latent_axes import narrowest_site
 from pyrovae.programs import arguments_of
 from pyrovae.report.gallery import codes_at
 from pyrovae.report.skipped import attempt
@@ -73,7 +73,7 @@ def pictures(
 
 def _codes(latents: dict[str, Tensor]) -> Tensor:
     """Return the codes that a map shows, ``(N, D)``."""
-    site = narrowest(latents)
+    site = narrowest_site(latents)
     if site is None:
         raise checks.InputError(f"program must have a latent site of real numbers, but has {', '.join(latents)}")
     return latents[site].flatten(1) if latents[site].dim() > 1 else latents[site][:, None]

@@ -28,4 +28,4 @@ def attempt(what: str, skipped: list[str]) -> Iterator[None]:
     try:
         yield
     except (checks.InputError, NotImplementedError, RuntimeError) as error:
-        skipped.append(f"No {what}: {checks.reason(checks.said(error) or error)}.")
+        skipped.append(f"No {what}: {checks.reason(checks.find_input_error(error) or error)}.")

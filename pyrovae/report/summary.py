@@ -17,7 +17,7 @@ from pyrovae.priors import Prior
 from pyrovae.runs import DataRecord, Run, common_evaluation
 from pyrovae.training import History
 
-__all__ = ["accuracy", "best_evaluation", "following", "likelihood", "repeated", "trained"]
+__all__ = ["accuracy", "best_evaluation", "likelihood", "next_steps", "reproduction_steps", "trained"]
 
 _COLLAPSED = 0.1  # nats, below which the codes say nothing of the data
 
@@ -88,7 +88,7 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     return {"sentence": sentence, "figures": found, "trust": trust}
 
 
-def following(
+def next_steps(
     run: Run, data: DataRecord, program: Any, history: History, entry: dict[str, Any] | None
 ) -> list[tuple[str, str]]:
     """Say what to do next, each with its command, which may be empty.
@@ -141,7 +141,7 @@ def following(
     return steps
 
 
-def repeated(run: Run) -> list[tuple[str, str]]:
+def reproduction_steps(run: Run) -> list[tuple[str, str]]:
     """Say how to make the run again, with a command each.
 
     Args:

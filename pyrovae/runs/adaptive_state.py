@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 from pyrovae.programs import Arguments
 
 __all__ = ["AdaptiveStateFile"]
@@ -73,7 +73,7 @@ class AdaptiveStateFile:
     def save(self, state: dict[str, Tensor]) -> None:
         """Replace the state."""
         whole = {name: tensor.contiguous() for name, tensor in state.items()}
-        with writing(self.path) as file:
+        with atomic_write(self.path) as file:
             file.write(save(whole, metadata={"format": _FORMAT, **self.origin}))
 
 

@@ -240,7 +240,7 @@ class _Job:
             for i in shard:
                 batch = self.batch(blocks[i])
                 chunks.choose(self.program.model, batch if isinstance(batch, tuple) else (batch,))
-                torch.manual_seed(distributed.seed_of(self.seed, i))
+                torch.manual_seed(distributed.derive_seed(self.seed, i))
                 result = log_marginal(
                     self.program.model,
                     self.program.guide,
@@ -251,7 +251,7 @@ class _Job:
                 )
                 (buffer.add if distributed.count() == 1 else results.append)(distributed.on_cpu(result))
                 bar.update(len(blocks[i]))
-        for result in distributed.in_order(results, everywhere=False):
+        for result in distributed.gather_shards(results, everywhere=False):
             buffer.add(result)
         return None if distributed.rank() > 0 else buffer.concatenated()
 

@@ -23,7 +23,7 @@ from torch import nn
 from pyrovae import checks
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
-from pyrovae.files import check_writable, located, path_of, unwritable, write_text, writing
+from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
 from pyrovae.runs.configuration import DataFactory, assemble, chosen_by, program_of
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.lock import locked
@@ -106,7 +106,8 @@ class Run:
         path = self.folder / "config.yaml"
         if not path.exists():
             raise checks.InputError(
-                f"run must be a folder that pyrovae train made, but there is no config.yaml in {located(self.folder)}"
+                "run must be a folder that pyrovae train made, but there is no config.yaml in "
+                f"{describe_path(self.folder)}"
             )
         with _reading(path):
             config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -184,12 +185,12 @@ class Run:
         """Write what an epoch changes: weights (the best ones apart), metrics, and the state to resume from."""
         self._save_weights(program, best=history.best_epoch == len(history.epochs))
         self.save_metrics(history)
-        with writing(self.folder / "checkpoint" / "state.pt") as file:
+        with atomic_write(self.folder / "checkpoint" / "state.pt") as file:
             torch.save({"format": FORMAT, **state}, file)
 
     def save_refitted(self, program: nn.Module, history: History, origin: dict[str, Any]) -> None:
         """Write a program whose prior was refitted: weights, the metrics of the run that it comes from, and which."""
-        with writing(self.folder / "refitted.json") as file:
+        with atomic_write(self.folder / "refitted.json") as file:
             file.write(json.dumps({"format": FORMAT, **origin}, indent=2).encode())
         self._save_weights(program, best=True)
         self.save_metrics(history)
@@ -235,7 +236,7 @@ class Run:
                 values.to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
                 os.replace(f"{beside}/values.nc", path)
         except (OSError, RuntimeError) as error:
-            raise unwritable(path, error) from error
+            raise write_error(path, error) from error
         return self._save_figures("evaluation", name, summary)
 
     def save_diagnosis(self, split: str, summary: dict[str, Any]) -> Path:
@@ -244,7 +245,7 @@ class Run:
 
     def _save_figures(self, kind: str, name: str, summary: dict[str, Any]) -> Path:
         path = self.folder / kind / f"{name}.json"
-        with writing(path) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps({"format": FORMAT, **summary}, indent=2, allow_nan=False).encode())
         return path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from pyrovae import checks
-from pyrovae.files import unwritable
+from pyrovae.files import write_error
 
 try:
     import fcntl
@@ -58,7 +58,7 @@ def _taken(folder: Path) -> IO[bytes] | None:
             folder.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise write_error(folder, error) from error
         try:
             if fcntl is None:
                 raise OSError("this system has none")

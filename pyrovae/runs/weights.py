@@ -8,7 +8,7 @@ import safetensors
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 
 __all__ = ["load_weights", "save_weights"]
 
@@ -20,7 +20,7 @@ def save_weights(program: nn.Module, paths: list[Path], version: int) -> None:
         metadata={"format": f"pyrovae {version}"},
     )
     for path in paths:
-        with writing(path) as file:
+        with atomic_write(path) as file:
             file.write(weights)
 
 

@@ -12,7 +12,7 @@ from pyrovae import checks, distributed
 from pyrovae.data import DataSet, Split
 from pyrovae.programs import Arguments, PyroFunction, uses_labels
 
-__all__ = ["Labels", "batches", "count_batches", "labels_for", "naming_single_data", "parts_of"]
+__all__ = ["Labels", "batches", "count_batches", "explain_single_datum", "labels_for", "parts_of"]
 
 Labels: TypeAlias = Literal["no", "where known", "always"]
 """Whether a program takes labels: see :func:`pyrovae.programs.uses_labels`."""
@@ -82,7 +82,7 @@ def parts_of(arguments: Arguments, count: int) -> list[Arguments]:
 
 
 @contextmanager
-def naming_single_data(count: int, batch_size: int, accumulate: int) -> Iterator[None]:
+def explain_single_datum(count: int, batch_size: int, accumulate: int) -> Iterator[None]:
     """Say in a sentence how batch normalisation came to a batch of one datum, of which there are no statistics.
 
     Args:

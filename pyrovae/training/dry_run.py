@@ -18,8 +18,8 @@ from pyrovae.data import DataSet
 from pyrovae.execution import check_masks, check_sites, evaluating
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.handlers import in_data_plate
-from pyrovae.objectives.terms import measure, traces_of
-from pyrovae.programs import Arguments, PyroFunction, arguments_of, in_one_sentence, mode
+from pyrovae.objectives.terms import collect_traces, estimate_elbo_terms
+from pyrovae.programs import Arguments, PyroFunction, arguments_of, concise_errors, mode
 from pyrovae.rng import forked_rng
 from pyrovae.training.batching import Labels, batches
 
@@ -61,7 +61,7 @@ def dry_run(
         pyro.validation_enabled(True),
         torch.no_grad(),
         warnings.catch_warnings(),
-        traces_of(elbo) as traces,
+        collect_traces(elbo) as traces,
         poutine.trace(param_only=True) as capture,
     ):
         warnings.simplefilter("ignore")  # the first step gives them again
@@ -70,14 +70,14 @@ def dry_run(
         try:
             for arguments in _ways(labels, data, batch_size):
                 arguments_of(arguments, model, guide)
-                with in_one_sentence(arguments[0]), _supported(name):
+                with concise_errors(arguments[0]), _supported(name):
                     loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)
             if elbo.vectorize_particles and elbo.num_particles > 1 and not _broadcasts(model, guide, arguments):
                 elbo.vectorize_particles = False
             told: Labels = "always" if labels == "always" else "no"
             arguments = next(batches(told, data.validation, batch_size))  # as validation is run
-            with in_one_sentence(arguments[0]), mode(model, guide, training=False), suppress(FloatingPointError):
-                measure(in_data_plate(model), in_data_plate(guide), *arguments)
+            with concise_errors(arguments[0]), mode(model, guide, training=False), suppress(FloatingPointError):
+                estimate_elbo_terms(in_data_plate(model), in_data_plate(guide), *arguments)
         except UserWarning as error:
             raise checks.InputError(
                 f"objective {name} needs a guide that samples its sites in the order of the model's, and this one does "

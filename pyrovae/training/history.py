@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["Epoch", "History"]
 
@@ -55,7 +55,7 @@ class History:
     epochs: list[Epoch] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        return short(self, epochs=len(self.epochs), best_epoch=self.best_epoch, best_value=self.best_value)
+        return short_repr(self, epochs=len(self.epochs), best_epoch=self.best_epoch, best_value=self.best_value)
 
     @property
     def best_epoch(self) -> int:

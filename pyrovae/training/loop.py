@@ -15,30 +15,20 @@ from pyro.infer import ELBO, SVI
 from torch import Tensor, nn
 
 from pyrovae import checks, distributed, matmul
-from pyrovae.compilation import Compile, ObjectiveFactory, Step
+from pyrovae.compilation import Compile, ObjectiveFactory, TrainingStep
 from pyrovae.data import DataSet
 from pyrovae.handlers import Temper, in_data_plate
 from pyrovae.likelihoods import Likelihood
 from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
-from pyrovae.programs import PyroFunction, dtype_of, mode, modules_of, private_modules
+from pyrovae.programs import PyroFunction, mode, modules_of, parameter_dtype, private_modules
 from pyrovae.progress import bar as progress_bar
-from pyrovae.training.batching import batches, count_batches, labels_for, naming_single_data, parts_of
-from pyrovae.training.checkpoint import (
-    State,
-    begin_together,
-    buffers_of,
-    compiled_as,
-    load_weights,
-    merge_buffers,
-    per_rank_rng,
-    restore,
-    state_of,
-    weights_of,
-)
+from pyrovae.training.batching import batches, count_batches, explain_single_datum, labels_for, parts_of
+from pyrovae.training.checkpoint import State, compile_mode_of, load_weights, restore, state_of, weights_of
 from pyrovae.training.dry_run import dry_run
 from pyrovae.training.history import Epoch, History
-from pyrovae.training.validation import bound_of_some, validate
+from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
+from pyrovae.training.validation import subset_elbo, validate
 
 __all__ = ["Callback", "fit"]
 
@@ -138,16 +128,16 @@ def fit(
     elbo = checks.make("objective", objective, ELBO, like="Trace_ELBO")
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
-    data = data.typed(dtype_of(model, guide))
+    data = data.astype(parameter_dtype(model, guide) or torch.get_default_dtype())
     if data.kind == "scaled":  # of fewer levels than the likelihood has, it would say nothing by itself
         for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
             likelihood.check_levels(data.observed_levels)
     state = distributed.broadcast(distributed.on_cpu(state))
     if compile == "auto":
-        chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compiled_as(state)
+        chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compile_mode_of(state)
     else:
         chosen = compile
-    step = Step(elbo, chosen, modules, optim if accumulate == 1 else None)
+    step = TrainingStep(elbo, chosen, modules, optim if accumulate == 1 else None)
     if distributed.count() > 1:
         step.losses.every = 1  # those of one process concern all
     history = History()
@@ -164,10 +154,10 @@ def fit(
         if labels == "where known":  # a batch with labels has nothing to enumerate
             warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
             warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # they may be sampled
-        single = partial(naming_single_data, len(data.train), batch_size, accumulate)
+        single = partial(explain_single_datum, len(data.train), batch_size, accumulate)
         with distributed.failing_together(), single():
             dry_run(elbo, model, guide, modules, labels, data, batch_size)
-        untrained = bound_of_some(model, guide, labels, data.validation, batch_size)
+        untrained = subset_elbo(model, guide, labels, data.validation, batch_size)
         if state is not None:
             restore(state, optim, history, model, guide)
             best = state["best"] if restore_best else None
@@ -177,7 +167,7 @@ def fit(
         alike |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
         alike |= {"beta": beta, "precision": precision}
         alike |= {"number of images": (len(data.train), len(data.validation))}
-        begin_together(model, guide, alike)
+        synchronize_start(model, guide, alike)
         weight = torch.full((), float(beta), device=data.train.device)
         for module in modules:  # what another loop has left behind
             module.zero_grad(set_to_none=True)
@@ -200,9 +190,9 @@ def fit(
                     break
                 start = time.perf_counter()
                 step.totals = torch.zeros(2, device=data.train.device)
-                step.recheck()
+                step.begin_epoch()
                 seen = 0
-                buffers = buffers_of(model, guide)
+                buffers = clone_buffers(model, guide)
                 with per_rank_rng() as order:
                     shares = batches(labels, data.train, batch_size, shuffle=True, generator=order, part="share")
                     try:
@@ -212,7 +202,7 @@ def fit(
                                 weight.fill_(beta * min(1.0, done))
                             parts = parts_of(arguments, accumulate)
                             for j, part in enumerate(parts):
-                                optim.holding = j + 1 < len(parts)
+                                optim.accumulating = j + 1 < len(parts)
                                 with single():
                                     svi.step(*part)
                             bar.update()
@@ -279,7 +269,7 @@ def _figures(part: str, reconstruction: float, kl: float) -> str:
 
 
 def _share_of_step(
-    step: Step, optim: JointOptimizer, model: PyroFunction, guide: PyroFunction, *arguments: Tensor
+    step: TrainingStep, optim: JointOptimizer, model: PyroFunction, guide: PyroFunction, *arguments: Tensor
 ) -> float:
     """Compute loss and gradients on this process's share, which may be empty; what fails shall fail everywhere."""
     if distributed.count() == 1:

@@ -17,7 +17,7 @@ from pyrovae.handlers import InDataPlate
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior, PriorFactory
-from pyrovae.programs import in_one_sentence, mode, private_modules
+from pyrovae.programs import concise_errors, mode, private_modules
 from pyrovae.training.batching import Labels, batches, labels_for
 from pyrovae.training.history import History
 from pyrovae.training.loop import fit
@@ -71,10 +71,10 @@ def refit_prior(
         raise checks.InputError(f"program must have a prior to refit, but {type(program).__name__} has none")
     checks.instance("data", data, DataSet)
     new = checks.make("prior", prior, Prior, old.latent_dim, like="GaussianMixture").to(data.train.device)
-    if not checks.same_set(new.support, old.support):
+    if not checks.same_constraint(new.support, old.support):
         raise checks.InputError(
-            f"prior must have the support of the codes, {checks.set_name(old.support)}, "
-            f"but that of {type(new).__name__} is {checks.set_name(new.support)}"
+            f"prior must have the support of the codes, {checks.constraint_name(old.support)}, "
+            f"but that of {type(new).__name__} is {checks.constraint_name(new.support)}"
         )
     labels = labels_for(program.model, program.guide, data)
     parts = [_codes(program, labels, part, batch_size, old.latent_dim) for part in (data.train, data.validation)]
@@ -142,7 +142,7 @@ def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_d
     drawn = []
     with private_modules(), mode(program.model, program.guide, training=False), torch.no_grad():
         for arguments in batches("always" if labels == "always" else "no", split, batch_size):
-            with in_one_sentence(arguments[0]), InDataPlate(len(arguments[0])):
+            with concise_errors(arguments[0]), InDataPlate(len(arguments[0])):
                 model = poutine.trace(program.model).get_trace(*arguments)
                 guide = poutine.trace(program.guide).get_trace(*arguments)
             shape = (len(arguments[0]), latent_dim)

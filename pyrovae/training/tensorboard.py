@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae import checks
-from pyrovae.files import unwritable
+from pyrovae.files import write_error
 from pyrovae.training.history import History
 
 __all__ = ["tensorboard_writer"]
@@ -31,7 +31,7 @@ def tensorboard_writer(folder: str | Path) -> Callable[[History, Callable[[], di
     try:
         writer = SummaryWriter(folder)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise write_error(folder, error) from error
 
     def write(history: History, state: Callable[[], dict[str, Any]]) -> None:
         row = history.epochs[-1]
@@ -42,6 +42,6 @@ def tensorboard_writer(folder: str | Path) -> Callable[[History, Callable[[], di
                 writer.add_scalar(tag, getattr(row, name), row.epoch)
             writer.flush()
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise write_error(folder, error) from error
 
     return write

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pyrovae import distributed
 from pyrovae.data import Split
-from pyrovae.objectives import NonFiniteLoss, measure
+from pyrovae.objectives import NonFiniteLoss, estimate_elbo_terms
 from pyrovae.programs import PyroFunction, mode
 from pyrovae.rng import forked_rng
 from pyrovae.training.batching import Labels, batches, count_batches
 
-__all__ = ["bound_of_some", "validate"]
+__all__ = ["subset_elbo", "validate"]
 
 _SOME = 500  # data that tell a bound well enough to see that another is absurd
 
@@ -39,13 +39,13 @@ def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Sp
     totals: list[Tensor] = []
     with distributed.failing_together(), forked_rng(split.device), mode(model, guide, training=False):
         for i, arguments in zip(turns, batches(labels, split, batch_size, part="turn"), strict=True):
-            torch.manual_seed(distributed.seed_of(i))
-            totals.append(measure(model, guide, *arguments))
-    parts = distributed.in_order(torch.stack(totals).double().cpu().tolist() if totals else [])
+            torch.manual_seed(distributed.derive_seed(i))
+            totals.append(estimate_elbo_terms(model, guide, *arguments))
+    parts = distributed.gather_shards(torch.stack(totals).double().cpu().tolist() if totals else [])
     return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()
 
 
-def bound_of_some(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Split, batch_size: int) -> float:
+def subset_elbo(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Split, batch_size: int) -> float:
     """Return the ELBO of the first data of a split, in nats per datum; minus infinity if it is not finite.
 
     Args:

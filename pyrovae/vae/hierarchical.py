@@ -115,10 +115,11 @@ class HierarchicalVAE(nn.Module):
         posteriors = [inferred("posterior", posterior, self.data_shape, self.dims[0])]
         posteriors += [inferred("layer_posterior", layer_posterior, (below,), above) for below, above in steps]
         for p, q in zip(layers, posteriors, strict=False):  # the last posterior has the prior
-            if not checks.same_set(q.support, constraints.independent(p.support, 1)):
+            if not checks.same_constraint(q.support, constraints.independent(p.support, 1)):
                 raise checks.InputError(
                     f"layer and posterior must have one support, but that of {type(p).__name__} is "
-                    f"{checks.set_name(p.support)} and that of {type(q).__name__} is {checks.set_name(q.support)}"
+                    f"{checks.constraint_name(p.support)} and that of {type(q).__name__} is "
+                    f"{checks.constraint_name(q.support)}"
                 )
         connect(self.prior, posteriors[-1])
         self.layers = nn.ModuleList(layers)

@@ -111,10 +111,10 @@ def connect(prior: Prior, posterior: Posterior) -> None:
     Example:
         >>> connect(StandardNormal(2), DiagonalNormal((4,), 2))
     """
-    if not checks.same_set(prior.support, posterior.support):
+    if not checks.same_constraint(prior.support, posterior.support):
         raise checks.InputError(
             "prior and posterior must have one support, but that of "
-            f"{type(prior).__name__} is {checks.set_name(prior.support)} "
-            f"and that of {type(posterior).__name__} is {checks.set_name(posterior.support)}"
+            f"{type(prior).__name__} is {checks.constraint_name(prior.support)} "
+            f"and that of {type(posterior).__name__} is {checks.constraint_name(posterior.support)}"
         )
     prior.connect(posterior)

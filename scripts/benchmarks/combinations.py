@@ -27,7 +27,7 @@ from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 import pyrovae as pv
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 from pyrovae.programs import uses_labels
 from pyrovae.runs import some_of
 
@@ -289,10 +289,10 @@ def main() -> None:
         for i, (key, result) in enumerate(tqdm(pool.imap_unordered(run, todo), total=len(todo))):
             results[key] = result
             if i % 10 == 9 or i == len(todo) - 1:
-                with writing(options.results) as file:
+                with atomic_write(options.results) as file:
                     file.write(json.dumps(results, indent=1).encode())
     command = f"python scripts/benchmarks/combinations.py --epochs {options.epochs} --num_samples {options.num_samples}"
-    with writing(options.out) as file:
+    with atomic_write(options.out) as file:
         file.write(page(results, options.epochs, options.num_samples, command).encode())
     print(f"{len(results)} combinations; the page is {options.out}", file=sys.stderr)
 

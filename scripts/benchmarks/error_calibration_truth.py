@@ -23,8 +23,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import pyrovae as pv
-from pyrovae.files import writing
-from pyrovae.matmul import fast_products
+from pyrovae.files import atomic_write
+from pyrovae.matmul import fast_matmul
 
 D = 2
 NUM_IMAGES = 200
@@ -182,7 +182,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with writing(path) as file:
+    with atomic_write(path) as file:
         file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
@@ -209,7 +209,7 @@ def exact_log_marginal(
         log p(x) in nats, float64 ``(B,)``.
     """
     vae, x = copy.deepcopy(vae).double().eval(), x.double()
-    with torch.no_grad(), pyro.validation_enabled(False), fast_products():
+    with torch.no_grad(), pyro.validation_enabled(False), fast_matmul():
         half, coarse = _coarse(vae, x, num_cells)
         rule = _rule(order)
         peak = coarse.amax((-2, -1))

@@ -14,7 +14,7 @@ import torch
 from pyro.infer import SVI
 from training_contenders import Options, load, networks, products, pyrovae
 
-from pyrovae.compilation import Step
+from pyrovae.compilation import TrainingStep
 from pyrovae.compilation.graph_capture import Recording
 from pyrovae.data import Split
 from pyrovae.optimizers import JointOptimizer
@@ -23,7 +23,7 @@ from pyrovae.optimizers import JointOptimizer
 PARTS: list[tuple[str, type, str]] = [
     ("data path", Split, "__getitem__"),
     ("SVI", SVI, "step"),
-    ("step around the recording (mode off: all of Pyro)", Step, "loss_and_grads"),
+    ("step around the recording (mode off: all of Pyro)", TrainingStep, "loss_and_grads"),
     ("recorded graph", Recording, "__call__"),
     ("optimizer", JointOptimizer, "__call__"),
 ]

@@ -109,7 +109,7 @@ def main(
             "VAE told of the noise": [row["log_prob_told"] for row in results],
         },
     }
-    figures.save(figures.against(flips, panels, "share of pixels that are flipped"), f"{out}/curves.png")
+    figures.save(figures.line_panels(flips, panels, "share of pixels that are flipped"), f"{out}/curves.png")
     for row in results:
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
     write_text(f"{out}/results.json", json.dumps(results, indent=1))

@@ -77,7 +77,7 @@ def main(
         "the first two principal components of the means": torch.from_numpy(PCA(2).fit_transform(some)),
         "t-SNE of the means": torch.from_numpy(neighbours),
     }
-    figures.save(figures.maps(maps, test_labels[:num_mapped]), f"{out}/map.png")
+    figures.save(figures.latent_maps(maps, test_labels[:num_mapped]), f"{out}/map.png")
     write_text(f"{out}/results.json", json.dumps(results, indent=2))
 
 

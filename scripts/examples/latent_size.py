@@ -82,7 +82,7 @@ def main(
         "rate, nats per image": {"rate": results["rate"]},
         "active units": {"active units": results["active units"]},
     }
-    figures.save(figures.against(latent_dims, panels, "latents", log=True), f"{out}/figures.png")
+    figures.save(figures.line_panels(latent_dims, panels, "latents", log=True), f"{out}/figures.png")
     write_text(f"{out}/results.json", json.dumps({"latent_dims": latent_dims, **results}, indent=2))
 
 

@@ -116,7 +116,7 @@ def main(
     most = f"bits that are read, of log2({N}) = {math.log2(N):.2f}"
     panels = {most: {"": [row["bits"] for row in read]}, "RMSE of what is decoded": {"": [row["rmse"] for row in read]}}
     axis = "standard deviation of the noise, codes are 1 apart"
-    figures.save(figures.against([row["noise"] for row in read], panels, axis, log=True), f"{out}/information.png")
+    figures.save(figures.line_panels([row["noise"] for row in read], panels, axis, log=True), f"{out}/information.png")
     for row in results:
         what = f"noise {row['noise']:g}" if row["kind"] == "numbers" else f"β = {row['beta']:g}"
         print(

@@ -29,9 +29,9 @@ from pyrovae import (
     StandardNormal,
     TraceEnum_ELBO,
 )
-from pyrovae.compilation import Step
+from pyrovae.compilation import TrainingStep
 from pyrovae.handlers import Temper
-from pyrovae.objectives import measure
+from pyrovae.objectives import estimate_elbo_terms
 from pyrovae.programs import private_modules
 
 SHAPE, D, B = (1, 4, 4), 3, 8
@@ -78,7 +78,7 @@ def test_the_sampled_kl_has_the_closed_form_as_its_mean(x):
     vae = make_vae()
     q = vae.posterior(x).base_dist
     closed = 0.5 * (q.loc**2 + q.scale**2 - 1 - 2 * q.scale.log()).sum().item()
-    kls = torch.stack([measure(vae.model, vae.guide, x)[1] for _ in range(400)])
+    kls = torch.stack([estimate_elbo_terms(vae.model, vae.guide, x)[1] for _ in range(400)])
     assert kls.mean().item() == pytest.approx(closed, abs=4 * kls.std().item() / 20)
 
 
@@ -110,7 +110,7 @@ def test_a_recorded_step_is_bit_identical(x, elbo, kind):
     vae = make_vae(kind)
     vae.posterior.network.layers.insert(0, nn.Dropout(0.3))
     batches = [x, x, x[:5], x, x[:5], x[:5], x, x]  # a last, smaller batch gets a recording of its own
-    plain, graph = Step(elbo(), "off"), Step(elbo(), "graph")
+    plain, graph = TrainingStep(elbo(), "off"), TrainingStep(elbo(), "graph")
     expected = gradients(plain, vae, x, len(batches), batches)
     found = gradients(graph, vae, x, len(batches), batches)
     assert graph.compile == "graph"
@@ -131,9 +131,9 @@ def test_a_compiled_step_is_the_recorded_one_to_rounding(x):
     for compile in ("graph", "inductor"):
         for buffer, value in zip(vae.buffers(), before, strict=True):
             buffer.copy_(value)
-        step = Step(Trace_ELBO(), compile, [vae])
+        step = TrainingStep(Trace_ELBO(), compile, [vae])
         grads = gradients(step, vae, x, 5, [x, x, 1 - x, x, 1 - x])
-        step.recheck()
+        step.begin_epoch()
         grads += gradients(step, vae, x, 3)
         assert step.compile == compile
         (recorded,) = step._graphs.values()
@@ -150,8 +150,8 @@ def test_a_compiled_step_is_the_recorded_one_to_rounding(x):
 
 def test_without_a_compiler_the_recorded_step_goes_on(x):
     vae = make_vae()
-    expected = gradients(Step(Trace_ELBO(), "off"), vae, x, 4)
-    step = Step(Trace_ELBO(), "inductor")
+    expected = gradients(TrainingStep(Trace_ELBO(), "off"), vae, x, 4)
+    step = TrainingStep(Trace_ELBO(), "inductor")
     without = inductor.patch({"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False})
     with without, pytest.warns(UserWarning, match=r"Inductor cannot compile the step \(.*compiler.*recorded graph"):
         found = gradients(step, vae, x, 4)
@@ -163,7 +163,7 @@ def test_without_a_compiler_the_recorded_step_goes_on(x):
 def test_beta_changes_between_replays(x):
     vae = make_vae()
     beta = torch.ones(())
-    step = Step(Trace_ELBO(), "graph")
+    step = TrainingStep(Trace_ELBO(), "graph")
     model, guide = Temper(beta)(vae.model), Temper(beta)(vae.guide)
     losses = {}
     for value in (1.0, 1.0, 1.0, 0.25, 0.0, 1.0):
@@ -171,7 +171,7 @@ def test_beta_changes_between_replays(x):
         torch.manual_seed(3)
         losses.setdefault(value, []).append(step.loss_and_grads(model, guide, x))
     torch.manual_seed(3)
-    reconstruction, kl = measure(vae.model, vae.guide, x).tolist()
+    reconstruction, kl = estimate_elbo_terms(vae.model, vae.guide, x).tolist()
     assert step.compile == "graph"
     for value, found in losses.items():
         assert found == pytest.approx([value * kl - reconstruction] * len(found), rel=1e-4)
@@ -180,11 +180,11 @@ def test_beta_changes_between_replays(x):
 def test_reconstruction_and_kl_are_untempered(x):
     vae = make_vae()
     beta = torch.tensor(0.1)
-    step = Step(Trace_ELBO(), "off")
+    step = TrainingStep(Trace_ELBO(), "off")
     torch.manual_seed(3)
     step.loss_and_grads(Temper(beta)(vae.model), Temper(beta)(vae.guide), x)
     torch.manual_seed(3)
-    torch.testing.assert_close(step.totals, measure(vae.model, vae.guide, x))
+    torch.testing.assert_close(step.totals, estimate_elbo_terms(vae.model, vae.guide, x))
 
 
 def test_a_program_with_state_in_python_is_not_recorded(x):
@@ -195,7 +195,7 @@ def test_a_program_with_state_in_python_is_not_recorded(x):
         with pyro.poutine.scale(scale=float(next(weights))):
             return vae.model(x)
 
-    step = Step(Trace_ELBO(), "graph")
+    step = TrainingStep(Trace_ELBO(), "graph")
     step.loss_and_grads(model, vae.guide, x)
     step.loss_and_grads(model, vae.guide, x)
     with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
@@ -210,7 +210,7 @@ def test_a_program_that_holds_values_of_its_batch_is_found_out(x):
         mean = torch.tensor(x.mean(0).tolist())
         return vae.guide(x - mean)
 
-    step = Step(Trace_ELBO(), "graph")
+    step = TrainingStep(Trace_ELBO(), "graph")
     step.loss_and_grads(vae.model, guide, x)
     step.loss_and_grads(vae.model, guide, x)
     with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
@@ -232,7 +232,7 @@ def test_a_recorded_step_changes_buffers_as_pyro_does(x, make):
     for compile in ("off", "graph"):
         for buffer, value in zip(vae.buffers(), before, strict=True):
             buffer.copy_(value)
-        step = Step(Trace_ELBO(), compile, [vae])
+        step = TrainingStep(Trace_ELBO(), compile, [vae])
         grads = gradients(step, vae, x, 6, [x, x, x, 1 - x, x, 1 - x])
         assert step.compile == compile
         found.append((grads, [buffer.clone() for buffer in vae.buffers()]))
@@ -246,7 +246,7 @@ def test_a_recorded_step_changes_buffers_as_pyro_does(x, make):
 def test_a_buffer_whose_change_depends_on_python_is_found_out(x):
     vae = make_vae()
     vae.posterior.network.layers.insert(1, nn.BatchNorm1d(16, momentum=None))  # a share of 1 / number of batches
-    step = Step(Trace_ELBO(), "graph", [vae])
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
     step.loss_and_grads(vae.model, vae.guide, x)
     with pytest.warns(UserWarning, match="cannot be recorded"):
         step.loss_and_grads(vae.model, vae.guide, x)
@@ -260,7 +260,7 @@ def test_a_program_whose_buffers_are_replaced_is_not_recorded(x):
         vae.count = vae.count + 1
         return vae.guide(x)
 
-    step = Step(Trace_ELBO(), "graph", [vae])
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
     with pytest.warns(UserWarning, match="replaces buffers"):
         step.loss_and_grads(vae.model, guide, x)
     assert step.compile == "off"
@@ -271,7 +271,7 @@ def test_a_mask_counts_in_the_figures_too(x):
     mask = torch.arange(B) < 3
     model, guide = pyro.poutine.mask(vae.model, mask), pyro.poutine.mask(vae.guide, mask)
     torch.manual_seed(3)
-    reconstruction, kl = measure(model, guide, x).tolist()
+    reconstruction, kl = estimate_elbo_terms(model, guide, x).tolist()
     torch.manual_seed(3)
     assert reconstruction - kl == pytest.approx(-Trace_ELBO().loss(model, guide, x), rel=1e-5)
 
@@ -284,7 +284,7 @@ def test_a_program_that_branches_on_values_is_not_recorded(x):
             return vae.guide(x)
         return None
 
-    step = Step(Trace_ELBO(), "graph")
+    step = TrainingStep(Trace_ELBO(), "graph")
     step.loss_and_grads(vae.model, guide, x)
     with pytest.warns(UserWarning, match="cannot be recorded"):
         loss = step.loss_and_grads(vae.model, guide, x)
@@ -308,7 +308,7 @@ def test_a_guide_that_is_not_reparameterised_is_recorded_or_falls_back_but_is_ri
     module.logits = logits
     found = {}
     for compile in ("off", "graph"):
-        step = Step(Trace_ELBO(), compile)
+        step = TrainingStep(Trace_ELBO(), compile)
         found[compile] = []
         for i in range(4):
             torch.manual_seed(i)
@@ -322,7 +322,7 @@ def test_a_guide_that_is_not_reparameterised_is_recorded_or_falls_back_but_is_ri
 def test_a_loss_that_is_not_finite_names_its_site(x):
     vae = make_vae()
     for compile, count in (("off", 0), ("off", 3), ("graph", 3)):  # count 0: the first step, with validation on
-        step = Step(Trace_ELBO(), compile)
+        step = TrainingStep(Trace_ELBO(), compile)
         for _ in range(count):
             step.loss_and_grads(vae.model, vae.guide, x)
         with torch.no_grad():
@@ -346,11 +346,11 @@ def test_a_loss_that_is_not_finite_names_its_site(x):
 def test_weight_decay_is_the_gradient_of_a_penalty_on_each_datum(x, compile):
     decaying = partial(MLP, hidden_features=(16,), weight_decay=0.25)
     vae = VAE(StandardNormal(D), Bernoulli(SHAPE, D, decaying), DiagonalNormal(SHAPE, D, small))
-    plain = gradients(Step(Trace_ELBO(), compile, [vae]), vae, x, 4)
+    plain = gradients(TrainingStep(Trace_ELBO(), compile, [vae]), vae, x, 4)
     for module in vae.modules():
         if getattr(module, "weight_decay", 0.0):
             module.weight_decay = 0.0
-    without = gradients(Step(Trace_ELBO(), compile, [vae]), vae, x, 4)
+    without = gradients(TrainingStep(Trace_ELBO(), compile, [vae]), vae, x, 4)
     for (loss, grads), (same_loss, bare) in zip(plain, without, strict=True):
         assert loss == same_loss  # it is part of the gradients only
         for (name, p), grad, other in zip(vae.named_parameters(), grads, bare, strict=True):
@@ -370,7 +370,7 @@ def test_an_enumerated_step_is_recorded_and_repeats_pyros(x):
     )
     found = []
     for compile in ("off", "graph"):
-        step = Step(TraceEnum_ELBO(max_plate_nesting=1), compile, [program])
+        step = TrainingStep(TraceEnum_ELBO(max_plate_nesting=1), compile, [program])
         found.append(gradients(step, program, x, 5))
         assert step.compile == compile
         assert step.totals.isfinite().all()
@@ -389,10 +389,10 @@ def test_terms_of_an_enumerated_site_are_their_mean_over_its_values(x):
         posterior=partial(DiagonalNormal, network=small),
         classifier=small,
     )
-    enumerated = Step(TraceEnum_ELBO(max_plate_nesting=1), "off")
+    enumerated = TrainingStep(TraceEnum_ELBO(max_plate_nesting=1), "off")
     for _ in range(300):
         enumerated.loss_and_grads(program.model, program.guide, x)
-    sampled = torch.stack([measure(program.model, program.guide, x) for _ in range(600)])
+    sampled = torch.stack([estimate_elbo_terms(program.model, program.guide, x) for _ in range(600)])
     error = sampled.std(0) / 600**0.5
     assert ((enumerated.totals / 300 - sampled.mean(0)).abs() < 6 * error + 1e-3).all()
 
@@ -415,7 +415,7 @@ def test_each_parameter_gets_a_gradient_of_its_own_in_its_own_layout(x):
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
 
-    step = Step(Trace_ELBO(), "graph", [module])
+    step = TrainingStep(Trace_ELBO(), "graph", [module])
     for _ in range(4):
         module.zero_grad()
         step.loss_and_grads(model, guide, x)
@@ -438,7 +438,7 @@ def test_a_compiler_that_errs_is_found_out(x, monkeypatch, factor, prior):
     vae = make_vae()
     if prior != "plain":
         vae.register_buffer("bound", torch.tensor(math.inf))
-    step = Step(Trace_ELBO(), "inductor", [vae])
+    step = TrainingStep(Trace_ELBO(), "inductor", [vae])
     with pytest.warns(UserWarning, match="does not repeat the recorded one"):
         gradients(step, vae, x, 4)
     assert step.compile == "graph"
@@ -456,7 +456,7 @@ def test_a_parameter_that_only_pyro_gives_a_gradient_is_found_out(x):
             return vae.model(x * (1 + late.shift))
         return vae.model(x)
 
-    step = Step(Trace_ELBO(), "graph", [vae])
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
     for _ in range(2):
         step.loss_and_grads(model, vae.guide, x)
     with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
@@ -480,8 +480,8 @@ def test_shapes_that_depend_on_values(x, way):
     batches = [
         torch.cat((dark[:i], light[: 8 - i] if i > 3 else torch.cat((light, light))[: 8 - i])) for i in (4, 4, 4, 2, 4)
     ]
-    expected = gradients(Step(Trace_ELBO(), "off"), Guided(vae, guide), x, 5, batches)
-    step = Step(Trace_ELBO(), "graph")
+    expected = gradients(TrainingStep(Trace_ELBO(), "off"), Guided(vae, guide), x, 5, batches)
+    step = TrainingStep(Trace_ELBO(), "graph")
     message = {"refused": "depend on values", "given up": "cannot be repeated"}.get(way)
     with nullcontext() if message is None else pytest.warns(UserWarning, match=message):
         found = gradients(step, Guided(vae, guide), x, 5, batches)
@@ -596,14 +596,14 @@ def test_a_program_that_counts_in_python_is_not_recorded(x, kind):
         count()
         return vae.guide(x)
 
-    step = Step(Trace_ELBO(), "graph", [vae])
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
     with pytest.warns(UserWarning, match="changes values of the program .* such as a counter"):
         step.loss_and_grads(vae.model, guide, x)
 
 
 def test_batches_of_other_strides_are_recorded_apart(x):
     vae = make_vae()
-    step = Step(Trace_ELBO(), "graph")
+    step = TrainingStep(Trace_ELBO(), "graph")
     for _ in range(4):
         for batch in (x, x.transpose(2, 3)):
             assert math.isfinite(step.loss_and_grads(vae.model, vae.guide, batch))

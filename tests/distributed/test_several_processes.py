@@ -228,6 +228,6 @@ def test_shares_of_the_batches_are_all_images_once():
 
 
 def test_seeds_do_not_collide_where_numbers_are_near():
-    seeds = {distributed.seed_of(a, b) for a in range(30) for b in range(30)}
+    seeds = {distributed.derive_seed(a, b) for a in range(30) for b in range(30)}
     assert len(seeds) == 900
     assert all(0 <= seed < 2**63 for seed in seeds)

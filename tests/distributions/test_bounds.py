@@ -8,7 +8,7 @@ import torch
 from torch.distributions import AffineTransform, ComposeTransform, ExpTransform, SigmoidTransform
 from torch.distributions.transforms import StickBreakingTransform
 
-from pyrovae.distributions.bounds import bounds_of, contains, is_cut, kind_of
+from pyrovae.distributions.support_bounds import bounds_of, in_support, is_truncated, support_kind
 
 
 def made(fn, *transforms):
@@ -52,28 +52,28 @@ def test_bounds_are_those_of_samples(name):
     assert bounds[:2] == pytest.approx((lower, upper))
     assert bounds.discrete == (name in ("classes", "coin", "counts", "counts of a total"))
     samples = make().sample((1000,))
-    assert contains(make(), samples, 1e-6).all()
+    assert in_support(make(), samples, 1e-6).all()
     for bound, by in ((lower, -1), (upper, 1)):
         if math.isfinite(bound):
-            assert not contains(make(), torch.full_like(samples, bound + by)).any()
+            assert not in_support(make(), torch.full_like(samples, bound + by)).any()
     if bounds.discrete:
-        assert not contains(make(), samples.double() + 0.5).any()
+        assert not in_support(make(), samples.double() + 0.5).any()
 
 
 def test_bounds_of_each_datum():
     low = torch.tensor([0.0, -1.0])
     bounds = bounds_of(dist.Uniform(low, low + 2))
     assert torch.equal(bounds.lower, low)
-    assert contains(dist.Uniform(low, low + 2), torch.tensor([[1.5, 1.5]])).tolist() == [[True, False]]
+    assert in_support(dist.Uniform(low, low + 2), torch.tensor([[1.5, 1.5]])).tolist() == [[True, False]]
 
 
 def test_what_a_transform_of_several_numbers_cuts_is_found_by_its_inverse():
     cut = made(dist.Uniform(torch.zeros(2), 1.0).to_event(1), StickBreakingTransform())
     whole = dist.Dirichlet(torch.ones(3))
-    assert is_cut(cut)
-    assert not is_cut(made(dist.Normal(torch.zeros(2), 1.0).to_event(1), StickBreakingTransform()))
-    assert contains(cut, cut.sample((500,))).all()
-    share = contains(cut, whole.sample((4000,))).double().mean()
+    assert is_truncated(cut)
+    assert not is_truncated(made(dist.Normal(torch.zeros(2), 1.0).to_event(1), StickBreakingTransform()))
+    assert in_support(cut, cut.sample((500,))).all()
+    share = in_support(cut, whole.sample((4000,))).double().mean()
     x = StickBreakingTransform().inv(whole.sample((4000,)))
     assert share.item() == pytest.approx(((x > 0) & (x < 1)).all(-1).double().mean().item(), abs=0.04)
 
@@ -83,17 +83,21 @@ def test_components_of_a_mixture_cover_together():
         dist.Categorical(torch.ones(2)), dist.Uniform(torch.tensor([-2.0, 1.0]), torch.tensor([-1.0, 2.0]))
     )
     assert bounds_of(fn) is None
-    assert contains(fn, torch.tensor([-1.5, 0.0, 1.5])).tolist() == [True, False, True]
+    assert in_support(fn, torch.tensor([-1.5, 0.0, 1.5])).tolist() == [True, False, True]
 
 
 def test_what_is_masked_is_anywhere():
     fn = dist.Exponential(torch.ones(2)).mask(torch.tensor([True, False]))
-    assert contains(fn, -torch.ones(2)).tolist() == [False, True]
+    assert in_support(fn, -torch.ones(2)).tolist() == [False, True]
 
 
 def test_kinds():
-    assert kind_of(dist.Normal(0.0, 1.0)) == kind_of(dist.MultivariateNormal(torch.zeros(2), torch.eye(2))) == "real"
-    assert kind_of(dist.Bernoulli(0.5)) == kind_of(dist.Categorical(torch.ones(2))) == "discrete"
-    assert kind_of(dist.OneHotCategorical(torch.ones(2))) == "one_hot"
-    assert kind_of(made(dist.Normal(torch.zeros(2), 1.0).to_event(1), StickBreakingTransform())) == "simplex"
-    assert kind_of(dist.LKJCholesky(2)) == "corr_cholesky"
+    assert (
+        support_kind(dist.Normal(0.0, 1.0))
+        == support_kind(dist.MultivariateNormal(torch.zeros(2), torch.eye(2)))
+        == "real"
+    )
+    assert support_kind(dist.Bernoulli(0.5)) == support_kind(dist.Categorical(torch.ones(2))) == "discrete"
+    assert support_kind(dist.OneHotCategorical(torch.ones(2))) == "one_hot"
+    assert support_kind(made(dist.Normal(torch.zeros(2), 1.0).to_event(1), StickBreakingTransform())) == "simplex"
+    assert support_kind(dist.LKJCholesky(2)) == "corr_cholesky"

@@ -9,8 +9,15 @@ from torch import nn
 from torch.distributions import AffineTransform, ExpTransform, PowerTransform, SigmoidTransform
 from torch.distributions.transforms import StickBreakingTransform
 
-from pyrovae.distributions.exact_density import draw, made, score, undone
-from pyrovae.distributions.log_coordinates import Line, Simplex, exact_of, mapped, space_of, stacked
+from pyrovae.distributions.exact_density import apply_last_transform, draw, invert_last_transform, log_density
+from pyrovae.distributions.log_coordinates import (
+    Interval,
+    Simplex,
+    log_space_of,
+    logs_of,
+    map_with_logs,
+    stack_with_logs,
+)
 
 A, B = torch.tensor([0.5, 2.0]).double(), torch.tensor([1.0, 3.0]).double()
 
@@ -51,12 +58,12 @@ def test_draws_and_densities_are_those_of_torch(name):
     fn = FAMILIES[name]()
     fn = fn.expand((20_000, *fn.batch_shape))
     z, reference = draw(fn), fn.sample()
-    logs = exact_of(z, space_of(fn))
+    logs = logs_of(z, log_space_of(fn))
     assert logs is not None
-    torch.testing.assert_close(score(fn, z), fn.log_prob(z), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(log_density(fn, z), fn.log_prob(z), rtol=1e-5, atol=1e-5)
     plain = z.clone()
-    assert exact_of(plain, space_of(fn)) is None
-    torch.testing.assert_close(space_of(fn).of(plain), logs, rtol=1e-4, atol=1e-4)
+    assert logs_of(plain, log_space_of(fn)) is None
+    torch.testing.assert_close(log_space_of(fn).logs(plain), logs, rtol=1e-4, atol=1e-4)
     for q in (0.1, 0.5, 0.9):
         below = (z <= reference.quantile(q, 0)).double().mean(0)
         torch.testing.assert_close(below, torch.full_like(below, q), rtol=0, atol=0.02)
@@ -66,7 +73,7 @@ def test_the_logarithm_of_a_gamma_has_its_exact_distribution():
     """Log z of Gamma(a, 1) has the mean digamma(a) and the variance trigamma(a), however small a is."""
     for a in (0.003, 0.01, 0.3, 1.0, 20.0):
         fn = dist.Gamma(torch.full((100_000,), a), 1.0)
-        logs = exact_of(draw(fn), space_of(fn)).double()
+        logs = logs_of(draw(fn), log_space_of(fn)).double()
         exact = torch.tensor(a).double()
         spread = torch.special.polygamma(1, exact).sqrt().item()
         assert logs.mean().item() == pytest.approx(exact.digamma().item(), abs=5 * spread / 100_000**0.5)
@@ -76,14 +83,14 @@ def test_the_logarithm_of_a_gamma_has_its_exact_distribution():
 def test_a_density_is_told_where_the_value_is_rounded_away():
     logs = torch.tensor([-500.0])
     fn = dist.Gamma(torch.tensor([0.01]), 1.0)
-    z = space_of(fn).value(logs)
+    z = log_space_of(fn).value(logs)
     expected = -0.99 * -500 - math.lgamma(0.01)
-    assert score(fn, z).item() == pytest.approx(expected, rel=1e-6)
+    assert log_density(fn, z).item() == pytest.approx(expected, rel=1e-6)
     wide = dist.LogNormal(torch.tensor([-450.0]), 60.0)
-    assert score(wide, z).item() == pytest.approx(dist.Normal(-450.0, 60.0).log_prob(logs).item() + 500, rel=1e-6)
-    nearly_one = space_of(dist.Beta(0.5, 0.5)).value(torch.tensor([200.0]))
+    assert log_density(wide, z).item() == pytest.approx(dist.Normal(-450.0, 60.0).log_prob(logs).item() + 500, rel=1e-6)
+    nearly_one = log_space_of(dist.Beta(0.5, 0.5)).value(torch.tensor([200.0]))
     beta = dist.Beta(torch.tensor([2.0]), torch.tensor([0.01]))
-    assert score(beta, nearly_one).item() == pytest.approx(0.99 * 200 + math.log(0.01 * 1.01), rel=1e-5)
+    assert log_density(beta, nearly_one).item() == pytest.approx(0.99 * 200 + math.log(0.01 * 1.01), rel=1e-5)
 
 
 def test_a_kumaraswamy_whose_values_are_rounded_to_one():
@@ -91,27 +98,30 @@ def test_a_kumaraswamy_whose_values_are_rounded_to_one():
     a, b = torch.full((100_000,), 0.5).double(), torch.full((100_000,), 0.002).double()
     fn = dist.Kumaraswamy(a, b)
     z = draw(fn)
-    logit = exact_of(z, space_of(fn))
+    logit = logs_of(z, log_space_of(fn))
     assert (z > 1 - 1e-15).double().mean() > 0.9
     rest = torch.where(logit > 30, -logit + a.log(), (-torch.expm1(a * nn.functional.logsigmoid(logit))).log())
     assert rest.mean().item() == pytest.approx(-500, abs=5 * 500 / 100_000**0.5)
     expected = a.log() + b.log() + (a - 1) * nn.functional.logsigmoid(logit) + (b - 1) * rest
-    torch.testing.assert_close(score(fn, z), expected)
+    torch.testing.assert_close(log_density(fn, z), expected)
 
 
 def test_what_lies_outside_or_is_rounded_to_an_infinite_density_has_none():
     fn = dist.Exponential(torch.ones(2), validate_args=False)
-    assert score(fn, torch.tensor([-1.0, 1.0])).tolist() == [-math.inf, -1.0]
-    assert score(dist.Gamma(torch.tensor([0.5]), 1.0), torch.zeros(1)).item() == -math.inf
+    assert log_density(fn, torch.tensor([-1.0, 1.0])).tolist() == [-math.inf, -1.0]
+    assert log_density(dist.Gamma(torch.tensor([0.5]), 1.0), torch.zeros(1)).item() == -math.inf
     fn = dist.Gamma(torch.ones(2, 3), 1.0, validate_args=False).to_event(1).mask(torch.tensor([True, False]))
-    assert score(fn, -torch.ones(2, 3)).tolist() == [-math.inf, 0.0]
-    assert score(dist.VonMises(torch.zeros(2), 1.0), torch.tensor([3.0, 4.0])).isfinite().tolist() == [True, False]
+    assert log_density(fn, -torch.ones(2, 3)).tolist() == [-math.inf, 0.0]
+    assert log_density(dist.VonMises(torch.zeros(2), 1.0), torch.tensor([3.0, 4.0])).isfinite().tolist() == [
+        True,
+        False,
+    ]
 
 
 def test_gradients_reach_what_was_rounded():
     u = torch.tensor([-300.0], requires_grad=True)
     fn = dist.Gamma(torch.tensor([0.01]), 1.0)
-    score(fn, Line(0.0, math.inf, "lower").value(u)).sum().backward()
+    log_density(fn, Interval(0.0, math.inf, "lower").value(u)).sum().backward()
     assert u.grad.item() == pytest.approx(0.01 - 1)
 
 
@@ -119,10 +129,10 @@ def test_gradients_reach_what_was_rounded():
 def test_the_last_transform_there_and_back(name):
     fn = FAMILIES[name]()
     before = 50 * torch.randn(7, 2).double()
-    z = made(fn, before)
+    z = apply_last_transform(fn, before)
     assert (z > 0).all()
-    torch.testing.assert_close(undone(fn, z), before)
-    assert made(changed(dist.Uniform(A, B + 3), SigmoidTransform()), before) is None
+    torch.testing.assert_close(invert_last_transform(fn, z), before)
+    assert apply_last_transform(changed(dist.Uniform(A, B + 3), SigmoidTransform()), before) is None
 
 
 @pytest.mark.parametrize("concentration", [0.8, 2.0])
@@ -139,21 +149,21 @@ def test_every_correlation_of_an_lkj_has_one_distribution(concentration):
 
 def test_simplex_coordinates_there_and_back():
     u = 100 * torch.randn(20, 4).double()
-    logs = Simplex().remembers(u)
+    logs = Simplex().logs_at(u)
     torch.testing.assert_close(logs.logsumexp(-1), torch.zeros(20).double())
     torch.testing.assert_close(Simplex().coordinates(logs), u)
     u = torch.randn(4).double()
-    jacobian = torch.autograd.functional.jacobian(lambda v: Simplex().remembers(v).exp()[:-1], u)
+    jacobian = torch.autograd.functional.jacobian(lambda v: Simplex().logs_at(v).exp()[:-1], u)
     torch.testing.assert_close(Simplex().volume(u), jacobian.slogdet()[1])
 
 
 def test_memories_follow_shapes_and_do_not_cross_spaces():
     fn = dist.Gamma(torch.full((3,), 0.01), 1.0)
     z = draw(fn)
-    logs = exact_of(z, space_of(fn))
-    assert torch.equal(exact_of(mapped(lambda v: v[None, [2, 0]], z), space_of(fn)), logs[None, [2, 0]])
-    both = stacked([z, draw(fn)])
-    assert torch.equal(exact_of(both, space_of(fn))[0], logs)
-    assert exact_of(stacked([z, z.clone()]), space_of(fn)) is None
-    assert exact_of(z, space_of(dist.Beta(1.0, 1.0))) is None
-    assert exact_of(z, space_of(dist.Pareto(1.0, 1.0))) is None
+    logs = logs_of(z, log_space_of(fn))
+    assert torch.equal(logs_of(map_with_logs(lambda v: v[None, [2, 0]], z), log_space_of(fn)), logs[None, [2, 0]])
+    both = stack_with_logs([z, draw(fn)])
+    assert torch.equal(logs_of(both, log_space_of(fn))[0], logs)
+    assert logs_of(stack_with_logs([z, z.clone()]), log_space_of(fn)) is None
+    assert logs_of(z, log_space_of(dist.Beta(1.0, 1.0))) is None
+    assert logs_of(z, log_space_of(dist.Pareto(1.0, 1.0))) is None

@@ -25,8 +25,8 @@ from pyrovae import (
 )
 from pyrovae.distributions import LinearBernoulli, UnitBernoulli
 from pyrovae.distributions.linear_bernoulli import _IN_CACHE
-from pyrovae.matmul import fast_products, precision
-from pyrovae.networks import linear_end
+from pyrovae.matmul import fast_matmul, precision
+from pyrovae.networks import split_last_linear
 
 SHAPE = (1, 7, 5)  # 35 pixels, which are not a multiple of four
 
@@ -144,12 +144,12 @@ def test_the_likelihood_offers_it_where_digits_may_differ(network):
     likelihood = Bernoulli(SHAPE, 3, network).eval()
     z, x = torch.randn(50, 4, 3), torch.rand(4, *SHAPE).round()
     plain = likelihood(z)
-    with fast_products(), pyro.validation_enabled(False), torch.no_grad():
+    with fast_matmul(), pyro.validation_enabled(False), torch.no_grad():
         fused = likelihood(z)
         assert isinstance(fused, LinearBernoulli)
         torch.testing.assert_close(fused.log_prob(x), plain.log_prob(x), rtol=1e-5, atol=1e-4)
         assert is_fused(fused)
-    with fast_products(), pyro.validation_enabled(True):
+    with fast_matmul(), pyro.validation_enabled(True):
         assert not isinstance(likelihood(z), LinearBernoulli)  # the values are validated there
     assert not isinstance(plain, LinearBernoulli)
 
@@ -229,12 +229,12 @@ patched_layers = with_layers(lambda network: setattr(network.layers, "forward", 
     ],
 )
 def test_a_network_that_does_otherwise_is_not_cut_open(network):
-    assert linear_end(network(3, 35), torch.zeros(3)) is None
+    assert split_last_linear(network(3, 35), torch.zeros(3)) is None
 
 
 def test_a_convolutional_decoder_takes_the_plain_path():
     likelihood = Bernoulli((1, 8, 8), 3, ConvolutionalDecoder)
-    with fast_products(), pyro.validation_enabled(False):
+    with fast_matmul(), pyro.validation_enabled(False):
         assert not isinstance(likelihood(torch.zeros(2, 3)), LinearBernoulli)
 
 
@@ -251,7 +251,7 @@ def test_evaluations_are_those_of_the_plain_path(method, monkeypatch):
         )
 
     fused = evaluated()
-    monkeypatch.setattr("pyrovae.likelihoods.bernoulli.are_fast", lambda z: False)
+    monkeypatch.setattr("pyrovae.likelihoods.bernoulli.is_fast_matmul", lambda z: False)
     plain = evaluated()
     tolerance = 1e-3 if method == "importance" else 0.5  # chains part where a rounding decides
     torch.testing.assert_close(fused.log_prob, plain.log_prob, rtol=0, atol=tolerance)
@@ -264,10 +264,10 @@ def test_data_that_are_no_coins_are_still_weighed():
 
 def test_a_hook_on_all_modules_is_heeded():
     network = MLP(3, 35)
-    assert linear_end(network, torch.zeros(3)) is not None
+    assert split_last_linear(network, torch.zeros(3)) is not None
     handle = nn.modules.module.register_module_forward_hook(lambda *parts: None)
     try:
-        assert linear_end(network, torch.zeros(3)) is None
+        assert split_last_linear(network, torch.zeros(3)) is None
     finally:
         handle.remove()
 
@@ -278,7 +278,7 @@ def test_second_derivatives_are_the_plain_ones():
     x, z = torch.rand(1, 8, 8).round().double(), torch.randn(5, 3, dtype=torch.float64)
     with pyro.validation_enabled(False):
         expected = torch.autograd.functional.hessian(lambda z: likelihood(z).log_prob(x).sum(), z)
-        with fast_products():
+        with fast_matmul():
             assert isinstance(likelihood(z), LinearBernoulli)
             found = torch.autograd.functional.hessian(lambda z: likelihood(z).log_prob(x).sum(), z)
     torch.testing.assert_close(found, expected)
@@ -288,7 +288,7 @@ def test_second_derivatives_are_the_plain_ones():
 def test_where_operations_are_cast_or_transformed_the_plain_path_is_taken():
     likelihood = Bernoulli((1, 8, 8), 3)
     x, z = torch.rand(1, 8, 8).round(), torch.randn(5, 3)
-    with fast_products(), pyro.validation_enabled(False):
+    with fast_matmul(), pyro.validation_enabled(False):
         with torch.autocast("cpu", torch.bfloat16):
             assert not isinstance(likelihood(z), LinearBernoulli)
         with precision("bfloat16", z.device):

@@ -71,14 +71,16 @@ class TestEveryProgram:
         label = 3 if session.classes else None
         assert (session.classes is None) == (name not in ("ConditionalVAE", "SemiSupervisedVAE"))
         for axes in session.axes:
-            image = session.move(axes, session.place(axes, 4), label)
+            image = session.move(axes, session.coordinates_of(axes, 4), label)
             assert image.shape == SHAPE
-            assert torch.equal(image, session.move(axes, session.place(axes, 4), label))  # nothing is left to chance
+            assert torch.equal(
+                image, session.move(axes, session.coordinates_of(axes, 4), label)
+            )  # nothing is left to chance
             assert session.chart(axes, 0, len(session.axes[axes].names) - 1).pixels.shape == (480, 480, 3)
         assert session.between(2, 5, count=4).shape == (6, *SHAPE)
         assert session.sample(3, label).shape == (3, *SHAPE)
         found = session.explain(session.image(1), label)
-        assert 0 <= found.stranger <= 1
+        assert 0 <= found.share_better <= 1
         assert (found.log_prob is None) == (name == "Autoencoder")
         assert (found.label is None) == (name != "SemiSupervisedVAE")
         assert len(found.rows()) == sum(z.numel() for z in found.code.values())
@@ -91,7 +93,7 @@ class TestSession:
         x = session.image(4)
         expected = decode(session.program.model, encode(session.program.guide, x), SHAPE)[0]
         for axes in session.axes:
-            torch.testing.assert_close(session.move(axes, session.place(axes, 4)), expected)
+            torch.testing.assert_close(session.move(axes, session.coordinates_of(axes, 4)), expected)
 
     def test_the_narrowest_site_moves_and_the_others_follow_it(self):
         session = session_of("HierarchicalVAE")
@@ -121,9 +123,9 @@ class TestSession:
         program.initialize(data.train[:1000])
         session = Session(data, program, num_images=50, num_samples=10)
         found = session.explain(1 - session.image(0))
-        assert found.stranger == 1
+        assert found.share_better == 1
         assert "an anomaly" in str(found)
-        ranks = [session.explain(session.image(i)).stranger for i in range(50)]
+        ranks = [session.explain(session.image(i)).share_better for i in range(50)]
         assert np.mean(ranks) == pytest.approx(0.5, abs=0.1)  # of one test image, each share is equally likely
 
     def test_samples_differ_by_seed_alone(self):

@@ -65,14 +65,14 @@ def test_histogram_tells_what_is_above_the_threshold():
 
 def test_lines_keep_their_colour_from_panel_to_panel():
     panels = {"left": {"a": [1, 2], "b": [3, 4]}, "right": {"b": [5, 6]}}
-    figure = figures.against([0.1, 1.0], panels, "noise", log=True)
+    figure = figures.line_panels([0.1, 1.0], panels, "noise", log=True)
     left, right = figure.axes
     assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
     assert [axes.get_ylabel() for axes in figure.axes] == ["left", "right"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
-    assert not figures.against([0.1, 1.0], {"left": {"a": [1, 2]}}, "noise").legends
+    assert not figures.line_panels([0.1, 1.0], {"left": {"a": [1, 2]}}, "noise").legends
     with pytest.raises(InputError, match="2 values a line"):
-        figures.against([0.1, 1.0], {"left": {"a": [1]}}, "noise")
+        figures.line_panels([0.1, 1.0], {"left": {"a": [1]}}, "noise")
 
 
 def test_points_of_the_rate_distortion_plane_share_a_label_where_they_meet():

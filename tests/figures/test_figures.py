@@ -101,14 +101,14 @@ def test_latent_maps(dims, classes):
 
 def test_several_maps_beside_each_other():
     points = {"one": torch.randn(60, 2), "another": torch.randn(60, 2)}
-    figure = figures.maps(points, torch.arange(60) % 3)
+    figure = figures.latent_maps(points, torch.arange(60) % 3)
     assert [axes.get_title() for axes in figure.axes] == ["one", "another"]
     assert [len(axes.collections) for axes in figure.axes] == [3, 3]
     assert len(figure.legends) == 1
-    assert pixels(figures.maps(points, None)).std() > 0
+    assert pixels(figures.latent_maps(points, None)).std() > 0
     for wrong in ({}, {"one": torch.randn(60, 3)}):
         with pytest.raises(InputError, match="at least one map"):
-            figures.maps(wrong, None)
+            figures.latent_maps(wrong, None)
 
 
 def test_training_curves():
@@ -227,15 +227,19 @@ def bars(figure):
 
 def test_staircase_of_nats_goes_up_to_the_negative_elbo_twice():
     terms = {"distortion": 70.0, "rate": 20.0, "mutual_information": 18.0, "marginal_kl": 2.0}
-    figure = figures.nats(elbo=-90.0, log_prob=-86.0, refined_elbo=-87.0, **terms)
+    figure = figures.elbo_breakdown(elbo=-90.0, log_prob=-86.0, refined_elbo=-87.0, **terms)
     assert bars(figure) == [(0, 86), (86, 87), (87, 90), (0, 90), (0, 70), (70, 88), (88, 90)]
     assert pixels(figure).std() > 0
-    few = figures.nats(elbo=-90.0, **terms, saturated=True)
+    few = figures.elbo_breakdown(elbo=-90.0, **terms, saturated=True)
     assert [label.get_text()[-8:] for label in few.axes[0].get_yticklabels()[-2:]] == ["at least", " at most"]
-    assert bars(figures.nats(elbo=-90.0)) == [(0, 90)]
-    assert bars(figures.nats(elbo=-90.0, log_prob=-86.0, **dict.fromkeys(terms))) == [(0, 86), (86, 90), (0, 90)]
-    assert bars(figures.nats(elbo=-90.0, distortion=70.0, rate=20.0)) == [(0, 90), (0, 70), (70, 90)]
-    assert bars(figures.nats(elbo=90.0, log_prob=95.0)) == [(0, -95), (-95, -90), (0, -90)]
+    assert bars(figures.elbo_breakdown(elbo=-90.0)) == [(0, 90)]
+    assert bars(figures.elbo_breakdown(elbo=-90.0, log_prob=-86.0, **dict.fromkeys(terms))) == [
+        (0, 86),
+        (86, 90),
+        (0, 90),
+    ]
+    assert bars(figures.elbo_breakdown(elbo=-90.0, distortion=70.0, rate=20.0)) == [(0, 90), (0, 70), (70, 90)]
+    assert bars(figures.elbo_breakdown(elbo=90.0, log_prob=95.0)) == [(0, -95), (-95, -90), (0, -90)]
 
 
 def test_comparison_of_runs():

@@ -27,7 +27,7 @@ from pyrovae import (
     StandardNormal,
     StudentT,
 )
-from pyrovae.compilation import Step
+from pyrovae.compilation import TrainingStep
 from pyrovae.programs import private_modules
 
 D = 3
@@ -189,7 +189,7 @@ def test_the_step_is_recorded(make):
     likelihood = make((1, 4, 4), D, small)
     vae = VAE(StandardNormal(D), likelihood, DiagonalNormal((1, 4, 4), D, small))
     batches = data_for(likelihood, 24).split(8)
-    step = Step(Trace_ELBO(), "graph", [vae])
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
     with private_modules():
         for x in batches:
             step.loss_and_grads(vae.model, vae.guide, x)

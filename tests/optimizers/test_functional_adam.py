@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from pyrovae.optimizers import RecordableAdam
+from pyrovae.optimizers import FunctionalAdam
 
 
 def parameters(seed=0):
@@ -42,11 +42,11 @@ def test_it_takes_turns_with_the_optimizer(make):
                 update.flush()
             step(optimizer, ours, grads)
         else:
-            update = update or RecordableAdam(optimizer)
+            update = update or FunctionalAdam(optimizer)
             given = {param: grad for param, grad in zip(ours, grads, strict=True) if grad is not None}
-            update.begin()
+            update.read_options()
             update(given, torch.tensor(True))
-            update.made(given)
+            update.count_step(given)
         for group in (*plain.param_groups, *optimizer.param_groups):
             group["lr"] *= 0.9
     update.flush()
@@ -65,14 +65,14 @@ def test_groups_have_rates_of_their_own_and_parameters_may_come_later():
     grads = [torch.ones(5, 3), torch.ones(4)]
     step(plain, theirs, grads)
     step(optimizer, ours, grads)
-    update = RecordableAdam(optimizer)
+    update = FunctionalAdam(optimizer)
     late = nn.Parameter(torch.zeros(2))
     optimizer.add_param_group({"params": [late]})
     for _ in range(3):
         step(plain, theirs, grads)
-        update.begin()
+        update.read_options()
         update(dict(zip(ours, grads, strict=True)), torch.tensor(True))
-        update.made(ours)
+        update.count_step(ours)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     assert late.tolist() == [0, 0]
 
@@ -81,9 +81,9 @@ def test_nothing_changes_where_gradients_are_unsound():
     params = parameters()
     optimizer = torch.optim.Adam(params)
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
-    update = RecordableAdam(optimizer)
+    update = FunctionalAdam(optimizer)
     before = [tensor.clone() for tensor in update.tensors()]
-    update.begin()
+    update.read_options()
     update({param: torch.full_like(param, torch.nan) for param in params}, torch.tensor(False))
     assert len(before) == 2 * 4
     assert all(torch.equal(a, b) for a, b in zip(before, update.tensors(), strict=True))
@@ -104,36 +104,36 @@ def test_others_do_not_fit(make):
     params = parameters()
     optimizer = make(params)
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
-    assert not RecordableAdam.fits(optimizer, params)
+    assert not FunctionalAdam.supports(optimizer, params)
 
 
 def test_one_that_is_watched_does_not_fit():
     params = parameters()
     optimizer = torch.optim.Adam(params)
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
-    assert RecordableAdam.fits(optimizer, params)
+    assert FunctionalAdam.supports(optimizer, params)
     hook = optimizer.register_step_post_hook(lambda *_: None)
-    assert not RecordableAdam.fits(optimizer, params)
+    assert not FunctionalAdam.supports(optimizer, params)
     hook.remove()
     hook = register_optimizer_step_pre_hook(lambda *_: None)
-    assert not RecordableAdam.fits(optimizer, params)
+    assert not FunctionalAdam.supports(optimizer, params)
     hook.remove()
-    assert RecordableAdam.fits(optimizer, params)
+    assert FunctionalAdam.supports(optimizer, params)
 
 
 def test_a_parameter_without_a_step_does_not_fit():
     params = parameters()
     optimizer = torch.optim.Adam(params)
     step(optimizer, params, [torch.ones(5, 3), None])
-    assert not RecordableAdam.fits(optimizer, params)
-    assert RecordableAdam.fits(optimizer, params[:1])  # of the others nothing is asked
-    update = RecordableAdam(optimizer)
+    assert not FunctionalAdam.supports(optimizer, params)
+    assert FunctionalAdam.supports(optimizer, params[:1])  # of the others nothing is asked
+    update = FunctionalAdam(optimizer)
     assert len(update.tensors()) == 4
-    update.begin()
+    update.read_options()
     update({params[0]: torch.ones(5, 3)}, torch.tensor(True))
-    update.made(params[:1])
+    update.count_step(params[:1])
     update.flush()
     assert list(optimizer.state) == params[:1]
     step(optimizer, params, [torch.ones(5, 3), torch.ones(4)])
-    assert RecordableAdam.fits(optimizer, params)
-    assert not RecordableAdam.fits(torch.optim.Adam(params), params)
+    assert FunctionalAdam.supports(optimizer, params)
+    assert not FunctionalAdam.supports(torch.optim.Adam(params), params)

@@ -129,7 +129,7 @@ def test_gradients_that_are_held_count_with_the_next(monkeypatch):
             for part in range(parts):
                 weight.grad = torch.arange(4.0) / parts
                 other.grad = torch.ones(2) if part == 0 else None
-                optim.holding = part < parts - 1
+                optim.accumulating = part < parts - 1
                 optim({weight, other} if part == 0 else {weight})
                 assert weight.grad is None
         found.append((weight.detach().clone(), other.detach().clone()))

@@ -35,7 +35,7 @@ from pyrovae import (
     VonMisesFisher,
     log_weights,
 )
-from pyrovae.compilation import Step
+from pyrovae.compilation import TrainingStep
 from pyrovae.distributions import LowRankMultivariateNormal, NormalMixture
 from pyrovae.objectives import Trace_ELBO, TraceMeanField_ELBO
 from pyrovae.programs import private_modules
@@ -65,7 +65,7 @@ def data(count):
 
 def is_recorded(vae, batches, elbo=Trace_ELBO):
     """Take as many steps as it takes to record one and compare it with Pyro; a warning is an error."""
-    step = Step(elbo(), "graph", [vae])
+    step = TrainingStep(elbo(), "graph", [vae])
     with private_modules(), pyro.validation_enabled(False):
         for x in batches:
             assert math.isfinite(step.loss_and_grads(vae.model, vae.guide, x))

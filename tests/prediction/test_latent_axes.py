@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pyrovae.prediction.latent_axes import narrowest, principal_directions, single_latents
+from pyrovae.prediction.latent_axes import narrowest_site, principal_directions, single_latents
 
 
 def test_principal_directions_are_those_of_the_codes():
@@ -41,5 +41,5 @@ def test_directions_stay_on_the_sphere():
 
 
 def test_the_narrowest_site_of_real_numbers_is_shown():
-    assert narrowest({"y": torch.eye(3)[:, :2], "z": torch.randn(3, 4)}) == "z"
-    assert narrowest({"y": torch.arange(3)}) is None
+    assert narrowest_site({"y": torch.eye(3)[:, :2], "z": torch.randn(3, 4)}) == "z"
+    assert narrowest_site({"y": torch.arange(3)}) is None

@@ -38,7 +38,7 @@ from pyrovae import (
     generate,
     log_marginal,
 )
-from pyrovae.compilation import Step
+from pyrovae.compilation import TrainingStep
 from pyrovae.distributions import UniformSphere
 from pyrovae.objectives import Trace_ELBO
 from pyrovae.programs import private_modules
@@ -120,7 +120,7 @@ def test_draws_have_the_density(prior):
 
 def is_recorded(vae):
     """Take three steps: to see, to record, to compare with Pyro. A warning is an error."""
-    step = Step(Trace_ELBO(), "graph", [vae])
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
     with private_modules(), pyro.validation_enabled(False):
         for x in data(30).split(10):
             assert math.isfinite(step.loss_and_grads(vae.model, vae.guide, x))

@@ -31,8 +31,8 @@ from pyrovae import (
 from pyrovae.report import program, summary
 from pyrovae.report.explorer import colours, explorer
 from pyrovae.report.gallery import chosen, gallery
+from pyrovae.report.image_sheet import PixelScale, image_sheet
 from pyrovae.report.plane import plane_of
-from pyrovae.report.sprites import Pixels, sprite
 from pyrovae.runs import DataRecord, Run
 from pyrovae.training import Epoch, History
 
@@ -56,7 +56,7 @@ def pixels_of(drawn):
 @pytest.mark.parametrize("shape", [(1, 3, 4), (3, 3, 4)])
 def test_sprites_hold_the_images_in_reading_order(shape):
     x = torch.rand(5, *shape)
-    found = pixels_of(sprite(Pixels.of(x)(x), columns=2))
+    found = pixels_of(image_sheet(PixelScale.of(x)(x), columns=2))
     np.testing.assert_array_equal(found[:5], x.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1))
     assert (found[5:] == 0).all()
 
@@ -73,14 +73,14 @@ def test_sprites_hold_the_images_in_reading_order(shape):
     ],
 )
 def test_any_data_become_small_images(shape, expected):
-    assert Pixels(0.0, 1.0)(torch.rand(2, *shape)).shape[2:] == expected
+    assert PixelScale(0.0, 1.0)(torch.rand(2, *shape)).shape[2:] == expected
 
 
 def test_data_and_what_is_decoded_have_one_scale():
-    pixels = Pixels.of(torch.tensor([[-2.0, 6.0]]))
+    pixels = PixelScale.of(torch.tensor([[-2.0, 6.0]]))
     assert pixels(torch.tensor([[2.0, 2.0]])).flatten().tolist() == [128, 128]
     assert pixels(torch.tensor([[-9.0, 9.0]])).flatten().tolist() == [0, 255]
-    assert Pixels.of(torch.tensor([[0.2, 0.4]])) == Pixels(0.0, 1.0)
+    assert PixelScale.of(torch.tensor([[0.2, 0.4]])) == PixelScale(0.0, 1.0)
 
 
 def test_the_plane_of_two_latents_is_theirs():
@@ -140,7 +140,7 @@ def sheets(drawn):
 
 def test_a_sheet_for_each_class_is_decoded_with_it(digits):
     vae, skipped = ConditionalVAE((1, 8, 8), 2, likelihood=partial(Bernoulli, network=small)), []
-    drawn = explorer(vae, digits, None, torch.arange(3), Pixels(0.0, 1.0), skipped)
+    drawn = explorer(vae, digits, None, torch.arange(3), PixelScale(0.0, 1.0), skipped)
     assert drawn["sheets"] == list(range(10))
     codes = encode(vae.guide, (digits.test[:], digits.test.labels))["z"]
     torch.testing.assert_close(torch.tensor(drawn["points"]), codes, atol=6e-4, rtol=0)
@@ -153,7 +153,7 @@ def test_a_sheet_for_each_class_is_decoded_with_it(digits):
 
 def test_layers_below_the_explored_one_are_at_their_means(digits):
     vae = HierarchicalVAE((1, 8, 8), 2, dims=(4,))
-    drawn = explorer(vae, digits, None, torch.arange(3), Pixels(0.0, 1.0), [])
+    drawn = explorer(vae, digits, None, torch.arange(3), PixelScale(0.0, 1.0), [])
     assert drawn["names"] == ["z2[0]", "z2[1]"]
     z2 = torch.tensor([[drawn["left"], drawn["top"]]])
     with torch.no_grad():
@@ -163,10 +163,10 @@ def test_layers_below_the_explored_one_are_at_their_means(digits):
 
 
 def test_one_latent_has_a_row_of_images_and_directions_have_a_plane(digits):
-    line = explorer(vae_of(1), digits, None, torch.arange(3), Pixels(0.0, 1.0), [])
+    line = explorer(vae_of(1), digits, None, torch.arange(3), PixelScale(0.0, 1.0), [])
     assert line["rows"] == 1
     assert line["names"] == ["z[0]", ""]
-    sphere = explorer(SphericalVAE((1, 8, 8), 3), digits, None, torch.arange(3), Pixels(0.0, 1.0), [])
+    sphere = explorer(SphericalVAE((1, 8, 8), 3), digits, None, torch.arange(3), PixelScale(0.0, 1.0), [])
     assert "Codes have length 1" in sphere["told"]
 
 
@@ -188,7 +188,7 @@ def column(shown, key):
 def test_figures_of_images_beyond_the_evaluation_are_unknown(digits):
     known = {name: torch.arange(5.0) for name in ("log_prob", "elbo", "pareto_k", "standard_error")}
     known["pareto_k"][3] = torch.inf
-    shown = gallery(vae_of(2), digits, torch.tensor([0, 3, 7]), known, Pixels(0.0, 1.0), [])
+    shown = gallery(vae_of(2), digits, torch.tensor([0, 3, 7]), known, PixelScale(0.0, 1.0), [])
     assert column(shown, "log_prob") == [0.0, 3.0, None]
     assert column(shown, "pareto_k") == [0.0, None, None]
     assert column(shown, "label") == digits.test.labels[[0, 3, 7]].tolist()
@@ -197,11 +197,11 @@ def test_figures_of_images_beyond_the_evaluation_are_unknown(digits):
 
 
 def test_without_an_evaluation_a_bound_of_few_samples_is_told_as_such(digits):
-    shown = gallery(vae_of(2), digits, torch.arange(4), {}, Pixels(0.0, 1.0), [])
+    shown = gallery(vae_of(2), digits, torch.arange(4), {}, PixelScale(0.0, 1.0), [])
     assert shown["columns"][0]["label"] == "log p(x), bound of 50 samples"
     assert all(bound >= elbo for bound, elbo in zip(column(shown, "log_prob"), column(shown, "elbo"), strict=True))
     skipped = []
-    point = gallery(Autoencoder((1, 8, 8), 2), digits, torch.arange(4), {}, Pixels(0.0, 1.0), skipped)
+    point = gallery(Autoencoder((1, 8, 8), 2), digits, torch.arange(4), {}, PixelScale(0.0, 1.0), skipped)
     assert column(point, "log_prob") is None
     assert "a deterministic encoder has no marginal likelihood" in skipped[0]
 
@@ -224,8 +224,8 @@ def test_what_a_program_cannot_do_is_left_out_with_a_sentence():
     data, skipped = DataSet(torch.randn(60, 6)), []
     drawn = program.pictures(data, DataRecord.of(data), Scalar(), HISTORY, skipped)
     assert set(drawn) == {"training_curves", "latent_map"}
-    assert explorer(Scalar(), data, None, torch.arange(3), Pixels(-3.0, 3.0), skipped) is None
-    shown = gallery(Scalar(), data, torch.arange(3), {}, Pixels(-3.0, 3.0), skipped)
+    assert explorer(Scalar(), data, None, torch.arange(3), PixelScale(-3.0, 3.0), skipped) is None
+    shown = gallery(Scalar(), data, torch.arange(3), {}, PixelScale(-3.0, 3.0), skipped)
     assert shown["reconstructions"] is None
     assert shown["told"] == "3 of 6 test images: evenly spaced. Logarithms of probabilities are in nats."
     assert len(column(shown, "log_prob")) == 3
@@ -263,7 +263,7 @@ ENTRY = {
 
 
 def told(tmp_path, digits, history=HISTORY, entry=None, vae=None):
-    return summary.following(Run(tmp_path / "a run"), DataRecord.of(digits), vae or vae_of(2), history, entry)
+    return summary.next_steps(Run(tmp_path / "a run"), DataRecord.of(digits), vae or vae_of(2), history, entry)
 
 
 def test_the_first_words_are_the_evaluations_own():
@@ -307,9 +307,9 @@ def test_a_collapsed_posterior_and_a_point_are_told_of(tmp_path, digits):
 
 def test_a_refitted_run_is_repeated_from_the_one_that_it_comes_from(tmp_path):
     run = Run(tmp_path)
-    assert summary.repeated(run)[0][1] == f"pyrovae train --config {tmp_path}/config.yaml --run NEW_FOLDER"
+    assert summary.reproduction_steps(run)[0][1] == f"pyrovae train --config {tmp_path}/config.yaml --run NEW_FOLDER"
     (tmp_path / "refitted.json").write_text('{"format": 1, "run": "runs/old one"}')
-    assert summary.repeated(run)[0][1] == "pyrovae refit_prior 'runs/old one' --out NEW_FOLDER"
+    assert summary.reproduction_steps(run)[0][1] == "pyrovae refit_prior 'runs/old one' --out NEW_FOLDER"
     (tmp_path / "refitted.json").write_text("[1]")
     with pytest.raises(InputError, match=r"refitted\.json must name the run"):
-        summary.repeated(run)
+        summary.reproduction_steps(run)

@@ -248,7 +248,7 @@ def test_training_images_are_evaluated_alike_by_whatever_evaluates_them(tmp_path
         seen[(run, *options)] = summaries[name]["nll"], Run(run).values(name).observed_data["x"].values
     first = seen["a",]
     assert set(np.unique(first[1])) == {0, 1}
-    assert (first[1] == Digits().train.held()[:130].numpy()).all()
+    assert (first[1] == Digits().train.with_fixed_noise()[:130].numpy()).all()
     for _, x in seen.values():
         assert (x == first[1][: len(x)]).all()
     assert main(["compare", "a", "b", "--evaluation=train-importance-5-first130"]) == 0
@@ -257,8 +257,8 @@ def test_training_images_are_evaluated_alike_by_whatever_evaluates_them(tmp_path
 
 def test_images_that_are_held_have_the_noise_of_their_seed_and_the_others_are_drawn_anew():
     data = Digits()
-    held = data.train.held()
-    assert torch.equal(held[:50], data.train.held()[:50])
+    held = data.train.with_fixed_noise()
+    assert torch.equal(held[:50], data.train.with_fixed_noise()[:50])
     assert not torch.equal(data.train[:50], data.train[:50])
     v = data.train.images.double() / 16
     difference = held[:].double() - v  # of mean 0, with variance v (1 - v)

@@ -102,7 +102,7 @@ def test_a_mapped_file_has_its_room_from_the_start(tmp_path, monkeypatch):
     written = []
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     monkeypatch.setattr(files.mmap, "mmap", lambda file, size: written.append(os.fstat(file).st_blocks * 512))
-    files.unnamed(tmp_path, size)
+    files.temporary_mmap(tmp_path, size)
     assert written[0] >= size
 
 

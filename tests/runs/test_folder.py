@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pyrovae import InputError
 from pyrovae.cli import main
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 from pyrovae.runs import Run
 
 ROOT = Path(__file__).parents[2]
@@ -208,7 +208,7 @@ def test_writing_leaves_the_old_file_if_it_fails(tmp_path):
     path.write_text("old")
 
     def write_half():
-        with writing(path) as file:
+        with atomic_write(path) as file:
             file.write(b"half")
             raise RuntimeError
 

@@ -11,7 +11,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, Digits, InputError, NonFiniteLoss, StandardNormal, fit
-from pyrovae.compilation import Step
+from pyrovae.compilation import TrainingStep
 from pyrovae.compilation.graph_capture import _recorded
 from pyrovae.optimizers import JointOptimizer
 from pyrovae.training import tensorboard_writer
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_waited_for_stops_the_training_all_the_same(digits, m
 
     found = []
     for every in (None, 7):
-        monkeypatch.setattr("pyrovae.compilation.finite_check.Losses.__init__.__defaults__", (every,))
+        monkeypatch.setattr("pyrovae.compilation.finite_check.LossMonitor.__init__.__defaults__", (every,))
         vae = make_vae()
         vae.__class__ = Tiring
         vae.register_buffer("steps", torch.zeros(()))
@@ -134,7 +134,7 @@ def test_no_step_waits_for_a_value(digits, monkeypatch):
         elif len(history.epochs) == 3:
             questions.__exit__(None, None, None)
 
-    monkeypatch.setattr("pyrovae.compilation.finite_check.Losses.__init__.__defaults__", (1000,))
+    monkeypatch.setattr("pyrovae.compilation.finite_check.LossMonitor.__init__.__defaults__", (1000,))
     vae = make_vae()
     options = {"max_norm": 5.0, "kl_warmup": 2, "compile": "graph", "progress": False}
     fit(
@@ -230,7 +230,7 @@ def test_nothing_is_updated_in_a_compiled_step_whose_loss_is_not_finite(digits, 
     vae.__class__ = Broken
     vae.register_buffer("bad", torch.zeros(()))
     optim = JointOptimizer(fast)
-    recorded = Step(Trace_ELBO(), "inductor", [vae], optim)
+    recorded = TrainingStep(Trace_ELBO(), "inductor", [vae], optim)
     svi = SVI(vae.model, vae.guide, optim, loss=recorded.loss, loss_and_grads=recorded.loss_and_grads)
     with pyro.get_param_store().scope(), pyro.validation_enabled(False):
         for _ in range(6):
@@ -260,7 +260,7 @@ def test_a_long_run_is_compiled_by_itself(digits, monkeypatch, epochs, chosen):
         raise Stop
 
     found = []
-    monkeypatch.setattr("pyrovae.training.loop.Step", step)
+    monkeypatch.setattr("pyrovae.training.loop.TrainingStep", step)
     vae = make_vae()
     with pytest.raises(Stop):
         fit(vae.model, vae.guide, digits, epochs=epochs, progress=False)
@@ -514,12 +514,12 @@ def test_batches_of_two_sizes_and_a_restarted_optimizer(digits, compiled, interr
     ends = []
     for compile in ("graph", "inductor"):
         vae, optim = make_vae(), JointOptimizer(fast)
-        step = Step(Trace_ELBO(), compile, [vae], optim)
+        step = TrainingStep(Trace_ELBO(), compile, [vae], optim)
         svi = SVI(vae.model, vae.guide, optim, loss=step.loss, loss_and_grads=step.loss_and_grads)
         torch.manual_seed(1)
         with pyro.get_param_store().scope(), pyro.validation_enabled(False):
             for _ in range(3):
-                step.recheck()
+                step.begin_epoch()
                 for i in range(8):
                     svi.step(digits.train[: (50, 30)[i % 2]])
                 if interrupted:  # between the update and the optimizer

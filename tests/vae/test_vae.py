@@ -43,7 +43,7 @@ from pyrovae import (
     log_weights,
     reconstruct,
 )
-from pyrovae.compilation import Step
+from pyrovae.compilation import TrainingStep
 from pyrovae.programs import private_modules
 from pyrovae.vae import GaussianLayer
 
@@ -128,7 +128,7 @@ def recorded(model, guide, modules, x):
     """Compare the gradients of recorded steps with those of Pyro, from the same noise."""
     found = {}
     for compile in ("off", "graph"):
-        step = Step(Trace_ELBO(), compile, modules)
+        step = TrainingStep(Trace_ELBO(), compile, modules)
         found[compile] = []
         for i in range(4):
             torch.manual_seed(i)

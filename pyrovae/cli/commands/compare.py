@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyrovae import checks, figures
 from pyrovae.evaluation import compare as compare_results
-from pyrovae.files import path_of, writing
+from pyrovae.files import atomic_write, path_of
 from pyrovae.runs import (
     Run,
     StoredEvaluation,
@@ -55,7 +55,7 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
         ("md", f"{title}\n\n{comparison.markdown()}"),
         ("csv", comparison.csv()),
     ):
-        with writing(to / f"comparison.{ending}") as file:
+        with atomic_write(to / f"comparison.{ending}") as file:
             file.write(content.encode())
     rows = comparison.rows
     picture = figures.comparison(

@@ -56,7 +56,7 @@ def diagnose(
     dataset, program = folder.load(weights, data)
     other = other_data(folder, dataset, data is not None)
     where = device_named(device)
-    part: Split = getattr(dataset.to(where), split).held()
+    part: Split = getattr(dataset.to(where), split).with_fixed_noise()
     program.to(where)
 
     def watched(what: str, batches: list[Arguments]) -> Iterator[Arguments]:
@@ -97,7 +97,7 @@ def diagnose(
     path = folder.save_diagnosis(name, summary)
     picture = folder.folder / "figures" / f"diagnosis-{name}-nats.png"
     steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
-    figures.save(figures.nats(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
+    figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
     print(f"{len(result.evidence.x)} {split} images")
     print(result.table())
     for sentence in (*result.notes, *caveats):

@@ -10,7 +10,7 @@ import torch
 
 from pyrovae import checks, figures
 from pyrovae.data import Digits, Split
-from pyrovae.files import writing
+from pyrovae.files import atomic_write
 from pyrovae.prediction import generate
 from pyrovae.report import write_report
 from pyrovae.runs import DataFactory, Run
@@ -38,7 +38,7 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
     x = generate(program.model, num_samples, template, noise=noise)
     columns = len(template[1]) if isinstance(template, tuple) else None  # one for each class
     if path.suffix == ".npy":
-        with writing(path) as file:
+        with atomic_write(path) as file:
             np.save(file, x.numpy())
     else:
         figures.save(figures.samples(x, columns, noise=noise), path)

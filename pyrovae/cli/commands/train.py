@@ -93,7 +93,9 @@ def train(
     folder = Run(run)
     torch.manual_seed(checks.seed(seed))
     pyro.set_rng_seed(seed)
-    dataset, made = distributed.ahead(lambda: assemble(data, prior, likelihood, posterior, latent_dim, program))
+    dataset, made = distributed.rank_zero_first(
+        lambda: assemble(data, prior, likelihood, posterior, latent_dim, program)
+    )
     where = device_named(device)
     dataset.to(where)
     made.to(where)

@@ -14,7 +14,7 @@ from pyrovae.evaluation.adaptive.error_estimates import ErrorEstimates
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 from pyrovae.evaluation.likelihood.result import LogMarginal
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["AdaptiveResult", "Stopped"]
 
@@ -54,7 +54,7 @@ class AdaptiveResult:
     check: CrossCheck | None = None
 
     def __repr__(self) -> str:
-        return short(
+        return short_repr(
             self,
             target_error=self.target_error,
             monte_carlo_error=self.monte_carlo_error,

@@ -13,7 +13,7 @@ from pyrovae import checks
 from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.execution import evaluating, log_prob_of, masks_of
 from pyrovae.execution.batched import BatchedPrograms
-from pyrovae.execution.latents import Inside, run
+from pyrovae.execution.latent_handlers import WithinSupport, scored_trace
 from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Codes", "Estimate", "draw_codes", "has_one_prior", "split_rate"]
@@ -150,9 +150,9 @@ def _scores(guide: PyroFunction, batch: Arguments, latents: dict[str, Tensor]) -
     It runs in the data plate alone: no distribution is expanded to all pairs, which would copy what some of them hold.
     """
     with evaluating(guide):
-        inside = Inside(latents)
+        inside = WithinSupport(latents)
         with inside:
-            trace = run(poutine.condition(guide, latents), batch, inside)
+            trace = scored_trace(poutine.condition(guide, latents), batch, inside)
     return log_prob_of(trace, latents).expand(-1, len(batch[0]))
 
 
@@ -186,7 +186,7 @@ def has_one_prior(model: PyroFunction, arguments: Arguments, codes: Codes) -> bo
     batch = tuple(part[some] for part in arguments)
     with evaluating(model):
         mine, others = (
-            log_prob_of(run(poutine.condition(model, latents), told), latents)
+            log_prob_of(scored_trace(poutine.condition(model, latents), told), latents)
             for told in (batch, tuple(part.flip(0) for part in batch))
         )
     return torch.allclose(mine, others, rtol=1e-5, atol=1e-4)

@@ -22,7 +22,7 @@ from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -49,7 +49,7 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         counts = [active for active in self.rate_distortion.active.values() if active.numel() > 0]
-        return short(
+        return short_repr(
             self,
             num_data=len(self.rate_distortion.rate),
             **{name: figure.value for name, figure in self.figures.items()},

@@ -15,7 +15,7 @@ from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 from pyrovae.tensors import is_data
 
 __all__ = ["Refinement", "refine"]
@@ -49,7 +49,7 @@ class Refinement:
     def __repr__(self) -> str:
         names = ("elbo", "refined_elbo", "amortization_gap")
         means = {name: getattr(self, name).mean().item() for name in names}
-        return short(self, num_data=len(self.elbo), **means)
+        return short_repr(self, num_data=len(self.elbo), **means)
 
 
 def refine(

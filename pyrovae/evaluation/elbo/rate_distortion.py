@@ -17,7 +17,7 @@ from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["RateDistortion", "rate_distortion"]
 
@@ -57,7 +57,7 @@ class RateDistortion:
     unknown: str | None = None
 
     def __repr__(self) -> str:
-        return short(
+        return short_repr(
             self,
             num_data=len(self.rate),
             rate=self.rate.mean().item(),

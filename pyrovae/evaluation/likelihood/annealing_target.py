@@ -16,9 +16,9 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.exact_density import score
+from pyrovae.distributions.exact_density import log_density
 from pyrovae.evaluation.likelihood.site_transforms import SiteTransform, site_transform
-from pyrovae.execution import evaluating, frozen, observed_of
+from pyrovae.execution import evaluating, frozen_parameters, observed_of
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import PyroFunction
 
@@ -77,7 +77,7 @@ class AnnealingTarget:
             self.transforms: dict[str, SiteTransform] = {}
             for name in [name for name in samples.nodes if name in programs.sites]:
                 site = samples.nodes[name]
-                self.transforms[name] = site_transform(name, site["fn"], site["value"], programs.told)
+                self.transforms[name] = site_transform(name, site["fn"], site["value"], programs.unflatten_samples)
         self.num_coordinates = sum(transform.size for transform in self.transforms.values())
         # A guide of one site encodes the data once for all evaluations.
         self._encoded = start == "guide" and len(self.transforms) == 1 and self.programs.broadcasts
@@ -94,7 +94,10 @@ class AnnealingTarget:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Put the programs in the state in which :meth:`at`, :meth:`draw` and :meth:`of` may be called."""
-        with evaluating(self.programs.model, self.programs.guide), frozen(self.programs.model, self.programs.guide):
+        with (
+            evaluating(self.programs.model, self.programs.guide),
+            frozen_parameters(self.programs.model, self.programs.guide),
+        ):
             yield
 
     def draw(self, k: int) -> Tensor:
@@ -112,7 +115,7 @@ class AnnealingTarget:
 
         with _At(self.transforms, draw):
             self.programs.run(self._program, k)
-        return self.programs.told(torch.cat(found, -1))
+        return self.programs.unflatten_samples(torch.cat(found, -1))
 
     def of(self, latents: dict[str, Tensor]) -> Tensor:
         """Return coordinates of latents, ``(k, B, *event_shape)`` each: ``(k, B, n)``.
@@ -121,7 +124,7 @@ class AnnealingTarget:
             ValueError: if a transform of the start has no inverse.
         """
         k = len(next(iter(latents.values())))
-        seen = {name: self.programs.seen(latents[name]) for name in self.transforms}
+        seen = {name: self.programs.flatten_samples(latents[name]) for name in self.transforms}
         found: list[Tensor] = []
 
         def place(name: str, fn: Any, value: Tensor) -> Tensor:
@@ -130,7 +133,7 @@ class AnnealingTarget:
 
         with _At(self.transforms, place):
             self.programs.run(self._program, k)
-        return self.programs.told(torch.cat(found, -1))
+        return self.programs.unflatten_samples(torch.cat(found, -1))
 
     def at(self, u: Tensor) -> Point:
         """Run the programs at coordinates, ``(k, B, n)``; differentiable in them."""
@@ -151,19 +154,19 @@ class AnnealingTarget:
         """Return latents at coordinates, their log-density under the start, that of the coordinates, and the run."""
         k = len(u)
         sizes = [transform.size for transform in self.transforms.values()]
-        parts = dict(zip(self.transforms, self.programs.seen(u).split(sizes, -1), strict=True))
+        parts = dict(zip(self.transforms, self.programs.flatten_samples(u).split(sizes, -1), strict=True))
         if self._encoded:
             ((name, transform),) = self.transforms.items()
             site = self.programs.encoded.nodes[name]
             z = transform.forward(site["fn"], parts[name])
-            log_prob = score(site["fn"], z)
+            log_prob = log_density(site["fn"], z)
             masked = scale_and_mask(log_prob, mask=site["mask"])
             return {name: z}, masked, transform.log_density(site["fn"], parts[name], log_prob), self.programs.encoded
         with _At(self.transforms, lambda name, fn, value: self.transforms[name].forward(fn, parts[name])):
             trace = self.programs.run(self._program, k)
-        latents = {name: self.programs.told(trace.nodes[name]["value"]) for name in self.transforms}
+        latents = {name: self.programs.unflatten_samples(trace.nodes[name]["value"]) for name in self.transforms}
         densities = [
-            self.programs.told(
+            self.programs.unflatten_samples(
                 transform.log_density(trace.nodes[name]["fn"], parts[name], trace.nodes[name]["unscaled_log_prob"])
             )
             for name, transform in self.transforms.items()

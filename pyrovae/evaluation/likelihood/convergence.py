@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.bias import halved_bounds, unseen_tail
 from pyrovae.evaluation.likelihood.diagnostics import monte_carlo_error, tail_size
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["Convergence", "convergence"]
 
@@ -39,7 +39,7 @@ class Convergence:
     unseen: Tensor
 
     def __repr__(self) -> str:
-        return short(
+        return short_repr(
             self,
             num_data=self.bound.shape[1],
             num_samples=self.num_samples.tolist(),

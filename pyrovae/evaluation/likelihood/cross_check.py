@@ -14,7 +14,7 @@ from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal, finite
 from pyrovae.programs import Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 __all__ = ["CrossCheck", "cross_check"]
 
@@ -46,7 +46,7 @@ class CrossCheck:
 
     def __repr__(self) -> str:
         figures = self.summary()
-        return short(self, **{name: figures[name] for name in figures if name != "sentence"})
+        return short_repr(self, **{name: figures[name] for name in figures if name != "sentence"})
 
     @property
     def exceeds(self) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.evaluation.likelihood.result import LogMarginal, concatenate
-from pyrovae.files import unnamed
+from pyrovae.files import temporary_mmap
 
 __all__ = ["DiskBuffer"]
 
@@ -56,7 +56,7 @@ class DiskBuffer:
         if prod(shape) == 0:
             return torch.cat(list(tensors), dim)
         dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
-        room = unnamed(self.folder, prod(shape) * dtype.itemsize)
+        room = temporary_mmap(self.folder, prod(shape) * dtype.itemsize)
         whole = torch.frombuffer(room, dtype=dtype).view(shape)
         start = 0
         for tensor in tensors:

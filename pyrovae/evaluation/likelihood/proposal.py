@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
-from pyrovae.execution.batched import BatchedPrograms, Chunk, weight
+from pyrovae.execution.batched import BatchedPrograms, Chunk, importance_log_weight
 
 __all__ = ["Proposal"]
 
@@ -106,7 +106,7 @@ class Proposal:
         share = self.num_from_prior / self.num_samples
         if share > 0:
             log_q = torch.logaddexp(log_q + math.log(1 - share), log_prior + math.log(share))
-        return Chunk(weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
+        return Chunk(importance_log_weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
 
     def _check_widening(self, target: AnnealingTarget) -> None:
         for name, transform in target.transforms.items():

@@ -16,7 +16,7 @@ from pyrovae.evaluation.likelihood.bias import estimated_bias
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_threshold
 from pyrovae.evaluation.likelihood.diagnostics import pareto_k as fit_pareto_k
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 
 if TYPE_CHECKING:
     import arviz
@@ -61,7 +61,7 @@ class ChainPaths:
     step_size: Tensor
 
     def __repr__(self) -> str:
-        return short(self, num_temperatures=len(self.log_weight), num_data=self.log_weight.shape[1])
+        return short_repr(self, num_temperatures=len(self.log_weight), num_data=self.log_weight.shape[1])
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class LogMarginal:
     def __repr__(self) -> str:
         figures = {"nll": self.nll, "standard_error": self.sampling_error, "monte_carlo_error": self.monte_carlo_error}
         counts = {"num_data": len(self.log_prob), "num_samples": int(self.num_samples.max()), "method": self.method}
-        return short(self, **figures, **counts)
+        return short_repr(self, **figures, **counts)
 
     @property
     def nll(self) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.distributions.log_coordinates import mapped
+from pyrovae.distributions.log_coordinates import map_with_logs
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
@@ -21,7 +21,7 @@ from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short
+from pyrovae.reprs import short_repr
 from pyrovae.rng import forked_rng
 
 __all__ = ["Sandwich", "sandwich"]
@@ -42,7 +42,7 @@ class Sandwich:
     estimate: LogMarginal
 
     def __repr__(self) -> str:
-        return short(self, gap=self.gap, gap_error=self.gap_error, num_data=len(self.upper))
+        return short_repr(self, gap=self.gap, gap_error=self.gap_error, num_data=len(self.upper))
 
     @property
     def gap(self) -> float:
@@ -142,7 +142,7 @@ def sandwich(
     def bound(index: Tensor) -> Tensor:
         data = tuple(part[index] for part in simulated)
         target = AnnealingTarget(BatchedPrograms(model, guide, data, must_cover=reverse.must_cover), reverse.start)
-        here = {name: mapped(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
+        here = {name: map_with_logs(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
         backward = []
         with target.running():
             steps, _, _ = tune(target, path, min(C, 4))
@@ -160,4 +160,4 @@ def sandwich(
 
 
 def _repeated(z: Tensor, count: int) -> Tensor:
-    return mapped(lambda part: part.expand(count, *part.shape[1:]), z)
+    return map_with_logs(lambda part: part.expand(count, *part.shape[1:]), z)

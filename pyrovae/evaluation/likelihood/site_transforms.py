@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyrovae import checks
-from pyrovae.distributions.bounds import bounds_of, is_angle, kind_of
-from pyrovae.distributions.exact_density import draw, made, undone
-from pyrovae.distributions.log_coordinates import exact_of, space_of
+from pyrovae.distributions.exact_density import apply_last_transform, draw, invert_last_transform
+from pyrovae.distributions.log_coordinates import log_space_of, logs_of
+from pyrovae.distributions.support_bounds import bounds_of, is_angle, support_kind
 
 __all__ = ["SiteTransform", "site_transform"]
 
@@ -72,7 +72,7 @@ def site_transform(name: str, fn: Any, value: Tensor, told: Callable[[Tensor], T
     if fn.support is constraints.sphere:
         return _Direction(value)
     try:
-        if kind_of(fn) in ("discrete", "one_hot", "multinomial"):
+        if support_kind(fn) in ("discrete", "one_hot", "multinomial"):
             raise checks.InputError(
                 f"latents must be continuous to be annealed, refined or widened, but {name!r} is discrete: only "
                 "importance sampling from the guide as it is can be used"
@@ -179,31 +179,31 @@ def _is_of_noise(fn: Any) -> bool:
 
 def _is_whole(fn: Any) -> bool:
     bounds = bounds_of(fn)
-    return is_angle(fn) or (bounds is not None and bounds.are_none)
+    return is_angle(fn) or (bounds is not None and bounds.is_unbounded)
 
 
 def _unbounded(fn: Any, z: Tensor) -> Tensor:
     """Map a value to all reals: by its logarithms where it has some, else by Pyro's transform of its support."""
-    space = space_of(fn)
+    space = log_space_of(fn)
     if _is_whole(fn) or space is None:
         return z if _is_whole(fn) else biject_to(fn.support).inv(z)
-    logs = exact_of(z, space)
-    return space.coordinates(space.of(z) if logs is None else logs)
+    logs = logs_of(z, space)
+    return space.coordinates(space.logs(z) if logs is None else logs)
 
 
 def _bounded(fn: Any, v: Tensor) -> Tensor:
     """Map real numbers to a value, an angle to its one turn."""
     if is_angle(fn):
         return (v + math.pi).remainder(2 * math.pi) - math.pi
-    space = space_of(fn)
+    space = log_space_of(fn)
     if _is_whole(fn) or space is None:
         return v if _is_whole(fn) else biject_to(fn.support)(v)
-    return space.value(space.remembers(v))
+    return space.value(space.logs_at(v))
 
 
 def _volume(fn: Any, v: Tensor) -> Tensor:
     """Return log |dz / dv|, elementwise or of as many last dimensions as the map takes together."""
-    space = space_of(fn)
+    space = log_space_of(fn)
     if _is_whole(fn) or space is None:
         transform = biject_to(constraints.real if _is_whole(fn) else fn.support)
         return transform.log_abs_det_jacobian(v, transform(v))
@@ -230,7 +230,7 @@ def _push(fn: Any, u: Tensor) -> Tensor:
             return z
         for transform in fn.transforms[:-1]:
             z = transform(z)
-        remembering = made(fn, z)
+        remembering = apply_last_transform(fn, z)
         return fn.transforms[-1](z) if remembering is None else remembering
     if isinstance(fn, torch.distributions.Normal):
         return fn.loc + fn.scale * u
@@ -242,7 +242,7 @@ def _pull(fn: Any, z: Tensor) -> Tensor:
     if isinstance(fn, _WRAPPERS):
         return _pull(fn.base_dist, z)
     if isinstance(fn, torch.distributions.TransformedDistribution):
-        before = undone(fn, z) if fn.transforms else None
+        before = invert_last_transform(fn, z) if fn.transforms else None
         rest = fn.transforms if before is None else fn.transforms[:-1]
         return _pull(fn.base_dist, _undone(rest, z if before is None else before))
     if isinstance(fn, torch.distributions.Normal):

@@ -11,7 +11,18 @@ from pyro.distributions import constraints
 from torch import Tensor
 from torch.distributions import transforms
 
-__all__ = ["ROUNDING", "THIN", "Bounds", "bounds_of", "contains", "is_angle", "is_cut", "kind_of", "plain"]
+__all__ = [
+    "BOUND_TOLERANCE",
+    "LOWER_DIMENSIONAL",
+    "Bounds",
+    "bounds_of",
+    "in_support",
+    "is_angle",
+    "is_point",
+    "is_truncated",
+    "support_kind",
+    "unwrap",
+]
 
 
 class Bounds(NamedTuple):
@@ -28,33 +39,43 @@ class Bounds(NamedTuple):
     discrete: bool = False
 
     @property
-    def are_numbers(self) -> bool:
+    def is_constant(self) -> bool:
         """Whether they are the same for all data and samples."""
         return not isinstance(self.lower, Tensor) and not isinstance(self.upper, Tensor)
 
     @property
-    def are_none(self) -> bool:
+    def is_unbounded(self) -> bool:
         """Whether every real number lies within."""
-        return not self.discrete and self.are_numbers and bool(self.lower == -math.inf and self.upper == math.inf)
+        return not self.discrete and self.is_constant and bool(self.lower == -math.inf and self.upper == math.inf)
 
 
 _ALL = Bounds(-math.inf, math.inf)
 _WRAPPERS = dist.Independent, dist.MaskedDistribution, dist.ExpandedDistribution
 _ORDERED = type(constraints.ordered_vector), type(constraints.positive_ordered_vector)
 _MIXTURE = torch.distributions.MixtureSameFamily
-ROUNDING = 1e-5  # by which bounds may be apart, relative to their size, and be the same
+BOUND_TOLERANCE = 1e-5  # by which bounds may be apart, relative to their size, and be the same
 
 
-def plain(fn: Any) -> Any:
+def unwrap(fn: Any) -> Any:
     """Return the distribution within those that only reshape, expand or mask it.
 
     Example:
-        >>> type(plain(dist.Gamma(torch.ones(3, 2), 1.0).to_event(1))).__name__
+        >>> type(unwrap(dist.Gamma(torch.ones(3, 2), 1.0).to_event(1))).__name__
         'Gamma'
     """
     while isinstance(fn, _WRAPPERS):
         fn = fn.base_dist
     return fn
+
+
+def is_point(fn: Any) -> bool:
+    """Tell whether a distribution is a point, which has no density.
+
+    Example:
+        >>> is_point(dist.Delta(torch.zeros(3)).to_event(1))
+        True
+    """
+    return isinstance(unwrap(fn), dist.Delta)
 
 
 def is_angle(fn: Any) -> bool:
@@ -64,18 +85,18 @@ def is_angle(fn: Any) -> bool:
         >>> is_angle(dist.VonMises(torch.zeros(3), 1.0))
         True
     """
-    return isinstance(plain(fn), torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
+    return isinstance(unwrap(fn), torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
 
 
-def is_cut(fn: Any) -> bool:
+def is_truncated(fn: Any) -> bool:
     """Tell whether a distribution may fill only a part of what torch calls its support.
 
     Example:
         >>> half = torch.distributions.AffineTransform(0.0, 0.5)
-        >>> is_cut(dist.TransformedDistribution(dist.Beta(1.0, 2.0), [half]))
+        >>> is_truncated(dist.TransformedDistribution(dist.Beta(1.0, 2.0), [half]))
         True
     """
-    fn = plain(fn)
+    fn = unwrap(fn)
     return _is_made(fn) and not _is_whole(fn.base_dist)
 
 
@@ -95,13 +116,13 @@ def bounds_of(fn: Any) -> Bounds | None:
         >>> bounds_of(dist.TransformedDistribution(dist.Beta(1.0, 2.0), [half]))
         Bounds(lower=0.0, upper=0.5, discrete=False)
     """
-    fn = plain(fn)
+    fn = unwrap(fn)
     if is_angle(fn):
         return Bounds(-math.pi, math.pi)
     if not _is_made(fn):
         if isinstance(fn, _MIXTURE):
             bounds = bounds_of(fn.component_distribution)
-            return bounds if bounds is not None and bounds.are_numbers else None
+            return bounds if bounds is not None and bounds.is_constant else None
         return _within(fn.support)
     if _is_whole(fn.base_dist):
         return _within(fn.support)
@@ -119,7 +140,7 @@ def bounds_of(fn: Any) -> Bounds | None:
     return Bounds(_single(torch.minimum(*ends)), _single(torch.maximum(*ends)))
 
 
-def contains(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
+def in_support(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
     """Tell which values a distribution has a density at, whatever torch's formula gives for others.
 
     Args:
@@ -131,34 +152,34 @@ def contains(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
         boolean, ``(*batch_shape)``.
 
     Example:
-        >>> contains(dist.Exponential(torch.ones(3)), torch.tensor([-1.0, 0.0, 1.0]))
+        >>> in_support(dist.Exponential(torch.ones(3)), torch.tensor([-1.0, 0.0, 1.0]))
         tensor([False,  True,  True])
     """
     if isinstance(fn, dist.MaskedDistribution):
-        return contains(fn.base_dist, z, slack) | ~torch.as_tensor(fn._mask, dtype=torch.bool, device=z.device)
+        return in_support(fn.base_dist, z, slack) | ~torch.as_tensor(fn._mask, dtype=torch.bool, device=z.device)
     if isinstance(fn, torch.distributions.Independent):
-        inside = contains(fn.base_dist, z, slack)
+        inside = in_support(fn.base_dist, z, slack)
         return inside.flatten(inside.dim() - fn.reinterpreted_batch_ndims).all(-1)
     if isinstance(fn, dist.ExpandedDistribution):
-        return contains(fn.base_dist, z, slack)
+        return in_support(fn.base_dist, z, slack)
     bounds = bounds_of(fn)
     if bounds is not None:
-        inside = torch.ones_like(z, dtype=torch.bool) if bounds.are_none else _lies(bounds, z, slack)
+        inside = torch.ones_like(z, dtype=torch.bool) if bounds.is_unbounded else _lies(bounds, z, slack)
         return inside.flatten(inside.dim() - len(fn.event_shape)).all(-1) if fn.event_shape else inside
     if isinstance(fn, _MIXTURE):
         parts = fn.component_distribution
-        return contains(parts, z.unsqueeze(-1 - len(fn.event_shape)), slack).any(-1)
-    if is_cut(fn):
+        return in_support(parts, z.unsqueeze(-1 - len(fn.event_shape)), slack).any(-1)
+    if is_truncated(fn):
         for transform in reversed(fn.transforms):
             z = transform.inv(z)
-        inside = contains(fn.base_dist, z, max(slack, ROUNDING))
+        inside = in_support(fn.base_dist, z, max(slack, BOUND_TOLERANCE))
         return inside.flatten(inside.dim() - _extra(fn)).all(-1) if _extra(fn) > 0 else inside
-    if kind_of(fn) in THIN and not isinstance(fn.support, type(constraints.multinomial)):
+    if support_kind(fn) in LOWER_DIMENSIONAL and not isinstance(fn.support, type(constraints.multinomial)):
         return z.new_ones(z.shape[: z.dim() - len(fn.event_shape)], dtype=torch.bool)  # of its kind, but for rounding
     return fn.support.check(z)
 
 
-THIN = {
+LOWER_DIMENSIONAL = {
     "simplex": type(constraints.simplex),
     "sphere": type(constraints.sphere),
     "corr_cholesky": type(constraints.corr_cholesky),
@@ -174,18 +195,18 @@ THIN = {
 """Sets that fill no volume, or not that of real vectors."""
 
 
-def kind_of(fn: Any) -> str:
+def support_kind(fn: Any) -> str:
     """Name what a distribution's density is one of: of whole numbers, of real ones, or on which surface.
 
     Example:
-        >>> kind_of(dist.Gamma(1.0, 1.0)), kind_of(dist.Dirichlet(torch.ones(3)))
+        >>> support_kind(dist.Gamma(1.0, 1.0)), support_kind(dist.Dirichlet(torch.ones(3)))
         ('real', 'simplex')
     """
-    fn = plain(fn)
+    fn = unwrap(fn)
     if isinstance(fn, _MIXTURE):
-        return kind_of(fn.component_distribution)
+        return support_kind(fn.component_distribution)
     support = _bare(fn.support)
-    for kind, constraint in THIN.items():
+    for kind, constraint in LOWER_DIMENSIONAL.items():
         if isinstance(support, constraint):
             return kind
     return "discrete" if support.is_discrete else "real"
@@ -248,7 +269,7 @@ def _is_made(fn: Any) -> bool:
 
 def _is_whole(fn: Any) -> bool:
     bounds = bounds_of(fn)
-    return bounds is not None and bounds.are_none
+    return bounds is not None and bounds.is_unbounded
 
 
 def _elementary(parts: list[Any]) -> list[Any]:
@@ -268,5 +289,5 @@ def _extra(fn: Any) -> int:
 
 
 def _dtype(fn: Any) -> torch.dtype:
-    given = [part for part in vars(plain(fn.base_dist)).values() if isinstance(part, Tensor)]
+    given = [part for part in vars(unwrap(fn.base_dist)).values() if isinstance(part, Tensor)]
     return given[0].dtype if given and given[0].is_floating_point() else torch.get_default_dtype()

@@ -1,4 +1,4 @@
-"""Pictures of figures against what they depend on."""
+"""Curves: a training by epoch, and any figures over a common quantity."""
 
 from __future__ import annotations
 
@@ -9,17 +9,50 @@ import numpy as np
 
 from pyrovae import checks
 from pyrovae.figures.base import COLOURS, blank, plain_numbers
+from pyrovae.training import History
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ["against", "rate_distortion_plane"]
+__all__ = ["line_panels", "training_curves"]
+
 
 _MARKERS = "os^Dv*P"
 
 
-def against(
+def training_curves(history: History) -> Figure:
+    """Draw ELBO, reconstruction and KL by epoch, training and validation, in nats per datum.
+
+    Args:
+        history: the epochs' figures.
+    """
+    figure = blank(10, 3.2)
+    epochs = [row.epoch for row in history.epochs]
+    titles = {"elbo": "ELBO", "reconstruction": "reconstruction, E log p(x|z)", "kl": "KL(q(z|x) ‖ p(z))"}
+    for axes, (name, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+        for part, colour in (("train", COLOURS[0]), ("validation", COLOURS[1])):
+            values = [getattr(row, f"{part}_{name}") for row in history.epochs]
+            axes.plot(epochs, values, color=colour, label=part, marker="o" if len(epochs) < 15 else None, markersize=3)
+        axes.set(title=title, xlabel="epoch", ylabel="nats per datum")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        if name == "elbo" and len(epochs) > 3:
+            _skip_the_first(
+                axes, [row.train_elbo for row in history.epochs] + [row.validation_elbo for row in history.epochs]
+            )
+    figure.axes[0].legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _skip_the_first(axes: Axes, values: list[float]) -> None:
+    """Let the vertical axis leave out the steep beginning, so that what comes after can be read."""
+    low, high = float(np.quantile(values, 0.08)), max(values)
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.05 * (high - low) + 1e-9)
+
+
+def line_panels(
     x: Sequence[float], panels: Mapping[str, Mapping[str, Sequence[float]]], name: str, *, log: bool = False
 ) -> Figure:
     """Draw panels of lines over one common quantity.
@@ -55,43 +88,4 @@ def against(
         figure.legend(
             handles=[*shared.values()], frameon=False, fontsize=9, loc="outside lower center", ncols=len(shared)
         )
-    return figure
-
-
-def rate_distortion_plane(
-    rate: Sequence[float], errors: Mapping[str, Sequence[float]], names: Sequence[str], title: str = ""
-) -> Figure:
-    """Draw what a code costs against the errors that it leaves, one point a program, one panel an error.
-
-    Args:
-        rate: bits per datum of each program.
-        errors: by name, with its unit, the error of each program.
-        names: of the programs, such as their β.
-        title: of the whole.
-
-    Raises:
-        InputError: if they are not of one length.
-    """
-    lengths = {len(rate), len(names), *map(len, errors.values())}
-    if len(lengths) != 1 or not names:
-        raise checks.InputError(f"rate, errors and names must be of one length, but have {sorted(lengths)}")
-    order = np.argsort(rate)
-    figure = blank(5.0 * len(errors), 4.0)
-    for axes, (label, values) in zip(figure.subplots(1, len(errors), squeeze=False)[0], errors.items(), strict=True):
-        bits, error = np.asarray(rate, float)[order], np.asarray(values, float)[order]
-        axes.plot(bits, error, color=COLOURS[0], marker="o", markersize=5)
-        near = 0.03 * np.array([np.ptp(bits), np.ptp(error)]) + 1e-12
-        labels: list[tuple[np.ndarray, str]] = []
-        for place, name in zip(np.stack((bits, error), 1), np.asarray(names)[order], strict=True):
-            if labels and (np.abs(place - labels[-1][0]) < near).all():  # they would be written over each other
-                labels[-1] = (labels[-1][0], f"{labels[-1][1]}, {name}")
-            else:
-                labels.append((place, name))
-        for place, name in labels:
-            axes.annotate(name, tuple(place), (7, 5), textcoords="offset points", fontsize=9)
-        axes.set(xlabel="rate, bits per image", ylabel=label)
-        axes.margins(0.18, 0.12)
-        axes.grid(alpha=0.3)
-    if title:
-        figure.suptitle(title, fontsize=11)
     return figure

@@ -14,16 +14,16 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
 
-from pyrovae.distributions.bounds import bounds_of, contains
-from pyrovae.distributions.exact_density import draw, score
+from pyrovae.distributions.exact_density import draw, log_density
+from pyrovae.distributions.support_bounds import bounds_of, in_support
 from pyrovae.execution import latents_of, trace
 from pyrovae.execution.support_check import check_kind
-from pyrovae.programs import Arguments, PyroFunction, in_one_sentence
+from pyrovae.programs import Arguments, PyroFunction, concise_errors
 
-__all__ = ["Inside", "Remembering", "run"]
+__all__ = ["ExactSampling", "WithinSupport", "scored_trace"]
 
 
-class Remembering(Messenger):
+class ExactSampling(Messenger):
     """Draw samples that remember their logarithms, where they have some."""
 
     def _pyro_sample(self, msg: Message) -> None:
@@ -33,10 +33,10 @@ class Remembering(Messenger):
     def score(self, trace: Trace) -> None:
         """Put the log-probabilities of the latents into a trace of what was run."""
         for name in latents_of(trace):
-            _put(trace.nodes[name], score(trace.nodes[name]["fn"], trace.nodes[name]["value"]))
+            _put(trace.nodes[name], log_density(trace.nodes[name]["fn"], trace.nodes[name]["value"]))
 
 
-class Inside(Remembering):
+class WithinSupport(ExactSampling):
     """Let a program see latents only where it has a density, and give others the log-density of minus infinity.
 
     A latent outside its support is replaced by one that is drawn from it, for a program may stumble over the other, or
@@ -64,9 +64,9 @@ class Inside(Remembering):
         if self.guide is not None:
             check_kind(msg["name"], fn, self.guide.nodes[msg["name"]]["fn"])
         bounds = bounds_of(fn)
-        if bounds is not None and bounds.are_none:
+        if bounds is not None and bounds.is_unbounded:
             return
-        inside = contains(fn, z)
+        inside = in_support(fn, z)
         if not bool(inside.all()):
             self.outside[msg["name"]] = ~inside
             here = inside.reshape(*inside.shape, *[1] * len(fn.event_shape))
@@ -76,7 +76,7 @@ class Inside(Remembering):
     def score(self, trace: Trace) -> None:
         """Put the log-probabilities of the latents into a trace of what was run."""
         for name in self.latents & trace.nodes.keys():
-            log_prob = score(trace.nodes[name]["fn"], trace.nodes[name]["value"])
+            log_prob = log_density(trace.nodes[name]["fn"], trace.nodes[name]["value"])
             outside = self.outside.get(name)
             _put(trace.nodes[name], log_prob if outside is None else torch.where(outside, -math.inf, log_prob))
 
@@ -87,7 +87,7 @@ def _put(site: dict[str, Any], log_prob: Tensor) -> None:
     site["log_prob_sum"] = site["log_prob"].sum()
 
 
-def run(program: PyroFunction, arguments: Arguments, inside: Remembering | None = None) -> Trace:
+def scored_trace(program: PyroFunction, arguments: Arguments, inside: ExactSampling | None = None) -> Trace:
     """Trace one run of a program, with the log-probability of each site.
 
     Args:
@@ -96,7 +96,7 @@ def run(program: PyroFunction, arguments: Arguments, inside: Remembering | None 
         inside: the handler of its latents that is in force, if there is one.
     """
     traced = trace(program, arguments)
-    with in_one_sentence(arguments[0]):
+    with concise_errors(arguments[0]):
         if inside is not None:
             inside.score(traced)
         traced.compute_log_prob()

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from pyrovae.figures.base import as_images
 
-__all__ = ["Pixels", "sprite"]
+__all__ = ["PixelScale", "image_sheet"]
 
 _SIDE = 64  # pixels of an image's longer side, at most
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelScale:
     """Turn data into small images of one scale, so that data and what is decoded can be compared.
 
     Attributes:
@@ -28,9 +28,9 @@ class Pixels:
         high: value of white.
 
     Example:
-        >>> Pixels.of(torch.tensor([[-1.0, 0.0, 3.0]]))
-        Pixels(low=-1.0, high=3.0)
-        >>> Pixels(0.0, 1.0)(torch.rand(5, 3, 8, 8)).shape
+        >>> PixelScale.of(torch.tensor([[-1.0, 0.0, 3.0]]))
+        PixelScale(low=-1.0, high=3.0)
+        >>> PixelScale(0.0, 1.0)(torch.rand(5, 3, 8, 8)).shape
         torch.Size([5, 3, 8, 8])
     """
 
@@ -38,7 +38,7 @@ class Pixels:
     high: float
 
     @classmethod
-    def of(cls, x: Tensor) -> Pixels:
+    def of(cls, x: Tensor) -> PixelScale:
         """Return the scale of data: from 0 to 1 if they lie within, else from their least to their largest value.
 
         Args:
@@ -64,7 +64,7 @@ class Pixels:
         return images.mul(255).round().to(torch.uint8)
 
 
-def sprite(images: Tensor, columns: int) -> dict[str, Any]:
+def image_sheet(images: Tensor, columns: int) -> dict[str, Any]:
     """Return one PNG of many images in a grid, as base64, with the size of each image.
 
     Args:

@@ -6,7 +6,7 @@ import sys
 from os.path import basename
 from types import TracebackType
 
-__all__ = ["is_command", "say_interrupted"]
+__all__ = ["is_command", "print_interruption"]
 
 
 def is_command() -> bool:
@@ -15,7 +15,7 @@ def is_command() -> bool:
     return name == "-m" or name.partition(".")[0] == "pyrovae"
 
 
-def say_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def print_interruption(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say an interruption in one line, and everything else as Python does."""
     if issubclass(kind, KeyboardInterrupt):
         print("pyrovae: interrupted", file=sys.stderr)
@@ -24,4 +24,4 @@ def say_interrupted(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 if is_command():
-    sys.excepthook = say_interrupted
+    sys.excepthook = print_interruption

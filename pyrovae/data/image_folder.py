@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyrovae import checks, progress
-from pyrovae.files import located
+from pyrovae.files import describe_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +45,7 @@ def read_folder(
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     if not root.is_dir():
-        raise checks.InputError(f"root must be a folder of images, but there is no folder {located(root)}")
+        raise checks.InputError(f"root must be a folder of images, but there is no folder {describe_path(root)}")
     found = sorted(_visible(root, frozenset()))
     files = [path for path in found if path.suffix.lower() in IMG_EXTENSIONS]
     if not files:

@@ -1,18 +1,22 @@
-"""The picture of where the nats go: of the bound's gaps, and of its two terms."""
+"""The ELBO taken apart: its gaps to log p(x), its two terms, and rate against distortion."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from pyrovae import checks
 from pyrovae.figures.base import COLOURS, blank
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["nats"]
+__all__ = ["elbo_breakdown", "rate_distortion_plane"]
 
 
-def nats(
+def elbo_breakdown(
     *,
     elbo: float,
     log_prob: float | None = None,
@@ -75,4 +79,43 @@ def nats(
     axes.set(title="Where the nats go", xlabel="nats per datum")
     axes.spines[["left", "top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def rate_distortion_plane(
+    rate: Sequence[float], errors: Mapping[str, Sequence[float]], names: Sequence[str], title: str = ""
+) -> Figure:
+    """Draw what a code costs against the errors that it leaves, one point a program, one panel an error.
+
+    Args:
+        rate: bits per datum of each program.
+        errors: by name, with its unit, the error of each program.
+        names: of the programs, such as their β.
+        title: of the whole.
+
+    Raises:
+        InputError: if they are not of one length.
+    """
+    lengths = {len(rate), len(names), *map(len, errors.values())}
+    if len(lengths) != 1 or not names:
+        raise checks.InputError(f"rate, errors and names must be of one length, but have {sorted(lengths)}")
+    order = np.argsort(rate)
+    figure = blank(5.0 * len(errors), 4.0)
+    for axes, (label, values) in zip(figure.subplots(1, len(errors), squeeze=False)[0], errors.items(), strict=True):
+        bits, error = np.asarray(rate, float)[order], np.asarray(values, float)[order]
+        axes.plot(bits, error, color=COLOURS[0], marker="o", markersize=5)
+        near = 0.03 * np.array([np.ptp(bits), np.ptp(error)]) + 1e-12
+        labels: list[tuple[np.ndarray, str]] = []
+        for place, name in zip(np.stack((bits, error), 1), np.asarray(names)[order], strict=True):
+            if labels and (np.abs(place - labels[-1][0]) < near).all():  # they would be written over each other
+                labels[-1] = (labels[-1][0], f"{labels[-1][1]}, {name}")
+            else:
+                labels.append((place, name))
+        for place, name in labels:
+            axes.annotate(name, tuple(place), (7, 5), textcoords="offset points", fontsize=9)
+        axes.set(xlabel="rate, bits per image", ylabel=label)
+        axes.margins(0.18, 0.12)
+        axes.grid(alpha=0.3)
+    if title:
+        figure.suptitle(title, fontsize=11)
     return figure

@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyrovae import checks
-from pyrovae.execution import Datum, Unobserved, check_simulation, datum_of, latents_of
-from pyrovae.handlers import is_point
+from pyrovae.distributions.support_bounds import is_point
+from pyrovae.execution import DataSites, Unobserved, check_simulation, find_data_sites, latents_of
 from pyrovae.objectives.base import Objective, weights_of
 from pyrovae.programs import Arguments, PyroFunction
 
@@ -72,7 +72,7 @@ class _Estimator(Objective):
                     (slope,) = torch.autograd.grad(path, site["value"], retain_graph=True)
                     moved = (slope.detach() * site["sampled"]).sum()
                     path, objective = path + moved, objective + moved
-        return -weights.outer * self.bound(log_weight).sum(), -weights.outer * objective
+        return -weights.plate_scale * self.bound(log_weight).sum(), -weights.plate_scale * objective
 
     def _check(self, guide_trace: Trace) -> None:
         super()._check(guide_trace)
@@ -92,7 +92,7 @@ class _Estimator(Objective):
         try:
             guide_trace.compute_log_prob()
         except (NotImplementedError, KeyError, ValueError) as error:
-            sentence = checks.said(error)
+            sentence = checks.find_input_error(error)
             if isinstance(error, ValueError) and sentence is None:
                 raise
             raise checks.InputError(
@@ -227,7 +227,7 @@ class RWS(_Estimator):
     def __init__(self, num_particles: int = 5, sleep: float = 0.0, vectorize_particles: bool = True) -> None:
         super().__init__(checks.integer("num_particles", num_particles, minimum=2), vectorize_particles)
         self.sleep = checks.number("sleep", sleep, 0.0, 1.0)
-        self._found: dict[tuple[int, torch.Size], Datum] = {}
+        self._found: dict[tuple[int, torch.Size], DataSites] = {}
 
     def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
         """Weigh model and guide by the normalised weights; the score counts backwards, the path not at all."""
@@ -248,7 +248,7 @@ class RWS(_Estimator):
         log_q = sum((told.nodes[name]["log_prob_sum"] for name in latents_of(told)), torch.zeros(()))
         return loss, surrogate - self.sleep * log_q
 
-    def _datum_of(self, model: PyroFunction, arguments: Arguments) -> Datum:
+    def _datum_of(self, model: PyroFunction, arguments: Arguments) -> DataSites:
         """Find the sites at which the model observes x; a step that is recorded has no values, and asks those before.
 
         It is asked again at each step that is not recorded, for what does not depend on x at first may do so later.
@@ -256,6 +256,6 @@ class RWS(_Estimator):
         key = len(arguments), arguments[0].shape[1:]
         if key not in self._found or get_proxy_mode() is None:
             with poutine.block():  # what is traced here is no part of the step
-                self._found[key] = datum_of(model, arguments)
+                self._found[key] = find_data_sites(model, arguments)
                 check_simulation(model, arguments, self._found[key])
         return self._found[key]

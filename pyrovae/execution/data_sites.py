@@ -18,16 +18,16 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.execution.sites import is_factor, latents_of, log_prob_of, masks_of, observed_of, values_of
 from pyrovae.execution.traces import evaluating, trace
-from pyrovae.programs import Arguments, PyroFunction, in_one_sentence
+from pyrovae.programs import Arguments, PyroFunction, concise_errors
 from pyrovae.rng import forked_rng
 
-__all__ = ["Datum", "Unobserved", "check_simulation", "datum_of"]
+__all__ = ["DataSites", "Unobserved", "check_simulation", "find_data_sites"]
 
 _ROWS = 2  # data on which the model is run
 
 
 @dataclass(frozen=True)
-class Datum:
+class DataSites:
     """The sites at which a model observes x, each a part of x as it is.
 
     Attributes:
@@ -97,7 +97,7 @@ class Unobserved(Messenger):
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
 
 
-def datum_of(model: PyroFunction, arguments: Arguments) -> Datum:
+def find_data_sites(model: PyroFunction, arguments: Arguments) -> DataSites:
     """Find the sites at which a model observes x.
 
     The model is run on two data with other values of x and the same latents: a site whose observed value changes
@@ -118,14 +118,14 @@ def datum_of(model: PyroFunction, arguments: Arguments) -> Datum:
         ...         pyro.sample("y", dist.Categorical(torch.ones(3)), obs=y)
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
-        >>> found = datum_of(model, (torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)))
+        >>> found = find_data_sites(model, (torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)))
         >>> found.entries, found.others, found.depends_on_x
         ({'x': tensor([0, 1])}, ('y',), False)
     """
     x, *labels = (part[:_ROWS] for part in arguments)
     if len(x) == 0:
         raise checks.InputError("x must hold at least one datum, but is empty")
-    with evaluating(model), forked_rng(x.device), in_one_sentence(x):
+    with evaluating(model), forked_rng(x.device), concise_errors(x):
         runs = _Runs(model, x, tuple(labels))
         others = [run for run in map(runs.at, _other_values(x)) if run is not None]
         observed = observed_of(runs.first, runs.latents)
@@ -142,43 +142,43 @@ def datum_of(model: PyroFunction, arguments: Arguments) -> Datum:
         )
     given = tuple(name for name in observed if name not in names)
     rest = math.prod(x.shape[1:]) - sum(map(len, entries.values()))
-    return Datum(entries, given, rest, depends, latents_depend)
+    return DataSites(entries, given, rest, depends, latents_depend)
 
 
-def check_simulation(model: PyroFunction, arguments: Arguments, datum: Datum, *, given: bool = False) -> None:
+def check_simulation(model: PyroFunction, arguments: Arguments, data_sites: DataSites, *, given: bool = False) -> None:
     """Refuse a model whose log-density is not that of the data that it samples.
 
     Args:
         model: program of p(x, z).
         arguments: what it is called with.
-        datum: the sites at which it observes x.
+        data_sites: the sites at which it observes x.
         given: whether it is called with an x that its distributions may depend on.
 
     Raises:
         ValueError: if a distribution depends on x, or something else that is observed (a label, a factor) depends on
             the latents.
     """
-    names = ", ".join(map(repr, datum.entries))
+    names = ", ".join(map(repr, data_sites.entries))
     reasons = {
-        f"that of its site {names} does": datum.depends_on_x,
-        "that of a latent does": datum.latents_depend_on_x,
-        f"its site {names} does not observe all entries of x": datum.rest > 0,
+        f"that of its site {names} does": data_sites.depends_on_x,
+        "that of a latent does": data_sites.latents_depend_on_x,
+        f"its site {names} does not observe all entries of x": data_sites.rest > 0,
     }
     for reason in (reason for reason, holds in reasons.items() if holds and not given):
         raise checks.InputError(f"model must have distributions that do not depend on x to be simulated, but {reason}")
-    if not datum.others:
+    if not data_sites.others:
         return
-    with evaluating(model), forked_rng(arguments[0].device), Unobserved(datum.entries):
+    with evaluating(model), forked_rng(arguments[0].device), Unobserved(data_sites.entries):
         terms = []
         for _ in range(2):  # only the latents, and x, differ
             traced = trace(model, arguments)
             traced.compute_log_prob()
-            terms.append(log_prob_of(traced, [name for name in datum.others if name in traced.nodes]))
+            terms.append(log_prob_of(traced, [name for name in data_sites.others if name in traced.nodes]))
     first, second = torch.broadcast_tensors(*terms)
     if not torch.allclose(first, second, equal_nan=True):
         raise checks.InputError(
             "model must observe nothing but x that depends on the latents to be simulated, but observes "
-            f"{', '.join(map(repr, datum.others))} too"
+            f"{', '.join(map(repr, data_sites.others))} too"
         )
 
 

@@ -215,7 +215,7 @@ TRAIN = ["train", "--posterior.network.hidden_features", "[16]", "--latent_dim",
 EVALUATE = [
     "--split",
     "train",
-    "--num_images",
+    "--num_data",
     "180",
     "--num_samples",
     "50",
@@ -241,7 +241,7 @@ def on_the_command_line():
         main([*TRAIN, "1", "--run", "run"]),
         train_in_a_locked_folder(),
         main(["evaluate", "run", *EVALUATE]),
-        main(["evaluate", "run", "--target_error", "0.1"]),
+        main(["evaluate", "run", "--method", "Adaptive"]),
         main(["report", "run"]),
     ]
     Path(f"statuses-{os.environ['RANK']}").write_text(" ".join(map(str, statuses)))

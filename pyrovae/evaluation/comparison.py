@@ -83,7 +83,7 @@ def compare(
         rows.append(
             Compared(
                 name=name,
-                num_images=len(result.log_prob),
+                num_data=len(result.log_prob),
                 nll=result.nll,
                 standard_error=result.sampling_error,
                 mc_error=result.monte_carlo_error,

@@ -23,7 +23,7 @@ class Compared:
 
     Attributes:
         name: of the model.
-        num_images: number N of its data.
+        num_data: number N of its data.
         nll: mean of -log p(x).
         standard_error: of ``nll`` over the choice of data, Monte Carlo error included; NaN for one datum.
         mc_error: of ``nll`` over the choice of samples; NaN for K = 1.
@@ -42,7 +42,7 @@ class Compared:
     """
 
     name: str
-    num_images: int
+    num_data: int
     nll: float
     standard_error: float
     mc_error: float
@@ -85,7 +85,7 @@ class Comparison:
     def sentences(self) -> list[str]:
         """What the table comes to, what speaks against it, and whether each of its numbers can be trusted."""
         best, *others = self.rows
-        paired = f", paired over the same {best.num_images} data" if any(row.paired for row in others) else ""
+        paired = f", paired over the same {best.num_data} data" if any(row.paired for row in others) else ""
         marked = "" if all(row.paired for row in others) else " Those marked * are of independent data."
         said = [f"Differences are to {best.name}{paired}.{marked}"]
         close = [row.name for row in others if row.distinguishable is False]

@@ -74,7 +74,7 @@ class Session:
     Args:
         data: the data set.
         program: a module with ``model`` and ``guide``.
-        num_images: test images that can be chosen.
+        num_data: test images that can be chosen.
         num_samples: importance samples of each image.
         seed: of all noise.
 
@@ -93,19 +93,19 @@ class Session:
         >>> from pyrovae import Digits
         >>> data = Digits()
         >>> vae = VAE(StandardNormal(2), Bernoulli((1, 8, 8), 2), DiagonalNormal((1, 8, 8), 2))
-        >>> session = Session(data, vae, num_images=20)
+        >>> session = Session(data, vae, num_data=20)
         >>> session.move("latents", [0.0, 1.0]).shape
         torch.Size([1, 8, 8])
     """
 
     def __init__(
-        self, data: DataSet, program: Any, *, num_images: int = 1000, num_samples: int = 100, seed: int = 0
+        self, data: DataSet, program: Any, *, num_data: int = 1000, num_samples: int = 100, seed: int = 0
     ) -> None:
         self.data = data
         self.program = program
         self.num_samples = checks.integer("num_samples", num_samples)
         self.seed = checks.seed(seed)
-        self.x = data.test[: checks.integer("num_images", num_images, minimum=2)]
+        self.x = data.test[: checks.integer("num_data", num_data, minimum=2)]
         if len(self.x) < 2:
             raise checks.InputError(f"data must have 2 test images or more to be explored, but have {len(self.x)}")
         known = data.test.labels

@@ -76,9 +76,9 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("gap between these two bounds", f"{gap:.4f}{spread} nats".replace("-", "−")))
     if entry["bits_per_dim"] is not None:
         rows.append(("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
-    rows += [("ELBO, per image", nats("elbo", 2)), ("images", f"{entry['num_images']:,}")]
+    rows += [("ELBO, per image", nats("elbo", 2)), ("images", f"{entry['num_data']:,}")]
     if entry.get("num_evaluations") is not None:
-        rows.append(("decoder runs per image", f"{entry['num_evaluations'] / entry['num_images']:,.0f}"))
+        rows.append(("decoder runs per image", f"{entry['num_evaluations'] / entry['num_data']:,.0f}"))
     if 0 < entry["share_annealed"] < 1:
         rows.append(("share of images annealed", f"{entry['share_annealed']:.1%}"))
     if entry["share_annealed"] < 1:
@@ -115,7 +115,7 @@ def _level(row: dict[str, Any]) -> list[str]:
 
 def _references(entry: dict[str, Any], entries: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Return log p(x) by evaluations of the same images that went further than importance sampling."""
-    same = ("split", "num_images", "weights", "caveats")
+    same = ("split", "num_data", "weights", "caveats")
     return {
         _title(other): -other["nll"]
         for other in entries.values()

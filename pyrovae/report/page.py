@@ -38,7 +38,7 @@ def write_report(
     *,
     data: DataFactory | None = None,
     latents: Latents = None,
-    num_images: int = 400,
+    num_data: int = 400,
     seed: int = 0,
 ) -> Path:
     """Draw a run's pictures into ``figures/`` and write ``report.html``, which needs no other file.
@@ -50,7 +50,7 @@ def write_report(
         data: makes the run's data set where it is now, or another.
         latents: the plane of codes that can be explored: two latents by their numbers from 0, ``pca`` for the first
             two principal directions of the codes, or None for the two latents where there are no more, and else pca.
-        num_images: test images in the gallery, at most.
+        num_data: test images in the gallery, at most.
         seed: of the samples that are drawn.
 
     Returns:
@@ -61,15 +61,15 @@ def write_report(
             latents.
     """
     run = Run(folder)
-    checks.integer("num_images", num_images)
+    checks.integer("num_data", num_data)
     with progress.bar("report", 4, "part") as parts:
-        page = _page(run, data, latents, num_images, seed, parts)
+        page = _page(run, data, latents, num_data, seed, parts)
     with atomic_write(run.folder / "report.html") as file:
         file.write(page.encode())
     return run.folder / "report.html"
 
 
-def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int, seed: int, parts: tqdm[Any]) -> str:
+def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, seed: int, parts: tqdm[Any]) -> str:
     """Draw everything and return the page."""
     config, history, entries = run.config(), run.history(), run.evaluations()
     evaluated = [evaluations.section(run, name, entries) for name in entries]
@@ -91,7 +91,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
         known = {} if best is None or other is not None else evaluated_values(run.values(best))
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
         if data is not None:
-            interactive = _interactive(data, trained, latents, num_images, known, skipped)
+            interactive = _interactive(data, trained, latents, num_data, known, skipped)
         parts.update()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pyrovae.report"),
@@ -124,13 +124,13 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_images: int
 
 
 def _interactive(
-    data: DataSet, trained: Any, latents: Latents, num_images: int, known: dict[str, torch.Tensor], skipped: list[str]
+    data: DataSet, trained: Any, latents: Latents, num_data: int, known: dict[str, torch.Tensor], skipped: list[str]
 ) -> dict[str, Any]:
     """Return what the page's scripts work on."""
     x = arguments_of(batch_at(trained, data, torch.arange(min(500, len(data.test)))))[0]
     pixels = PixelScale.of(x)
     fitting = max(20, _BYTES // pixels(x[:1]).numel())
-    positions = chosen(known, len(data.test), min(num_images, fitting))
+    positions = chosen(known, len(data.test), min(num_data, fitting))
     plane = explorer(trained, data, latents, positions, pixels, skipped)
     shown = gallery(trained, data, positions, known, pixels, skipped)
     told = set(shown["classes"]) | ({label for label in plane["point_labels"] or () if label >= 0} if plane else set())

@@ -74,7 +74,7 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     errors = [] if error is None else [f"±{error:.2f} over the choice of images"]
     errors += [] if noise is None else [f"±{noise:.2g} over that of samples"]
     bits = entry["bits_per_dim"]
-    sentence = f"The negative log-likelihood of {entry['num_images']:,} test images is {nll} nats per image"
+    sentence = f"The negative log-likelihood of {entry['num_data']:,} test images is {nll} nats per image"
     sentence += f" ({', '.join(errors)})" if errors else ""
     sentence += "." if bits is None else f", or {bits:.3f} bits per dimension."
     found = [("NLL, nats per image", nll, " ".join(errors[:1]))]
@@ -131,8 +131,8 @@ def next_steps(
     elif entry["share_annealed"] == 0 and entry["pareto_k"]["share_above"] > 0:
         told = "Where k̂ is too large, importance samples are not enough: Adaptive anneals chains there."
         steps.append((told, f"pyrovae evaluate {folder} --method Adaptive"))
-    if entry["num_images"] < data.sizes["test"]:
-        every, some = f"{data.sizes['test']:,}", f"{entry['num_images']:,}"
+    if entry["num_data"] < data.sizes["test"]:
+        every, some = f"{data.sizes['test']:,}", f"{entry['num_data']:,}"
         told = f"Of {every} test images {some} were evaluated: publish a number of them all."
         steps.append((told, f"pyrovae evaluate {folder}"))
     if not run.diagnoses():

@@ -251,7 +251,7 @@ class Run:
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Read the figures of all evaluations, by name."""
-        return {name: _in_current_terms(figures) for name, figures in self._figures("evaluation").items()}
+        return {name: _with_estimator(figures) for name, figures in self._figures("evaluation").items()}
 
     def diagnoses(self) -> dict[str, dict[str, Any]]:
         """Read the figures of all diagnoses, by the split that they are of."""
@@ -261,9 +261,12 @@ class Run:
         found = {}
         for path in sorted((self.folder / kind).glob("*.json")):
             with _reading(path):
-                found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-                if not isinstance(found[path.stem], dict) or found[path.stem].get("format") != FORMAT:
+                figures = json.loads(path.read_text(encoding="utf-8"))
+                if not isinstance(figures, dict) or figures.get("format") != FORMAT:
                     raise ValueError(f"it does not hold the figures of format {FORMAT}")
+                if "num_images" in figures:  # the name in files of version 0.1
+                    figures["num_data"] = figures.pop("num_images")
+                found[path.stem] = figures
         return found
 
     def values(self, name: str) -> arviz.InferenceData:
@@ -292,17 +295,18 @@ class Run:
             load_weights(program, path, FORMAT)
 
 
-def _in_current_terms(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return figures of an evaluation from before estimators were objects as later ones are."""
+def _with_estimator(figures: dict[str, Any]) -> dict[str, Any]:
+    """Add the estimator and its options to the figures of an evaluation of version 0.1, which has them one by one."""
     if "estimator" in figures:
         return figures
-    options = {name: figures[name] for name in ("proposal_scale", "prior_share") if name in figures}
-    method = str(figures.get("method", "importance"))
-    return {
-        "share_annealed": float(method == "annealed"),
-        **figures,
-        "estimator": {"class": method.capitalize(), **(figures.get("annealing") or options)},
-    }
+    method, count = str(figures.get("method", "importance")), figures.get("num_samples")
+    if method == "annealed":
+        options = {"num_chains": count, **(figures.get("annealing") or {})}
+    else:
+        options = {"num_samples": count, **{key: figures.get(key) for key in ("proposal_scale", "prior_share")}}
+    options = {key: value for key, value in options.items() if value is not None}
+    annealed = {"share_annealed": float(method == "annealed")}
+    return {**annealed, **figures, "estimator": {"class": method.capitalize(), **options}}
 
 
 @contextlib.contextmanager

@@ -177,7 +177,7 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
 
     def rank(name: str) -> tuple[int, int, bool, int]:
         entry = first[name]
-        images, effort = entry.get("num_images"), entry.get("num_evaluations")
+        images, effort = entry.get("num_data"), entry.get("num_evaluations")
         adaptive, annealed = entry.get("adaptive"), bool(entry.get("share_annealed"))
         return (  # the closest to log p(x) is the last
             3 if adaptive is not None and adaptive.get("reached") else 0 if adaptive is not None else 1 + int(annealed),

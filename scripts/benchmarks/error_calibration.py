@@ -29,16 +29,16 @@ from torch import Tensor
 import pyrovae as pv
 from pyrovae import checks
 from pyrovae.cli import script
-from pyrovae.evaluation.likelihood.result import STATISTICS, joined
+from pyrovae.evaluation.likelihood.result import STATISTICS, concatenate
 from pyrovae.files import write_text
 
-FIXED: dict[str, dict[str, Any]] = {
-    "importance-256": {"num_samples": 256},
-    "importance-5000": {"num_samples": 5000},
-    "narrowed-5000": {"num_samples": 5000, "proposal_scale": 0.6},
-    "annealed": {"num_samples": 8, "method": "annealed", "annealing": pv.Annealed(num_temperatures=50)},
+FIXED: dict[str, pv.Estimator] = {
+    "importance-256": pv.Importance(256),
+    "importance-5000": pv.Importance(5000),
+    "narrowed-5000": pv.Importance(5000, proposal_scale=0.6),
+    "annealed": pv.Annealed(num_temperatures=50, num_chains=8),
 }
-"""Options of ``log_marginal``, by name; the narrowed guide is for comparisons alone."""
+"""Estimators, by name; the narrowed guide is for comparisons alone."""
 WRITTEN = ("set_size", "target", "max_seconds", "seed", "training_seed")  # of a recipe, in its command
 EASY, OTHER = (100, 0.02), (40, 0.05)  # data of a set and target of adaptive estimates, of Bernoulli and of the others
 
@@ -143,9 +143,7 @@ class Bench:
         if (name, repetition) not in self.drawn:
             self.sow(name, repetition)
             vae = self.model.vae
-            self.drawn[name, repetition] = pv.log_marginal(
-                vae.model, vae.guide, self.model.x, num_draws=0, **FIXED[name]
-            )
+            self.drawn[name, repetition] = pv.log_marginal(vae.model, vae.guide, self.model.x, FIXED[name], num_draws=0)
         return subset(self.drawn[name, repetition], index)
 
     def judge(self, result: pv.LogMarginal, index: Tensor) -> dict[str, float | bool]:
@@ -171,10 +169,12 @@ class Bench:
         if name != "adaptive":
             return self.judge(self.fixed(name, i), index)
         vae = self.model.vae
-        options = {"seed": self.sow(name, i), "max_seconds": max_seconds, "num_draws": 0}
-        effort = pv.log_marginal_within(vae.model, vae.guide, self.model.x[index], target, **options)
-        told = {"reached": effort.reached, "within_target": effort.within_target}
-        return self.judge(effort.marginal, index) | told
+        self.sow(name, i)
+        estimator = pv.Adaptive(0.02 if target is None else target, max_seconds)
+        result = pv.log_marginal(vae.model, vae.guide, self.model.x[index], estimator, num_draws=0)
+        assert result.adaptive is not None
+        reached = {"reached": result.adaptive.reached, "within_target": result.adaptive.within_target}
+        return self.judge(result, index) | reached
 
     def compared(self, i: int) -> dict[str, float | bool]:
         """Compare a decoder with itself, by its guide and by that of 0.6 times the scale."""
@@ -207,7 +207,7 @@ def subset(result: pv.LogMarginal, index: Tensor) -> pv.LogMarginal:
         paths=None,
         prior_found=None if result.prior_found is None else result.prior_found[index],
     )
-    return joined([part])
+    return concatenate([part])
 
 
 def keep(bench: Bench, name: str, recipe: dict[str, Any], path: Path, again: bool) -> None:

@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, random binary images")
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="B")
-    parser.add_argument("--num_images", type=int, default=50)
+    parser.add_argument("--num_data", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -126,7 +126,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
-    N = options.num_images
+    N = options.num_data
     x = torch.rand(N, *SHAPE).round() if options.root is None else MNIST(options.root).test[:N]
     vae = make_vae(options.architecture)
     vae.likelihood.initialize(x)

@@ -28,7 +28,7 @@ SMALL = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_images", type=int, default=10_000, help="of the smallest array; others have more")
+    parser.add_argument("--num_data", type=int, default=10_000, help="of the smallest array; others have more")
     parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--num_samples", type=int, default=10)
     parser.add_argument("--of", nargs=argparse.REMAINDER, help="measure this pyrovae command, in this process")
@@ -39,7 +39,7 @@ def main() -> None:
     print("| images | bytes on disk | an epoch of training, MB | evaluating half of them, MB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for times in options.times:
-            N, path = times * options.num_images, Path(folder, f"{times}.npy")
+            N, path = times * options.num_data, Path(folder, f"{times}.npy")
             write(path, N)
             run = str(Path(folder, f"run{times}"))
             data = ["--data=ArrayFile", f"--data.path={path}", "--data.binarization=dynamic", "--data.test_size=0.5"]
@@ -49,10 +49,10 @@ def main() -> None:
             path.unlink()
 
 
-def write(path: Path, num_images: int) -> None:
-    images = np.lib.format.open_memmap(path, "w+", np.uint8, (num_images, 1, 28, 28))
+def write(path: Path, num_data: int) -> None:
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (num_data, 1, 28, 28))
     rng = np.random.default_rng(0)
-    for start in range(0, num_images, 1000):
+    for start in range(0, num_data, 1000):
         part = images[start : start + 1000]
         part[:] = rng.integers(0, 256, part.shape, np.uint8)
     images.flush()

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[128, 512, 2048])
     parser.add_argument("--epochs", type=int, default=4, help="of each round; the first does not count")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--num_images", type=int, default=400, help="to evaluate with 5,000 samples each; 0 for none")
+    parser.add_argument("--num_data", type=int, default=400, help="to evaluate with 5,000 samples each; 0 for none")
     parser.add_argument("--compile", default="graph")
     options = parser.parse_args()
 
@@ -45,11 +45,11 @@ def main() -> None:
                         epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
                     name = f"an epoch, batch of {batch_size}"
                     seconds.setdefault(name, {}).setdefault(count, []).extend(epochs[1:])
-            for count in options.processes if options.num_images else []:
+            for count in options.processes if options.num_data else []:
                 run = Path(folder) / f"{round_number}-{options.batch_sizes[0]}-{options.processes[0]}"
-                launch(count, ["evaluate", str(run), "--num_images", str(options.num_images)])
+                launch(count, ["evaluate", str(run), "--num_data", str(options.num_data)])
                 (written,) = (run / "evaluation").glob("*.json")
-                name = f"IWAE-5000 of {options.num_images} images"
+                name = f"IWAE-5000 of {options.num_data} images"
                 found = seconds.setdefault(name, {}).setdefault(count, [])
                 found.append(json.loads(written.read_text(encoding="utf-8"))["seconds"])
             print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)

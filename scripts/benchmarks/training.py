@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compile", nargs="*", default=get_args(Compile), help="modes of pyrovae's fit")
     parser.add_argument("--without", nargs="*", default=[], help="contenders to leave out, by the start of their name")
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--num_images", type=int, default=None, help="of MNIST's training images")
+    parser.add_argument("--num_data", type=int, default=None, help="of MNIST's training images")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -107,7 +107,7 @@ def contend(name: str, architecture: str, options: argparse.Namespace, pipe: Con
         architecture,
         options.root,
         options.batch_size,
-        options.num_images,
+        options.num_data,
         options.rounds,
         options.threads,
         options.seed,
@@ -155,7 +155,7 @@ def describe(options: argparse.Namespace, cores: list[int]) -> str:
         ]
         cpu = names[0].partition(":")[2].strip() if names else cpu
     versions = [installed(name) for name in ("torch", "pyro-ppl", "numpyro", "jax", "pythae")]
-    data = "digits" if options.root is None else f"MNIST, {options.num_images or 'all'} images"
+    data = "digits" if options.root is None else f"MNIST, {options.num_data or 'all'} images"
     return (
         f"{time.strftime('%Y-%m-%d')}, {cpu}, threads {options.threads}, cores {cores or 'any'}, "
         f"Python {platform.python_version()}, {', '.join(versions)}; {data}, batch {options.batch_size}"

@@ -57,7 +57,7 @@ class Options:
     architecture: str
     root: str | None
     batch_size: int
-    num_images: int | None
+    num_data: int | None
     rounds: int
     threads: int
     seed: int
@@ -69,9 +69,9 @@ def load(options: Options) -> DataSet:
     if options.root is None:
         return Digits(validation_size=size)
     data = MNIST(options.root, validation_size=size)
-    if options.num_images is None:
+    if options.num_data is None:
         return data
-    images = data.train.images[: options.num_images + size]
+    images = data.train.images[: options.num_data + size]
     return DataSet(images, test_images=images[:size], binarization="dynamic", validation_size=size)
 
 

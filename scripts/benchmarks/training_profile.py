@@ -62,7 +62,7 @@ def main(given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
     for architecture in given.architectures:
         options = Options(
-            architecture, given.root, given.batch_size, given.num_images, given.rounds, given.threads, given.seed
+            architecture, given.root, given.batch_size, given.num_data, given.rounds, given.threads, given.seed
         )
         num_batches = -(-len(load(options).train) // given.batch_size)
         encoder, decoder = networks(options, load(options))

@@ -31,7 +31,7 @@ def main(
     latent_dim: int = 20,
     epochs: int = 10,
     quantile: float = 0.95,
-    num_images: PositiveInt = 1000,
+    num_data: PositiveInt = 1000,
     num_samples: PositiveInt = 200,
     refinement_steps: PositiveInt = 100,
     seed: int = 0,
@@ -45,7 +45,7 @@ def main(
         latent_dim: number of latents.
         epochs: passes over the training images of these classes.
         quantile: share of the validation images that the threshold of each score lets pass.
-        num_images: test images of these classes to score, and as many of the others.
+        num_data: test images of these classes to score, and as many of the others.
         num_samples: importance samples for each.
         refinement_steps: of the guide of each, for the likelihood regret.
         seed: of weights, batches and noise.
@@ -65,9 +65,9 @@ def main(
     fit(vae.model, vae.guide, known, epochs=epochs)
 
     x = {
-        "validation": known.validation[:num_images],
-        "normal": known.test[:num_images],
-        "others": others.test[:num_images],
+        "validation": known.validation[:num_data],
+        "normal": known.test[:num_data],
+        "others": others.test[:num_data],
     }
     scores = {}
     for part, images in x.items():

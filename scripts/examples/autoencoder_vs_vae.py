@@ -42,7 +42,7 @@ def main(
     data: DataFactory = MNIST,
     hidden_features: tuple[int, ...] = (400, 200, 100),
     epochs: int = 12,
-    num_images: PositiveInt = 5000,
+    num_data: PositiveInt = 5000,
     columns: PositiveInt = 15,
     seed: int = 0,
     out: str = "runs/autoencoder_vs_vae",
@@ -53,7 +53,7 @@ def main(
         data: the data set, with labels; the embedded digits where its files are missing.
         hidden_features: width of each hidden layer of the encoder, and in reverse of the decoder.
         epochs: passes over the training images.
-        num_images: test images on the maps, and training images from which probes learn.
+        num_data: test images on the maps, and training images from which probes learn.
         columns: images in a row and a column of the grids.
         seed: of all that is random.
         out: folder for the picture and results.
@@ -67,8 +67,8 @@ def main(
         "autoencoder": Autoencoder(shape, 2, likelihood=likelihood, encoder=encoder),
         "VAE": VAE(StandardNormal(2), likelihood(shape, 2), DiagonalNormal(shape, 2, encoder)),
     }
-    x, labels = images.test[:num_images], images.test.labels[:num_images]
-    some, some_labels = images.train[:num_images], images.train.labels[:num_images]
+    x, labels = images.test[:num_data], images.test.labels[:num_data]
+    some, some_labels = images.train[:num_data], images.train.labels[:num_data]
     frames, results = [], {}
     for name, program in programs.items():
         history = fit(program.model, program.guide, images, epochs=epochs, batch_size=128)

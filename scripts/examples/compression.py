@@ -46,7 +46,7 @@ def main(
     latent_dim: int = 20,
     epochs: int = 6,
     betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0),
-    num_images: PositiveInt = 1000,
+    num_data: PositiveInt = 1000,
     seed: int = 0,
     out: str = "runs/compression",
 ) -> None:
@@ -57,12 +57,12 @@ def main(
         latent_dim: number of latents.
         epochs: passes over the training images, for each β.
         betas: weights β of the KL.
-        num_images: test images to measure.
+        num_data: test images to measure.
         seed: of weights, batches and noise.
         out: folder of the pictures and the figures.
     """
     images = or_digits(data)
-    shape, x = images.data_shape, images.test[:num_images]
+    shape, x = images.data_shape, images.test[:num_data]
     rows, samples, results = {"data": x[:12]}, {}, []
     network = partial(MLP, hidden_features=(300, 300), activation=torch.nn.ELU)
     for beta in betas:

@@ -42,7 +42,7 @@ def main(
     latent_dim: int = 20,
     epochs: int = 20,
     shown: tuple[int, ...] = (1, 9, 20),
-    num_images: PositiveInt = 500,
+    num_data: PositiveInt = 500,
     seed: int = 0,
     out: str = "runs/convolutional_vae",
 ) -> None:
@@ -53,7 +53,7 @@ def main(
         latent_dim: number of latents.
         epochs: passes over the training images.
         shown: epochs after which test images are reconstructed.
-        num_images: test images whose log-likelihood is estimated.
+        num_data: test images whose log-likelihood is estimated.
         seed: of all that is random.
         out: folder for the pictures and results.
     """
@@ -77,11 +77,11 @@ def main(
     figures.save(figures.labelled_rows(rows, "reconstructions"), f"{out}/reconstructions.png")
     figures.save(figures.samples(generate(vae.model, 96, like=x), columns=12), f"{out}/samples.png")
     figures.save(figures.training_curves(history), f"{out}/training.png")
-    evidence = log_marginal(vae.model, vae.guide, images.test[:num_images], num_samples=200, num_draws=0)
+    evidence = log_marginal(vae.model, vae.guide, images.test[:num_data], num_samples=200, num_draws=0)
     results = {
         "validation_elbo": [row.validation_elbo for row in history.epochs],
         "validation_kl": [row.validation_kl for row in history.epochs],
-        "num_images": len(evidence.log_prob),
+        "num_data": len(evidence.log_prob),
         "nll": evidence.nll,
         "nll_error": evidence.sampling_error,
     }
@@ -90,7 +90,7 @@ def main(
         print(
             f"epoch {row.epoch}: validation ELBO {row.validation_elbo:.2f} nats, KL in it {row.validation_kl:.2f} nats"
         )
-    print(f"NLL of {results['num_images']} test images {evidence.nll:.2f} ± {evidence.sampling_error:.2f} nats")
+    print(f"NLL of {results['num_data']} test images {evidence.nll:.2f} ± {evidence.sampling_error:.2f} nats")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def main(
     latent_dim: int = 20,
     epochs: int = 15,
     flips: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3),
-    num_images: PositiveInt = 100,
+    num_data: PositiveInt = 100,
     num_temperatures: PositiveInt = 100,
     seed: int = 0,
     out: str = "runs/denoising",
@@ -57,7 +57,7 @@ def main(
         latent_dim: number of latents.
         epochs: passes over the training images.
         flips: probabilities that a pixel is flipped.
-        num_images: test images to take.
+        num_data: test images to take.
         num_temperatures: of the annealing.
         seed: of weights, batches and noise.
         out: folder of the pictures and the figures.
@@ -65,7 +65,7 @@ def main(
     pyro.set_rng_seed(checks.seed(seed))
     flips = tuple(checks.number("flips", flip, 0.0, 1.0) for flip in flips)
     clean = observed(or_digits(data), "threshold")
-    shape, x = clean.data_shape, clean.test[:num_images]
+    shape, x = clean.data_shape, clean.test[:num_data]
     vae = VAE(StandardNormal(latent_dim), Bernoulli(shape, latent_dim), DiagonalNormal(shape, latent_dim))
     vae.initialize(clean.train[:])
     fit(vae.model, vae.guide, clean, epochs=epochs)
@@ -77,14 +77,14 @@ def main(
             pyro.sample("x", dist.Bernoulli(on).to_event(len(shape)), obs=x)
 
     vae.eval().requires_grad_(False)
-    path = Annealed(num_temperatures=num_temperatures)
+    chains = Annealed(num_temperatures=num_temperatures, num_chains=4)
     rows, results = {"clean": x[:12]}, []
     for flip in flips:
         progress.note(f"{flip:.0%} of the pixels flipped")
         noisy = torch.where(torch.rand_like(x) < flip, 1 - x, x)
         as_it_is = reconstruct(vae.model, vae.guide, noisy)
-        plain = log_marginal(vae.model, vae.guide, noisy, path, num_draws=0)
-        told = log_marginal(noisy_model, vae.guide, noisy, path, num_draws=8)
+        plain = log_marginal(vae.model, vae.guide, noisy, chains, num_draws=0)
+        told = log_marginal(noisy_model, vae.guide, noisy, chains, num_draws=8)
         codes = told.draws["z"].flatten(0, 1)  # (B * S, D)
         mean = decode(vae.model, {"z": codes}, shape).unflatten(0, (len(x), -1)).mean(1)  # (B, *shape)
         wrong = [(guess.round() != x).double().mean().item() for guess in (noisy, as_it_is, mean)]

@@ -44,7 +44,7 @@ def main(
     weight_decay: float = 1e-5,
     iterations: PositiveInt = 20_000,
     most_epochs: PositiveInt = 100,
-    num_images: PositiveInt = 500,
+    num_data: PositiveInt = 500,
     seed: int = 0,
     out: str = "runs/fully_connected_vae",
 ) -> None:
@@ -58,7 +58,7 @@ def main(
         weight_decay: L2 penalty of the weights.
         iterations: steps of training, rounded to whole epochs.
         most_epochs: passes over the images at most, which few images come to first.
-        num_images: test images whose log-likelihood is estimated.
+        num_data: test images whose log-likelihood is estimated.
         seed: of all that is random.
         out: folder for the pictures and results.
     """
@@ -77,19 +77,19 @@ def main(
     figures.save(figures.reconstructions(x, reconstruct(vae.model, vae.guide, x)), f"{out}/reconstructions.png")
     figures.save(figures.samples(generate(vae.model, 60, like=x), columns=10), f"{out}/samples.png")
     figures.save(figures.training_curves(history), f"{out}/training.png")
-    evidence = log_marginal(vae.model, vae.guide, images.test[:num_images], num_samples=500, num_draws=0)
+    evidence = log_marginal(vae.model, vae.guide, images.test[:num_data], num_samples=500, num_draws=0)
     last = history.epochs[-1]
     results = {
         "epochs": epochs,
         "validation_elbo": last.validation_elbo,
         "validation_kl": last.validation_kl,
-        "num_images": len(evidence.log_prob),
+        "num_data": len(evidence.log_prob),
         "nll": evidence.nll,
         "nll_error": evidence.sampling_error,
     }
     write_text(f"{out}/results.json", json.dumps(results, indent=2))
     print(f"epochs {epochs}, validation ELBO {last.validation_elbo:.2f} nats, KL in it {last.validation_kl:.2f} nats")
-    print(f"NLL of {results['num_images']} test images {evidence.nll:.2f} ± {evidence.sampling_error:.2f} nats")
+    print(f"NLL of {results['num_data']} test images {evidence.nll:.2f} ± {evidence.sampling_error:.2f} nats")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def main(
     data: DataFactory = MNIST,
     latent_dim: int = 10,
     epochs: int = 6,
-    num_images: PositiveInt = 500,
+    num_data: PositiveInt = 500,
     num_samples: PositiveInt = 500,
     seed: int = 0,
     out: str = "runs/gaussian_decoder",
@@ -76,14 +76,14 @@ def main(
         data: the data set, whose grey values are dequantised.
         latent_dim: number of latents; the map is of another program, which has two.
         epochs: passes over the training images, for each likelihood.
-        num_images: test images to evaluate.
+        num_data: test images to evaluate.
         num_samples: importance samples for each.
         seed: of weights, batches and noise.
         out: folder of the pictures and the figures.
     """
     made = or_digits(data)
     grey, binary = observed(made, dequantize=True), observed(made, "dynamic")
-    shape, x = grey.data_shape, grey.test[:num_images]
+    shape, x = grey.data_shape, grey.test[:num_data]
     reconstructions, samples, results = {"data": x[:10]}, {}, []
     for name, likelihood in LIKELIHOODS.items():
         pyro.set_rng_seed(checks.seed(seed))
@@ -92,7 +92,7 @@ def main(
         vae = VAE(StandardNormal(latent_dim), likelihood(shape, latent_dim), DiagonalNormal(shape, latent_dim, NETWORK))
         vae.initialize(seen.train[:])
         fit(vae.model, vae.guide, seen, epochs=epochs, optimizer=ADAM)
-        test = seen.test[:num_images]
+        test = seen.test[:num_data]
         means = reconstruct(vae.model, vae.guide, test)
         nll = log_marginal(vae.model, vae.guide, test, num_samples=num_samples).nll
         results.append(

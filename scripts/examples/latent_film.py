@@ -43,7 +43,7 @@ def main(
     most_epochs: PositiveInt = 100,
     num_frames: PositiveInt = 40,
     num_stills: PositiveInt = 6,
-    num_images: PositiveInt = 3000,
+    num_data: PositiveInt = 3000,
     columns: PositiveInt = 12,
     seed: int = 0,
     out: str = "runs/latent_film",
@@ -57,7 +57,7 @@ def main(
         most_epochs: passes over the images at most, which few images come to first.
         num_frames: moments to film, evenly spaced in the logarithm of the iteration.
         num_stills: of these to show in one picture.
-        num_images: training images on the map.
+        num_data: training images on the map.
         columns: images in a row and a column of the plane.
         seed: of all that is random.
         out: folder for the film, the pictures and results.
@@ -73,8 +73,8 @@ def main(
     per_epoch = ceil(len(images.train) / 128)
     epochs = min(most_epochs, max(1, round(iterations / per_epoch)))
     moments = set(np.geomspace(1, epochs * per_epoch, num_frames).round().astype(int).tolist())
-    x = images.train[:num_images]
-    labels = None if images.train.labels is None else images.train.labels[:num_images]
+    x = images.train[:num_data]
+    labels = None if images.train.labels is None else images.train.labels[:num_data]
     frames: list[figures.Frame] = []
     steps = iter(range(1, epochs * per_epoch + 1))
 

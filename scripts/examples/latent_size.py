@@ -38,7 +38,7 @@ def main(
     data: DataFactory = MNIST,
     latent_dims: tuple[int, ...] = (2, 5, 10, 20, 50),
     epochs: int = 12,
-    num_images: PositiveInt = 500,
+    num_data: PositiveInt = 500,
     num_samples: PositiveInt = 1000,
     seed: int = 0,
     out: str = "runs/latent_size",
@@ -49,13 +49,13 @@ def main(
         data: the data set; the embedded digits where its files are missing.
         latent_dims: numbers of latents, one VAE each.
         epochs: passes over the training images of each.
-        num_images: test images that are measured.
+        num_data: test images that are measured.
         num_samples: samples of each for its log-likelihood.
         seed: of all that is random.
         out: folder for the pictures and results.
     """
     images = or_digits(data)
-    shape, x = images.data_shape, images.test[:num_images]
+    shape, x = images.data_shape, images.test[:num_data]
     rows = {"test images": x[:12]}
     results = defaultdict(list)
     for latent_dim in latent_dims:

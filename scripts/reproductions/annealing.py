@@ -18,10 +18,10 @@ from jsonargparse.typing import PositiveInt
 from results import paired
 from setting import Setting, tanh
 
-from pyrovae import checks, figures
+from pyrovae import Annealed, Importance, checks, figures
 from pyrovae.cli import script
 from pyrovae.figures.base import COLOURS, blank
-from pyrovae.runs import Evaluated, Run
+from pyrovae.runs import Run, StoredEvaluation
 
 LATENTS, WIDTH = 50, 200  # of the decoders that differ in the other
 LEARNING_RATE = 3e-3
@@ -35,7 +35,7 @@ def main(
     latents: tuple[PositiveInt, ...] = (2, 10, 50),
     widths: tuple[PositiveInt, ...] = (50, 200, 800),
     epochs: PositiveInt | None = None,
-    num_images: PositiveInt = 500,
+    num_data: PositiveInt = 500,
     num_samples: PositiveInt = 5000,
     temperatures: PositiveInt = 300,
     num_simulated: PositiveInt = 100,
@@ -51,7 +51,7 @@ def main(
         latents: numbers of latents of the decoders of width 200.
         widths: widths of the decoders of 50 latents.
         epochs: of every run, in place of 30.
-        num_images: the first so many test images are evaluated, at least 2.
+        num_data: the first so many test images are evaluated, at least 2.
         num_samples: K of importance sampling, at least 2.
         temperatures: T of the annealing.
         num_simulated: images that each decoder makes for its sandwich, at least 2.
@@ -61,18 +61,18 @@ def main(
     if not (latents and widths):
         raise checks.InputError(f"latents and widths must hold integers, but {latents} and {widths} were given")
     setting = Setting(root, f"{runs}/annealing", out, epochs, threads, seed)
-    setting.begin(num_images=num_images, num_samples=num_samples, num_simulated=num_simulated)
+    setting.begin(num_data=num_data, num_samples=num_samples, num_simulated=num_simulated)
     trained, rows, planned = {}, [], 30
     for D, H in dict.fromkeys([(D, WIDTH) for D in sorted(latents)] + [(LATENTS, H) for H in sorted(widths)]):
         words = [*setting.data(validation_size=100), *program(D, H), *setting.cosine(LEARNING_RATE, planned)]
         run = trained[f"{D}-{H}"] = setting.train(f"{D}-{H}", [*words, "--batch_size", "128"], planned)
-        common: dict[str, Any] = {"weights": "last", "num_images": num_images, "num_simulated": num_simulated}
-        common |= {"sandwich": True, "annealing__num_temperatures": temperatures}
-        sampled = setting.evaluate(run, num_samples=num_samples, **common)
-        annealed = setting.evaluate(run, method="annealed", **common)
+        common: dict[str, Any] = {"weights": "last", "num_data": num_data, "num_simulated": num_simulated}
+        common |= {"sandwich": True, "reverse__num_temperatures": temperatures}
+        sampled = setting.evaluate(run, Importance(num_samples), **common)
+        annealed = setting.evaluate(run, Annealed(temperatures), **common)
         rows.append({"latents": D, "width": H, **measured(run, sampled, annealed)})
     figures.save(drawn(rows, num_samples), f"{out}/annealing.png", dpi=110)
-    setting.keep("annealing", record(rows, num_images, num_samples, temperatures, num_simulated), trained)
+    setting.keep("annealing", record(rows, num_data, num_samples, temperatures, num_simulated), trained)
 
 
 def program(latents: int, width: int) -> list[str]:
@@ -80,7 +80,7 @@ def program(latents: int, width: int) -> list[str]:
     return ["--latent_dim", str(latents), *tanh("likelihood", width), *tanh("posterior", WIDTH)]
 
 
-def measured(run: Run, sampled: Evaluated, annealed: Evaluated) -> dict[str, float]:
+def measured(run: Run, sampled: StoredEvaluation, annealed: StoredEvaluation) -> dict[str, float]:
     """Return the NLLs of a decoder, the gaps of the bounds below annealing, and the sandwich's of both, in nats."""
     row = {"elbo": sampled.result.elbo.mean().item(), "sampled": sampled.result.nll, "annealed": annealed.result.nll}
     curve = run.values(sampled.name).sample_stats

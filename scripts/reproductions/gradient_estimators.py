@@ -36,7 +36,7 @@ def main(
     only: list[str] | None = None,
     epochs: PositiveInt | None = None,
     num_samples: PositiveInt = 5000,
-    num_images: PositiveInt = 2000,
+    num_data: PositiveInt = 2000,
     num_annealed: PositiveInt = 500,
     temperatures: PositiveInt = 100,
     threads: PositiveInt = 1,
@@ -51,14 +51,14 @@ def main(
         only: runs to train, such as STL; of the others, what is there already is kept. All if not given.
         epochs: of every run, in place of the protocol's.
         num_samples: K of importance sampling, at least 2.
-        num_images: the first so many test images are evaluated, at least 2.
+        num_data: the first so many test images are evaluated, at least 2.
         num_annealed: the first so many of them are annealed, at least 2.
         temperatures: T of the annealing.
         threads: of torch.
         seed: of training and evaluation.
     """
     setting = Setting(root, f"{runs}/gradient_estimators", out, epochs, threads, seed, only)
-    setting.begin(*ESTIMATORS, num_samples=num_samples, num_images=num_images, num_annealed=num_annealed)
+    setting.begin(*ESTIMATORS, num_samples=num_samples, num_data=num_data, num_annealed=num_annealed)
     trained, evaluated, rows = {}, {}, []
     for name, (_, objective) in ESTIMATORS.items():
         words = [*setting.data(10_000), *program(1), *setting.cosine(LEARNING_RATE, EPOCHS)]
@@ -67,7 +67,7 @@ def main(
         if run is None:
             continue
         trained[name] = run
-        evaluated[name], row = setting.judge(run, num_samples, num_annealed, temperatures, "last", num_images)
+        evaluated[name], row = setting.judge(run, num_samples, num_annealed, temperatures, "last", num_data)
         rows.append({"estimator": name, "objective": ESTIMATORS[name][0], **row, "gain": None, "gain_error": None})
     for row in rows if "IWAE" in trained else []:
         if row["estimator"] != "IWAE":
@@ -79,7 +79,7 @@ def main(
     ]
     if rows:
         notes = [
-            f"NLL in nats per image, of the first {num_images:,} test images; lower is better. Each row is one run: "
+            f"NLL in nats per image, of the first {num_data:,} test images; lower is better. Each row is one run: "
             "the errors are those of the evaluation, not of another seed.",
             note_on_annealing(num_annealed, temperatures, num_samples),
         ]

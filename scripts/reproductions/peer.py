@@ -19,7 +19,7 @@ from numpy_estimator import Array, ByHand
 from peer_estimators import contenders, ours, shift
 from setting import Setting
 
-from pyrovae import checks, progress
+from pyrovae import Importance, checks, progress
 from pyrovae.cli import script
 from pyrovae.evaluation import pareto_threshold
 
@@ -32,7 +32,7 @@ def main(
     runs: str = "runs/reproductions",
     out: str = "docs/reproductions",
     epochs: PositiveInt | None = None,
-    num_images: PositiveInt = 100,
+    num_data: PositiveInt = 100,
     num_samples: int = 5000,
     repetitions: int = 10,
     threads: PositiveInt = 1,
@@ -45,7 +45,7 @@ def main(
         runs: folder for the runs.
         out: folder for the results.
         epochs: of the run, in place of the protocol's.
-        num_images: the first so many test images are evaluated.
+        num_data: the first so many test images are evaluated.
         num_samples: K of importance sampling, at least two.
         repetitions: of every estimator, at least two, with fresh noise: their spread is its Monte Carlo error.
         threads: of torch.
@@ -53,12 +53,12 @@ def main(
     """
     K, R = checks.integer("num_samples", num_samples, 2), checks.integer("repetitions", repetitions, 2)
     setting = Setting(root, f"{runs}/peer", out, epochs, threads, seed)
-    setting.begin(num_images=num_images)
+    setting.begin(num_data=num_data)
     words = [*setting.data(validation_size=1000), *program(1), *setting.cosine(LEARNING_RATE, EPOCHS)]
     run = setting.train("vae", [*words, "--batch_size", "128"], EPOCHS)
-    evaluated = setting.evaluate(run, num_samples=K, num_images=num_images).result
+    evaluated = setting.evaluate(run, Importance(K), num_data=num_data).result
     _, vae = run.load("best")
-    x = evaluated.x[:num_images].float()  # it is kept in bytes
+    x = evaluated.x[:num_data].float()  # it is kept in bytes
     reference = ByHand.read(run.folder / "weights.safetensors")
     torch.manual_seed(seed)
     estimators = contenders(vae.eval(), reference, K, np.random.default_rng(seed))

@@ -8,10 +8,10 @@ import torch
 
 from pyrovae import checks
 from pyrovae.evaluation import pareto_threshold, rate_distortion
-from pyrovae.runs import Evaluated, Run, some_of
+from pyrovae.runs import Run, StoredEvaluation, some_of
 
 
-def figures(evaluated: Evaluated) -> dict[str, float]:
+def figures(evaluated: StoredEvaluation) -> dict[str, float]:
     """Return an evaluation's NLL with both of its errors, the ELBO, in nats per image, and the share of k̂ too large."""
     result = evaluated.result
     return {
@@ -48,7 +48,7 @@ def note_on_annealing(num_annealed: int, temperatures: int, num_samples: int) ->
     )
 
 
-def paired(first: Evaluated, second: Evaluated) -> tuple[float, float]:
+def paired(first: StoredEvaluation, second: StoredEvaluation) -> tuple[float, float]:
     """Return by how much the NLL of the first is larger, with the standard error, on the images that both have."""
     count = min(len(first.result.log_prob), len(second.result.log_prob))
     if not torch.equal(first.result.x[:count], second.result.x[:count]):
@@ -60,7 +60,7 @@ def paired(first: Evaluated, second: Evaluated) -> tuple[float, float]:
 
 
 def ordering(
-    claim: str, better: Evaluated, worse: Evaluated, published: float | None = None
+    claim: str, better: StoredEvaluation, worse: StoredEvaluation, published: float | None = None
 ) -> tuple[str, bool | None]:
     """Return a claim of which run is better, with by how much, and whether it holds: None within two standard errors.
 
@@ -75,10 +75,10 @@ def ordering(
     return f"{claim}: {gain:+.2f} ± {error:.2f} nats{told}.", gain > 0 if abs(gain) > 2 * error else None
 
 
-def active_units(run: Run, num_images: int, weights: str = "last") -> dict[str, int]:
+def active_units(run: Run, num_data: int, weights: str = "last") -> dict[str, int]:
     """Count the latents whose posterior mean has a variance above 0.01 over test images, by site."""
     data, program = run.load(weights)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    x = some_of(program, data.test, num_images)
+    x = some_of(program, data.test, num_data)
     found = rate_distortion(program.model, program.guide, x, 50, num_codes=1)
     return {site: int((variance > 0.01).sum()) for site, variance in sorted(found.variances.items())}

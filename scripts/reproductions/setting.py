@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from results import figures, paired
 
-from pyrovae import Annealed, checks
+from pyrovae import Annealed, Estimator, Importance, checks
 from pyrovae.cli import main as command
 from pyrovae.files import write_text
-from pyrovae.runs import Evaluated, Run, read_evaluation
+from pyrovae.runs import Run, StoredEvaluation, read_evaluation
 
 POINTS = 30  # of a learning curve that is kept
 KEPT = "docs/reproductions"
@@ -106,19 +106,22 @@ class Setting:
         words = ["--optimizer", "Adam", "--optimizer.lr", f"{lr:g}", "--scheduler", "CosineAnnealingLR"]
         return [*words, "--scheduler.T_max", str(self.epochs or epochs)]
 
-    def evaluate(self, run: Run, **options: Any) -> Evaluated:
+    def evaluate(self, run: Run, estimator: Estimator, **options: Any) -> StoredEvaluation:
         """Evaluate a run by ``pyrovae evaluate``, unless it was since its last epoch.
 
         Args:
-            run: which.
-            options: of the command; of the annealing's path with two underscores, as in ``annealing__num_leapfrogs``.
+            run: the run.
+            estimator: of log p(x).
+            options: of the command; of the chains of a sandwich as in ``reverse__num_leapfrogs``.
         """
         options = {"seed": self.seed, **options}
-        name = _evaluation(run, options)
+        name = _evaluation(run, estimator, options)
         if name is None:
-            words = [f"--{key.replace('__', '.')}={json.dumps(value)}" for key, value in options.items()]
+            words = [f"--method={type(estimator).__name__}"]
+            words += [f"--method.{key}={json.dumps(value)}" for key, value in estimator.options.items()]
+            words += [f"--{key.replace('__', '.')}={json.dumps(value)}" for key, value in options.items()]
             _do("evaluate", str(run.folder), *(word.replace('"', "") for word in words))
-            name = _evaluation(run, options)
+            name = _evaluation(run, estimator, options)
         assert name is not None, f"{run.folder} was evaluated, but its evaluation was not found"
         return read_evaluation(run, name)
 
@@ -129,8 +132,8 @@ class Setting:
         num_annealed: int,
         temperatures: int,
         weights: str = "best",
-        num_images: int | None = None,
-    ) -> tuple[Evaluated, dict[str, float]]:
+        num_data: int | None = None,
+    ) -> tuple[StoredEvaluation, dict[str, float]]:
         """Evaluate a run by importance sampling, and its first images by annealing too.
 
         Args:
@@ -139,16 +142,15 @@ class Setting:
             num_annealed: the first so many test images are annealed.
             temperatures: T of the annealing.
             weights: of the best epoch or of the last.
-            num_images: the first so many test images are importance sampled; all if not given.
+            num_data: the first so many test images are importance sampled; all if not given.
 
         Returns:
             the importance sampling, and its figures in nats per image with annealing's on its first images: the NLL,
             how far that of importance sampling is above it on the same images, and the bias that the chains tell.
         """
-        images = {} if num_images is None else {"num_images": num_images}
-        sampled = self.evaluate(run, weights=weights, num_samples=num_samples, **images)
-        options = {"num_images": num_annealed, "annealing__num_temperatures": temperatures}
-        annealed = self.evaluate(run, weights=weights, method="annealed", **options)
+        images = {} if num_data is None else {"num_data": num_data}
+        sampled = self.evaluate(run, Importance(num_samples), weights=weights, **images)
+        annealed = self.evaluate(run, Annealed(temperatures), weights=weights, num_data=num_annealed)
         gap, error = paired(sampled, annealed)
         row = {**figures(sampled), "annealed": annealed.result.nll, "gap": gap, "gap_error": error}
         row |= {"bias": annealed.result.mean_bias, "acceptance": annealed.result.acceptance.median().item()}
@@ -223,23 +225,19 @@ def _do(*words: str) -> None:
         sys.exit(status)
 
 
-def _evaluation(run: Run, options: dict[str, Any]) -> str | None:
+def _evaluation(run: Run, estimator: Estimator, options: dict[str, Any]) -> str | None:
     """Return the name of the evaluation with these options, if there is one that is newer than the weights."""
     trained = (run.folder / "checkpoint" / "weights.safetensors").stat().st_mtime
-    defaults: dict[str, Any] = {"method": "importance", "num_samples": 5000, "weights": "best", "sandwich": False}
-    defaults |= {"split": "test", "precision": "float32", "proposal_scale": 1.0, "prior_share": 0.0}
-    if options.get("method") == "annealed":
-        defaults |= {"num_samples": 16}
-        defaults |= {f"annealing__{key}": value for key, value in asdict(Annealed()).items()}
+    defaults: dict[str, Any] = {"weights": "best", "sandwich": False, "split": "test", "precision": "float32"}
+    defaults |= {"estimator": {"class": type(estimator).__name__, **estimator.options}}
     for name, summary in run.evaluations().items():
         judged = summary["sandwich"] or {}
         made = {**summary, "sandwich": bool(judged), "num_simulated": judged.get("num_simulated")}
-        path = summary["annealing"] or judged.get("annealing") or {}
-        made |= {f"annealing__{key}": value for key, value in path.items()}
+        made |= {f"reverse__{key}": value for key, value in judged.get("reverse", {}).items()}
         if "-first" not in name:  # of all images, however many were asked for
-            made["num_images"] = max(made["num_images"], options.get("num_images", 0))
+            made["num_data"] = max(made["num_data"], options.get("num_data", 0))
         alike = all(made.get(key) == value for key, value in (defaults | options).items())
-        partial = "num_images" in options or "-first" not in name
+        partial = "num_data" in options or "-first" not in name
         if alike and partial and (run.folder / "evaluation" / f"{name}.json").stat().st_mtime >= trained:
             return name
     return None

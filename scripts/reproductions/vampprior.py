@@ -16,7 +16,7 @@ from setting import Setting, network
 
 from pyrovae import checks
 from pyrovae.cli import script
-from pyrovae.runs import Evaluated
+from pyrovae.runs import StoredEvaluation
 
 DATA = ("mnist", "frey_faces")
 PRIORS = ("standard", "vamp")
@@ -115,7 +115,7 @@ def faces(file: str) -> list[str]:
     return [*words, "--likelihood", "DiscretizedLogistic", "--likelihood.scale", "network"]
 
 
-def findings(data: str, evaluated: dict[str, Evaluated]) -> list[tuple[str, bool | None]]:
+def findings(data: str, evaluated: dict[str, StoredEvaluation]) -> list[tuple[str, bool | None]]:
     """Return whether the VampPrior is the better one, once both are there."""
     if len(evaluated) < len(PRIORS):
         return []

@@ -25,7 +25,7 @@ SEMI = f"{NEW} --program SemiSupervisedVAE --data PartlyLabelled"
 ARRAY = "--data ArrayFile --data.path {d}/data.npy"
 LABELS = "--data.labels {d}/labels.npy"
 REFIT = "refit_prior {run} --epochs 1 --out {d}/out"
-EVALUATE = "evaluate {run} --num_samples 2 --num_images 2"
+EVALUATE = "evaluate {run} --num_samples 2 --num_data 2"
 RESUME = "train --run {run} --resume true --epochs 2"
 
 SMALL_PARTS = '--program.likelihood.network.hidden_features "[8]" --latent_dim 2'
@@ -312,7 +312,7 @@ ROWS = {
 
 RUN_ROWS = {
     "chains of discrete latents": (
-        f"{EVALUATE} --method annealed",
+        "evaluate {run} --num_data 2 --method Annealed",
         ["latents must be continuous", "discrete", "'y'"],
         f"--program SemiSupervisedVAE --data PartlyLabelled {SMALL_PARTS}",
     ),
@@ -555,7 +555,7 @@ def test_a_function_of_numbers_is_an_option_like_any(own):
     command = f"{NEW} --posterior.network own.Net --posterior.network.last torch.nn.functional.silu".format(d=own)
     assert main(shlex.split(command)) == 0
     assert "silu" in (own / "new/config.yaml").read_text()
-    assert main(shlex.split(f"evaluate {own}/new --num_samples 2 --num_images 2")) == 0
+    assert main(shlex.split(f"evaluate {own}/new --num_samples 2 --num_data 2")) == 0
 
 
 def test_a_defect_is_named_with_its_place_and_frees_the_folder(own, capsys):

@@ -28,9 +28,10 @@ TRAIN = f"train --run {{d}}/new --latent_dim 2 --epochs 1 {SMALL}"
 ARRAY = f"{TRAIN} --data ArrayFile --data.path {{d}}"
 FOLDER = f"{TRAIN} --likelihood Gaussian --data ImageFolder --data.root {{d}}/images"
 MNIST = f"{TRAIN} --data MNIST --data.root {{d}}"
-EVALUATE = "evaluate {run} --num_samples 2 --num_images 2"
-ANNEAL = f"{EVALUATE} --method annealed"
-WITHIN = "evaluate {run} --num_images 2 --target_error 0.1"
+EVALUATE = "evaluate {run} --num_samples 2 --num_data 2"
+ANNEAL = "evaluate {run} --num_data 2 --method Annealed --method.num_chains 2"
+SAMPLE = "evaluate {run} --num_data 2 --method Importance --method.num_samples 2"
+WITHIN = "evaluate {run} --num_data 2 --method Adaptive --method.target_error 0.1"
 STATE = "evaluation/test-adaptive-first2.safetensors"
 RESUME = "train --run {run} --resume true --epochs 2"
 COMPONENTS = ["data", "prior", "likelihood", "posterior", "posterior.network", "objective", "optimizer", "scheduler"]
@@ -242,13 +243,13 @@ ROWS = {
     **{
         f"{name} {value}": (f"{EVALUATE} --{name} {value}", [name, value])
         for name, value in [
-            *((name, value) for name in ("num_samples", "num_images", "chunk_size") for value in ("0", "-1")),
+            *((name, value) for name in ("num_samples", "num_data", "chunk_size") for value in ("0", "-1")),
             *(("num_draws", "-1"), ("seed", "-7"), ("seed", str(2**64))),
         ]
     },
     "no samples to draw": ("sample {run} --num_samples 0 --out {d}/x.npy", ["num_samples", "0"]),
     "report's seed": ("report {run} --seed -1", ["seed", "-1"]),
-    "report's gallery": ("report {run} --num_images 0", ["num_images", "0"]),
+    "report's gallery": ("report {run} --num_data 0", ["num_data", "0"]),
     "report's latents": ("report {run} --latents '[0, 99]'", ["latents", "pca", "99"]),
     "report's one latent": ("report {run} --latents '[1]'", ["--latents", "1"]),
     # Literals and numbers.
@@ -257,27 +258,26 @@ ROWS = {
     "link": (f"{TRAIN} --posterior.link relu", ["--posterior.link", "softplus", "relu"]),
     "compile": (f"{TRAIN} --compile yes", ["--compile", "graph", "yes"]),
     "split": (f"{EVALUATE} --split all", ["--split", "validation", "all"]),
-    "method": (f"{EVALUATE} --method exact", ["--method", "importance", "exact"]),
-    "path without annealing": (f"{EVALUATE} --annealing.start prior", ["annealing must be left out", "annealed"]),
-    "start of a path": (f"{ANNEAL} --annealing.start middle", ["--annealing.start", "guide", "prior", "middle"]),
-    "temperatures": (f"{ANNEAL} --annealing.num_temperatures 0", ["num_temperatures", "at least 1", "0"]),
-    "leapfrogs": (f"{ANNEAL} --annealing.num_leapfrogs 0", ["num_leapfrogs", "at least 1", "0"]),
-    "acceptance": (f"{ANNEAL} --annealing.target_acceptance 1.5", ["target_acceptance", "1.5"]),
-    "typo in a path": (f"{ANNEAL} --annealing.temperatures 5", ["temperatures"]),
-    "scale of chains": (f"{ANNEAL} --proposal_scale 1.2", ["proposal_scale", "importance"]),
-    "prior's share of chains": (f"{ANNEAL} --prior_share 0.1", ["prior_share", "importance"]),
-    "scale of a proposal": (f"{EVALUATE} --proposal_scale 0", ["proposal_scale", "above 0", "0"]),
-    "share": (f"{EVALUATE} --prior_share 1.5", ["prior_share", "at most 1", "1.5"]),
-    "target and samples": (f"{EVALUATE} --target_error 0.1", ["target_error must be left out", "samples"]),
-    "target and chains": (f"{WITHIN} --method annealed", ["target_error must be left out", "method"]),
-    "target and sandwich": (f"{WITHIN} --sandwich true", ["target_error must be left out", "sandwich"]),
-    "target of nothing": ("evaluate {run} --target_error 0", ["target_error", "above 0", "0"]),
-    "time without a target": (f"{EVALUATE} --max_seconds 5", ["max_seconds", "without a target_error"]),
-    "runs without a target": (f"{EVALUATE} --max_samples 5", ["max_samples", "without a target_error"]),
-    "time for a target": (f"{WITHIN} --max_seconds -1", ["max_seconds", "-1"]),
-    "runs for a target": (f"{WITHIN} --max_samples 0", ["max_samples", "at least 1", "0"]),
+    "method": ("evaluate {run} --method Exact", ["--method", "Importance", "Annealed", "Adaptive", "Exact"]),
+    "method and samples": (f"{ANNEAL} --num_samples 5", ["num_samples must be left out", "5", "Annealed("]),
+    "method's option alone": ("evaluate {run} --method.num_chains 5", ["--method.num_chains", "num_samples"]),
+    "start of chains": (f"{ANNEAL} --method.start middle", ["--method.start", "guide", "prior", "middle"]),
+    "temperatures": (f"{ANNEAL} --method.num_temperatures 0", ["num_temperatures", "at least 1", "0"]),
+    "chains": (f"{ANNEAL} --method.num_chains 0", ["num_chains", "at least 1", "0"]),
+    "leapfrogs": (f"{ANNEAL} --method.num_leapfrogs 0", ["num_leapfrogs", "at least 1", "0"]),
+    "acceptance": (f"{ANNEAL} --method.target_acceptance 1.5", ["target_acceptance", "1.5"]),
+    "typo in an option": (f"{ANNEAL} --method.temperatures 5", ["--method.temperatures", "num_temperatures"]),
+    "scale of chains": (f"{ANNEAL} --method.proposal_scale 1.2", ["--method.proposal_scale", "num_temperatures"]),
+    "scale of a proposal": (f"{SAMPLE} --method.proposal_scale 0", ["proposal_scale", "above 0", "0"]),
+    "share": (f"{SAMPLE} --method.prior_share 1.5", ["prior_share", "at most 1", "1.5"]),
+    "target and sandwich": (f"{WITHIN} --sandwich true", ["sandwich must be false", "Adaptive"]),
+    "target of nothing": ("evaluate {run} --method Adaptive --method.target_error 0", ["target_error", "above 0", "0"]),
+    "time for a target": (f"{WITHIN} --method.max_seconds -1", ["max_seconds", "-1"]),
+    "runs for a target": (f"{WITHIN} --method.max_evaluations 0", ["max_evaluations", "at least 1", "0"]),
+    "chains back without a sandwich": (f"{EVALUATE} --reverse.start prior", ["reverse must be left out", "sandwich"]),
+    "chains back": (f"{EVALUATE} --sandwich true --reverse.num_chains 0", ["num_chains", "at least 1", "0"]),
     "state that is none": (WITHIN, ["test-adaptive-first2.safetensors", "remove it"], raw(STATE, b"x")),
-    "simulated without a sandwich": (f"{EVALUATE} --num_simulated 5", ["num_simulated", "--sandwich true"]),
+    "simulated without a sandwich": (f"{EVALUATE} --num_simulated 5", ["num_simulated", "sandwich is true"]),
     "simulated": (f"{EVALUATE} --sandwich true --num_simulated 0", ["num_simulated", "at least 1", "0"]),
     "weights": (f"{EVALUATE} --weights middle", ["--weights", "best", "middle"]),
     "device": (f"{TRAIN} --device tpu", ["device", "cuda", "tpu"]),

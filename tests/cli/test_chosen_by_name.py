@@ -68,7 +68,7 @@ def test_every_program_is_trained_resumed_evaluated_sampled_and_reported(cls, tm
     assert main(["train", "--run=run", "--resume=true", "--epochs=2"]) == 0
     assert main(["train", *options, "--epochs=2", "--run=straight"]) == 0
     assert Path("run/weights.safetensors").read_bytes() == Path("straight/weights.safetensors").read_bytes()
-    evaluated = main(["evaluate", "run", "--num_samples=20", "--num_images=10", "--num_checked=2"])
+    evaluated = main(["evaluate", "run", "--num_samples=20", "--num_data=10", "--num_checked=2"])
     if cls is Autoencoder:
         assert evaluated == 2
         assert "a deterministic encoder has no marginal likelihood" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def test_it_is_trained_resumed_evaluated_sampled_and_reported(name, tmp_path):
     options = [*ROWS[name], "--latent_dim=2", "--batch_size=256", "--optimizer.lr=3e-3", "--run=run"]
     assert main(["train", *options, "--epochs=3"]) == 0
     assert main(["train", "--run=run", "--resume=true", "--epochs=8"]) == 0
-    assert main(["evaluate", "run", "--num_samples=60", "--num_images=40", "--num_checked=2"]) == 0
+    assert main(["evaluate", "run", "--num_samples=60", "--num_data=40", "--num_checked=2"]) == 0
     assert main(["sample", "run", "--num_samples=9", "--out=new.npy"]) == 0
     assert main(["report", "run"]) == 0
     history = Run("run").history()
@@ -70,7 +70,7 @@ def test_it_is_trained_resumed_evaluated_sampled_and_reported(name, tmp_path):
 def test_a_program_whose_data_depend_on_their_total_is_not_sampled_without_one(capsys):
     options = ["--program=someones_package.programs.Shares", "--data.binarization=none", "--latent_dim=2", "--run=run"]
     assert main(["train", *options, "--epochs=1"]) == 0
-    assert main(["evaluate", "run", "--num_samples=20", "--num_images=9", "--num_checked=0"]) == 0
+    assert main(["evaluate", "run", "--num_samples=20", "--num_data=9", "--num_checked=0"]) == 0
     assert main(["report", "run"]) == 0
     page = Path("run/report.html").read_text(encoding="utf-8")
     assert "No picture of samples: model must have distributions that do not depend on x" in page

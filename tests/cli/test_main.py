@@ -59,7 +59,7 @@ def test_every_component_can_be_swapped_at_once(tmp_path, frey, capsys):
         f"--run={run}",
     ]
     assert main(words) == 0
-    assert main(["evaluate", str(run), "--num_samples=20", "--num_images=5"]) == 0
+    assert main(["evaluate", str(run), "--num_samples=20", "--num_data=5"]) == 0
     assert "bits/dim" in capsys.readouterr().out
     assert main(["report", str(run)]) == 0
     assert (run / "report.html").exists()
@@ -93,7 +93,7 @@ def test_sample_and_data(tmp_path, capsys):
 def test_a_number_that_is_no_likelihood_says_so(tmp_path, capsys, options, kind, words):
     run = tmp_path / "run"
     assert main(["train", "--data=Digits", *options, f"--likelihood={kind}", *SMALL, "--epochs=1", f"--run={run}"]) == 0
-    assert main(["evaluate", str(run), "--num_samples=10", "--num_images=10"]) == 0
+    assert main(["evaluate", str(run), "--num_samples=10", "--num_data=10"]) == 0
     shown = capsys.readouterr().out
     assert (words in shown) if words else ("publish" not in shown)
     assert ("bits/dim" in shown) == (words is None)  # what is no likelihood has no bits

@@ -157,7 +157,7 @@ def test_one_process_talks_and_all_end_alike(two):
         "--epochs: expected an integer, but many was given",
         "run must be a new folder, or go on with --resume true, but run holds a run already",
         "run must be a folder in which no other process trains, but one does in run: ",
-        "target_error must be left out where there are several processes",
+        "estimator must not be Adaptive where there are several processes",
         "report must be run by one process",
     ):
         assert ended.stderr.count(f"pyrovae: error: {sentence}") == 1, sentence

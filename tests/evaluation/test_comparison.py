@@ -123,7 +123,7 @@ def test_only_runs_of_the_same_data_are_paired():
     assert [line[6].endswith(" *") for line in comparison.cells()[1:]] == [False, False, True]
     assert "The data of c are not those of a" in " ".join(comparison.warnings)
     few = compare({"a": result(values), "b": result(values[:20])}).rows[1]
-    assert (few.paired, few.num_images) == (False, 20)
+    assert (few.paired, few.num_data) == (False, 20)
 
 
 def mixture_of(log_prob):
@@ -280,7 +280,7 @@ def runs(tmp_path_factory):
         assert main(shlex.split(f"evaluate {folder}/{name} --num_samples 30 --num_draws 1")) == 0
     assert main(shlex.split(f"evaluate {folder}/second --num_samples 10 --num_draws 1")) == 0
     assert main(shlex.split(f"evaluate {folder}/second --num_samples 30 --num_draws 1 --split validation")) == 0
-    assert main(shlex.split(f"evaluate {folder}/second --num_samples 30 --num_draws 1 --num_images 20")) == 0
+    assert main(shlex.split(f"evaluate {folder}/second --num_samples 30 --num_draws 1 --num_data 20")) == 0
     return folder
 
 
@@ -370,27 +370,27 @@ def test_runs_may_come_from_a_configuration(runs, tmp_path, capsys):
     assert (tmp_path / "out" / "comparison.csv").exists()
 
 
-def entry(split="test", method="importance", num_images=180, weights="best", num_evaluations=100, **others):
-    known = {"split": split, "method": method, "num_images": num_images, "weights": weights}
+def entry(split="test", share_annealed=0.0, num_data=180, weights="best", num_evaluations=100, **others):
+    known = {"split": split, "share_annealed": share_annealed, "num_data": num_data, "weights": weights}
     return {**known, "num_evaluations": num_evaluations, **others}
 
 
 @pytest.mark.parametrize(
     ("better", "worse"),
     [
-        ({"method": "adaptive", "adaptive": {"reached": True}}, {"method": "annealed", "num_evaluations": 10**6}),
-        ({"method": "annealed"}, {"method": "adaptive", "adaptive": {"reached": False}}),
-        ({"method": "annealed"}, {"num_evaluations": 10**6}),
-        ({}, {"num_images": 20, "num_evaluations": 10**6}),
+        ({"adaptive": {"reached": True}}, {"share_annealed": 1.0, "num_evaluations": 10**6}),
+        ({"share_annealed": 1.0}, {"share_annealed": 0.5, "adaptive": {"reached": False}}),
+        ({"share_annealed": 1.0}, {"num_evaluations": 10**6}),
+        ({}, {"num_data": 20, "num_evaluations": 10**6}),
         ({}, {"weights": "last", "num_evaluations": 10**6}),
         ({"num_evaluations": 200}, {"num_evaluations": 100}),
-        ({}, {"split": "train", "method": "annealed"}),
+        ({}, {"split": "train", "share_annealed": 1.0}),
     ],
 )
 def test_the_closest_common_evaluation_is_taken(better, worse):
     for order in ([("better", better), ("worse", worse)], [("worse", worse), ("better", better)]):
         found = {name: entry(**options) for name, options in order}
-        assert common_evaluation({"a": found, "b": {**found, "other": entry(method="adaptive")}}) == "better"
+        assert common_evaluation({"a": found, "b": {**found, "other": entry(adaptive={"reached": True})}}) == "better"
 
 
 def tamper(path, change):

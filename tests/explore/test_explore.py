@@ -61,7 +61,7 @@ PROGRAMS = {
 
 def session_of(name, **options):
     make, binarization = PROGRAMS[name]
-    return Session(Digits(binarization=binarization), make(), num_images=20, num_samples=10, **options)
+    return Session(Digits(binarization=binarization), make(), num_data=20, num_samples=10, **options)
 
 
 class TestEveryProgram:
@@ -121,7 +121,7 @@ class TestSession:
         program = plain().eval()
         data = Digits()
         program.initialize(data.train[:1000])
-        session = Session(data, program, num_images=50, num_samples=10)
+        session = Session(data, program, num_data=50, num_samples=10)
         found = session.explain(1 - session.image(0))
         assert found.share_better == 1
         assert "an anomaly" in str(found)
@@ -255,7 +255,7 @@ def test_bad_input_is_one_sentence(run, tmp_path, capsys, monkeypatch):
 def address(run):
     """Serve the run's page in a process of its own, as a user does."""
     pytest.importorskip("selenium")
-    command = [sys.executable, "-m", "pyrovae", "explore", str(run), "--port", "0", "--num_images", "30"]
+    command = [sys.executable, "-m", "pyrovae", "explore", str(run), "--port", "0", "--num_data", "30"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         line = process.stdout.readline()
         while line and "the page is http://127.0.0.1:" not in line:

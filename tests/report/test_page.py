@@ -37,7 +37,7 @@ DIAGNOSIS = {
     "marginal_kl": 2.0,
     "active_units": 1,
     "num_units": 2,
-    "num_images": 180,
+    "num_data": 180,
     "notes": ["It was made for this test."],
     "caveats": [],
 }
@@ -74,7 +74,7 @@ def run(tmp_path_factory):
 def much(tmp_path_factory):
     """A run with an annealed evaluation, a sandwich and a diagnosis too, and three latents."""
     folder = trained(tmp_path_factory.mktemp("runs") / "much", 3)
-    annealing = ["--method=annealed", "--num_samples=3", "--annealing.num_temperatures=4", "--num_images=20"]
+    annealing = ["--method=Annealed", "--method.num_chains=3", "--method.num_temperatures=4", "--num_data=20"]
     assert main(["evaluate", str(folder), *annealing, "--sandwich=true", "--num_simulated=5"]) == 0
     (folder / "diagnosis").mkdir()
     (folder / "diagnosis" / "test.json").write_text(json.dumps(DIAGNOSIS))
@@ -139,10 +139,14 @@ def test_an_older_evaluation_is_shown(own):
     import arviz
 
     path = own / "evaluation" / "test-importance-30"
-    added = ("num_evaluations", "share_annealed", "acceptance", "convergence", "sandwich", "annealing")
-    rewrite(
-        path.with_suffix(".json"), lambda entry: [entry.pop(key) for key in (*added, "proposal_scale", "prior_share")]
-    )
+    added = ("num_evaluations", "share_annealed", "acceptance", "convergence", "sandwich", "estimator")
+
+    def outdate(entry):
+        for key in added:
+            entry.pop(key)
+        entry["num_images"] = entry.pop("num_data")
+
+    rewrite(path.with_suffix(".json"), outdate)
     values = Run(own).values(path.name)
     stats = values.sample_stats[["log_prob", "standard_error", "pareto_k", "ess", "elbo"]]
     old = arviz.InferenceData(sample_stats=stats, observed_data=values.observed_data)
@@ -173,7 +177,7 @@ def test_an_adaptive_evaluation_shows_both_kinds(own):
 def test_a_bound_is_shown_beside_what_went_further(own):
     run = Run(own)
     entries = run.evaluations()
-    entries["test-annealed-3-T4-first20"]["num_images"] = 180
+    entries["test-annealed-3-T4-first20"]["num_data"] = 180
     drawn = evaluations.section(run, "test-importance-30", entries)["pictures"]["convergence"][0]
     told = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
     assert any(text.startswith("annealed, K = 3, T = 4") for text in told)
@@ -205,7 +209,7 @@ def test_values_that_cannot_be_read_are_named(own, name, how):
         ("evaluation/test-annealed-3-T4-first20.json", "sandwich"),
         ("evaluation/test-annealed-3-T4-first20.json", "acceptance"),
         ("diagnosis/test.json", "elbo"),
-        ("diagnosis/test.json", "num_images"),
+        ("diagnosis/test.json", "num_data"),
     ],
 )
 @pytest.mark.parametrize("value", ["many", [1]])
@@ -395,7 +399,7 @@ def test_a_class_is_chosen_to_decode_for(chrome, tmp_path):
     small = [f"--program.{part}.network.hidden_features=[16]" for part in ("likelihood", "posterior")]
     options = ["--program=ConditionalVAE", *small, "--latent_dim=3", "--epochs=2", "--optimizer.lr=1e-2"]
     assert main(["train", f"--run={folder}", *options]) == 0
-    assert main(["report", str(folder), "--num_images=30"]) == 0
+    assert main(["report", str(folder), "--num_data=30"]) == 0
     chrome.size(1100, 900)
     chrome.open((folder / "report.html").as_uri())
     page = Page(chrome)

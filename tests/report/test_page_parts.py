@@ -252,7 +252,7 @@ ENTRY = {
     "mc_error": 0.01,
     "bits_per_dim": 0.5,
     "elbo": -21.0,
-    "num_images": 20,
+    "num_data": 20,
     "num_samples": 100,
     "weights": "best",
     "num_evaluations": 2000,
@@ -292,9 +292,9 @@ def test_what_to_do_next(tmp_path, digits):
     some = told(tmp_path, digits, past, ENTRY)
     assert some[0][0] == "Of 180 test images 20 were evaluated: publish a number of them all."
     assert some[1][1].startswith("pyrovae diagnose")
-    doubtful = {**ENTRY, "num_images": 180, "pareto_k": {"50%": 0.9, "share_above": 0.4}}
-    assert told(tmp_path, digits, past, doubtful)[0][1].endswith("--target_error 0.05")
-    few = {**ENTRY, "num_images": 180, "pareto_k": {"50%": None, "share_above": 0.0}}
+    doubtful = {**ENTRY, "num_data": 180, "pareto_k": {"50%": 0.9, "share_above": 0.4}}
+    assert told(tmp_path, digits, past, doubtful)[0][1].endswith("--method Adaptive")
+    few = {**ENTRY, "num_data": 180, "pareto_k": {"50%": None, "share_above": 0.0}}
     assert told(tmp_path, digits, past, few)[0][1].endswith("--num_samples 5000")
 
 

@@ -121,7 +121,7 @@ def test_a_run_whose_data_moved_goes_on_where_they_are_now(here, capsys):
     assert {**before, "seconds": 0} == {**after, "seconds": 0}
     assert after["other_data"] is None
     for words in (
-        ["diagnose", "run", "--num_images=5", "--num_samples=5", "--refinement_steps=2"],
+        ["diagnose", "run", "--num_data=5", "--num_samples=5", "--refinement_steps=2"],
         ["refit_prior", "run", "--out=refit", "--epochs=1"],
         ["report", "run"],
     ):
@@ -202,7 +202,7 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     assert not {"reconstructions", "latent_map"} & pictures
     served = []
     monkeypatch.setattr(sys.modules["pyrovae.cli.commands.explore"], "serve", lambda *told: served.append(told))
-    assert main(["explore", "run", "--num_images=7"]) == 0
+    assert main(["explore", "run", "--num_data=7"]) == 0
     session, title, _ = served[0]
     assert len(session.x) == 7
     assert set(session.x.unique().tolist()) <= {0.0, 1.0}
@@ -238,10 +238,13 @@ def test_training_images_are_evaluated_alike_by_whatever_evaluates_them(tmp_path
     seen = {}
     for run, *options in (
         *(("a",), ("a", "--chunk_size=7"), ("a", "--seed=1"), ("b",)),
-        *(("a", "--target_error=9", "--max_samples=500"), ("a", "--num_images=120")),
+        *(
+            ("a", "--method=Adaptive", "--method.target_error=9", "--method.max_evaluations=500"),
+            ("a", "--num_data=120"),
+        ),
     ):
-        words = ["--split=train", *["--num_images=130"] * ("--num_images=120" not in options), "--num_checked=0"]
-        words += [] if any("samples" in word for word in options) else ["--num_samples=5"]
+        words = ["--split=train", *["--num_data=130"] * ("--num_data=120" not in options), "--num_checked=0"]
+        words += [] if "--method=Adaptive" in options else ["--num_samples=5"]
         assert main(["evaluate", run, *words, *options]) == 0
         summaries = Run(run).evaluations()
         name = max(summaries, key=lambda name: (tmp_path / run / "evaluation" / f"{name}.nc").stat().st_mtime_ns)

@@ -144,7 +144,7 @@ def test_an_interruption_while_packages_are_imported_is_one_line(words, tmp_path
         assert ended.stderr == "pyrovae: interrupted\n"
 
 
-@pytest.mark.parametrize("words", [["evaluate", "--num_samples=5"], ["diagnose", "--num_images=2"]])
+@pytest.mark.parametrize("words", [["evaluate", "--num_samples=5"], ["diagnose", "--num_data=2"]])
 def test_a_folder_that_cannot_be_written_is_named_before_the_work(words, run, tmp_path, capsys, monkeypatch):
     def work(*args, **kwargs):
         raise AssertionError("it began")

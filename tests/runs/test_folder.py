@@ -64,9 +64,9 @@ def test_the_configuration_is_taken_back(run, tmp_path):
 def test_evaluation_is_written_with_everything(run, capsys):
     import arviz
 
-    assert main(["evaluate", str(run), "--num_samples=50", "--num_images=30"]) == 0
+    assert main(["evaluate", str(run), "--num_samples=50", "--num_data=30"]) == 0
     entry = json.loads((run / "evaluation" / "test-importance-50-first30.json").read_text())
-    for key in ("nll", "standard_error", "mc_error", "bits_per_dim", "elbo", "num_samples", "num_images", "method"):
+    for key in ("nll", "standard_error", "mc_error", "bits_per_dim", "elbo", "num_samples", "num_data", "method"):
         assert entry[key] is not None, key
     assert {"seed", "seconds", "pareto_k", "ess", "versions", "verdict"} <= entry.keys()
     values = arviz.from_netcdf(str(run / "evaluation" / "test-importance-50-first30.nc"))
@@ -74,7 +74,7 @@ def test_evaluation_is_written_with_everything(run, capsys):
     shown = capsys.readouterr().out
     assert f"{entry['nll']:.2f} nats per image" in shown
     assert entry["verdict"] in shown
-    assert main(["evaluate", str(run), "--num_samples=50", "--num_images=30"]) == 0  # the same seed, the same number
+    assert main(["evaluate", str(run), "--num_samples=50", "--num_data=30"]) == 0  # the same seed, the same number
     assert json.loads((run / "evaluation" / "test-importance-50-first30.json").read_text())["nll"] == entry["nll"]
 
 

@@ -23,7 +23,7 @@ def diagnose(
     run: str,
     data: DataFactory | None = None,
     split: Literal["test", "validation", "train"] = "test",
-    num_images: int = 1000,
+    num_data: int = 1000,
     num_samples: int = 100,
     refinement_steps: int = 200,
     full_covariance: bool = False,
@@ -39,7 +39,7 @@ def diagnose(
         run: the run's folder.
         data: where the run's data are now, if not where they were; or other data.
         split: which part of the data.
-        num_images: take only the first so many images.
+        num_data: take only the first so many images.
         num_samples: samples of each image for each ELBO.
         refinement_steps: steps by which the posterior is refined for each image; 0 for none.
         full_covariance: refine the posterior to any covariance.
@@ -51,7 +51,7 @@ def diagnose(
         seed: of the samples.
     """
     folder = Run(run)
-    checks.integer("num_images", num_images)
+    checks.integer("num_data", num_data)
     checks.seed(seed)
     dataset, program = folder.load(weights, data)
     other = other_data(folder, dataset, data is not None)
@@ -71,7 +71,7 @@ def diagnose(
     result = evaluation.diagnose(
         program.model,
         program.guide,
-        some_of(program, part, num_images),
+        some_of(program, part, num_data),
         num_samples=num_samples,
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,

@@ -15,7 +15,7 @@ def explore(
     run: str,
     data: DataFactory | None = None,
     port: int = 7860,
-    num_images: int = 1000,
+    num_data: int = 1000,
     num_samples: int = 100,
     seed: int = 0,
 ) -> None:
@@ -28,7 +28,7 @@ def explore(
         run: the run's folder.
         data: where the run's data are now, if not where they were; or other data.
         port: on which it is served; 0 for any that is free.
-        num_images: test images that can be chosen, the first ones.
+        num_data: test images that can be chosen, the first ones.
         num_samples: importance samples by which images are weighed.
         seed: of all noise.
     """
@@ -41,11 +41,11 @@ def explore(
         if data is not None:
             raise
         torch.manual_seed(checks.seed(seed))
-        dataset = stand_in(program, folder.described(), checks.integer("num_images", num_images, minimum=2))
+        dataset = stand_in(program, folder.described(), checks.integer("num_data", num_data, minimum=2))
         told += " (no test images at hand: those shown are drawn from the model)"
         print(f"images that the model draws stand in for test images: {error}")
     other = other_data(folder, dataset, True) if data is not None else None
     if other is not None:
         print(other.sentence)
-    session = Session(dataset, program, num_images=num_images, num_samples=num_samples, seed=seed)
+    session = Session(dataset, program, num_data=num_data, num_samples=num_samples, seed=seed)
     serve(session, f"{type(program).__name__}: {told}", port)

@@ -140,7 +140,7 @@ class Diagnosis:
     def summary(self) -> dict[str, Any]:
         """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown."""
         each, figures = self.of_each(), self.figures
-        found: dict[str, Any] = {"num_images": len(self.rate_distortion.rate)}
+        found: dict[str, Any] = {"num_data": len(self.rate_distortion.rate)}
         for name in [*_LABELS, "refined_elbo"]:
             value, error = figures.get(name, (None, None))
             over = _sampling_error(each[name][0]) if name in each else None

@@ -271,7 +271,7 @@ class LogMarginal:
             "elbo": finite(self.elbo.mean().item()),
             "num_samples": int(self.num_samples.max()),
             "num_evaluations": int(self.num_evaluations.sum()),
-            "num_images": len(self.log_prob),
+            "num_data": len(self.log_prob),
             "method": self.method,
             "share_annealed": (~self.acceptance.isnan()).double().mean().item(),
             "acceptance": spread(self.acceptance, (0.05, 0.5, 0.95)),

@@ -18,20 +18,22 @@ def run(tmp_path_factory):
 
 
 def evaluated(run, name, *words):
-    assert main(["evaluate", str(run), "--num_images=40", *words]) == 0
+    assert main(["evaluate", str(run), "--num_data=40", *words]) == 0
     path = run / "evaluation" / f"{name}-first40.json"
     return json.loads(path.read_text()), arviz.from_netcdf(path.with_suffix(".nc"))
 
 
 def test_annealed(run, capsys):
-    words = ["--method=annealed", "--num_samples=8", "--annealing.num_temperatures=20"]
+    words = ["--method=Annealed", "--method.num_chains=8", "--method.num_temperatures=20"]
     summary, values = evaluated(run, "test-annealed-8-T20", *words)
     said = capsys.readouterr().out
-    assert f"test NLL {summary['nll']:.2f} nats per image" in said
+    assert f"test NLL {summary['nll']:.2f} nats per datum" in said
     assert "K = 8 chains, T = 20" in said
     assert summary["verdict"] in said
-    assert summary["annealing"] == {
+    assert summary["estimator"] == {
+        "class": "Annealed",
         "num_temperatures": 20,
+        "num_chains": 8,
         "num_leapfrogs": 2,
         "start": "guide",
         "target_acceptance": 0.8,
@@ -47,48 +49,56 @@ def test_annealed(run, capsys):
 
     by_importance, values = evaluated(run, "test-importance-2000", "--num_samples=2000")
     assert by_importance["nll"] == pytest.approx(summary["nll"], abs=0.1)
-    assert by_importance["annealing"] is None
+    assert by_importance["estimator"]["class"] == "Importance"
     assert by_importance["convergence"][-1]["num_samples"] == 2000
     assert values.sample_stats["tail"].shape == (50, 40)
     assert "path_beta" not in values.sample_stats
 
 
 def test_one_image_has_no_standard_error(run, capsys):
-    assert main(["evaluate", str(run), "--num_images=1", "--num_samples=1", "--num_checked=0"]) == 0
+    assert main(["evaluate", str(run), "--num_data=1", "--num_samples=1", "--num_checked=0"]) == 0
     said = capsys.readouterr().out
-    assert "  standard error unknown over test images, for there is one, unknown Monte Carlo\n" in said
+    assert "  standard error unknown over test data, for there is one, unknown Monte Carlo\n" in said
     assert "nan" not in said
 
 
 def test_from_the_prior(run):
-    words = ["--method=annealed", "--annealing.start=prior", "--annealing.num_temperatures=60"]
+    words = ["--method=Annealed", "--method.start=prior", "--method.num_temperatures=60"]
     summary, _ = evaluated(run, "test-annealed-16-T60-from-prior", *words)
     reference, _ = evaluated(run, "test-importance-500", "--num_samples=500")
     assert summary["nll"] == pytest.approx(reference["nll"], abs=0.3)
     assert summary["elbo"] == pytest.approx(reference["elbo"], abs=0.5)
 
 
-@pytest.mark.parametrize("method", ["importance", "annealed"])
-def test_sandwich(run, method, capsys):
-    path = ["--annealing.num_temperatures=30"] if method == "annealed" else []
-    name = "test-annealed-10-T30" if path else "test-importance-10"
-    words = [f"--method={method}", "--num_samples=10", "--sandwich=true", "--num_simulated=12", *path]
+SANDWICHED = {
+    "test-importance-10": ["--method=Importance", "--method.num_samples=10"],
+    "test-annealed-10-T30": ["--method=Annealed", "--method.num_chains=10", "--method.num_temperatures=30"],
+}
+
+
+@pytest.mark.parametrize("name", SANDWICHED)
+def test_sandwich(run, name, capsys):
+    words = [*SANDWICHED[name], "--sandwich=true", "--num_simulated=12", "--reverse.num_temperatures=40"]
     summary, _ = evaluated(run, name, *words)
     bounds = summary["sandwich"]
+    assert bounds["reverse"]["num_temperatures"] == 40
     assert bounds["num_simulated"] == 12
     assert bounds["gap"] == pytest.approx(bounds["upper"] - bounds["lower"])
     assert bounds["sentence"] in capsys.readouterr().out
-    without, _ = evaluated(run, name, *words[:2], *path)
+    without, _ = evaluated(run, name, *SANDWICHED[name])
     assert without["sandwich"] is None
     assert without["nll"] == summary["nll"]  # simulated after the estimate, which they leave alone
 
 
 def test_other_proposals_have_other_names(run):
     wide, _ = evaluated(
-        run, "test-importance-300-scale1.2-share0.1", "--num_samples=300", "--proposal_scale=1.2", "--prior_share=0.1"
+        run,
+        "test-importance-300-scale1.2-share0.1",
+        *("--method=Importance", "--method.num_samples=300"),
+        *("--method.proposal_scale=1.2", "--method.prior_share=0.1"),
     )
     plain, _ = evaluated(run, "test-importance-300", "--num_samples=300")
-    assert (wide["proposal_scale"], wide["prior_share"]) == (1.2, 0.1)
+    assert (wide["estimator"]["proposal_scale"], wide["estimator"]["prior_share"]) == (1.2, 0.1)
     assert wide["nll"] != plain["nll"]
     assert wide["nll"] == pytest.approx(plain["nll"], abs=0.2)
 
@@ -101,8 +111,11 @@ def test_another_precision_is_named(run):
     assert rounded["nll"] == pytest.approx(plain["nll"], abs=0.1)
 
 
+ADAPTIVE = ["--method=Adaptive"]
+
+
 def test_within_a_target(run, capsys):
-    first, values = evaluated(run, "test-adaptive", "--target_error=0.1")
+    first, values = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.1")
     said = capsys.readouterr().out
     assert "decoder runs each" in said
     assert "The target of 0.1 nats is reached" in said
@@ -110,16 +123,18 @@ def test_within_a_target(run, capsys):
     assert max(first["mc_error"], first["bias"]) <= 0.1
     assert values.sample_stats["num_evaluations"].sum() == first["num_evaluations"]
 
-    second, _ = evaluated(run, "test-adaptive", "--target_error=0.001")
+    second, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.001")
     assert max(second["mc_error"], second["bias"]) <= 0.001
     assert second["num_evaluations"] > first["num_evaluations"]
-    again, _ = evaluated(run, "test-adaptive", "--target_error=0.05")
+    again, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.05")
     assert again["num_evaluations"] == second["num_evaluations"]  # nothing was left to do
     assert again["nll"] == second["nll"]
     (run / "evaluation" / "test-adaptive-first40.safetensors").unlink()
-    straight, _ = evaluated(run, "test-adaptive", "--target_error=0.1")
+    straight, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.1")
     assert straight["nll"] == first["nll"]
-    stopped, _ = evaluated(run, "test-adaptive", "--target_error=0.00001", "--max_samples=30000")
+    stopped, _ = evaluated(
+        run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.00001", "--method.max_evaluations=30000"
+    )
     assert not stopped["adaptive"]["reached"]
-    assert stopped["adaptive"]["stopped"] == "max_samples"
+    assert stopped["adaptive"]["stopped"] == "max_evaluations"
     assert stopped["num_evaluations"] <= 30000

@@ -27,7 +27,13 @@ from pyrovae.cli import main
 from pyrovae.runs import Run
 
 SMALL = ["--latent_dim=2", "--epochs=3", "--posterior.network.hidden_features=[16]"]
-SHORT = ["--num_images=40", "--num_samples=20", "--refinement_steps=20", "--annealing.num_temperatures=5"]
+SHORT = [
+    "--num_data=40",
+    "--num_samples=20",
+    "--refinement_steps=20",
+    "--method=Annealed",
+    "--method.num_temperatures=5",
+]
 FIGURES = ("log_prob", "approximation_gap", "amortization_gap", "elbo", "distortion", "rate")
 
 
@@ -154,8 +160,8 @@ def test_the_command_prints_writes_and_draws(run, capsys):
         assert entry[f"{name}_mc_error"] > 0
         assert entry[f"{name}_standard_error"] > 0
     assert f"{entry['active_units']} of 2" in shown
-    assert {"seed", "seconds", "versions", "notes", "num_samples", "annealing"} <= entry.keys()
-    assert (entry["split"], entry["num_images"], entry["num_units"]) == ("test", 40, 2)
+    assert {"seed", "seconds", "versions", "notes", "num_samples", "estimator"} <= entry.keys()
+    assert (entry["split"], entry["num_data"], entry["num_units"]) == ("test", 40, 2)
     assert entry["log_prob"] > entry["elbo"]
     assert entry["largest_mutual_information"] == pytest.approx(math.log(40))
     picture = run / "figures" / "diagnosis-test-nats.png"
@@ -206,7 +212,7 @@ def test_an_autoencoder_is_refused_in_one_sentence(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "name"),
     [
-        ("--num_images=0", "num_images"),
+        ("--num_data=0", "num_data"),
         ("--num_samples=1", "num_samples"),
         ("--refinement_steps=-1", "refinement_steps"),
         ("--chunk_size=0", "chunk_size"),

@@ -43,7 +43,7 @@ def test_figures_of_the_set(result):
     assert result.monte_carlo_error == pytest.approx(np.sqrt((result.standard_error.numpy() ** 2).sum()) / 30)
     summary = result.summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["num_images"] == 30
+    assert summary["num_data"] == 30
     assert summary["pareto_k"]["threshold"] == pytest.approx(1 - 1 / math.log10(400))
 
 

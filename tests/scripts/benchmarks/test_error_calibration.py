@@ -29,7 +29,7 @@ def tiny(calibration, monkeypatch):
     truth = calibration.truth
     exact = truth.exact_log_marginal
     case = truth.Case(likelihood=pv.Gaussian, kind="dequantized", epochs=1, hidden_features=(4,))
-    short = calibration.FIXED["annealed"] | {"annealing": pv.Annealed(num_temperatures=4)}
+    short = pv.Annealed(num_temperatures=4, num_chains=8)
     monkeypatch.setitem(calibration.FIXED, "annealed", short)
     monkeypatch.setattr(truth, "CASES", {"digits, Gaussian": case})
     monkeypatch.setattr(truth, "NUM_IMAGES", 8)
@@ -117,9 +117,8 @@ def test_a_part_is_what_its_data_give_alone(calibration):
     torch.manual_seed(0)
     vae = pv.VAE(pv.StandardNormal(2), pv.Bernoulli((4,), 2), pv.DiagonalNormal((4,), 2))
     x = torch.rand(6, 4).round()
-    short = pv.Annealed(num_temperatures=4)
-    for options in ({"num_samples": 400}, {"num_samples": 4, "method": "annealed", "annealing": short}):
-        result = pv.log_marginal(vae.model, vae.guide, x, **options)
+    for estimator in (pv.Importance(400), pv.Annealed(num_temperatures=4, num_chains=4)):
+        result = pv.log_marginal(vae.model, vae.guide, x, estimator)
         whole = calibration.subset(result, torch.arange(6))
         for name in ("log_prob", "standard_error", "bias", "pareto_k", "tail", "x"):
             torch.testing.assert_close(getattr(whole, name), getattr(result, name), equal_nan=True)

@@ -15,18 +15,18 @@ from pyrovae.cli import script
 EXAMPLES = sorted(path.stem for path in (ROOT / "scripts" / "examples").glob("*.py"))
 # By script, options with which it takes a second or two on the digits.
 TINY = {
-    "anomaly_detection": "--normal [0,1] --epochs 1 --num_images 20 --num_samples 5 --refinement_steps 2",
-    "autoencoder_vs_vae": "--hidden_features [8] --epochs 1 --num_images 60 --columns 3",
+    "anomaly_detection": "--normal [0,1] --epochs 1 --num_data 20 --num_samples 5 --refinement_steps 2",
+    "autoencoder_vs_vae": "--hidden_features [8] --epochs 1 --num_data 60 --columns 3",
     "black_box_vi": "--steps 2 --num_samples 2 --num_simulated 100",
-    "compression": "--latent_dim 2 --epochs 1 --betas [0.1,1] --num_images 20",
-    "convolutional_vae": "--latent_dim 2 --epochs 1 --shown [1] --num_images 20",
-    "denoising": "--latent_dim 2 --epochs 1 --flips [0,0.1] --num_images 12 --num_temperatures 2",
+    "compression": "--latent_dim 2 --epochs 1 --betas [0.1,1] --num_data 20",
+    "convolutional_vae": "--latent_dim 2 --epochs 1 --shown [1] --num_data 20",
+    "denoising": "--latent_dim 2 --epochs 1 --flips [0,0.1] --num_data 12 --num_temperatures 2",
     "embedding": "--latent_dim 2 --epochs 1 --num_learned 100 --num_mapped 50",
-    "fully_connected_vae": "--iterations 12 --hidden_features [16,16] --num_images 20",
-    "gaussian_decoder": "--latent_dim 2 --epochs 1 --num_images 20 --num_samples 5",
+    "fully_connected_vae": "--iterations 12 --hidden_features [16,16] --num_data 20",
+    "gaussian_decoder": "--latent_dim 2 --epochs 1 --num_data 20 --num_samples 5",
     "interpolation": "--latent_dim 2 --epochs 1 --pairs [[2,2],[1,3]] --changes [[4,9]] --steps 3",
-    "latent_film": "--iterations 24 --hidden_features [16] --num_frames 5 --num_stills 2 --num_images 50 --columns 3",
-    "latent_size": "--latent_dims [2,3] --epochs 1 --num_images 12 --num_samples 5",
+    "latent_film": "--iterations 24 --hidden_features [16] --num_frames 5 --num_stills 2 --num_data 50 --columns 3",
+    "latent_size": "--latent_dims [2,3] --epochs 1 --num_data 12 --num_samples 5",
     "memorise": "--steps 2 --noises [1] --betas [1] --epochs 1",
     "vae_gan": "--latent_dim 2 --epochs 1 --iterations 2",
 }
@@ -70,7 +70,7 @@ def test_the_script_leaves_what_it_promises(name, tmp_path, monkeypatch, capsys)
     [
         ("anomaly_detection", "--normal [0,1,2,3,4,5,6,7,8,9]", "normal must be some of the classes and not all"),
         ("anomaly_detection", "--quantile 2", "quantile must be a finite number"),
-        ("autoencoder_vs_vae", "--num_images -5", "--num_images: expected an integer of at least 1, but -5 was given"),
+        ("autoencoder_vs_vae", "--num_data -5", "--num_data: expected an integer of at least 1, but -5 was given"),
         ("black_box_vi", "--steps 0", "--steps: expected an integer of at least 1, but 0 was given"),
         ("denoising", "--flips [1.5]", "flips must be a finite number of at least 0 and at most 1"),
         ("embedding", "--latent_dim 1", "latent_dim must be an integer of at least 2"),

@@ -23,15 +23,15 @@ KEPT = ROOT / "docs" / "reproductions"
 # By script, options with which it takes some seconds on the digits, and the records that it keeps.
 TINY = {
     "annealing": (
-        "--latents [2] --widths [8] --num_images 5 --num_samples 20 --temperatures 4 --num_simulated 4",
+        "--latents [2] --widths [8] --num_data 5 --num_samples 20 --temperatures 4 --num_simulated 4",
         ["annealing"],
     ),
     "gradient_estimators": (
-        "--num_samples 10 --num_images 12 --num_annealed 6 --temperatures 2",
+        "--num_samples 10 --num_data 12 --num_annealed 6 --temperatures 2",
         ["gradient_estimators"],
     ),
     "iwae": ("--num_samples 10 --num_annealed 12 --temperatures 2", ["iwae"]),
-    "peer": ("--num_images 6 --num_samples 30 --repetitions 2", ["peer"]),
+    "peer": ("--num_data 6 --num_samples 30 --repetitions 2", ["peer"]),
     "vampprior": ("--components 5 --num_samples 10 --num_annealed 12 --temperatures 2", ["vampprior"]),
 }
 
@@ -222,7 +222,7 @@ def test_a_gap_is_how_far_importance_sampling_is_above_annealing(page, tmp_path,
     assert (row["nll"], row["annealed"]) == (7.0, 4.0)
     assert (row["gap"], row["gap_error"]) == pytest.approx((1.5, 0.5))
     assert asked[0] == {"weights": "last", "num_samples": 50}
-    assert asked[1] == {"weights": "last", "method": "annealed", "num_images": 2, "annealing__num_temperatures": 7}
+    assert asked[1] == {"weights": "last", "method": "annealed", "num_data": 2, "annealing__num_temperatures": 7}
 
 
 def test_what_is_published_has_the_sign_of_the_claim(page, monkeypatch):

@@ -212,7 +212,7 @@ class _Job:
     ) -> _Job:
         dataset, program = run.load(weights, data)
         other = other_data(run, dataset, data is not None)
-        part: Split = getattr(dataset.to(device), split).held()
+        part: Split = getattr(dataset.to(device), split).with_fixed_noise()
         program.to(device)
         count = len(part) if num_data is None else min(checks.integer("num_data", num_data), len(part))
         return cls(program, dataset, part, count, other, weights, num_draws, chunk_size, device, seed)

@@ -247,6 +247,8 @@ def test_colours_are_told_apart_on_both_pages():
 ENTRY = {
     "split": "test",
     "method": "importance",
+    "share_annealed": 0.0,
+    "estimator": {"class": "Importance", "num_samples": 100},
     "nll": 20.0,
     "standard_error": 0.5,
     "mc_error": 0.01,
@@ -277,7 +279,7 @@ def test_the_first_words_are_the_evaluations_own():
 
 
 def test_the_best_evaluation_is_told_of():
-    annealed = {**ENTRY, "method": "annealed"}
+    annealed = {**ENTRY, "method": "annealed", "share_annealed": 1.0}
     assert summary.best_evaluation({"few": ENTRY, "chains": annealed}) == "chains"
     assert summary.best_evaluation({"chains": {**annealed, "nll": None}, "few": ENTRY}) == "few"
     assert summary.best_evaluation({"other": {**ENTRY, "split": "train"}}) is None

@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_work(words, run, tm
     def work(*args, **kwargs):
         raise AssertionError("it began")
 
-    monkeypatch.setattr(sys.modules["pyrovae.cli.commands.evaluate"], "log_marginal", work)
+    monkeypatch.setattr(sys.modules["pyrovae.runs.evaluation"], "log_marginal", work)
     monkeypatch.setattr(sys.modules["pyrovae.cli.commands.diagnose"].evaluation, "diagnose", work)
     folder = tmp_path / "run"
     folder.mkdir()

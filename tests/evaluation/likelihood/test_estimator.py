@@ -1,0 +1,129 @@
+"""The contract of estimators, over all of pyrovae's and one of a user's; and the user's from the command line."""
+
+import json
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from contracts import classes
+from linear_gaussian import LinearGaussian
+from someones_package.estimators import PriorSampling
+
+import pyrovae
+from pyrovae import Estimator, Importance, InputError, LogMarginal, log_marginal
+from pyrovae.cli import main
+
+ESTIMATORS = [*classes(Estimator), PriorSampling]
+
+
+def oracle():
+    return LinearGaussian(2, 5, guide="mean-field")
+
+
+def estimate(cls, program, x, **options):
+    torch.manual_seed(3)
+    return log_marginal(program.model, program.guide, x, cls(), **options)
+
+
+def test_all_are_public_and_found():
+    assert {"Importance", "Annealed", "Adaptive"} <= {cls.__name__ for cls in ESTIMATORS}
+    assert all(getattr(pyrovae, cls.__name__) is cls for cls in classes(Estimator))
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_right_within_its_errors_and_the_same_for_a_seed(cls):
+    program = oracle()
+    x = program.simulate(20)
+    ml = estimate(cls, program, x)
+    exact = program.log_prob(x)
+    assert isinstance(ml, LogMarginal)
+    assert ml.log_prob.shape == ml.standard_error.shape == ml.ess.shape == (20,)
+    assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error + 0.02).all()
+    assert abs(ml.nll + exact.mean().item()) < 4 * ml.monte_carlo_error + abs(ml.mean_bias) + 0.01
+    assert ml.method == cls.__name__.lower()
+    assert torch.equal(estimate(cls, program, x).log_prob, ml.log_prob)
+    json.dumps(ml.summary(), allow_nan=False)
+    ml.to_arviz()
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_batches_are_put_together(cls):
+    program = oracle()
+    x = program.simulate(7)
+    ml = estimate(cls, program, [x[:4], x[:0], x[4:]])
+    assert torch.equal(ml.x, x)
+    assert ((ml.log_prob - program.log_prob(x)).abs() < 5 * ml.standard_error + 0.03).all()
+    with pytest.raises(InputError, match="x must hold at least one datum, but is empty"):
+        estimate(cls, program, x[:0])
+
+
+@pytest.mark.parametrize("cls", classes(Estimator))
+def test_no_more_latents_at_a_time_than_the_chunk_size(cls):
+    program, most = oracle(), []
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
+            most.append(z.shape[:-1].numel())
+            pyro.sample("x", dist.Normal(z @ program.W.T + program.b, 1.0).to_event(1), obs=x)
+
+    torch.manual_seed(0)
+    log_marginal(model, program.guide, program.simulate(60), cls(), chunk_size=300)
+    assert sorted(most)[-10] <= 300  # but for the runs that fit coordinates to the start
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_options_are_those_of_the_constructor(cls):
+    estimator = cls()
+    assert eval(repr(estimator), {cls.__name__: cls}).options == estimator.options  # noqa: S307
+    assert estimator.label == cls(**estimator.options).label
+    assert all(letter.isalnum() or letter in "-._+" for letter in estimator.label)
+
+
+def test_a_label_has_what_is_not_at_its_default():
+    assert PriorSampling().label == "priorsampling"
+    assert PriorSampling(50).label == "priorsampling-num_samples50"
+
+
+@pytest.mark.parametrize("cls", [Importance, PriorSampling])
+def test_nan_weights_are_refused(cls):
+    program = oracle()
+    x = torch.full((2, 5), torch.nan).double()
+    with pytest.raises(InputError, match="must be finite"):
+        estimate(cls, program, x)
+
+
+def test_the_programs_are_batched_once_for_a_batch(monkeypatch):
+    made = []
+    original = pyrovae.execution.batched.BatchedPrograms.__init__
+
+    def spy(self, *arguments, **options):
+        made.append(len(arguments[2]))
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(pyrovae.execution.batched.BatchedPrograms, "__init__", spy)
+    program = oracle()
+    for estimator in (Importance(100), Importance(100, 1.1, 0.2), pyrovae.Annealed(3), pyrovae.Annealed(3, start="prior")):
+        made.clear()
+        log_marginal(program.model, program.guide, program.simulate(5), estimator)
+        assert len(made) == 1
+
+
+def test_a_users_estimator_from_the_shell(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    small = ["--posterior.network.hidden_features=[16]", "--likelihood.network.hidden_features=[16]"]
+    assert main(["train", "--latent_dim=2", "--epochs=1", "--compile=off", *small, f"--run={run}"]) == 0
+    words = ["--method=someones_package.estimators.PriorSampling", "--method.num_samples=2000", "--num_data=20"]
+    assert main(["evaluate", run, *words]) == 0
+    summary = json.loads(
+        (tmp_path / "run" / "evaluation" / "test-priorsampling-num_samples2000-first20.json").read_text()
+    )
+    assert summary["estimator"] == {"class": "PriorSampling", "num_samples": 2000}
+    assert main(["evaluate", run, "--num_samples=2000", "--num_data=20"]) == 0
+    expected = json.loads((tmp_path / "run" / "evaluation" / "test-importance-2000-first20.json").read_text())
+    assert summary["nll"] == pytest.approx(expected["nll"], abs=0.05)
+    assert main(["report", run]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, "--method=someones_package.estimators.PriorSampling", "--method.chains=3"]) == 2
+    assert "--method.chains: there is no such option" in capsys.readouterr().err

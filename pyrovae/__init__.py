@@ -94,6 +94,7 @@ from pyrovae.priors import (
     StandardNormal,
     VampPrior,
 )
+from pyrovae.programs import Program
 from pyrovae.training import History, fit, refit_prior
 from pyrovae.vae import VAE, Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE
 
@@ -162,6 +163,7 @@ __all__ = [
     "Poisson",
     "Posterior",
     "Prior",
+    "Program",
     "Radial",
     "Renyi",
     "ResNetDecoder",

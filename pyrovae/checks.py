@@ -7,9 +7,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch.distributions import constraints
+if TYPE_CHECKING:
+    from torch.distributions import constraints
 
 __all__ = [
     "InputError",
@@ -176,6 +177,8 @@ def set_name(constraint: constraints.Constraint) -> str:
         >>> set_name(constraints.unit_interval), set_name(constraints.real_vector)
         ('[0, 1]', 'Real vectors')
     """
+    from torch.distributions import constraints  # here, as PyTorch takes seconds to import
+
     if isinstance(constraint, constraints.independent):
         return f"{set_name(constraint.base_constraint)} vectors"
     if isinstance(constraint, constraints.interval):

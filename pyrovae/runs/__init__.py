@@ -1,6 +1,13 @@
 """Runs: what their configuration says, and their folder on disk."""
 
-from pyrovae.runs.configuration import DataFactory, ProgramFactory, assemble, complete, options_of_the_vae
+from pyrovae.runs.configuration import (
+    DataFactory,
+    ModuleFactory,
+    ProgramFactory,
+    assemble,
+    complete,
+    options_of_the_vae,
+)
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.evaluated import (
     Evaluated,
@@ -18,6 +25,7 @@ __all__ = [
     "DataFactory",
     "DataRecord",
     "Evaluated",
+    "ModuleFactory",
     "OtherData",
     "ProgramFactory",
     "Run",

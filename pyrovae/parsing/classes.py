@@ -8,7 +8,9 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["base_of", "class_names", "given_to", "is_factory", "known_classes", "takes_class"]
+from jsonargparse import Namespace
+
+__all__ = ["base_of", "class_names", "default_name", "given_to", "is_factory", "known_classes", "takes_class"]
 
 
 def known_classes(hint: Any) -> list[type]:
@@ -50,6 +52,13 @@ def given_to(hint: Any) -> list[Any]:
 def takes_class(hint: Any) -> bool:
     """Tell whether a type asks for a class, or for a function that makes such."""
     return typing.get_origin(_without_none(hint)) is type or is_factory(hint)
+
+
+def default_name(default: Any) -> str | None:
+    """Return the name of the class that an option takes where none is given, None if it takes none."""
+    if isinstance(default, dict | Namespace):  # as jsonargparse keeps it
+        default = default["class_path"]
+    return None if default is None else getattr(default, "__name__", str(default)).rpartition(".")[2]
 
 
 def is_factory(hint: Any) -> bool:

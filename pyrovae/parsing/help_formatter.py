@@ -8,9 +8,9 @@ from argparse import Action
 from collections.abc import Iterable
 from typing import Any
 
-from jsonargparse import DefaultHelpFormatter, Namespace
+from jsonargparse import DefaultHelpFormatter
 
-from pyrovae.parsing.classes import class_names, takes_class
+from pyrovae.parsing.classes import class_names, default_name, takes_class
 
 __all__ = ["HelpFormatter", "plain"]
 
@@ -45,7 +45,9 @@ class HelpFormatter(DefaultHelpFormatter):
     def format_help(self) -> str:
         """Return the help, at its end how the options of a class are shown."""
         if self._first_helped is not None:
-            self.add_text(f"--{self._first_helped} CLASS shows the options of a class, and so on.")
+            self.add_text(
+                f"Every option that takes a CLASS has help of its own: --{self._first_helped} CLASS lists its options."
+            )
             self._first_helped = None
         return super().format_help()
 
@@ -56,7 +58,11 @@ class HelpFormatter(DefaultHelpFormatter):
         if not takes_class(_type(action)):
             return super()._get_help_string(action)
         names = class_names(_type(action))
-        parts = [action.help or "", f"One of {', '.join(names)}" if names else "", f"(default: {_default(action)})"]
+        parts = [
+            action.help or "",
+            f"One of {', '.join(names)}" if names else "",
+            f"(default: {default_name(action.default) or 'null'})",
+        ]
         return " ".join(part for part in parts if part)
 
     def _expand_help(self, action: Action) -> str:
@@ -94,19 +100,14 @@ _TEX = [
     (r"\\frac\{(.*?)\}\{(.*?)\}", r"(\1)/(\2)"),
     (r"\\frac(\w)(\w)", r"\1/\2"),
     (r"\\[,;:!]", " "),
+    (r"\\top", "T"),
+    (r"\\odot", "*"),
     (r"\\([a-zA-Z]+|\|)", r"\1"),
-    (r"\^\{(.*?)\}", r"^(\1)"),
+    (r"_\{(\w+)\}", r"_\1"),
+    (r"([_^])\{(.*?)\}", r"\1(\2)"),
     (r"[{}]", ""),
 ]
 
 
 def _type(action: Action) -> Any:
     return getattr(action, "_typehint", None)
-
-
-def _default(action: Action) -> str:
-    """Return the name of the class that is taken where none is given."""
-    default = action.default
-    if isinstance(default, dict | Namespace):
-        default = default["class_path"]
-    return "null" if default is None else getattr(default, "__name__", str(default)).rpartition(".")[2]

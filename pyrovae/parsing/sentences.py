@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -87,14 +88,14 @@ def _class(parser: ArgumentParser, key: str, text: str) -> str | None:
     """Word what concerns the choice of a class, with the names that are known."""
     action = next((action for action in _actions(parser) if action.dest == key), None)
     hint = getattr(action, "_typehint", None)
-    base, known = _base(hint), class_names(hint)
+    base, known = _path(hint), class_names(hint)
     accepted = "; " + (f"known are {', '.join(known)}, or give" if known else "give")
     accepted += " an import path such as my_package.MyClass"
     text, _, given = text.partition(" Got value: ")
     text = text.rstrip(".")
     if found := re.match(r"Expected a dot import path string: (.*)", text):
         meant = nearest(found[1], known)
-        return f"there is no {base} named {found[1]}{_suggestion(meant)}{accepted}"
+        return f"there is no {base.rpartition('.')[2]} named {found[1]}{_suggestion(meant)}{accepted}"
     if found := re.match(r"Expected '(.*)' to be a (?:subclass of|function that|class that)", text):
         return f"must be a subclass of {base}, but {found[1]} was given{accepted}"
     if found := re.match(r"Importing '(.*?)' is not allowed", text):
@@ -112,10 +113,12 @@ def _class(parser: ArgumentParser, key: str, text: str) -> str | None:
     return None
 
 
-def _base(hint: Any) -> str:
-    """Name the class that an option asks for; one that users derive from, by its import path."""
+def _path(hint: Any) -> str:
+    """Return the import path of the class that an option asks for, if it is public in its package; else its name."""
     base = base_of(hint)
-    return getattr(base or hint, "__name__", "class")
+    name = getattr(base or hint, "__name__", "class")
+    package = getattr(base, "__module__", "").partition(".")[0]
+    return f"{package}.{name}" if base and getattr(import_module(package), name, None) is base else name
 
 
 def _suggestion(*names: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from textwrap import shorten
 from types import ModuleType
 from typing import Any, Literal
 
@@ -51,4 +52,4 @@ def list_classes(kinds: list[Kind]) -> None:
 
 def _summary(cls: type) -> str:
     paragraph = (inspect.getdoc(cls) or "").partition("\n\n")[0]
-    return plain(" ".join(paragraph.split()).partition(". ")[0].removesuffix("."))
+    return shorten(plain(paragraph).partition(". ")[0].removesuffix("."), 110, placeholder=" ...")

@@ -56,7 +56,9 @@ class HelpFormatter(DefaultHelpFormatter):
 
     def _get_help_string(self, action: Action) -> str:
         if not takes_class(_type(action)):
-            return super()._get_help_string(action)
+            text: str = super()._get_help_string(action)
+            classes = action.extra_help() if hasattr(action, "extra_help") else ""  # of tensors, where numbers will do
+            return text.removesuffix(f"{classes})") + ")" if classes else text
         names = class_names(_type(action))
         parts = [
             action.help or "",

@@ -72,8 +72,6 @@ def _command(parser: ArgumentParser, text: str) -> str | None:
         )
     if found := re.match(r"the following arguments are required: (?:\w+\.)?(.*)", text):
         return f"--{found[1]}: must be given" if not parser._subcommands_action else f"{found[1]} must be given"
-    if found := re.match(r"argument (--\S+): expected one argument", text):
-        return f"{found[1]}: a value must be given, but none was given"
     if found := re.match(r"Unexpected config: ?(.*)", text):
         held = f"holds {found[1][:100]}" if found[1] else "is empty"
         return f"--config: the file must hold a mapping of options, but it {held}"

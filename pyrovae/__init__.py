@@ -1,103 +1,109 @@
 """Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from pyrovae import interrupts as interrupts  # first: it says what interrupts all that follows
-from pyrovae.checks import InputError
-from pyrovae.data import (
-    KMNIST,
-    MNIST,
-    ArrayFile,
-    DataSet,
-    Digits,
-    FashionMNIST,
-    FreyFaces,
-    ImageFolder,
-    Omniglot,
-    PartlyLabelled,
-)
-from pyrovae.evaluation import (
-    Adaptive,
-    AdaptiveResult,
-    Annealed,
-    Comparison,
-    Convergence,
-    CrossCheck,
-    Diagnosis,
-    Estimator,
-    Importance,
-    LogMarginal,
-    Sandwich,
-    compare,
-    convergence,
-    cross_check,
-    diagnose,
-    log_marginal,
-    log_weights,
-    sandwich,
-)
-from pyrovae.flows import (
-    AffineAutoregressive,
-    AffineCoupling,
-    Flow,
-    Planar,
-    Radial,
-    Spline,
-    SplineAutoregressive,
-    SplineCoupling,
-)
-from pyrovae.likelihoods import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    DiscretizedLogistic,
-    DiscretizedLogisticMixture,
-    Gaussian,
-    Laplace,
-    Likelihood,
-    NegativeBinomial,
-    Poisson,
-    StudentT,
-)
-from pyrovae.networks import MLP, ConvolutionalDecoder, ConvolutionalEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
-from pyrovae.objectives import (
-    CIWAE,
-    IWAE,
-    MIWAE,
-    MMD,
-    PIWAE,
-    RWS,
-    STL,
-    BetaTCVAE,
-    DReG,
-    FreeBits,
-    NonFiniteLoss,
-    Objective,
-    Renyi,
-    Trace_ELBO,
-    TraceEnum_ELBO,
-    TraceMeanField_ELBO,
-)
-from pyrovae.posteriors import (
-    DiagonalNormal,
-    FlowPosterior,
-    FullCovarianceNormal,
-    LowRankNormal,
-    MixturePosterior,
-    PointPosterior,
-    Posterior,
-    VonMisesFisher,
-)
-from pyrovae.prediction import decode, encode, generate, prior_grid, reconstruct, simulate
-from pyrovae.priors import (
-    FlowPrior,
-    GaussianMixture,
-    LearnedNormal,
-    Prior,
-    SphericalUniform,
-    StandardNormal,
-    VampPrior,
-)
-from pyrovae.training import History, fit, refit_prior
-from pyrovae.vae import VAE, Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE
+
+if TYPE_CHECKING:  # imported when one of the names is first asked for, because PyTorch takes seconds
+    from pyrovae.checks import InputError
+    from pyrovae.data import (
+        KMNIST,
+        MNIST,
+        ArrayFile,
+        DataSet,
+        Digits,
+        FashionMNIST,
+        FreyFaces,
+        ImageFolder,
+        Omniglot,
+        PartlyLabelled,
+    )
+    from pyrovae.evaluation import (
+        Adaptive,
+        AdaptiveResult,
+        Annealed,
+        Comparison,
+        Convergence,
+        CrossCheck,
+        Diagnosis,
+        Estimator,
+        Importance,
+        LogMarginal,
+        Sandwich,
+        compare,
+        convergence,
+        cross_check,
+        diagnose,
+        log_marginal,
+        log_weights,
+        sandwich,
+    )
+    from pyrovae.flows import (
+        AffineAutoregressive,
+        AffineCoupling,
+        Flow,
+        Planar,
+        Radial,
+        Spline,
+        SplineAutoregressive,
+        SplineCoupling,
+    )
+    from pyrovae.likelihoods import (
+        Bernoulli,
+        Categorical,
+        ContinuousBernoulli,
+        DiscretizedLogistic,
+        DiscretizedLogisticMixture,
+        Gaussian,
+        Laplace,
+        Likelihood,
+        NegativeBinomial,
+        Poisson,
+        StudentT,
+    )
+    from pyrovae.networks import MLP, ConvolutionalDecoder, ConvolutionalEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
+    from pyrovae.objectives import (
+        CIWAE,
+        IWAE,
+        MIWAE,
+        MMD,
+        PIWAE,
+        RWS,
+        STL,
+        BetaTCVAE,
+        DReG,
+        FreeBits,
+        NonFiniteLoss,
+        Objective,
+        Renyi,
+        Trace_ELBO,
+        TraceEnum_ELBO,
+        TraceMeanField_ELBO,
+    )
+    from pyrovae.posteriors import (
+        DiagonalNormal,
+        FlowPosterior,
+        FullCovarianceNormal,
+        LowRankNormal,
+        MixturePosterior,
+        PointPosterior,
+        Posterior,
+        VonMisesFisher,
+    )
+    from pyrovae.prediction import decode, encode, generate, prior_grid, reconstruct, simulate
+    from pyrovae.priors import (
+        FlowPrior,
+        GaussianMixture,
+        LearnedNormal,
+        Prior,
+        SphericalUniform,
+        StandardNormal,
+        VampPrior,
+    )
+    from pyrovae.programs import Program
+    from pyrovae.training import History, fit, refit_prior
+    from pyrovae.vae import VAE, Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE
 
 __all__ = [
     "CIWAE",
@@ -167,6 +173,7 @@ __all__ = [
     "Poisson",
     "Posterior",
     "Prior",
+    "Program",
     "Radial",
     "Renyi",
     "ResNetDecoder",
@@ -201,3 +208,39 @@ __all__ = [
     "sandwich",
     "simulate",
 ]
+
+_HOMES = (
+    "checks",
+    "data",
+    "evaluation",
+    "flows",
+    "likelihoods",
+    "networks",
+    "objectives",
+    "posteriors",
+    "prediction",
+    "priors",
+    "programs",
+    "training",
+    "vae",
+)
+
+
+if not TYPE_CHECKING:  # to a type checker, what is not imported above does not exist
+
+    def __getattr__(name: str) -> object:
+        """Import all public names when the first one is asked for, or a submodule."""
+        if name in __all__:
+            for home in map(import_module, (f"{__name__}.{home}" for home in _HOMES)):
+                globals().update({public: vars(home)[public] for public in home.__all__ if public in __all__})
+            return globals()[name]
+        try:
+            return import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,9 +7,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch.distributions import constraints
+if TYPE_CHECKING:
+    from torch.distributions import constraints
 
 __all__ = [
     "InputError",
@@ -176,6 +177,8 @@ def constraint_name(constraint: constraints.Constraint) -> str:
         >>> constraint_name(constraints.unit_interval), constraint_name(constraints.real_vector)
         ('[0, 1]', 'Real vectors')
     """
+    from torch.distributions import constraints  # here, as PyTorch takes seconds to import
+
     if isinstance(constraint, constraints.independent):
         return f"{constraint_name(constraint.base_constraint)} vectors"
     if isinstance(constraint, constraints.interval):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,7 @@ from pyrovae.tensors import as_tensor
 __all__ = [
     "Arguments",
     "Batch",
+    "Program",
     "PyroFunction",
     "arguments_of",
     "concise_errors",
@@ -44,6 +46,49 @@ Arguments: TypeAlias = tuple[Tensor, ...]
 
 Batch: TypeAlias = Tensor | Arguments
 """Data as users give them: x alone, or the tuple ``(x, y)``."""
+
+
+class Program(nn.Module, ABC):
+    r"""A model :math:`p(x, z)` and a guide :math:`q(z|x)` as methods of one module, base of pyrovae's programs.
+
+    The command line offers its subclasses as ``--program``, made of ``(data_shape, latent_dim, ...)``. In Python,
+    :func:`~pyrovae.fit` and the others take any two callables. All sample sites lie in ``pyro.plate("data", len(x))``.
+
+    A ``PyroModule``, whose metaclass differs, is declared a program with ``@Program.register`` above its class instead.
+
+    Example:
+        >>> class Factors(Program):
+        ...     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
+        ...         super().__init__()
+        ...         self.decoder = torch.nn.Linear(latent_dim, *data_shape)
+        ...         self.encoder = torch.nn.Linear(*data_shape, latent_dim)
+        ...
+        ...     def model(self, x: torch.Tensor) -> torch.Tensor:
+        ...         pyro.module("factors", self)
+        ...         with pyro.plate("data", len(x)):
+        ...             prior = dist.Normal(torch.zeros(self.decoder.in_features), 1.0)
+        ...             z = pyro.sample("z", prior.to_event(1))  # (B, D)
+        ...             return pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
+        ...
+        ...     def guide(self, x: torch.Tensor) -> torch.Tensor:
+        ...         pyro.module("factors", self)
+        ...         with pyro.plate("data", len(x)):
+        ...             return pyro.sample("z", dist.Normal(self.encoder(x), 0.5).to_event(1))  # (B, D)
+        >>> factors = Factors((6,), 2)
+        >>> log_marginal(factors.model, factors.guide, torch.zeros(3, 6), num_samples=10).log_prob.shape
+        torch.Size([3])
+    """
+
+    @abstractmethod
+    def model(self, x: Tensor) -> Any:
+        """Sample the latents from their prior and observe ``x``, of shape ``(B, *data_shape)``.
+
+        A model of labelled data takes ``y``, int64 of shape ``(B,)``, as its second argument.
+        """
+
+    @abstractmethod
+    def guide(self, x: Tensor) -> Any:
+        """Sample the same latents given ``x``, of shape ``(B, *data_shape)``, and the labels ``y`` if it takes them."""
 
 
 def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:

@@ -15,10 +15,10 @@ import torch
 from pyrovae import checks, distributed
 from pyrovae.objectives import NonFiniteLoss
 
-__all__ = ["told"]
+__all__ = ["run_command"]
 
 
-def told(command: Callable[[], None], *, keeps: bool = True) -> int:
+def run_command(command: Callable[[], None], *, keeps: bool = True) -> int:
     """Run a command; say in one sentence why it failed, if this process is the first to know; return the status.
 
     Args:

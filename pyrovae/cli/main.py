@@ -1,95 +1,59 @@
-"""The command line's entry: which command, with which options."""
+"""The command line's entry, which answers ``--help`` and ``--version`` itself, before PyTorch is imported."""
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
-from jsonargparse import Namespace
-
-from pyrovae import checks, distributed, progress
-from pyrovae.cli import words
-from pyrovae.cli.commands import compare, data, diagnose, evaluate, explore, export, refit_prior, report, sample, train
-from pyrovae.cli.exit_status import told
+from pyrovae import parsing
 from pyrovae.parsing import Parser
-from pyrovae.runs import complete, options_of_the_vae
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
-_WITH_OWN_DATA = ("evaluate", "diagnose", "refit_prior", "report", "explore")
+COMMANDS = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "diagnose": "diagnose",
+    "compare": "compare",
+    "refit_prior": "refit_prior",
+    "sample": "sample",
+    "report": "report",
+    "explore": "explore",
+    "export": "export",
+    "data": "data",
+    "list": "list_classes",
+}
+"""The commands, and the names of their functions in :mod:`pyrovae.cli.commands`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0, 1 if training diverged or another process ended, 2 for bad input.
-
-    Under torchrun the processes work together, and one of them talks.
 
     Args:
         arguments: the words after ``pyrovae``; those of the process if not given.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # which keeps torchrun's options from ours
-    try:
-        with distributed.initialized():
-            return told(partial(_dispatch, arguments), keeps=arguments[:1] == ["train"])
-    except (checks.InputError, distributed.LostProcess) as error:  # before the processes have met
-        print(f"pyrovae: error: {error}", file=sys.stderr)
-        return 2
+    if arguments and arguments[0] in COMMANDS:
+        from pyrovae.cli.dispatch import dispatch  # here, as PyTorch takes seconds to import
+
+        return dispatch(COMMANDS, arguments)
+    if arguments and arguments[0] in ("-h", "--help", "--version"):
+        _overview().parse_args(arguments[:1])  # which exits
+    given = arguments[0] if arguments else "none"
+    meant = parsing.nearest(given, COMMANDS)
+    suggestion = f" (did you mean {meant}?)" if meant else ""
+    print(
+        f"pyrovae: error: COMMAND must be one of {', '.join(COMMANDS)}, but {given} was given{suggestion}",
+        file=sys.stderr,
+    )
+    return 2
 
 
-def _dispatch(arguments: list[str]) -> None:
-    commands: dict[str, Callable[..., None]] = {
-        "train": train,
-        "evaluate": evaluate,
-        "diagnose": diagnose,
-        "compare": compare,
-        "refit_prior": refit_prior,
-        "sample": sample,
-        "report": report,
-        "explore": explore,
-        "export": export,
-        "data": data,
-    }
-    parser = _parser(commands)
-    prints = "--print_config" in arguments
-    arguments = [word for word in arguments if word != "--print_config"]
-    begun = words.resumed(arguments)
-    named = words.names_in(arguments)
-    if begun is not None:
-        # What the run was begun with stands where the command line does not say otherwise.
-        stored = ["train", "--config", str(begun.folder / "config.yaml")]
-        try:
-            parser.parse_args(stored, defaults=False)
-        except checks.InputError as error:
-            raise checks.InputError(f"{stored[-1]} cannot be used: {error}") from error
-        arguments = [*stored, *arguments[1:]]
-    elif arguments and arguments[0] in _WITH_OWN_DATA:
-        arguments = words.of_own_data(parser, arguments)
-    chosen = parser.parse_args(arguments, defaults=False)
-    command = chosen.subcommand
-    if distributed.count() > 1 and command not in ("train", "evaluate"):
-        raise checks.InputError(
-            f"{command} must be run by one process, for only train and evaluate divide their work, "
-            f"but there are {distributed.count()}"
-        )
-    given = chosen[command]
-    quiet = bool(given.get("quiet"))
-    left_out = {"config", "quiet", *options_of_the_vae(given, named)}
-    for name in left_out:
-        given.pop(name, None)
-    completed, options = complete(commands[command], given, skip=set(left_out))
-    text = completed.dump(Namespace({**vars(options), "resume": False}) if command == "train" else options)
-    if prints:
-        print(text, end="")
-        return
-    made = completed.instantiate(options).as_dict()
-    with progress.quiet(quiet):
-        commands[command](**made, **({"config": text} if command in ("train", "refit_prior") else {}))
-
-
-def _parser(commands: dict[str, Callable[..., None]]) -> Parser:
+def _overview() -> Parser:
+    """Return a parser that knows the commands, but not their options."""
     parser = Parser(
         prog="pyrovae",
         description="Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error.",
@@ -97,14 +61,14 @@ def _parser(commands: dict[str, Callable[..., None]]) -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"pyrovae {version('pyrovae')}")
     subcommands = parser.add_subcommands(metavar="COMMAND")
-    for name, command in commands.items():
-        summary, _, details = (command.__doc__ or "").partition("\n\n")
-        subparser = Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
-        subparser.add_function_arguments(command, as_positional=True, skip={"config"})
-        for action in subparser._actions:
-            if not action.option_strings and getattr(action, "_typehint", None) == list[str]:
-                vars(action).update(nargs="+", _typehint=str, metavar="RUN")  # A B C, where it would be [A,B,C]
-        subparser.add_argument("--quiet", action="store_true", help="show no progress")
-        subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
-        subcommands.add_subcommand(name, subparser, help=summary)
+    summaries = _summaries()
+    for name, function in COMMANDS.items():
+        subcommands.add_subcommand(name, Parser(), help=summaries[function])
     return parser
+
+
+def _summaries() -> dict[str, str]:
+    """Read the first line of each command's docstring from the source, because importing it would import PyTorch."""
+    sources = (path.read_text(encoding="utf-8") for path in Path(__file__).with_name("commands").glob("*.py"))
+    functions = (node for source in sources for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
+    return {function.name: (ast.get_docstring(function) or "").partition("\n\n")[0] for function in functions}

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Callable
 
 from pyrovae import checks, progress
-from pyrovae.cli.exit_status import told
 from pyrovae.parsing import Parser
-from pyrovae.runs import complete
 
 __all__ = ["script"]
 
@@ -30,6 +28,9 @@ def script(main: Callable[..., None], arguments: list[str] | None = None) -> int
         hello VAE
         0
     """
+    from pyrovae.cli.exit_status import run_command  # these import PyTorch, which --version waits for in vain
+    from pyrovae.runs import complete
+
     try:
         summary, _, details = (main.__doc__ or "").partition("\n\n")
         parser = Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
@@ -49,4 +50,4 @@ def script(main: Callable[..., None], arguments: list[str] | None = None) -> int
         with progress.quiet(quiet):
             main(**made)
 
-    return told(command, keeps=False)
+    return run_command(command, keeps=False)

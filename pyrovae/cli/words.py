@@ -10,7 +10,9 @@ import yaml
 from pyrovae.parsing import Parser
 from pyrovae.runs import Run
 
-__all__ = ["names_in", "of_own_data", "resumed"]
+__all__ = ["names_in", "of_default_estimator", "of_own_data", "resumed"]
+
+_DEFAULT_ESTIMATORS = {"evaluate": "Importance", "diagnose": "Annealed"}
 
 
 def resumed(words: list[str]) -> Run | None:
@@ -69,6 +71,20 @@ def of_own_data(parser: Parser, words: list[str]) -> list[str]:
     if data is None:
         return words
     return [words[0], "--data", data if isinstance(data, str) else json.dumps(data), *words[1:]]
+
+
+def of_default_estimator(words: list[str]) -> list[str]:
+    """Put the default estimator of a command before options of an estimator whose class is not given.
+
+    Example:
+        >>> of_default_estimator(["evaluate", "runs/a", "--method.num_samples=100"])
+        ['evaluate', '--method', 'Importance', 'runs/a', '--method.num_samples=100']
+    """
+    options = [word.partition("=")[0] for word in words]
+    default = _DEFAULT_ESTIMATORS.get(words[0]) if words else None
+    if default is None or "--method" in options or not any(option.startswith("--method.") for option in options):
+        return words
+    return [words[0], "--method", default, *words[1:]]
 
 
 def names_in(words: list[str]) -> set[str]:

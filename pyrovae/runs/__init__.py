@@ -1,7 +1,14 @@
 """Runs: what their configuration says, and their folder on disk."""
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
-from pyrovae.runs.configuration import DataFactory, ProgramFactory, assemble, complete, options_of_the_vae
+from pyrovae.runs.configuration import (
+    DataFactory,
+    ModuleFactory,
+    ProgramFactory,
+    assemble,
+    complete,
+    options_of_the_vae,
+)
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.evaluation import Evaluation, evaluate
 from pyrovae.runs.folder import FORMAT, Run
@@ -20,6 +27,7 @@ __all__ = [
     "DataFactory",
     "DataRecord",
     "Evaluation",
+    "ModuleFactory",
     "OtherData",
     "ProgramFactory",
     "Run",

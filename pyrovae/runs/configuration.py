@@ -16,12 +16,23 @@ from pyrovae.likelihoods import Bernoulli, Likelihood, LikelihoodFactory
 from pyrovae.parsing import Parser
 from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
 from pyrovae.priors import Prior, PriorFactory, StandardNormal
+from pyrovae.programs import Program
 from pyrovae.vae import VAE
 
-__all__ = ["DataFactory", "ProgramFactory", "assemble", "chosen_by", "complete", "options_of_the_vae", "program_of"]
+__all__ = [
+    "DataFactory",
+    "ModuleFactory",
+    "ProgramFactory",
+    "assemble",
+    "chosen_by",
+    "complete",
+    "options_of_the_vae",
+    "program_of",
+]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
-ProgramFactory: TypeAlias = Callable[[tuple[int, ...], int], nn.Module]
+ProgramFactory: TypeAlias = Callable[[tuple[int, ...], int], Program]
+ModuleFactory: TypeAlias = Callable[[tuple[int, ...], int], nn.Module]
 
 
 def assemble(
@@ -30,7 +41,7 @@ def assemble(
     likelihood: LikelihoodFactory = Bernoulli,
     posterior: PosteriorFactory = DiagonalNormal,
     latent_dim: int = 20,
-    program: ProgramFactory | None = None,
+    program: ModuleFactory | None = None,
 ) -> tuple[DataSet, Any]:
     """Make the data set and a fresh program for it.
 
@@ -72,7 +83,7 @@ def program_of(
     likelihood: LikelihoodFactory = Bernoulli,
     posterior: PosteriorFactory = DiagonalNormal,
     latent_dim: int = 20,
-    program: ProgramFactory | None = None,
+    program: ModuleFactory | None = None,
     *,
     levels: int | None = None,
     check: Callable[[Likelihood], None] = lambda likelihood: None,
@@ -121,7 +132,7 @@ def _with_levels(factory: Any, levels: int | None) -> Any:
     return partial(factory, **changed) if changed else factory
 
 
-def _program(program: ProgramFactory, data_shape: tuple[int, ...], latent_dim: int) -> Any:
+def _program(program: ModuleFactory, data_shape: tuple[int, ...], latent_dim: int) -> Any:
     kind = checks.class_of(program)
     try:
         made = checks.make("program", program, nn.Module, data_shape, latent_dim, like="HierarchicalVAE")

@@ -7,18 +7,19 @@ import torch
 import torch.nn.functional as F
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.likelihoods import Bernoulli, Likelihood, LikelihoodFactory
 from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
 from pyrovae.priors import Prior, PriorFactory, StandardNormal
+from pyrovae.programs import Program
 from pyrovae.vae.standard import check_data, connect
 
 __all__ = ["ConditionalVAE"]
 
 
-class ConditionalVAE(nn.Module):
+class ConditionalVAE(Program):
     r"""Explain data given their labels: :math:`p(x, z|y) = p(z)\,p(x|z, y)`, with the guide :math:`q(z|x, y)`.
 
     The code then need not say which class a datum is of (Kingma et al., 2014, arXiv:1406.5298;
@@ -72,7 +73,7 @@ class ConditionalVAE(nn.Module):
         self.prior.initialize(self._joined(x, even, len(self.data_shape)))
         self.likelihood.initialize(x)
 
-    def model(self, x: Tensor, y: Tensor) -> Tensor:
+    def model(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override] # labels are its own
         """Sample ``z`` from the prior and observe ``x``, of shape ``(B, *data_shape)``, of classes ``y``, ``(B,)``."""
         check_data(x, self.data_shape)
         pyro.module("vae", self)
@@ -81,7 +82,7 @@ class ConditionalVAE(nn.Module):
             z = pyro.sample("z", self.prior())  # (B, D)
             return pyro.sample("x", self._explained(z, labels), obs=x)  # (B, *data_shape)
 
-    def guide(self, x: Tensor, y: Tensor) -> Tensor:
+    def guide(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         """Sample ``z``, ``(B, D)``, given ``x`` of shape ``(B, *data_shape)`` and its classes ``y``, ``(B,)``."""
         check_data(x, self.data_shape)
         pyro.module("vae", self)

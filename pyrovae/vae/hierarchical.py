@@ -17,6 +17,7 @@ from pyrovae.likelihoods import Bernoulli, Gaussian, Likelihood, LikelihoodFacto
 from pyrovae.networks import MLP, NetworkFactory
 from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
 from pyrovae.priors import Prior, PriorFactory, StandardNormal
+from pyrovae.programs import Program
 from pyrovae.vae.standard import check_data, connect
 
 __all__ = ["GaussianLayer", "HierarchicalVAE"]
@@ -52,7 +53,7 @@ class GaussianLayer(Gaussian):
         super().__init__(data_shape, latent_dim, network, "network", initial_scale, link, min_scale)
 
 
-class HierarchicalVAE(nn.Module):
+class HierarchicalVAE(Program):
     r"""Stack L layers of latents, the sites ``z1`` (next to the data) to ``zL``.
 
     The model goes down, :math:`p(z_L) \prod_{i<L} p(z_i|z_{i+1})\; p(x|z_1)`. The guide goes up,

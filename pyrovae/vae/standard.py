@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pyro
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
+from pyrovae.programs import Program
 
 __all__ = ["VAE", "check_data", "connect"]
 
 
-class VAE(nn.Module):
+class VAE(Program):
     r"""Tie a prior, a likelihood and a posterior into Pyro's ``model`` and ``guide``.
 
     The model is :math:`p(x, z) = p(z)\,p(x|z)`, the guide :math:`q(z|x)`; training maximises

@@ -51,17 +51,30 @@ UNKNOWN = array(np.full(60, -1), "labels.npy")
 
 ROWS = {
     # Something else in a program's place, or in that of its parts.
-    "network for program": (f"{NEW} --program GatedMLP", ["program must have the methods model and guide", "GatedMLP"]),
-    "prior for program": (f"{NEW} --program StandardNormal", ["program must", "HierarchicalVAE", "StandardNormal"]),
-    "torch's layer for program": (f"{NEW} --program torch.nn.Linear", ["program must have the methods", "Linear"]),
-    "torch's activation for program": (f"{NEW} --program torch.nn.ReLU", ["program must", "ReLU"]),
-    "abstract program": (f"{NEW} --program pyrovae.Prior", ["program must", "Prior", "abstract"]),
+    "network for program": (
+        f"{NEW} --program GatedMLP",
+        ["--program:", "no Program named GatedMLP", "HierarchicalVAE"],
+    ),
+    "prior for program": (f"{NEW} --program StandardNormal", ["--program:", "HierarchicalVAE", "StandardNormal"]),
+    "torch's layer for program": (
+        f"{NEW} --program torch.nn.Linear",
+        ["--program: must be a subclass of pyrovae.Program", "Linear"],
+    ),
+    "torch's activation for program": (
+        f"{NEW} --program torch.nn.ReLU",
+        ["--program: must be a subclass of pyrovae.Program", "ReLU"],
+    ),
+    "abstract program": (f"{NEW} --program pyrovae.Program", ["program must", "Program", "abstract"]),
+    "abstract prior for program": (f"{NEW} --program pyrovae.Prior", ["--program: must be a subclass", "Prior"]),
     "unknown program": (
         f"{NEW} --program NoSuch",
         ["--program:", "NoSuch", "Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE,"],
     ),
-    "function for program": (f"{NEW} --program os.system", ["--program:", "os.system", "subclass of Module"]),
-    "no module for program": (f"{NEW} --program collections.OrderedDict", ["--program:", "subclass of Module"]),
+    "function for program": (f"{NEW} --program os.system", ["--program:", "os.system", "subclass of pyrovae.Program"]),
+    "no module for program": (
+        f"{NEW} --program collections.OrderedDict",
+        ["--program:", "subclass of pyrovae.Program"],
+    ),
     **{
         f"program and {name}": (f"{HIERARCHICAL} --{name} {cls}", [f"--{name} must be left out", f"--program.{name}"])
         for name, cls in [("prior", "VampPrior"), ("likelihood", "Gaussian"), ("posterior", "FlowPosterior")]
@@ -513,7 +526,7 @@ def test_the_functions_would_have_left_a_trace(evil):
 
 
 def test_a_function_is_no_class_on_the_command_line_either(evil, capsys):
-    refuse(f"{TRAIN} --prior evil.prior", ["--prior:", "evil.prior", "subclass of Prior"], evil, capsys)
+    refuse(f"{TRAIN} --prior evil.prior", ["--prior:", "evil.prior", "subclass of pyrovae.Prior"], evil, capsys)
     refuse(f"{TRAIN} --objective evil.objective", ["--objective:", "subclass of ELBO"], evil, capsys)
 
 

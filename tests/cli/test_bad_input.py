@@ -210,7 +210,10 @@ ROWS = {
             strict=True,
         )
     },
-    "likelihood for prior": (f"{TRAIN} --prior pyrovae.Bernoulli", ["--prior", "subclass of Prior", "Bernoulli"]),
+    "likelihood for prior": (
+        f"{TRAIN} --prior pyrovae.Bernoulli",
+        ["--prior", "subclass of pyrovae.Prior", "Bernoulli"],
+    ),
     "no such package": (f"{TRAIN} --prior no_such.Prior", ["--prior", "no_such", "StandardNormal"]),
     "no such name": (f"{TRAIN} --data torch.nn.NoSuch", ["--data", "NoSuch", "ArrayFile"]),
     "abstract prior": (f"{TRAIN} --prior pyrovae.Prior", ["prior", "abstract"]),
@@ -463,7 +466,7 @@ ROWS = {
     ),
     "configuration names no prior": (
         EVALUATE,
-        ["config.yaml", "--prior", "subclass of Prior", "pyrovae.Bernoulli"],
+        ["config.yaml", "--prior", "subclass of pyrovae.Prior", "pyrovae.Bernoulli"],
         config(prior={"class_path": "pyrovae.Bernoulli"}),
     ),
     "configuration of a wrong type": (EVALUATE, ["config.yaml", "--latent_dim", "two"], config(latent_dim="two")),

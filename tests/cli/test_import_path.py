@@ -107,19 +107,38 @@ def test_the_loaded_run_is_the_users_own_program():
     assert log_marginal(program.model, program.guide, data.test[:5], num_samples=20).log_prob.isfinite().all()
 
 
+def test_a_run_of_a_program_that_derives_from_none_of_ours_is_still_evaluated(capsys):
+    """As those were that were begun before the command line asked for it."""
+    assert main(["train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]) == 0
+    config = Path("run/config.yaml")
+    config.write_text(config.read_text().replace("programs.TwoCodes", "programs.Underived"))
+    assert type(Run("run").load()[1]).__name__ == "Underived"
+    assert main(["evaluate", "run", "--num_samples=5", "--num_images=9", "--num_checked=0"]) == 0
+    capsys.readouterr()
+    assert main(["train", "--run=run", "--resume=true", "--epochs=2"]) == 2
+    assert "must be a subclass of pyrovae.Program" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--program=someones_package.programs.NoGuide"], ["program must have the methods model and guide", "NoGuide"]),
+        (
+            ["--program=someones_package.programs.NoGuide"],
+            ["--program: must be a subclass of pyrovae.Program", "NoGuide"],
+        ),
+        (
+            ["--program=someones_package.programs.Underived"],
+            ["--program: must be a subclass of pyrovae.Program, but someones_package.programs.Underived was given"],
+        ),
         (["--program=MLP"], ["program", "MLP"]),
         (["--program=someones_package.programs.Absent"], ["--program", "Absent"]),
-        (["--program=someones_package.networks.Skip"], ["program must have the methods model and guide", "Skip"]),
+        (["--program=someones_package.networks.Skip"], ["--program: must be a subclass of pyrovae.Program", "Skip"]),
         (["--program=someones_package.programs.TwoCodes", "--program.depth=3"], ["--program.depth", "width"]),
         (
             ["--program=someones_package.programs.TwoCodes", "--prior=StandardNormal"],
             ["--prior must be left out where --program is given"],
         ),
-        (["--prior=someones_package.conditionals.Beta"], ["--prior", "subclass of Prior", "Beta"]),
+        (["--prior=someones_package.conditionals.Beta"], ["--prior", "subclass of pyrovae.Prior", "Beta"]),
         (
             ["--likelihood=someones_package.conditionals.Beta", "--data.binarization=none", "--latent_dim=0"],
             ["latent_dim"],

@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from pyrovae.cli import main
-from pyrovae.cli.exit_status import told
+from pyrovae.cli.exit_status import run_command
 from pyrovae.runs import Run
 
 SMALL = ["--latent_dim=2", "--posterior.network.hidden_features=[4]", "--batch_size=512", "--epochs=1"]
@@ -18,7 +18,7 @@ def said(text, encoding):
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding=encoding)
     with redirect_stdout(out):
-        status = told(lambda: print(text))
+        status = run_command(lambda: print(text))
     assert out.errors == "strict"  # as it was
     return status, raw.getvalue().decode(encoding).strip()
 

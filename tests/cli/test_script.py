@@ -64,8 +64,8 @@ def test_files_that_cannot_be_read_are_an_error(tmp_path, capsys):
         (["--epochs", "x"], "--epochs: expected an integer, but x was given"),
         (["--count", "0"], "--count: expected an integer of at least 1, but 0 was given"),
         (["--count", "x"], "--count: expected an integer of at least 1, but x was given"),
-        (["--epoch", "3"], "there is no option --epoch 3 here: --help lists them"),
-        (["--data.rot", "x"], "--data.rot: there is no such option; accepted are root"),
+        (["--epoch", "3"], "there is no option --epoch 3 here (did you mean --epochs?): --help lists them"),
+        (["--data.rot", "x"], "--data.rot: there is no such option (did you mean root?); accepted are root"),
     ],
 )
 def test_bad_options_are_one_sentence(words, sentence, capsys):

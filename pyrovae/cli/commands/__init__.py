@@ -1,12 +1,27 @@
 """The commands: one function each, whose signature and docstring are its options and their help."""
 
 from pyrovae.cli.commands.compare import compare
+from pyrovae.cli.commands.data import data
 from pyrovae.cli.commands.diagnose import diagnose
 from pyrovae.cli.commands.evaluate import evaluate
 from pyrovae.cli.commands.explore import explore
 from pyrovae.cli.commands.export import export
+from pyrovae.cli.commands.list import list_classes
 from pyrovae.cli.commands.refit_prior import refit_prior
-from pyrovae.cli.commands.show import data, report, sample
+from pyrovae.cli.commands.report import report
+from pyrovae.cli.commands.sample import sample
 from pyrovae.cli.commands.train import train
 
-__all__ = ["compare", "data", "diagnose", "evaluate", "explore", "export", "refit_prior", "report", "sample", "train"]
+__all__ = [
+    "compare",
+    "data",
+    "diagnose",
+    "evaluate",
+    "explore",
+    "export",
+    "list_classes",
+    "refit_prior",
+    "report",
+    "sample",
+    "train",
+]

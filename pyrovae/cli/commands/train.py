@@ -67,8 +67,8 @@ def train(
         likelihood: p(x|z).
         posterior: q(z|x).
         latent_dim: number of latents.
-        program: a whole program in place of the VAE of these three: HierarchicalVAE, SphericalVAE, ConditionalVAE,
-            SemiSupervisedVAE, Autoencoder, or any module with model and guide. Its conditionals are its own options.
+        program: a whole program in place of the VAE of these three, a subclass of pyrovae.Program; its conditionals
+            are its own options.
         objective: what is maximised: one of Pyro's ELBOs, such as TraceMeanField_ELBO for the analytic KL, or of
             pyrovae's, such as IWAE.
         optimizer: any torch optimizer.

@@ -1,4 +1,4 @@
-"""A program that knows nothing of pyrovae: two methods, sites of its own names, x flattened."""
+"""Programs of someone else: sites of their own names, x flattened."""
 
 from math import prod
 
@@ -7,8 +7,10 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from pyrovae import Program
 
-class TwoCodes(nn.Module):
+
+class Underived(nn.Module):
     """Explain x by a code of its own scale and a wider one below it.
 
     Args:
@@ -46,7 +48,11 @@ class TwoCodes(nn.Module):
             pyro.sample("upper", self.normal(self.up(lower)))
 
 
-class Shares(nn.Module):
+class TwoCodes(Underived, Program):
+    """Be the same program, as a choice of the command line."""
+
+
+class Shares(Program):
     """Explain x by shares of its total, which the model takes from x.
 
     Args:

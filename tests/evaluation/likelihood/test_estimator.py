@@ -14,6 +14,8 @@ import pyrovae
 from pyrovae import Estimator, Importance, InputError, LogMarginal, log_marginal
 from pyrovae.cli import main
 
+sys.path.append(str(Path(__file__).parents[2] / "elsewhere"))
+
 ESTIMATORS = [*classes(Estimator), PriorSampling]
 
 
@@ -76,7 +78,7 @@ def test_no_more_latents_at_a_time_than_the_chunk_size(cls):
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_options_are_those_of_the_constructor(cls):
     estimator = cls()
-    assert eval(repr(estimator), {cls.__name__: cls}).options == estimator.options  # noqa: S307
+    assert eval(repr(estimator), {cls.__name__: cls}).options == estimator.options
     assert estimator.label == cls(**estimator.options).label
     assert all(letter.isalnum() or letter in "-._+" for letter in estimator.label)
 
@@ -104,7 +106,12 @@ def test_the_programs_are_batched_once_for_a_batch(monkeypatch):
 
     monkeypatch.setattr(pyrovae.execution.batched.BatchedPrograms, "__init__", spy)
     program = oracle()
-    for estimator in (Importance(100), Importance(100, 1.1, 0.2), pyrovae.Annealed(3), pyrovae.Annealed(3, start="prior")):
+    for estimator in (
+        Importance(100),
+        Importance(100, 1.1, 0.2),
+        pyrovae.Annealed(3),
+        pyrovae.Annealed(3, start="prior"),
+    ):
         made.clear()
         log_marginal(program.model, program.guide, program.simulate(5), estimator)
         assert len(made) == 1

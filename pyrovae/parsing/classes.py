@@ -1,0 +1,116 @@
+"""The classes that an option can be given."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jsonargparse import Namespace
+
+__all__ = ["base_of", "class_names", "default_name", "given_to", "is_factory", "known_classes", "takes_class"]
+
+
+def known_classes(hint: Any) -> list[type]:
+    """List the imported classes that an option of a type can be given by name, in the order of their definition.
+
+    Args:
+        hint: the option's type, such as ``Callable[[int], Prior]``, which asks for a subclass of ``Prior``.
+
+    Example:
+        >>> from collections.abc import Callable
+        >>> [kind.__name__ for kind in known_classes(Callable[[int], Prior])][:2]
+        ['StandardNormal', 'LearnedNormal']
+    """
+    base, accepted = _asked_for(hint)
+    if base is None or accepted is None:
+        return []  # an activation: torch.nn has too many to name
+    found = (kind for kind in _subclasses(base) if not inspect.isabstract(kind) and _is_public(kind))
+    if base.__module__.startswith("torch.nn"):  # of all modules, pyrovae's own, but not those of another family
+        found = (kind for kind in found if kind.__module__.startswith("pyrovae.") and not _has_abstract_base(kind))
+        found = (kind for kind in found if _takes_no_more(kind, accepted))
+    return list({kind.__name__: kind for kind in found if _takes(kind, accepted)}.values())
+
+
+def class_names(hint: Any) -> list[str]:
+    """Return the names of :func:`known_classes`, sorted."""
+    return sorted(kind.__name__ for kind in known_classes(hint))
+
+
+def base_of(hint: Any) -> type | None:
+    """Return the class of which a type asks for a subclass, if it does."""
+    return _asked_for(hint)[0]
+
+
+def given_to(hint: Any) -> list[Any]:
+    """Return the types of what a class is given where it is used, which are no options of its own."""
+    return _asked_for(hint)[1] or []
+
+
+def takes_class(hint: Any) -> bool:
+    """Tell whether a type asks for a class, or for a function that makes such."""
+    return typing.get_origin(_without_none(hint)) is type or is_factory(hint)
+
+
+def default_name(default: Any) -> str | None:
+    """Return the name of the class that an option takes where none is given, None if it takes none."""
+    if isinstance(default, dict | Namespace):  # as jsonargparse keeps it
+        default = default["class_path"]
+    return None if default is None else getattr(default, "__name__", str(default)).rpartition(".")[2]
+
+
+def is_factory(hint: Any) -> bool:
+    """Tell whether a type asks for what makes a component, and not for a function of numbers."""
+    hint = _without_none(hint)
+    made = typing.get_args(hint)[-1] if typing.get_origin(hint) is Callable and typing.get_args(hint) else None
+    return isinstance(made, type) and made.__module__ not in ("builtins", "torch")
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint
+    return next(part for part in typing.get_args(hint) if part is not type(None))
+
+
+def _asked_for(hint: Any) -> tuple[type | None, list[Any] | None]:
+    """Return the class that a type asks for, and what it is made of; None if the class itself is asked for."""
+    hint = _without_none(hint)
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is type:
+        return arguments[0], None
+    if not arguments or not isinstance(arguments[-1], type):
+        return None, None
+    return arguments[-1], arguments[0] if isinstance(arguments[0], list) else list(arguments[:-1])
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    children: list[type] = type.__subclasses__(base)
+    for kind in children:
+        yield kind
+        yield from _subclasses(kind)
+
+
+def _is_public(kind: type) -> bool:
+    return not kind.__name__.startswith("_") and "<locals>" not in kind.__qualname__
+
+
+def _has_abstract_base(kind: type) -> bool:
+    return any(map(inspect.isabstract, kind.__mro__))
+
+
+def _takes(kind: type, accepted: list[Any]) -> bool:
+    """Tell whether a class of pyrovae's is made of what it is given; others may annotate it in other words."""
+    if not accepted or not kind.__module__.startswith("pyrovae."):
+        return True
+    return [parameter.annotation for parameter in _parameters(kind)[: len(accepted)]] == accepted
+
+
+def _takes_no_more(kind: type, accepted: list[Any]) -> bool:
+    required = [parameter for parameter in _parameters(kind) if parameter.default is parameter.empty]
+    return len(required) == len(accepted)
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(kind, eval_str=True).parameters.values())

@@ -1,0 +1,115 @@
+"""Help in few lines: an option that takes a class names the classes, and nothing is said twice."""
+
+from __future__ import annotations
+
+import re
+import typing
+from argparse import Action
+from collections.abc import Iterable
+from typing import Any
+
+from jsonargparse import DefaultHelpFormatter
+
+from pyrovae.parsing.classes import class_names, default_name, takes_class
+
+__all__ = ["HelpFormatter", "plain"]
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Format help as jsonargparse does, but classes by their names alone, and a short usage.
+
+    The options ``--X.help CLASS``, one for each option that takes a class, are said once, at the end.
+    """
+
+    _first_helped: str | None = None
+
+    def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
+        """Name the arguments without dashes; the options follow in their own list."""
+        actions = list(actions)
+        if usage is None:
+            places = [self._format_args(action, action.dest.upper()) for action in actions if not action.option_strings]
+            usage = " ".join(["%(prog)s", "[options]", *places])
+        super().add_usage(usage, actions, *args, **kwargs)
+
+    def start_section(self, heading: str | None) -> None:
+        """Begin a section, whose heading may be a docstring's first line."""
+        super().start_section(None if heading is None else plain(heading))
+
+    def add_argument(self, action: Action) -> None:
+        """Add an option, but for those that show the help of a class."""
+        if not action.dest.endswith(".help"):
+            super().add_argument(action)
+        elif self._first_helped is None:
+            self._first_helped = action.dest
+
+    def format_help(self) -> str:
+        """Return the help, at its end how the options of a class are shown."""
+        if self._first_helped is not None:
+            self.add_text(
+                f"Every option that takes a CLASS has help of its own: --{self._first_helped} CLASS lists its options."
+            )
+            self._first_helped = None
+        return super().format_help()
+
+    def _get_default_metavar_for_optional(self, action: Action) -> str:
+        return "CLASS" if takes_class(_type(action)) else super()._get_default_metavar_for_optional(action)
+
+    def _get_help_string(self, action: Action) -> str:
+        if not takes_class(_type(action)):
+            text: str = super()._get_help_string(action)
+            classes = action.extra_help() if hasattr(action, "extra_help") else ""  # of tensors, where numbers will do
+            return text.removesuffix(f"{classes})") + ")" if classes else text
+        names = class_names(_type(action))
+        parts = [
+            action.help or "",
+            f"One of {', '.join(names)}" if names else "",
+            f"(default: {default_name(action.default) or 'null'})",
+        ]
+        return " ".join(part for part in parts if part)
+
+    def _expand_help(self, action: Action) -> str:
+        return plain(super()._expand_help(action))
+
+    def _get_type_str(self, action: Action) -> str | None:
+        """Leave out types that the list of choices before the help shows."""
+        hint = _type(action)
+        if takes_class(hint) or hint is bool or typing.get_origin(hint) is typing.Literal:
+            return None
+        found: str | None = super()._get_type_str(action)
+        return found
+
+
+def plain(text: str) -> str:
+    r"""Return a docstring's text without its markup, and formulas without TeX's.
+
+    Example:
+        >>> plain(r"Takes ``x``, as :class:`~pyrovae.priors.Prior` does with :math:`\mathcal{N}(z; \mu, 1)`.")
+        'Takes x, as Prior does with N(z; mu, 1).'
+    """
+    text = re.sub(r":(?:class|func|meth|attr|mod|data|obj):`~?(?:\w+\.)*(\w+)`", r"\1", text)
+    text = re.sub(r":math:`(.*?)`", lambda found: _formula(found[1]), text)
+    return text.replace("`", "")
+
+
+def _formula(tex: str) -> str:
+    for pattern, words in _TEX:
+        tex = re.sub(pattern, words, tex)
+    return " ".join(tex.split())
+
+
+_TEX = [
+    (r"\\(?:mathcal|mathrm)\{(.*?)\}", r"\1"),
+    (r"\\frac\{(.*?)\}\{(.*?)\}", r"(\1)/(\2)"),
+    (r"\\frac(\w)(\w)", r"\1/\2"),
+    (r"\\[,;:!]", " "),
+    (r"\\top", "T"),
+    (r"\\odot", "*"),
+    (r"\\([a-zA-Z]+|\|)", r"\1"),
+    (r"_\{(\w+)\}", r"_\1"),
+    (r"([_^])\{(.*?)\}", r"\1(\2)"),
+    (r"[{}]", ""),
+]
+
+
+def _type(action: Action) -> Any:
+    return getattr(action, "_typehint", None)

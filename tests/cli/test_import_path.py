@@ -113,7 +113,7 @@ def test_a_run_of_a_program_that_derives_from_none_of_ours_is_still_evaluated(ca
     config = Path("run/config.yaml")
     config.write_text(config.read_text().replace("programs.TwoCodes", "programs.Underived"))
     assert type(Run("run").load()[1]).__name__ == "Underived"
-    assert main(["evaluate", "run", "--num_samples=5", "--num_images=9", "--num_checked=0"]) == 0
+    assert main(["evaluate", "run", "--num_samples=5", "--num_data=9", "--num_checked=0"]) == 0
     capsys.readouterr()
     assert main(["train", "--run=run", "--resume=true", "--epochs=2"]) == 2
     assert "must be a subclass of pyrovae.Program" in capsys.readouterr().err

@@ -14,8 +14,6 @@ import pyrovae
 from pyrovae import Estimator, Importance, InputError, LogMarginal, log_marginal
 from pyrovae.cli import main
 
-sys.path.append(str(Path(__file__).parents[2] / "elsewhere"))
-
 ESTIMATORS = [*classes(Estimator), PriorSampling]
 
 
@@ -88,12 +86,9 @@ def test_a_label_has_what_is_not_at_its_default():
     assert PriorSampling(50).label == "priorsampling-num_samples50"
 
 
-@pytest.mark.parametrize("cls", [Importance, PriorSampling])
-def test_nan_weights_are_refused(cls):
-    program = oracle()
-    x = torch.full((2, 5), torch.nan).double()
+def test_nan_weights_are_refused():
     with pytest.raises(InputError, match="must be finite"):
-        estimate(cls, program, x)
+        LogMarginal.from_log_weights(torch.tensor([[0.0, torch.nan]]), torch.zeros(2, 1), method="importance")
 
 
 def test_the_programs_are_batched_once_for_a_batch(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -71,6 +72,25 @@ class Adaptive(Estimator):
         self.max_seconds = None if max_seconds is None else checks.number("max_seconds", max_seconds)
         self.max_evaluations = None if max_evaluations is None else checks.integer("max_evaluations", max_evaluations)
         self.num_checked = checks.integer("num_checked", num_checked, minimum=0)
+        self._state: Mapping[str, Tensor] | None = None
+
+    def from_state(self, state: Mapping[str, Tensor]) -> Adaptive:
+        """Return the same estimator, which continues from the state of an earlier call on the same programs and data.
+
+        Args:
+            state: ``ml.adaptive.state`` of the earlier result ``ml``.
+
+        Example:
+            >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+            >>> x = torch.ones(30, 4)
+            >>> ml = log_marginal(vae.model, vae.guide, x, Adaptive(0.1))
+            >>> finer = log_marginal(vae.model, vae.guide, x, Adaptive(0.02).from_state(ml.adaptive.state))
+            >>> finer.adaptive.num_evaluations >= ml.adaptive.num_evaluations
+            True
+        """
+        continued = copy(self)
+        continued._state = state
+        return continued
 
     @property
     def label(self) -> str:
@@ -104,12 +124,13 @@ class Adaptive(Estimator):
             chunks: number of latents to run the model on at a time.
             seed: of the samples, together with the number of the round; drawn from torch's generator if not given, or
                 that of the state.
-            state: ``result.adaptive.state`` of an earlier call on the same programs and data, to continue from.
+            state: as of :meth:`from_state`.
             progress: called after each round with the result so far, whose ``state`` may be kept.
 
         Raises:
             ValueError: if there is no datum, all weights of one are zero, or the state is of other data.
         """
+        state = self._state if state is None else state
         kept = [arguments for arguments in batches if len(arguments[0]) > 0]
         if not kept:
             raise checks.InputError("x must hold at least one datum, but is empty")

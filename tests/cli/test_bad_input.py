@@ -206,7 +206,10 @@ ROWS = {
         )
         for name, base in zip(
             COMPONENTS,
-            ["DataSet", "Prior", "Likelihood", "Posterior", "Module", "ELBO", "Optimizer", "LRScheduler"],
+            [
+                *("pyrovae.DataSet", "pyrovae.Prior", "pyrovae.Likelihood", "pyrovae.Posterior"),
+                *("Module", "ELBO", "Optimizer", "LRScheduler"),
+            ],
             strict=True,
         )
     },

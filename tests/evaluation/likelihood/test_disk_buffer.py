@@ -1,10 +1,13 @@
 """Results of many data in files: the same figures, and nothing left behind."""
 
+import pytest
 import torch
 
 from pyrovae import VAE, Annealing, Bernoulli, DiagonalNormal, StandardNormal, log_marginal
 from pyrovae.evaluation.likelihood.disk_buffer import Spool
 from pyrovae.evaluation.likelihood.result import STATISTICS, joined
+
+pytestmark = pytest.mark.slow
 
 
 def results(counts, **options):

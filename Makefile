@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := runs/demo
 BIN := .venv/bin
 
-.PHONY: demo test lint docs bench format clean
+.PHONY: demo test test-fast lint docs bench format clean
 
 demo: .venv/.installed
 	$(BIN)/python -m pyrovae train --latent_dim 2 --epochs 200 --optimizer.lr 2e-3 --run $(RUN) --resume true
@@ -12,6 +12,9 @@ demo: .venv/.installed
 
 test: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+
+test-fast: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .

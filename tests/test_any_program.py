@@ -95,6 +95,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_function_is_right_or_refuses_in_one_sentence(name):
     model, guide, batch = PROGRAMS[name]()
@@ -136,6 +137,7 @@ def test_a_label_that_is_given_stays_as_it_is():
     torch.testing.assert_close(bounds.upper, exact, atol=0.01, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_sleep_phase_dreams_of_the_labels_that_are_given():
     slope = nn.Linear(1, 1)
 
@@ -356,6 +358,7 @@ def test_latents_that_are_masked_in_one_program_alone_are_refused(program, where
         fit(model, guide, DataSet(x), epochs=1, progress=False)
 
 
+@pytest.mark.slow
 def test_masks_that_agree_leave_data_out_and_have_no_mutual_information():
     model, guide, x = PROGRAMS["sequence_with_masks"]()
     other = x.clone()

@@ -72,6 +72,7 @@ def in_folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_example_of_the_page_runs(page, in_folder):
     text = page.read_text()
@@ -156,6 +157,7 @@ def test_links_between_the_pages_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.slow
 def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp_path):
     pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
     pytest.importorskip("myst_parser")

@@ -9,6 +9,8 @@ import torch
 
 from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, StandardNormal, fit, log_marginal
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (16, 16)
 READ_AT_ONCE = 4096  # where the whole set must be looked at, before training
 

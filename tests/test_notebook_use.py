@@ -54,6 +54,7 @@ def vae():
     return VAE(StandardNormal(D), Gaussian((4,), D), DiagonalNormal((4,), D))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_data_may_be_of_any_kind(vae, name):
     def of(x):
@@ -95,6 +96,7 @@ def test_what_is_no_data_is_one_sentence(vae):
         log_marginal(vae.model, vae.guide, torch.ones(3, 4, dtype=torch.uint8))
 
 
+@pytest.mark.slow
 def test_results_show_themselves_in_a_line(vae):
     torch.manual_seed(0)
     m, g = vae.model, vae.guide

@@ -11,6 +11,7 @@ from tutorial_programs import TutorialVAE, TwoSites
 from pyrovae import DataSet, Digits, InputError, fit, generate, log_marginal, reconstruct
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile", ["off", "graph"])
 def test_pyros_tutorial_vae(compile):
     data = Digits()
@@ -47,6 +48,7 @@ def bare_guide(x):
         pyro.sample("z", dist.Normal(a * x + b, scale).to_event(1))
 
 
+@pytest.mark.slow
 def test_a_bare_pair_of_functions_finds_the_exact_answer():
     """x = slope z + offset + noise: the marginal is N(1, 4.25), and the guide's family holds the posterior."""
     data = linear_data()
@@ -62,6 +64,7 @@ def test_a_bare_pair_of_functions_finds_the_exact_answer():
     pyro.clear_param_store()
 
 
+@pytest.mark.slow
 def test_a_model_with_two_latent_sites():
     data = linear_data()
     program = TwoSites()

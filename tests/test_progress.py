@@ -53,6 +53,7 @@ def test_nothing_is_shown_where_it_is_hidden_or_quiet(monkeypatch, hidden):
             assert (list(progress.over("ab", "more", "letter")), bool(log.getvalue())) == (["a", "b"], hidden)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--quiet"]])
 def test_commands_are_quiet_if_they_are_told_to_be(tmp_path, capsys, words):
     run = str(tmp_path / "run")

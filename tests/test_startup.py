@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SELDOM = (
     "arviz xarray h5netcdf sklearn scipy pandas tensorboard torch.utils.tensorboard torchvision PIL matplotlib "
     "torch._dynamo torch._inductor sympy jsonargparse jinja2 yaml safetensors"

@@ -102,6 +102,7 @@ def partner(cls):
     return default if default.support is cls.support else next(c for c in classes(family) if c.support is cls.support)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", classes(Prior), ids=lambda cls: cls.__name__)
 def test_every_prior_trains(cls, data):
     shape = (1, 8, 8)
@@ -109,12 +110,14 @@ def test_every_prior_trains(cls, data):
     train(VAE(cls(D, **options), Bernoulli(shape, D, small), partner(cls)(shape, D, small)), data["binary"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", classes(Posterior), ids=lambda cls: cls.__name__)
 def test_every_posterior_trains(cls, data):
     shape = (1, 8, 8)
     train(VAE(partner(cls)(D), Bernoulli(shape, D, small), cls(shape, D, small)), data["binary"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", classes(Flow), ids=lambda cls: cls.__name__)
 def test_every_flow_trains_in_the_posterior(flow, data):
     from pyrovae import FlowPosterior
@@ -124,6 +127,7 @@ def test_every_flow_trains_in_the_posterior(flow, data):
     train(VAE(StandardNormal(D), Bernoulli(shape, D, small), posterior), data["binary"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", [cls for cls in classes(Flow) if cls.invertible], ids=lambda cls: cls.__name__)
 def test_every_invertible_flow_trains_in_the_prior(flow, data):
     from pyrovae import FlowPrior
@@ -133,6 +137,7 @@ def test_every_invertible_flow_trains_in_the_prior(flow, data):
     train(VAE(prior, Bernoulli(shape, D, small), DiagonalNormal(shape, D, small)), data["binary"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", classes(Likelihood), ids=lambda cls: cls.__name__)
 def test_every_likelihood_trains(cls, data):
     options = {"levels": 17} if "levels" in inspect.signature(cls).parameters else {}
@@ -142,6 +147,7 @@ def test_every_likelihood_trains(cls, data):
     train(VAE(StandardNormal(D), cls(shape, D), DiagonalNormal(shape, D, small)), suited)
 
 
+@pytest.mark.slow
 def test_the_optimal_scale_trains(data):
     from pyrovae import Gaussian
 
@@ -150,6 +156,7 @@ def test_the_optimal_scale_trains(data):
     train(VAE(StandardNormal(D), likelihood, DiagonalNormal(shape, D, small)), dequantized, compile="off")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", classes(Objective), ids=lambda cls: cls.__name__)
 def test_every_objective_trains(cls, data):
     shape = (1, 8, 8)
@@ -158,6 +165,7 @@ def test_every_objective_trains(cls, data):
     train(vae, data["binary"], objective=partial(cls, **options), kl_warmup=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", classes(Objective), ids=lambda cls: cls.__name__)
 def test_a_recorded_objective_ends_in_the_same_weights(cls, data):
     ends = []
@@ -170,12 +178,14 @@ def test_a_recorded_objective_ends_in_the_same_weights(cls, data):
     assert torch.equal(*ends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", program_classes(), ids=lambda cls: cls.__name__)
 def test_every_program_trains(cls, data):
     options = {"objective": TraceEnum_ELBO} if uses_labels(cls((1, 8, 8), D).model) == "where known" else {}
     train(cls((1, 8, 8), D), data["binary"], optimizer=partial(torch.optim.Adam, lr=1e-3), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [(ConvolutionalEncoder, ConvolutionalDecoder), (ResNetEncoder, ResNetDecoder)])
 @pytest.mark.parametrize("likelihood", classes(Likelihood), ids=lambda cls: cls.__name__)
 def test_colour_images_train_with_every_likelihood(likelihood, pair):

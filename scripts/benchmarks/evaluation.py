@@ -22,37 +22,15 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from architectures import ARCHITECTURES
 from torch import Tensor, nn
 
-from pyrovae import (
-    MLP,
-    MNIST,
-    VAE,
-    Annealed,
-    Bernoulli,
-    ConvolutionalDecoder,
-    ConvolutionalEncoder,
-    DiagonalNormal,
-    StandardNormal,
-    log_marginal,
-)
+from pyrovae import MNIST, VAE, Annealed, log_marginal
 from pyrovae.execution.chunking import Chunks
 
 K = 5000
 SHAPE = (1, 28, 28)
-ARCHITECTURES = {
-    "A": (20, *[partial(MLP, hidden_features=(400,), activation=nn.ReLU)] * 2),
-    "B": (50, *[partial(MLP, hidden_features=(200, 200), activation=nn.Tanh)] * 2),
-    "convolutional": (20, ConvolutionalEncoder, ConvolutionalDecoder),
-}
 PRODUCTS = "the decoder's products alone"
-
-
-def make_vae(architecture: str) -> VAE:
-    latent_dim, encoder, decoder = ARCHITECTURES[architecture]
-    return VAE(
-        StandardNormal(latent_dim), Bernoulli(SHAPE, latent_dim, decoder), DiagonalNormal(SHAPE, latent_dim, encoder)
-    ).eval()
 
 
 def products(vae: VAE, rows: int) -> Callable[[], None]:
@@ -128,7 +106,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     N = options.num_data
     x = torch.rand(N, *SHAPE).round() if options.root is None else MNIST(options.root).test[:N]
-    vae = make_vae(options.architecture)
+    vae = ARCHITECTURES[options.architecture].vae(SHAPE).eval()
     vae.likelihood.initialize(x)
     chunks = Chunks(None)
     chunks.choose(vae.model, (x,))

@@ -17,14 +17,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-
-ARCHITECTURES = {"A": (20, "[400]", "torch.nn.ReLU"), "B": (50, "[200,200]", "torch.nn.Tanh")}
+from architectures import ARCHITECTURES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, 20,000 images of noise")
-    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="B")
+    parser.add_argument("--architecture", choices=["A", "B"], default="B")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[128, 512, 2048])
     parser.add_argument("--epochs", type=int, default=4, help="of each round; the first does not count")
@@ -69,18 +68,18 @@ def data_of(root: str | None, folder: Path) -> list[str]:
 
 
 def train(run: Path, count: int, batch_size: int, data: list[str], options: argparse.Namespace) -> None:
-    latent_dim, hidden_features, activation = ARCHITECTURES[options.architecture]
+    architecture = ARCHITECTURES[options.architecture]
     networks = [
         word
         for part in ("posterior", "likelihood")
         for word in (
             f"--{part}.network.hidden_features",
-            hidden_features,
+            str(list(architecture.hidden_features)),
             f"--{part}.network.activation",
-            activation,
+            f"torch.nn.{architecture.activation.__name__}",
         )
     ]
-    numbers = {"latent_dim": latent_dim, "batch_size": batch_size, "epochs": options.epochs}
+    numbers = {"latent_dim": architecture.latent_dim, "batch_size": batch_size, "epochs": options.epochs}
     words = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
     launch(count, ["train", *data, *networks, *words, "--compile", options.compile, "--run", str(run)])
 

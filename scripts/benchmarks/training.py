@@ -103,15 +103,7 @@ def contend(name: str, architecture: str, options: argparse.Namespace, pipe: Con
     torch.set_flush_denormal(True)  # before the threads start, which inherit it
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    given = contenders.Options(
-        architecture,
-        options.root,
-        options.batch_size,
-        options.num_data,
-        options.rounds,
-        options.threads,
-        options.seed,
-    )
+    given = contenders.Options.of(options, architecture)
     mode = name.removeprefix("pyrovae, compile=")
     train = contenders.CONTENDERS[name] if mode == name else partial(contenders.pyrovae, mode)
     try:

@@ -6,11 +6,12 @@ rate of 1e-3, and read batches as pyrovae does where their library leaves them t
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -18,38 +19,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from architectures import ARCHITECTURES
 from torch import Tensor, nn
 
-from pyrovae import (
-    MLP,
-    MNIST,
-    VAE,
-    Bernoulli,
-    ConvolutionalDecoder,
-    ConvolutionalEncoder,
-    DataSet,
-    DiagonalNormal,
-    Digits,
-    StandardNormal,
-    fit,
-)
+from pyrovae import MNIST, DataSet, Digits, fit
 
 Turns = Iterator[None]
 LEARNING_RATE = 1e-3
-
-
-@dataclass(frozen=True)
-class Architecture:
-    latent_dim: int
-    hidden_features: tuple[int, ...]  # none: convolutions to 16 and 32 channels
-    activation: type[nn.Module]
-
-
-ARCHITECTURES = {
-    "A": Architecture(20, (400,), nn.ReLU),
-    "B": Architecture(50, (200, 200), nn.Tanh),
-    "convolutional": Architecture(20, (), nn.ReLU),
-}
 
 
 @dataclass(frozen=True)
@@ -61,6 +37,11 @@ class Options:
     rounds: int
     threads: int
     seed: int
+
+    @classmethod
+    def of(cls, given: argparse.Namespace, architecture: str) -> Options:
+        """Take them from the command line's, for one of its architectures."""
+        return cls(architecture, *(getattr(given, field.name) for field in fields(cls)[1:]))
 
 
 def load(options: Options) -> DataSet:
@@ -103,13 +84,8 @@ def networks(options: Options, data: DataSet) -> tuple[nn.Sequential, nn.Sequent
 
 
 def pyrovae(compile: Any, options: Options, turns: Turns) -> None:
-    architecture, data = ARCHITECTURES[options.architecture], load(options)
-    hidden, D, shape = architecture.hidden_features, architecture.latent_dim, data.data_shape
-    encoder: Any = partial(MLP, hidden_features=hidden, activation=architecture.activation)
-    decoder: Any = partial(MLP, hidden_features=hidden[::-1], activation=architecture.activation)
-    if not hidden:
-        encoder, decoder = ConvolutionalEncoder, ConvolutionalDecoder
-    vae = VAE(StandardNormal(D), Bernoulli(shape, D, decoder), DiagonalNormal(shape, D, encoder))
+    data = load(options)
+    vae = ARCHITECTURES[options.architecture].vae(data.data_shape)
     count = sum(weight.numel() for part in networks(options, data) for weight in part.parameters())
     assert sum(weight.numel() for weight in vae.parameters()) == count, "the networks are not the same"
     next(turns)

@@ -61,9 +61,7 @@ def main(given: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)
     torch.set_num_threads(given.threads)
     for architecture in given.architectures:
-        options = Options(
-            architecture, given.root, given.batch_size, given.num_data, given.rounds, given.threads, given.seed
-        )
+        options = Options.of(given, architecture)
         num_batches = -(-len(load(options).train) // given.batch_size)
         encoder, decoder = networks(options, load(options))
         count = sum(weight.numel() for part in (encoder, decoder) for weight in part.parameters())

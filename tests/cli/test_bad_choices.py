@@ -415,6 +415,7 @@ def refuse(command, says, folder, capsys):
     assert contents(folder) == before, "something was written or lost"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_what_does_not_fit_is_one_sentence(row, tmp_path, monkeypatch, capsys):
     command, says, *prepare = row
@@ -424,6 +425,7 @@ def test_what_does_not_fit_is_one_sentence(row, tmp_path, monkeypatch, capsys):
     refuse(command, says, tmp_path, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", RUN_ROWS.values(), ids=RUN_ROWS)
 def test_what_does_not_fit_a_run_is_one_sentence(row, run_of, tmp_path, monkeypatch, capsys):
     command, says, options, *prepare = row
@@ -503,6 +505,7 @@ def tamper(run, place, value):
     path.write_text(yaml.safe_dump(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "wrong"),
     [("path", "function"), ("class_path", "function"), ("class_path", "Other"), ("class_path", "Callable")],
@@ -564,6 +567,7 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop("own", None)
 
 
+@pytest.mark.slow
 def test_a_function_of_numbers_is_an_option_like_any(own):
     command = f"{NEW} --posterior.network own.Net --posterior.network.last torch.nn.functional.silu".format(d=own)
     assert main(shlex.split(command)) == 0
@@ -576,6 +580,7 @@ def test_a_defect_is_named_with_its_place_and_frees_the_folder(own, capsys):
     assert not (own / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_as_it_was_after_a_refusal(run_of, tmp_path, capsys):
     shutil.copytree(run_of(AUTOENCODER), tmp_path / "run")
     refuse(f"{RESUME} --program HierarchicalVAE", ["program must stay"], tmp_path, capsys)

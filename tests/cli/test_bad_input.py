@@ -570,6 +570,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST.download", download)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_bad_input_is_one_sentence(row, trained, tmp_path, monkeypatch, capsys, no_network):
     command, says, *prepare = row
@@ -592,12 +593,14 @@ def test_a_gpu_that_is_not_there(tmp_path, capsys):
     assert_one_sentence(capsys.readouterr().err, ["device", "cuda"])
 
 
+@pytest.mark.slow
 def test_a_refused_run_can_be_begun_again(tmp_path, capsys):
     command = f"train --run {tmp_path}/new --latent_dim 2 {SMALL}"
     assert main(shlex.split(f"{command} --epochs 0")) == 2
     assert main(shlex.split(f"{command} --epochs 1")) == 0
 
 
+@pytest.mark.slow
 def test_a_refused_resumption_can_be_repeated(trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "run")
     command = f"train --run {tmp_path}/run --resume true --epochs 2"
@@ -614,6 +617,7 @@ def test_objects_in_a_pickle_would_have_run(tmp_path, monkeypatch):
     assert zipfile.is_zipfile("state.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "says"),
     [("train --run {d}/new --prior os.system", ["--prior", "os.system"]), ("report {d}", ["run", "config.yaml"])],

@@ -14,6 +14,8 @@ from pyrovae.cli import main
 from pyrovae.flows import Flow
 from pyrovae.runs import Run
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = [cls for cls in vars(of_networks).values() if isinstance(cls, type) and hasattr(cls, "forward")]
 NETWORKS = [cls for cls in NETWORKS if "in_features" in inspect.signature(cls).parameters]
 CHOICES = [

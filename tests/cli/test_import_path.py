@@ -46,6 +46,7 @@ def _on_the_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_it_is_trained_resumed_evaluated_sampled_and_reported(name, tmp_path):
     options = [*ROWS[name], "--latent_dim=2", "--batch_size=256", "--optimizer.lr=3e-3", "--run=run"]
@@ -82,6 +83,7 @@ def test_a_program_whose_data_depend_on_their_total_is_not_sampled_without_one(c
     assert not Path("new.npy").exists()
 
 
+@pytest.mark.slow
 def test_it_is_found_by_the_command_itself(tmp_path):
     """In a process of its own, by PYTHONPATH alone."""
     environment = {**os.environ, "PYTHONPATH": str(ELSEWHERE), "OMP_NUM_THREADS": "1"}
@@ -100,6 +102,7 @@ def test_it_is_found_by_the_command_itself(tmp_path):
     assert "Traceback" not in lost.stderr
 
 
+@pytest.mark.slow
 def test_the_loaded_run_is_the_users_own_program():
     assert main(["train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]) == 0
     data, program = Run("run").load()

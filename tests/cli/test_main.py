@@ -23,6 +23,7 @@ def frey(tmp_path):
     return tmp_path / "frey.npz"
 
 
+@pytest.mark.slow
 def test_a_chosen_class_gets_its_own_defaults(capsys, frey):
     assert main(["train", "--data=FreyFaces", f"--data.path={frey}", "--print_config"]) == 0
     config = yaml.safe_load(capsys.readouterr().out)
@@ -34,6 +35,7 @@ def test_a_chosen_class_gets_its_own_defaults(capsys, frey):
     assert "betas" not in config["optimizer"]["init_args"]
 
 
+@pytest.mark.slow
 def test_every_component_can_be_swapped_at_once(tmp_path, frey, capsys):
     run = tmp_path / "run"
     words = [
@@ -65,6 +67,7 @@ def test_every_component_can_be_swapped_at_once(tmp_path, frey, capsys):
     assert (run / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_sample_and_data(tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", *SMALL, "--epochs=1", f"--run={run}"]) == 0
@@ -81,6 +84,7 @@ def test_sample_and_data(tmp_path, capsys):
     assert (tmp_path / "d.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
@@ -99,6 +103,7 @@ def test_a_number_that_is_no_likelihood_says_so(tmp_path, capsys, options, kind,
     assert ("bits/dim" in shown) == (words is None)  # what is no likelihood has no bits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [[], ["--program=Autoencoder"]])
 def test_a_probability_of_levels_has_those_of_the_data(tmp_path, capsys, program):
     run, inside = tmp_path / "run", "--program." if program else "--"
@@ -121,6 +126,7 @@ def test_levels_are_checked_where_the_program_is_given_ready():
         fit(vae.model, vae.guide, sixteen, epochs=1)
 
 
+@pytest.mark.slow
 def test_the_users_own_class_is_found_in_the_current_folder(tmp_path):
     (tmp_path / "my_priors.py").write_text(
         "import pyro.distributions as dist, torch\n"

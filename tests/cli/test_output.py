@@ -30,6 +30,7 @@ def test_an_output_that_has_not_every_letter_says_all_in_plain_ones():
     assert said("k̂ −1", "utf-8") == (0, "k̂ −1")
 
 
+@pytest.mark.slow
 def test_a_run_is_read_as_it_was_written_whatever_the_locale(tmp_path):
     folder = tmp_path / "é"
     assert main(["train", *SMALL, f"--run={folder}"]) == 0

@@ -74,6 +74,7 @@ def test_bernoulli_loss_is_cross_entropy_plus_kl(x, elbo):
     assert loss == pytest.approx((cross_entropy + kl).item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_sampled_kl_has_the_closed_form_as_its_mean(x):
     vae = make_vae()
     q = vae.posterior(x).base_dist
@@ -104,6 +105,7 @@ def gradients(step, program, x, steps, batches=None):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO, partial(Trace_ELBO, num_particles=3)])
 @pytest.mark.parametrize("kind", [Bernoulli, Gaussian])
 def test_a_recorded_step_is_bit_identical(x, elbo, kind):
@@ -122,6 +124,7 @@ def test_a_recorded_step_is_bit_identical(x, elbo, kind):
     torch.testing.assert_close(plain.totals, graph.totals)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_the_recorded_one_to_rounding(x):
     vae = normalized(x)
     vae.posterior.network.layers.insert(2, nn.Dropout(0.3))
@@ -148,6 +151,7 @@ def test_a_compiled_step_is_the_recorded_one_to_rounding(x):
     torch.testing.assert_close(found[1][1], found[0][1])
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_recorded_step_goes_on(x):
     vae = make_vae()
     expected = gradients(TrainingStep(Trace_ELBO(), "off"), vae, x, 4)
@@ -160,6 +164,7 @@ def test_without_a_compiler_the_recorded_step_goes_on(x):
         assert all(torch.equal(a, b) for a, b in zip(grads, recorded, strict=True))
 
 
+@pytest.mark.slow
 def test_beta_changes_between_replays(x):
     vae = make_vae()
     beta = torch.ones(())
@@ -224,6 +229,7 @@ def normalized(x, kind=Bernoulli, **options):
     return vae
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [normalized, lambda x: make_vae(Gaussian, scale="optimal")])
 def test_a_recorded_step_changes_buffers_as_pyro_does(x, make):
     vae = make(x)
@@ -318,6 +324,7 @@ def test_a_guide_that_is_not_reparameterised_is_recorded_or_falls_back_but_is_ri
     assert found["graph"] == found["off"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Encountered")
 def test_a_loss_that_is_not_finite_names_its_site(x):
     vae = make_vae()
@@ -342,6 +349,7 @@ def test_a_loss_that_is_not_finite_names_its_site(x):
             weight.copy_(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile", ["off", "graph"])
 def test_weight_decay_is_the_gradient_of_a_penalty_on_each_datum(x, compile):
     decaying = partial(MLP, hidden_features=(16,), weight_decay=0.25)
@@ -359,6 +367,7 @@ def test_weight_decay_is_the_gradient_of_a_penalty_on_each_datum(x, compile):
             torch.testing.assert_close(grad - other, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_enumerated_step_is_recorded_and_repeats_pyros(x):
     program = SemiSupervisedVAE(
         SHAPE,
@@ -379,6 +388,7 @@ def test_an_enumerated_step_is_recorded_and_repeats_pyros(x):
         assert all(torch.equal(a, b) for a, b in zip(grads, recorded, strict=True))
 
 
+@pytest.mark.slow
 def test_terms_of_an_enumerated_site_are_their_mean_over_its_values(x):
     """Enumerating y exactly gives the mean of what sampling it gives."""
     program = SemiSupervisedVAE(
@@ -425,6 +435,7 @@ def test_each_parameter_gets_a_gradient_of_its_own_in_its_own_layout(x):
     assert module.a.grad.data_ptr() != module.b.grad.data_ptr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.0, 0.9, 1.03])
 @pytest.mark.parametrize("prior", ["plain", "with an infinite buffer"])
 def test_a_compiler_that_errs_is_found_out(x, monkeypatch, factor, prior):
@@ -463,6 +474,7 @@ def test_a_parameter_that_only_pyro_gives_a_gradient_is_found_out(x):
         step.loss_and_grads(model, vae.guide, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["refused", "repeated", "given up"])
 def test_shapes_that_depend_on_values(x, way):
     vae = make_vae()
@@ -601,6 +613,7 @@ def test_a_program_that_counts_in_python_is_not_recorded(x, kind):
         step.loss_and_grads(vae.model, guide, x)
 
 
+@pytest.mark.slow
 def test_batches_of_other_strides_are_recorded_apart(x):
     vae = make_vae()
     step = TrainingStep(Trace_ELBO(), "graph")

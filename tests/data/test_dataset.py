@@ -323,6 +323,7 @@ def test_frey_faces_in_both_formats(tmp_path):
     assert a.kind == "dequantized"
 
 
+@pytest.mark.slow
 def test_image_folder(tmp_path):
     for i, name in enumerate(("b", "a")):
         (tmp_path / name).mkdir()
@@ -367,6 +368,7 @@ def test_data_sets_that_are_not_there_say_what_to_put_where(tmp_path):
         MNIST(tmp_path)
 
 
+@pytest.mark.slow
 @needs_real_data
 def test_real_mnist():
     data = MNIST(REAL)

@@ -91,6 +91,7 @@ def test_programs_that_need_labels_say_that_the_data_have_none():
         fit(program.model, program.guide, DataSet(torch.rand(50, 4).round()), epochs=1)
 
 
+@pytest.mark.slow
 def test_a_few_labels_teach_the_class():
     data = PartlyLabelled(Digits, num_labels=200)
     torch.manual_seed(0)
@@ -109,6 +110,7 @@ def test_a_few_labels_teach_the_class():
     assert (told == data.test.labels).double().mean() > 0.7
 
 
+@pytest.mark.slow
 def test_a_conditional_likelihood_is_higher_for_the_true_class():
     data = Digits()
     torch.manual_seed(0)
@@ -150,6 +152,7 @@ def test_whole_numbers_from_zero_up_are_counts(images, kind):
         assert torch.equal(data.train[:2], data.train.images[:2].float())
 
 
+@pytest.mark.slow
 def test_an_unknown_class_may_be_sampled_instead_of_enumerated_without_a_warning():
     data = PartlyLabelled(Digits, num_labels=100)
     torch.manual_seed(0)

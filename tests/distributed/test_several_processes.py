@@ -63,6 +63,7 @@ def order_of_several():
     yield torch.Generator().manual_seed(number)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_from_the_whole_batch_what_one_does_when_the_noise_is_held(two, monkeypatch):
     monkeypatch.setattr(loop, "per_rank_rng", order_of_several)
     found = two[1]
@@ -84,6 +85,7 @@ def test_all_end_with_the_same_weights_buffers_and_figures_whatever_their_seeds(
     assert all(count == 58 for count in counted)
 
 
+@pytest.mark.slow
 def test_with_free_noise_the_bound_is_that_of_one_process_within_its_noise(two):
     together = two[1][0]["digits"][1]
     alone = fit_digits(seed=0)[1]
@@ -167,6 +169,7 @@ def test_one_process_talks_and_all_end_alike(two):
     assert len(Run(folder / "run").history().epochs) == 1
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_the_same_to_the_bit(two, in_folder):
     run = Run("run")
     name = "train-importance-50-first180"
@@ -179,6 +182,7 @@ def test_an_evaluation_is_the_same_to_the_bit(two, in_folder):
         assert values[group].identical(run.values(name)[group].assign_attrs(values[group].attrs)), group
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_and_one_process_resumes_it(two, in_folder):
     ended = two[2]
     assert ended.returncode != 0

@@ -445,6 +445,7 @@ def kinds(fn):
     return {type(part) for part in parts(fn)}
 
 
+@pytest.mark.slow
 def test_every_distribution_that_is_offered_is_compared():
     torch.manual_seed(0)
     with mp.workdps(15):

@@ -238,6 +238,7 @@ def test_a_convolutional_decoder_takes_the_plain_path():
         assert not isinstance(likelihood(torch.zeros(2, 3)), LinearBernoulli)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["importance", "annealed"])
 def test_evaluations_are_those_of_the_plain_path(method, monkeypatch):
     vae = VAE(StandardNormal(3), Bernoulli((1, 28, 28), 3), DiagonalNormal((1, 28, 28), 3))

@@ -158,6 +158,7 @@ def test_uniform_directions_have_no_preferred_one():
     assert torch.equal(UniformSphere(4).mean, torch.zeros(4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, 10])
 def test_kl_to_the_uniform_has_a_closed_form(dim):
     kappa = tensor(0.01, 2.0, 50.0).requires_grad_()
@@ -188,6 +189,7 @@ def test_more_batch_dimensions():
     assert UniformSphere(3).expand((5, 4)).log_prob(z).shape == (5, 4)
 
 
+@pytest.mark.slow
 def test_the_closed_kl_is_what_training_uses():
     vae = VAE(SphericalUniform(3), Bernoulli((4,), 3), Posterior((4,), 3))
     x = torch.rand(64, 4).round()

@@ -9,6 +9,7 @@ from pyrovae import InputError
 from pyrovae.evaluation import anomaly_scores, separation
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_exact_answers():
     oracle = LinearGaussian(3, 6, guide="mean-field", shift=0.5)
     x = oracle.simulate(30)
@@ -34,6 +35,7 @@ def test_the_area_is_that_of_scikit_learn_with_ties():
     assert 0 < found.low < found.auroc < found.high < 1
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_area_as_often_as_it_says():
     true = 0.5 * (1 + torch.erf(torch.tensor(0.5))).item()  # P(N(1, 1) > N(0, 1)) is Phi(1 / sqrt(2))
     sets = [separation(torch.randn(80), 1 + torch.randn(50)) for _ in range(400)]

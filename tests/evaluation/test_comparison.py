@@ -52,6 +52,7 @@ def simulated(seed, count, gap=0.3, noise=0.4, x=(None, None)):
     return {"a": a, "b": b}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_intervals_cover_the_true_difference(paired):
     x = (None, None) if paired else (torch.zeros(80, 1), torch.ones(80, 1))
@@ -289,6 +290,7 @@ def compared(runs, names, tmp_path, *options):
     return main(words)
 
 
+@pytest.mark.slow
 def test_the_command_writes_four_files(runs, tmp_path, capsys):
     assert compared(runs, ["first", "second"], tmp_path) == 0
     shown = capsys.readouterr().out
@@ -317,6 +319,7 @@ def test_the_command_writes_four_files(runs, tmp_path, capsys):
     assert max(float(row["difference_error"]) for row in rows.values()) == pytest.approx(d.std(ddof=1) / len(d) ** 0.5)
 
 
+@pytest.mark.slow
 def test_other_data_are_not_paired_and_the_reason_is_told(runs, tmp_path, capsys):
     assert compared(runs, ["first", "second", "split"], tmp_path) == 0
     shown = capsys.readouterr().out
@@ -329,6 +332,7 @@ def test_other_data_are_not_paired_and_the_reason_is_told(runs, tmp_path, capsys
     assert "elpd" not in (tmp_path / "out" / "comparison.txt").read_text()
 
 
+@pytest.mark.slow
 def test_one_evaluation_for_each_run(runs, tmp_path, capsys):
     assert compared(runs, ["first", "second"], tmp_path, "--evaluation=[test-importance-30, test-importance-10]") == 0
     shown = capsys.readouterr().out
@@ -340,6 +344,7 @@ def test_one_evaluation_for_each_run(runs, tmp_path, capsys):
     assert "The data's number of images differs: 180 in first, 20 in second." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sandwich_that_was_measured_is_told(runs, tmp_path, capsys):
     shutil.copytree(runs / "first", tmp_path / "first")
     path = tmp_path / "first" / "evaluation" / "test-importance-30.json"
@@ -352,6 +357,7 @@ def test_a_sandwich_that_was_measured_is_told(runs, tmp_path, capsys):
     assert "may be too large by 50 nats" in shown
 
 
+@pytest.mark.slow
 def test_runs_are_named_by_what_tells_them_apart(runs, tmp_path, capsys):
     for name in ("x", "y"):
         shutil.copytree(runs / "first", tmp_path / name / "vae")
@@ -361,6 +367,7 @@ def test_runs_are_named_by_what_tells_them_apart(runs, tmp_path, capsys):
     assert float(other["difference"]) == 0
 
 
+@pytest.mark.slow
 def test_runs_may_come_from_a_configuration(runs, tmp_path, capsys):
     assert compared(runs, ["first", "second"], tmp_path, "--print_config") == 0
     printed = capsys.readouterr().out
@@ -477,6 +484,7 @@ ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_bad_input_is_one_sentence(row, runs, tmp_path, monkeypatch, capsys):
     command, says, *prepare = row

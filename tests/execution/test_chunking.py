@@ -70,6 +70,7 @@ USES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:chunk_size")
 @pytest.mark.parametrize("use", USES)
 def test_what_does_not_fit_is_done_in_smaller_chunks(use):

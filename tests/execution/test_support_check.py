@@ -130,6 +130,7 @@ COVERED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COVERED)
 def test_a_guide_that_covers_more_gives_the_same_number(name):
     prior, guide = COVERED[name]
@@ -145,6 +146,7 @@ def test_a_guide_that_covers_more_gives_the_same_number(name):
             assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_chains_that_begin_where_the_prior_has_no_density_are_lost():
     """z ~ Exponential(1), x ~ N(z, 1/4); a normal guide has a hundredth, a third or most of its mass below zero."""
     x = torch.full((1, 1), 0.2)

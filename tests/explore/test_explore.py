@@ -65,6 +65,7 @@ def session_of(name, **options):
 
 
 class TestEveryProgram:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", PROGRAMS)
     def test_all_that_the_page_asks(self, name):
         session = session_of(name)
@@ -117,6 +118,7 @@ class TestSession:
         assert found.elbo == pytest.approx(exact.elbo.item(), abs=0.2)
         assert found.elbo < found.log_prob
 
+    @pytest.mark.slow
     def test_what_is_explained_worse_than_all_is_an_anomaly(self):
         program = plain().eval()
         data = Digits()
@@ -241,6 +243,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_sentence(run, tmp_path, capsys, monkeypatch):
     assert main(["explore", str(tmp_path)]) == 2
     assert "run must be a folder that pyrovae train made" in capsys.readouterr().err
@@ -266,6 +269,7 @@ def address(run):
             process.terminate()
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser(address):
     pytest.importorskip("gradio")
     from selenium.webdriver import ActionChains, Keys

@@ -93,14 +93,17 @@ LIKELIHOODS = {
 class TestEveryProgram:
     """All with torch.export, of which the ONNX exporter makes its files, and some as ONNX, which is slow."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ENCODERS)
     def test_posterior(self, name):
         check(vae(**ENCODERS[name]), "torch", slice(0, 1))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", LIKELIHOODS)
     def test_likelihood(self, name):
         check(vae(LIKELIHOODS[name]), "torch", slice(1, 2))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("format", "encoder", "decoder"),
         [
@@ -112,6 +115,7 @@ class TestEveryProgram:
     def test_network(self, format, encoder, decoder):
         check(vae(encoder=encoder, decoder=decoder), format)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("format", "program"),
         [
@@ -124,6 +128,7 @@ class TestEveryProgram:
     def test_program(self, format, program):
         check(program(SHAPE, D), format)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("program", [TutorialVAE(), TwoSites()], ids=["tutorial", "two sites"])
     def test_program_that_is_not_ours(self, program):
         shape = (1, 8, 8) if isinstance(program, TutorialVAE) else (1,)
@@ -231,6 +236,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_onnxruntime_runs(run, capsys):
     onnxruntime = pytest.importorskip("onnxruntime")
     assert main(["export", str(run)]) == 0
@@ -256,6 +262,7 @@ def test_the_command_writes_what_onnxruntime_runs(run, capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_torch_format_goes_where_it_is_told_and_holds_its_own_weights_alone(run, tmp_path):
     written = export_run(run, "torch", tmp_path / "there")
     encoder = torch.export.load(written.encoder)
@@ -265,6 +272,7 @@ def test_the_torch_format_goes_where_it_is_told_and_holds_its_own_weights_alone(
     assert set(written.differences) == {"encoder", "decoder"}
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_sentence(run, tmp_path, capsys):
     assert main(["export", str(tmp_path)]) == 2
     assert "run must be a folder that pyrovae train made" in capsys.readouterr().err

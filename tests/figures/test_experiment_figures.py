@@ -91,6 +91,7 @@ def test_lines_of_the_exact_density_hold_what_they_say():
     np.testing.assert_allclose(radius, np.sqrt(-2 * np.log([0.01, 0.1, 0.5])), atol=0.05)  # those of a normal
 
 
+@pytest.mark.slow
 def test_forest_has_a_row_for_each_quantity_and_approximation():
     draws = {name: torch.randn(100) for name in ("d", "b", "c", "a")}
     figure = figures.forest({"NUTS": draws, "normal": draws})

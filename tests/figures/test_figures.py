@@ -63,6 +63,7 @@ def test_rows_of_many_features_are_bars_of_a_bounded_size():
     assert pixels(figure).std() > 0
 
 
+@pytest.mark.slow
 def test_large_pictures_are_no_finer_than_the_figure():
     x = torch.zeros(400, 3, 300, 200)
     x[:, :, :150] = 1
@@ -88,6 +89,7 @@ def test_an_unknown_class_is_none_of_the_classes():
     assert [part.get_label() for part in axes.collections] == ["unknown", "0", "1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [1, 2, 5])
 @pytest.mark.parametrize("classes", [0, 3, 10, 30])
 def test_latent_maps(dims, classes):
@@ -99,6 +101,7 @@ def test_latent_maps(dims, classes):
     assert expected in figure.axes[0].get_xlabel()
 
 
+@pytest.mark.slow
 def test_several_maps_beside_each_other():
     points = {"one": torch.randn(60, 2), "another": torch.randn(60, 2)}
     figure = figures.latent_maps(points, torch.arange(60) % 3)
@@ -144,6 +147,7 @@ def test_map_of_pareto_k_puts_infinite_ones_on_the_edge_and_leaves_out_those_unk
     assert pixels(figures.pareto_map(torch.zeros(2), torch.full((2,), math.nan), 0.7)).std() > 0
 
 
+@pytest.mark.slow
 def test_map_of_errors():
     error = torch.tensor([0.1, 0.0, 1.0, math.nan])
     figure = figures.error_map(torch.arange(4.0), error, torch.tensor([True, False, True, False]))
@@ -206,6 +210,7 @@ def test_convergence_shows_the_tables_numbers():
     assert pixels(figures.convergence_plot(convergence(torch.randn(1, 4)).table())).std() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperatures", "count"), [(1, 1), (2, 3), (50, 40)])
 def test_annealing_paths(temperatures, count):
     beta = torch.linspace(0, 1, temperatures + 1)
@@ -225,6 +230,7 @@ def bars(figure):
     return [(round(bar.get_x(), 6), round(bar.get_x() + bar.get_width(), 6)) for bar in figure.axes[0].patches]
 
 
+@pytest.mark.slow
 def test_staircase_of_nats_goes_up_to_the_negative_elbo_twice():
     terms = {"distortion": 70.0, "rate": 20.0, "mutual_information": 18.0, "marginal_kl": 2.0}
     figure = figures.elbo_breakdown(elbo=-90.0, log_prob=-86.0, refined_elbo=-87.0, **terms)
@@ -242,6 +248,7 @@ def test_staircase_of_nats_goes_up_to_the_negative_elbo_twice():
     assert bars(figures.elbo_breakdown(elbo=90.0, log_prob=95.0)) == [(0, -95), (-95, -90), (0, -90)]
 
 
+@pytest.mark.slow
 def test_comparison_of_runs():
     nan = math.nan
     figure = figures.comparison(

@@ -16,6 +16,7 @@ def frames(count, labels=None):
     return [Frame(f"iteration {i}", s * torch.randn(30, 2), torch.rand(9, 1, 4, 4)) for i, s in enumerate(spread)]
 
 
+@pytest.mark.slow
 def test_a_film_has_every_frame_and_holds_the_last(tmp_path):
     film(frames(4), torch.arange(30) % 10, tmp_path / "film.gif", seconds=0.1, dpi=40)
     with Image.open(tmp_path / "film.gif") as picture:

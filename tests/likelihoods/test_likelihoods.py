@@ -184,6 +184,7 @@ def test_colour_images_work_throughout(make, network):
         assert fn.sample().shape == fn.mean.shape == (2, 4, 3, 32, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ALL, ids=name)
 def test_the_step_is_recorded(make):
     likelihood = make((1, 4, 4), D, small)
@@ -384,6 +385,7 @@ def test_shares_of_an_observed_total():
     assert other.total == 20
 
 
+@pytest.mark.slow
 def test_learning_from_data_of_17_levels_beats_no_learning():
     torch.manual_seed(0)
     x = (torch.rand(500, 1) * torch.linspace(0.2, 1, 16) * 16).round().reshape(500, 1, 4, 4) / 16

@@ -120,6 +120,7 @@ class TestContract:
         second.load_state_dict(first.state_dict())
         assert torch.equal(first.eval()(x), second.eval()(x))
 
+    @pytest.mark.slow
     def test_can_be_recorded(self, make, into, out):
         network = make().eval()
         recorded = make_fx(network)(torch.rand(4, *shaped(into)))

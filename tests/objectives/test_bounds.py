@@ -108,6 +108,7 @@ def test_with_the_exact_posterior_every_bound_is_the_evidence(objective):
     assert bound(objective, pair.model, pair.guide, x) == pytest.approx(pair.log_prob(x).sum().item(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [IWAE, STL, DReG])
 def test_one_run_or_many_draw_from_the_same_bound(pair, kind):
     x = pair.simulate(B)

@@ -111,6 +111,7 @@ def data():
     return torch.randn(B, N, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Learned, TwoLayers])
 @pytest.mark.parametrize("beta", [1.0, 0.4])
 @pytest.mark.parametrize(
@@ -134,6 +135,7 @@ def test_piwae_trains_the_model_as_iwae_and_the_guide_as_miwae(make):
         torch.testing.assert_close(found[name], (iwae if name in ("W", "b", "v") else miwae)[name])
 
 
+@pytest.mark.slow
 def test_weighted_landing_leaves_out_the_score_of_iwae_and_so_biases_the_guide_alone():
     program = Learned()
     with torch.no_grad():
@@ -146,6 +148,7 @@ def test_weighted_landing_leaves_out_the_score_of_iwae_and_so_biases_the_guide_a
     assert (bias.abs() > 5 * error).any()
 
 
+@pytest.mark.slow
 def test_path_gradients_vanish_at_the_exact_posterior_where_the_plain_ones_do_not():
     program = Learned(latent_dim=1, exact=True)
     plain, path = gradients(IWAE(3), program, data(), 200), gradients(DReG(3), program, data(), 200)
@@ -157,6 +160,7 @@ def test_path_gradients_vanish_at_the_exact_posterior_where_the_plain_ones_do_no
         assert elbo[name].std(0).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_path_gradients_are_quieter_near_the_optimum():
     program = Learned(latent_dim=1, exact=True)
     with torch.no_grad():
@@ -186,6 +190,7 @@ def exact_wake_gradient(program, x):
     )
 
 
+@pytest.mark.slow
 def test_the_wake_phase_follows_the_exact_posterior():
     program = Learned()
     found = gradients(RWS(3000), program, data(), 60)
@@ -194,6 +199,7 @@ def test_the_wake_phase_follows_the_exact_posterior():
         assert ((found[name].mean(0) - expected.flatten()).abs() <= 5 * error + 0.02 * expected.abs().max()).all(), name
 
 
+@pytest.mark.slow
 def test_the_sleep_phase_has_no_drift_at_the_exact_posterior_of_dreams():
     program = Learned(latent_dim=1, exact=True)
     found = gradients(RWS(2, sleep=1.0), program, data(), 800)
@@ -203,6 +209,7 @@ def test_the_sleep_phase_has_no_drift_at_the_exact_posterior_of_dreams():
         assert (found[name].std(0) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_wake_sleep_takes_discrete_latents_and_finds_their_posterior():
     logits = nn.Parameter(torch.zeros(2))
 
@@ -227,6 +234,7 @@ def test_wake_sleep_takes_discrete_latents_and_finds_their_posterior():
     pyro.get_param_store().clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inference", ["bottom_up", "ladder"])
 @pytest.mark.parametrize(
     ("estimator", "plain"),

@@ -101,6 +101,7 @@ def test_free_bits_sample_the_kl_of_a_posterior_without_dimensions_of_its_own():
     assert FreeBits(50.0).loss(pair.model, pair.guide, x) / 4000 > zero + 100  # 3 dimensions of 50 nats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inference", ["bottom_up", "ladder"])
 def test_free_bits_of_two_layers_are_their_elbo_where_nothing_is_free(x, inference):
     """Bottom-up, a closed form of KL(q(z1|x) || p(z1|z2)) would take z2 for independent of z1."""

@@ -77,11 +77,13 @@ RECORDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", RECORDED.values(), ids=RECORDED)  # splines and couplings: as priors
 def test_the_step_is_recorded(posterior):
     assert is_recorded(program(posterior), data(30).split(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", [FullCovarianceNormal, PointPosterior, VonMisesFisher])
 def test_the_step_with_a_closed_kl_is_recorded(posterior):
     assert is_recorded(program(posterior), data(30).split(10), TraceMeanField_ELBO)

@@ -127,6 +127,7 @@ def is_recorded(vae):
     return step.compile == "graph" and len(step._graphs) == 1
 
 
+@pytest.mark.slow
 @every_prior
 def test_the_step_is_recorded(prior):
     vae = program(prior)
@@ -134,11 +135,13 @@ def test_the_step_is_recorded(prior):
     assert is_recorded(vae)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", MIXED[1:])
 def test_the_step_of_a_mixture_of_posteriors_is_recorded(posterior):
     assert is_recorded(program(PRIORS["VampPrior"], partial(posterior)))
 
 
+@pytest.mark.slow
 @every_prior
 def test_every_pair_has_a_marginal_likelihood(prior):
     x = data(3)

@@ -85,6 +85,7 @@ def much(tmp_path_factory):
 PROGRAM = {"training_curves", "reconstructions", "samples", "latent_map"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("which", "expected"),
     [("run", PROGRAM | SAMPLED | {"manifold"}), ("much", PROGRAM | SAMPLED | CHAINS | {"diagnosis-test-nats"})],
@@ -114,6 +115,7 @@ def test_the_page_shows_annealed_evaluations_and_where_the_nats_go(much):
     assert "1 of 2" in page
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_for_a_seed(run):
     before = (run / "report.html").read_text()
     noise = torch.get_rng_state()
@@ -134,6 +136,7 @@ def rewrite(path, change):
     path.write_text(json.dumps(entry))
 
 
+@pytest.mark.slow
 def test_an_older_evaluation_is_shown(own):
     """It has neither the figures nor the values that came later."""
     import arviz
@@ -159,6 +162,7 @@ def test_an_older_evaluation_is_shown(own):
     assert "too large by, as the weights themselves tell" in dict(shown["rows"])
 
 
+@pytest.mark.slow
 def test_an_adaptive_evaluation_shows_both_kinds(own):
     path = own / "evaluation" / "test-importance-30"
     values = Run(own).values(path.name)
@@ -174,6 +178,7 @@ def test_an_adaptive_evaluation_shows_both_kinds(own):
     assert dict(shown["rows"])["share of images annealed"] == "33.3%"
 
 
+@pytest.mark.slow
 def test_a_bound_is_shown_beside_what_went_further(own):
     run = Run(own)
     entries = run.evaluations()
@@ -185,6 +190,7 @@ def test_a_bound_is_shown_beside_what_went_further(own):
     assert len(alone.axes[0].get_legend().get_texts()) == len(told) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test-importance-30.nc", "test-annealed-3-T4-first20.nc"])
 @pytest.mark.parametrize("how", ["missing", "broken", "of something else"])
 def test_values_that_cannot_be_read_are_named(own, name, how):
@@ -201,6 +207,7 @@ def test_values_that_cannot_be_read_are_named(own, name, how):
         write_report(own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "key"),
     [
@@ -292,6 +299,7 @@ def grey(means):
     return means.flatten().mul(255).round().int()
 
 
+@pytest.mark.slow
 def test_the_image_follows_the_pointer_and_the_keys(page, run):
     _, vae = Run(run).load()
     plane = page.told["plane"]
@@ -319,6 +327,7 @@ def test_the_image_follows_the_pointer_and_the_keys(page, run):
     assert "Decoded image at z[0] = " in page.one(".decoded").get_attribute("aria-label")
 
 
+@pytest.mark.slow
 def test_the_nearest_test_image_and_its_class(page, run):
     data, vae = Run(run).load()
     codes = encode(vae.guide, data.test[:])["z"]
@@ -331,6 +340,7 @@ def test_the_nearest_test_image_and_its_class(page, run):
     page.wait.until(lambda _: page.text("#plane .seen figure + figure figcaption") == "nearest test image: class 3")
 
 
+@pytest.mark.slow
 def test_test_images_are_sorted_filtered_and_told_of(page, run):
     data, vae = Run(run).load()
     log_prob = torch.from_numpy(Run(run).values("test-importance-30").sample_stats["log_prob"].values)
@@ -351,6 +361,7 @@ def test_test_images_are_sorted_filtered_and_told_of(page, run):
     assert f"{len(page.order)} images" in page.text("#gallery [role=status]")
 
 
+@pytest.mark.slow
 def test_test_images_are_reached_by_keys_and_by_pointing(page):
     page.one(".filter select").click()
     page.actions(page.driver).send_keys(page.keys.ESCAPE, page.keys.TAB).perform()
@@ -393,6 +404,7 @@ def test_both_themes_on_a_phone(page, theme, tmp_path):
     assert (paper > 200) == (theme == "light")
 
 
+@pytest.mark.slow
 def test_a_class_is_chosen_to_decode_for(chrome, tmp_path):
     """Of a program that is told labels, in the plane of principal directions."""
     folder = tmp_path / "told"

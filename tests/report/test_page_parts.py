@@ -138,6 +138,7 @@ def sheets(drawn):
     return torch.from_numpy(pixels_of(drawn["sheet"])).unflatten(0, (len(drawn["sheets"]), -1))  # (S, N, H, W, 1)
 
 
+@pytest.mark.slow
 def test_a_sheet_for_each_class_is_decoded_with_it(digits):
     vae, skipped = ConditionalVAE((1, 8, 8), 2, likelihood=partial(Bernoulli, network=small)), []
     drawn = explorer(vae, digits, None, torch.arange(3), PixelScale(0.0, 1.0), skipped)

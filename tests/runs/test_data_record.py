@@ -52,6 +52,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_data_are_refused(change, here, images, capsys):
     np.save("data.npy", CHANGES[change][0](images).astype(np.uint8))
@@ -108,6 +109,7 @@ def test_of_a_memory_map_few_parts_are_read(images, tmp_path, monkeypatch):
     assert ArrayFile(tmp_path / "a.npy").train.hash() == before
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_moved_goes_on_where_they_are_now(here, capsys):
     (here / "data.npy").rename("moved.npy")
     assert main(["evaluate", "run", *FEW]) == 2
@@ -133,6 +135,7 @@ def test_a_run_whose_data_moved_goes_on_where_they_are_now(here, capsys):
     assert main(["evaluate", "run", *FEW]) == 0
 
 
+@pytest.mark.slow
 def test_what_a_run_was_begun_with_may_be_said_again_and_not_otherwise(here, capsys):
     again = ["train", "--resume=true", "--epochs=2", "--run=run"]
     assert main([*again, "--data.path=data.npy"]) == 0
@@ -154,6 +157,7 @@ def test_what_a_run_was_begun_with_may_be_said_again_and_not_otherwise(here, cap
     assert len(Run("mixture").history().epochs) == 3
 
 
+@pytest.mark.slow
 def test_other_data_are_taken_where_they_are_asked_for_and_said(here, images, capsys):
     np.save("other.npy", images[:50])
     assert main(["evaluate", "run", *FEW, "--data.path=other.npy"]) == 0
@@ -180,6 +184,7 @@ def test_other_data_are_taken_where_they_are_asked_for_and_said(here, images, ca
     assert main(["evaluate", "run", *FEW, "--data=Digits", "--data.binarization=none"]) == 2
 
 
+@pytest.mark.slow
 def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     assert main(["sample", "run", "--out=before.npy"]) == 0
     (here / "data.npy").unlink()
@@ -211,6 +216,7 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     assert "stand in for test images: the data of run cannot be loaded" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_program_that_is_told_labels_is_sampled_without_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("data.npz", images=np.eye(60, 6), labels=np.arange(60) % 3)
@@ -229,6 +235,7 @@ def test_a_broken_record_is_one_sentence(content, here, capsys):
     assert "data.json must describe the run's data: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_training_images_are_evaluated_alike_by_whatever_evaluates_them(tmp_path, monkeypatch):
     """Their binarisation is drawn anew in training; an evaluation draws it from a seed of its own."""
     monkeypatch.chdir(tmp_path)

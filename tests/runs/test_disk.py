@@ -51,6 +51,7 @@ def no_file_above(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_training_in_one_sentence_and_keeps_the_checkpoint(tmp_path, capsys):
     folder = tmp_path / "run"
     assert train(folder, 2) == 0
@@ -69,6 +70,7 @@ def test_a_full_disk_ends_training_in_one_sentence_and_keeps_the_checkpoint(tmp_
     assert (folder / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 4000])  # of the configuration, and of the weights
 def test_a_run_that_finds_no_room_for_its_first_weights_leaves_its_folder_free(size, tmp_path, capsys):
     folder = tmp_path / "run"
@@ -81,6 +83,7 @@ def test_a_run_that_finds_no_room_for_its_first_weights_leaves_its_folder_free(s
     assert train(folder, 1) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1000, 500_000])  # of the figures while they are drawn, and of the netCDF file
 def test_a_full_disk_ends_an_evaluation_in_one_sentence(size, run, capsys):
     kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -106,6 +109,7 @@ def test_a_mapped_file_has_its_room_from_the_start(tmp_path, monkeypatch):
     assert written[0] >= size
 
 
+@pytest.mark.slow
 def test_an_output_that_takes_nothing_leaves_no_folder(tmp_path, capsys):
     folder = tmp_path / "run"
     with open("/dev/full", "w", buffering=1, encoding="utf-8") as full, redirect_stdout(full):
@@ -117,6 +121,7 @@ def test_an_output_that_takes_nothing_leaves_no_folder(tmp_path, capsys):
     assert len(Run(folder).history().epochs) == 1
 
 
+@pytest.mark.slow
 def test_an_interruption_before_the_first_weights_leaves_no_folder(tmp_path, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -162,6 +167,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_work(words, run, tm
     assert capsys.readouterr().err == f"pyrovae: error: {folder / name} cannot be written: Not a directory\n"
 
 
+@pytest.mark.slow
 def test_two_trainings_in_one_folder_are_told_apart(tmp_path, capsys):
     folder = tmp_path / "run"
     with locked(folder):
@@ -215,6 +221,7 @@ def test_a_lock_whose_file_was_removed_before_it_was_had_is_none(tmp_path, monke
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_disk_without_locks_is_said_once_and_used(number, tmp_path, monkeypatch, capsys):
     def unsupported(*args):

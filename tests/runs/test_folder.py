@@ -56,11 +56,13 @@ def test_the_folder_holds_what_the_design_says(run):
     assert load_file(run / "weights.safetensors").keys() == load_file(run / "checkpoint/weights.safetensors").keys()
 
 
+@pytest.mark.slow
 def test_the_configuration_is_taken_back(run, tmp_path):
     assert main(["train", f"--config={run / 'config.yaml'}", f"--run={tmp_path / 'again'}"]) == 0
     assert same_weights(run, tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_evaluation_is_written_with_everything(run, capsys):
     import arviz
 
@@ -78,6 +80,7 @@ def test_evaluation_is_written_with_everything(run, capsys):
     assert json.loads((run / "evaluation" / "test-importance-50-first30.json").read_text())["nll"] == entry["nll"]
 
 
+@pytest.mark.slow
 def test_best_and_last_weights_are_both_there(tmp_path):
     wild = ["--optimizer=SGD", "--optimizer.lr=3e-3"]
     assert train(tmp_path / "run", 12, *wild) == 0
@@ -97,6 +100,7 @@ class Killed(BaseException):
     """What no code catches by accident."""
 
 
+@pytest.mark.slow
 def test_dying_at_any_rename_loses_nothing(run, tmp_path, monkeypatch):
     """Die before the first, the second, ... file of a run is moved into place; go on; end in the same weights."""
     rename, renames = os.replace, 0
@@ -144,6 +148,7 @@ class Mortal(Trace_ELBO):
 """
 
 
+@pytest.mark.slow
 def test_sigkill_and_resume_end_in_the_same_weights(tmp_path):
     """Real processes, killed in the middle of an epoch: the second, and, resumed, one later."""
     (tmp_path / "mortal.py").write_text(MORTAL)
@@ -170,12 +175,14 @@ def test_sigkill_and_resume_end_in_the_same_weights(tmp_path):
     assert not (killed / "train.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumes_to_itself(run):
     before = (run / "weights.safetensors").read_bytes()
     assert train(run, 4, "--resume=true") == 0
     assert (run / "weights.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_diverging_run_ends_with_status_1_and_keeps_its_checkpoint(tmp_path, capsys):
     folder = tmp_path / "run"
     assert train(folder, 2, "--optimizer=SGD", "--optimizer.lr=1e-6") == 0
@@ -196,6 +203,7 @@ def test_a_diverging_run_ends_with_status_1_and_keeps_its_checkpoint(tmp_path, c
     Run(folder).load()
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_at_once_frees_its_folder(tmp_path):
     folder = tmp_path / "run"
     assert train(folder, 2, "--optimizer=SGD", "--optimizer.lr=1e9") == 1

@@ -28,6 +28,7 @@ def state(vae, path):
     return state
 
 
+@pytest.mark.slow
 def test_it_comes_back_as_it_was(vae, path, state):
     again = AdaptiveStateFile(path, vae, (X,), seed=0, num_draws=3).load()
     assert again.keys() == state.keys()

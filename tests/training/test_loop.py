@@ -37,6 +37,7 @@ def weights(vae):
     return torch.cat([p.detach().flatten() for p in vae.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [pyro.infer.Trace_ELBO, TraceMeanField_ELBO])
 def test_the_bound_improves_on_digits(digits, objective):
     vae = make_vae()
@@ -53,6 +54,7 @@ def test_the_bound_improves_on_digits(digits, objective):
         assert row.learning_rate == 5e-3
 
 
+@pytest.mark.slow
 def test_recorded_and_plain_training_end_in_the_same_weights(digits):
     ends = []
     for compile in ("off", "graph"):
@@ -63,6 +65,7 @@ def test_recorded_and_plain_training_end_in_the_same_weights(digits):
     assert torch.equal(*ends)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(digits):
     def model(x):
         pyro.module("vae", vae)
@@ -87,6 +90,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(digits):
     assert not torch.allclose(weights(make_vae()), ends[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_waited_for_stops_the_training_all_the_same(digits, monkeypatch):
     class Tiring(VAE):
         """It has no finite loss from its 18th step on."""
@@ -115,6 +119,7 @@ def test_a_loss_that_is_not_waited_for_stops_the_training_all_the_same(digits, m
     assert torch.equal(found[0][1], found[1][1])
 
 
+@pytest.mark.slow
 def test_no_step_waits_for_a_value(digits, monkeypatch):
     """On a GPU each such question would stop the training until everything before is computed."""
 
@@ -157,6 +162,7 @@ def compiled(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [fast, partial(torch.optim.SGD, lr=1e-4)])
 def test_a_compiled_training_resumes_exactly(digits, compiled, optimizer):
     ends, states = [], []
@@ -182,6 +188,7 @@ def test_a_compiled_training_resumes_exactly(digits, compiled, optimizer):
     assert compiled == [(100, "_updating_step" if optimizer is fast else None)] * 2
 
 
+@pytest.mark.slow
 def test_what_the_compiled_step_updates_is_what_the_optimizer_would(digits, monkeypatch):
     counted = []
     monkeypatch.setattr(
@@ -210,6 +217,7 @@ def test_what_the_compiled_step_updates_is_what_the_optimizer_would(digits, monk
     assert ends[1][1] == pytest.approx(ends[0][1], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"max_norm": 5.0}, {"accumulate": 2}])
 def test_gradients_that_are_changed_are_left_to_the_optimizer(digits, compiled, options):
     vae = make_vae()
@@ -217,6 +225,7 @@ def test_gradients_that_are_changed_are_left_to_the_optimizer(digits, compiled, 
     assert {instead for _, instead in compiled} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro says so of the batch that is run again
 def test_nothing_is_updated_in_a_compiled_step_whose_loss_is_not_finite(digits, compiled):
     class Broken(VAE):
@@ -269,6 +278,7 @@ def test_a_long_run_is_compiled_by_itself(digits, monkeypatch, epochs, chosen):
     assert found == [chosen, "off"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
 def test_lower_precision_trains_and_leaves_no_trace(digits, precision):
     bounds = []
@@ -284,6 +294,7 @@ def test_lower_precision_trains_and_leaves_no_trace(digits, precision):
     assert bounds[1] == pytest.approx(bounds[0], abs=0.3)
 
 
+@pytest.mark.slow
 def test_resuming_from_any_epoch_ends_in_the_same_weights(digits):
     options = {
         "batch_size": 100,
@@ -312,6 +323,7 @@ def test_resuming_from_any_epoch_ends_in_the_same_weights(digits):
         assert strip == [row[:7] for row in whole.rows()]
 
 
+@pytest.mark.slow
 def test_early_stopping_and_the_best_weights(digits):
     vae = make_vae()
     best = []
@@ -338,6 +350,7 @@ def test_early_stopping_and_the_best_weights(digits):
     assert history.best_value == max(row.validation_elbo for row in history.epochs)
 
 
+@pytest.mark.slow
 def test_an_early_stopped_training_stays_stopped(digits):
     states = []
     options = {"epochs": 60, "optimizer": partial(torch.optim.SGD, lr=3e-4), "patience": 2, "progress": False}
@@ -395,6 +408,7 @@ def test_a_second_pyro_module_of_the_same_names_trains(digits):
         assert (weights(program) != before).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_kl_warmup_begins_without_the_kl(digits):
     kls = []
     for kl_warmup in (0, 10):
@@ -442,6 +456,7 @@ def test_nothing_is_updated_from_a_loss_that_is_not_finite():
     assert torch.equal(before, weights(vae))
 
 
+@pytest.mark.slow
 def test_global_state_is_left_alone(digits):
     other = torch.nn.Linear(2, 2)
     pyro.module("vae", other)  # the very name that our program registers
@@ -462,6 +477,7 @@ def test_global_state_is_left_alone(digits):
     pyro.clear_param_store()
 
 
+@pytest.mark.slow
 def test_a_module_left_in_evaluation_mode_is_trained_and_left_there(digits):
     vae = make_vae(network=small).eval()
     fit(vae.model, vae.guide, digits, epochs=1, progress=False)
@@ -476,6 +492,7 @@ class NamedTwice(VAE):
             return pyro.sample("x", self.likelihood(z), obs=x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [fast, partial(torch.optim.SGD, lr=1e-4)])
 def test_parameters_with_two_names_learn_as_with_one(digits, compiled, optimizer):
     ends = []
@@ -490,6 +507,7 @@ def test_parameters_with_two_names_learn_as_with_one(digits, compiled, optimizer
     torch.testing.assert_close(ends[2], ends[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*was not registered in the param store because requires_grad=False")
 def test_what_learns_may_change_between_epochs(digits, compiled):
     ends = []
@@ -509,6 +527,7 @@ def test_what_learns_may_change_between_epochs(digits, compiled):
     assert len(compiled) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_batches_of_two_sizes_and_a_restarted_optimizer(digits, compiled, interrupted):
     ends = []
@@ -530,6 +549,7 @@ def test_batches_of_two_sizes_and_a_restarted_optimizer(digits, compiled, interr
     assert compiled == [(50, "_updating_step"), (30, "_updating_step")] * 3
 
 
+@pytest.mark.slow
 def test_progress_shows_elbo_reconstruction_and_kl(digits, capsys, monkeypatch):
     monkeypatch.setattr("pyrovae.progress._DELAY", 0)
     vae = make_vae()
@@ -539,6 +559,7 @@ def test_progress_shows_elbo_reconstruction_and_kl(digits, capsys, monkeypatch):
     assert all(word in shown for word in ("ELBO", "reconstruction", "KL", "nats"))
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_every_epoch(digits, tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     vae = make_vae()

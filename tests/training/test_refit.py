@@ -46,6 +46,7 @@ def trained():
     return data, vae
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prior", "least"),
     [
@@ -72,6 +73,7 @@ def test_the_bound_rises_by_what_the_codes_gain(trained, prior, least):
             assert torch.equal(p, kept[name]), name
 
 
+@pytest.mark.slow
 def test_an_autoencoder_gets_a_prior_that_it_can_be_sampled_from():
     torch.manual_seed(0)
     data = Digits()
@@ -111,6 +113,7 @@ def test_what_cannot_be_refitted_is_said(trained):
         refit_prior(torch.nn.Linear(2, 2), data, LearnedNormal)
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_run_that_can_be_used_like_any(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small_options = ["--posterior.network.hidden_features=[16]", "--likelihood.network.hidden_features=[16]"]
@@ -134,6 +137,7 @@ def test_the_command_makes_a_run_that_can_be_used_like_any(tmp_path, monkeypatch
     assert {path: path.read_bytes() for path in Path("first").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_the_prior_of_a_program_is_replaced_in_its_own_options(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--program=Autoencoder", "--program.encoder.hidden_features=[16]", "--latent_dim=2", "--epochs=2"]

@@ -94,6 +94,7 @@ def set_normal(posterior, weight, bias, scale):
 
 
 class TestAlone:
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", ALONE.values(), ids=ALONE)
     def test_trains_evaluates_and_predicts(self, make, data):
         vae = make(SHAPE, D)
@@ -110,6 +111,7 @@ class TestAlone:
         assert F.mse_loss(reconstruct(vae.model, vae.guide, x), x) < 0.2  # 0.25 for coins
         assert generate(vae.model, 7, x, noise=True).shape == (7, *SHAPE)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", ALONE.values(), ids=ALONE)
     def test_weights_do_not_depend_on_how_samples_are_laid_out(self, make, data):
         vae = make(SHAPE, D)
@@ -146,11 +148,13 @@ def recorded(model, guide, modules, x):
 @pytest.mark.usefixtures("surroundings")
 @pytest.mark.filterwarnings("ignore:y:UserWarning")  # Pyro's hint that the class could be enumerated
 class TestRecording:
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", (ALONE | DETERMINISTIC).values(), ids=ALONE | DETERMINISTIC)
     def test_steps_without_labels(self, make, data):
         vae = make(SHAPE, D)
         recorded(vae.model, vae.guide, [vae], data.train[:16])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", [ConditionalVAE, SemiSupervisedVAE])
     def test_steps_with_labels(self, kind, data):
         vae = kind(SHAPE, D, **parts)
@@ -282,6 +286,7 @@ class TestConditional:
         weights = log_weights(lines.vae.model, lines.vae.guide, (lines.x, lines.y), num_samples=50)
         torch.testing.assert_close(weights, exact.expand(50, 6))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("convolutional", [False, True])
     def test_trains_and_generates_what_the_label_says(self, convolutional, data):
         networks = (ConvolutionalDecoder, ConvolutionalEncoder) if convolutional else (small, small)
@@ -370,6 +375,7 @@ class TestSemiSupervised:
             total = total + (weight * (bound - weight.log())).sum()
         assert loss == pytest.approx(-total.item(), rel=1e-4)
 
+    @pytest.mark.slow
     def test_a_hundred_labels_go_far(self, data):
         x, labels = data.train[:], data.train.labels
         few = torch.cat([(labels == c).nonzero()[:10, 0] for c in range(10)])
@@ -404,6 +410,7 @@ class TestAutoencoder:
         for _ in range(2):
             assert Trace_ELBO().loss(vae.model, vae.guide, x) == pytest.approx(expected.item(), rel=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", DETERMINISTIC.values(), ids=DETERMINISTIC)
     def test_trains_and_predicts(self, make, data):
         vae = make(SHAPE, D)

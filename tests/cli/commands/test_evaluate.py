@@ -8,6 +8,8 @@ import pytest
 
 from pyrovae.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -109,6 +109,7 @@ def test_the_hard_data_are_annealed_and_the_easy_ones_are_not(mixed, x, effort):
     assert ml.log_likelihood.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_fixed_number_of_samples_needs_far_more(mixed, x, effort):
     K = 5 * effort.num_evaluations // len(x)
     fixed = log_marginal(mixed.model, mixed.guide, x, num_samples=K)
@@ -116,6 +117,7 @@ def test_a_fixed_number_of_samples_needs_far_more(mixed, x, effort):
     assert (exact + fixed.nll).abs() > 5 * (exact + effort.marginal.nll).abs()
 
 
+@pytest.mark.slow
 def test_the_draws_are_from_the_posterior(mixed, x):
     drawn = within(mixed, x, 0.05, num_draws=200).marginal.draws["z"].mean(1)  # (B, D)
     exact = (x - mixed.b) @ mixed.W @ mixed.covariance / mixed.scale**2
@@ -125,6 +127,7 @@ def test_the_draws_are_from_the_posterior(mixed, x):
         assert ((drawn - exact)[of].mean(0).abs() < 4 * sd / (few * of.sum()) ** 0.5).all()
 
 
+@pytest.mark.slow
 def test_errors_are_calibrated():
     """Over many sets the mean error is no larger than the biases said, and spreads as the Monte Carlo errors said."""
     errors = []
@@ -139,6 +142,7 @@ def test_errors_are_calibrated():
     assert short.std() < 2 * error.mean()
 
 
+@pytest.mark.slow
 def test_an_exact_guide_needs_no_more_than_the_first_samples():
     program = LinearGaussian(3, 5, guide="exact")
     x = program.simulate(4)
@@ -148,6 +152,7 @@ def test_an_exact_guide_needs_no_more_than_the_first_samples():
     torch.testing.assert_close(effort.marginal.log_prob, program.log_prob(x))
 
 
+@pytest.mark.slow
 def test_samples_depend_on_the_seed_alone(mixed, x, effort):
     before = torch.get_rng_state()
     torch.manual_seed(1)
@@ -163,6 +168,7 @@ def test_samples_depend_on_the_seed_alone(mixed, x, effort):
     assert not same(other.state, within(mixed, x[:3], 10.0).state)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(mixed, x, rounds):
     *states, effort = rounds
     assert len(states) > 1
@@ -172,6 +178,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(mixed, x, rounds):
         assert resumed.seconds > float(state["seconds"])
 
 
+@pytest.mark.slow
 def test_a_smaller_target_goes_on_from_a_larger_one(mixed, x, effort):
     finer = within(mixed, x, 0.03, state=effort.state)
     assert finer.reached
@@ -183,6 +190,7 @@ def test_a_smaller_target_goes_on_from_a_larger_one(mixed, x, effort):
     assert same(coarser.state, effort.state)
 
 
+@pytest.mark.slow
 def test_budgets_end_it_and_are_reported(mixed, x, effort):
     for budget in (1, 30_000):
         short = within(mixed, x, 0.001, max_evaluations=budget)
@@ -254,6 +262,7 @@ def test_no_data_are_refused(mixed, x):
         within(mixed, x[:0], 0.1)
 
 
+@pytest.mark.slow
 def test_discrete_latents_get_more_samples_instead():
     logits = torch.tensor([0.5, -1.0, 2.0])
 
@@ -275,6 +284,7 @@ def test_discrete_latents_get_more_samples_instead():
     torch.testing.assert_close(effort.marginal.log_prob.float(), exact, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_labels_are_passed_on():
     def model(x, y):
         with pyro.plate("data", len(x)):
@@ -292,6 +302,7 @@ def test_labels_are_passed_on():
     torch.testing.assert_close(effort.marginal.log_prob, exact, atol=0.1, rtol=0)
 
 
+@pytest.mark.slow
 def test_digits_take_five_times_fewer_decoder_runs_than_a_fixed_number():
     """A trained VAE whose guide is too narrow, as after training with a small beta; the truth by long chains."""
     torch.manual_seed(0)
@@ -353,6 +364,7 @@ def test_draws_are_merged_by_weight():
     assert torch.equal(statistics.log_likelihood > 1, statistics.draws["z"][..., 0] > 0)
 
 
+@pytest.mark.slow
 def test_a_low_pareto_k_among_large_ones_is_luck_and_a_large_one_is_not():
     statistics = statistics_of(torch.randn(256, 200, dtype=torch.float64), 1)
     noise = torch.randn(200, generator=torch.Generator().manual_seed(0)).double()
@@ -424,6 +436,7 @@ class TwoKinds(LinearGaussian):
             pyro.sample("z", dist.Normal(loc, (1 - 0.4 * hard) * self.mean_field).to_event(1))
 
 
+@pytest.mark.slow
 def test_no_hard_datum_hides_among_easy_ones():
     program = TwoKinds(2, 4, guide="mean-field")
     x = program.simulate(100, seed=5)
@@ -445,6 +458,7 @@ class HalfExact(LinearGaussian):
             pyro.sample("z", dist.MultivariateNormal(mean, covariance))
 
 
+@pytest.mark.slow
 def test_data_whose_weights_are_equal_do_not_spoil_the_others():
     program = HalfExact(4, 8)
     effort = within(program, program.simulate(40), 0.02, num_draws=0)
@@ -453,6 +467,7 @@ def test_data_whose_weights_are_equal_do_not_spoil_the_others():
     assert effort.num_evaluations < 40 * 1000
 
 
+@pytest.mark.slow
 def test_weights_of_zero_are_counted_and_nothing_but_them_is_refused():
     def model(x):
         with pyro.plate("data", len(x)):
@@ -473,6 +488,7 @@ def test_weights_of_zero_are_counted_and_nothing_but_them_is_refused():
         adaptive(model, guide, torch.cat((x, torch.full((1, 1), 99.0).double())), 0.05)
 
 
+@pytest.mark.slow
 def test_one_datum_reaches_its_target():
     program = LinearGaussian(10, 30, guide="mean-field", shift=0.5)
     for seed in range(4):
@@ -499,6 +515,7 @@ def second_root(scale):
     return model, guide, x, joint.logsumexp(1) + math.log(8 / 20_000)
 
 
+@pytest.mark.slow
 def test_a_mode_that_the_guide_misses_is_not_certified():
     model, guide, x, exact = second_root(1.1)
     fixed = log_marginal(model, guide, x, num_samples=2000)
@@ -513,6 +530,7 @@ def test_a_mode_that_the_guide_misses_is_not_certified():
     assert "the guide misses a part of the posterior" in effort.verdict
 
 
+@pytest.mark.slow
 def test_chains_from_the_prior_replace_those_from_the_guide(mixed, x):
     """Even with as many temperatures: they are no part of one estimate."""
     sampler = Sampler(mixed.model, mixed.guide, (x[:6],), 0, 0, Chunks(None))

@@ -51,6 +51,7 @@ def saved(run, split="test"):
     return json.loads((run / "diagnosis" / f"{split}.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_account_of_a_linear_gaussian_model():
     oracle = LinearGaussian(3, 3, guide="mean-field", shift=0.7, coupling=1.0)
     x = oracle.simulate(100)
@@ -104,6 +105,7 @@ def test_evidence_of_other_data_is_refused():
         diagnose(oracle.model, oracle.guide, x.flip(0), evidence)
 
 
+@pytest.mark.slow
 def test_notes_say_what_the_figures_do_not():
     oracle = LinearGaussian(10, 20, guide="mean-field", coupling=1.0, widening=0.5)
     x = oracle.simulate(20)
@@ -114,6 +116,7 @@ def test_notes_say_what_the_figures_do_not():
     assert f"log N = {math.log(20):.2f}" in notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "unknown"),
     [
@@ -143,6 +146,7 @@ def test_what_can_be_told_is_told_and_the_rest_is_unknown(program, unknown):
     assert sum(active.numel() for active in found.rate_distortion.active.values()) == found.summary()["num_units"]
 
 
+@pytest.mark.slow
 def test_a_discrete_latent_is_named_as_the_reason():
     program = SemiSupervisedVAE((4,), 2, num_classes=3)
     found = diagnose(program.model, program.guide, torch.eye(4), num_samples=5, refinement_steps=3)
@@ -151,6 +155,7 @@ def test_a_discrete_latent_is_named_as_the_reason():
     assert set(found.rate_distortion.active) == {"z"}
 
 
+@pytest.mark.slow
 def test_the_command_prints_writes_and_draws(run, capsys):
     assert main(["diagnose", str(run), *SHORT]) == 0
     shown = capsys.readouterr().out
@@ -174,12 +179,14 @@ def test_the_command_prints_writes_and_draws(run, capsys):
     assert saved(run, "validation")["elbo"] != entry["elbo"]
 
 
+@pytest.mark.slow
 def test_the_picture_is_in_the_report(run):
     assert main(["diagnose", str(run), *SHORT]) == 0
     assert main(["report", str(run)]) == 0
     assert "where the nats go" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_refinement_the_gaps_are_one(run, capsys):
     assert main(["diagnose", str(run), *SHORT, "--refinement_steps=0"]) == 0
     shown = capsys.readouterr().out
@@ -190,6 +197,7 @@ def test_without_refinement_the_gaps_are_one(run, capsys):
     assert entry["inference_gap"] == pytest.approx(entry["log_prob"] - entry["elbo"])
 
 
+@pytest.mark.slow
 def test_densities_and_labels_come_with_their_caveats(tmp_path, capsys):
     options = ["--program=ConditionalVAE", "--program.likelihood=Gaussian", "--data.binarization=none"]
     run = train(tmp_path / "run", "--data=Digits", *options, "--latent_dim=2", "--epochs=1")
@@ -200,6 +208,7 @@ def test_densities_and_labels_come_with_their_caveats(tmp_path, capsys):
     assert len(saved(run)["caveats"]) == 2
 
 
+@pytest.mark.slow
 def test_an_autoencoder_is_refused_in_one_sentence(tmp_path, capsys):
     run = train(tmp_path / "run", "--program=Autoencoder", "--latent_dim=2", "--epochs=1")
     capsys.readouterr()

@@ -19,6 +19,7 @@ def best_mean_field(oracle, x):
     return oracle.log_prob(x) - 0.5 * (precision.diagonal().log().sum() - precision.logdet())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [{"shift": 1.0}, {"widening": 0.5}, {"shift": -1.0, "widening": 2.0}])
 @pytest.mark.parametrize("D", [2, 10])
 def test_a_bad_mean_field_guide_is_refined_to_the_best_one(D, bad):
@@ -34,6 +35,7 @@ def test_a_bad_mean_field_guide_is_refined_to_the_best_one(D, bad):
     assert (found.amortization_gap > -4 * found.amortization_gap_error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("D", [2, 10])
 def test_with_full_covariance_it_is_refined_to_the_posterior(D):
     oracle = LinearGaussian(D, 12, guide="mean-field", shift=1.0)
@@ -62,6 +64,7 @@ def test_what_does_not_help_is_undone():
     assert found.amortization_gap.mean() > -0.1
 
 
+@pytest.mark.slow
 def test_the_reported_elbos_are_those_of_other_samples():
     """They are bounds in expectation, and their errors are honest."""
     oracle = LinearGaussian(2, 6, guide="mean-field", coupling=1.0)
@@ -72,6 +75,7 @@ def test_the_reported_elbos_are_those_of_other_samples():
     assert away.std().item() == pytest.approx(1.0, abs=0.2)
 
 
+@pytest.mark.slow
 def test_two_sites_are_refined_together():
     program = TwoLayers()
     x = torch.tensor([[0.3], [-2.0]], dtype=torch.float64)
@@ -93,6 +97,7 @@ def gamma_model(x):
         pyro.sample("x", dist.Poisson(z).to_event(1), obs=x)
 
 
+@pytest.mark.slow
 def test_a_guide_that_is_not_made_of_noise_is_refined_on_all_reals():
     """Of a positive latent, the coordinates are its whitened logarithm."""
     x = torch.tensor([[0.0], [3.0], [9.0]])
@@ -108,6 +113,7 @@ def test_a_guide_that_is_not_made_of_noise_is_refined_on_all_reals():
     assert ((found.refined_elbo - exact).abs() < 0.03).all()
 
 
+@pytest.mark.slow
 def test_batches_may_come_one_by_one():
     oracle = LinearGaussian(2, 4, guide="mean-field", shift=1.0)
     x = oracle.simulate(7)
@@ -116,6 +122,7 @@ def test_batches_may_come_one_by_one():
     assert (found.amortization_gap > 0).all()
 
 
+@pytest.mark.slow
 def test_a_tempered_model_is_refined_as_the_model_it_is():
     oracle = LinearGaussian(2, 4, guide="mean-field", shift=1.0)
     x = oracle.simulate(5)
@@ -158,6 +165,7 @@ def test_bad_input_is_refused(options, N):
         refine(oracle.model, oracle.guide, oracle.simulate(N), **options)
 
 
+@pytest.mark.slow
 def test_an_angle_is_not_refined():
     """A density on all reals of what repeats itself has no integral, and the bound would be none."""
 

@@ -23,6 +23,7 @@ def exact(oracle, x):
     return rate, 0.5 * (noise + residual / oracle.scale**2), oracle.log_prob(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["exact", "mean-field"])
 def test_rate_distortion_and_elbo_are_their_closed_forms_to_within_their_errors(guide):
     oracle = LinearGaussian(3, 5, guide=guide, scale=0.7)
@@ -41,6 +42,7 @@ def test_rate_distortion_and_elbo_are_their_closed_forms_to_within_their_errors(
     assert ((found.elbo - log_prob + gap).abs() < 5 * found.elbo_error + 1e-9).all()
 
 
+@pytest.mark.slow
 def test_mutual_information_of_the_exact_posterior_is_that_of_the_gaussian_channel():
     oracle = LinearGaussian(2, 3, coupling=0.4)
     found = rate_distortion(oracle.model, oracle.guide, oracle.simulate(4000))
@@ -52,6 +54,7 @@ def test_mutual_information_of_the_exact_posterior_is_that_of_the_gaussian_chann
     assert not found.saturated
 
 
+@pytest.mark.slow
 def test_two_sites_are_scored_together():
     program = TwoLayers()
     x = math.sqrt(3) * torch.randn(2000, 1, dtype=torch.float64)
@@ -86,6 +89,7 @@ def test_a_few_data_against_quadrature():
         assert abs(figure.value - expected) < 4 * figure.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("N", "num_codes"), [(40, 20), (12, 60)], ids=["codes of some data", "codes of all"])
 def test_the_error_of_the_mutual_information_is_its_spread_over_seeds(N, num_codes):
     oracle = LinearGaussian(2, 3, coupling=0.7)
@@ -118,6 +122,7 @@ def test_one_datum_tells_nothing_of_itself():
     assert not found.active["z"].any()
 
 
+@pytest.mark.slow
 def test_a_unit_is_active_if_its_mean_varies_and_not_because_it_is_estimated():
     oracle = LinearGaussian(3, 5)
     oracle.W[:, 1] = 0  # dead: its posterior is the prior
@@ -129,6 +134,7 @@ def test_a_unit_is_active_if_its_mean_varies_and_not_because_it_is_estimated():
     torch.testing.assert_close(found.variances["z"], mean.var(0), rtol=0.05, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_a_dead_unit_is_not_active_by_a_hair():
     """Means of variance 0.0125 in a posterior as wide as the prior: 0.0062 nats; in a narrow one they are a code."""
 

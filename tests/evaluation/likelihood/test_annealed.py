@@ -40,6 +40,7 @@ def shortfall(oracle, x, estimator):
     return (oracle.log_prob(x) - ml.log_prob).mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", SIZES)
 def test_within_a_tenth_of_a_nat_from_the_best_mean_field_guide(latent_dim):
     oracle = LinearGaussian(latent_dim, SIZES[latent_dim], guide="mean-field")
@@ -47,6 +48,7 @@ def test_within_a_tenth_of_a_nat_from_the_best_mean_field_guide(latent_dim):
     assert abs(shortfall(oracle, x, Annealed(300))) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", SIZES)
 def test_within_three_tenths_from_a_bad_guide(latent_dim):
     """Moved by one standard deviation and too narrow: importance sampling is lost where there are 50 latents."""
@@ -57,6 +59,7 @@ def test_within_three_tenths_from_a_bad_guide(latent_dim):
         assert shortfall(oracle, x, Importance(5000)) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", SIZES)
 def test_from_the_prior(latent_dim):
     oracle = LinearGaussian(latent_dim, SIZES[latent_dim], guide="mean-field", shift=5.0)
@@ -76,6 +79,7 @@ def test_the_exact_guide_has_nothing_to_anneal():
     torch.testing.assert_close(ml.elbo, oracle.log_prob(x), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("oracle", "T"),
     [
@@ -95,6 +99,7 @@ def test_errors_are_calibrated_over_200_repetitions(oracle, T):
     assert -off.mean().item() == pytest.approx(ml.mean_bias, abs=0.01 + 4 * off.std().item() / 200**0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["guide", "prior"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_any_program_of_continuous_latents(name, start):
@@ -104,6 +109,7 @@ def test_any_program_of_continuous_latents(name, start):
     assert ((ml.log_prob - exact(program, x)).abs() < 4 * ml.standard_error + 0.01).all()
 
 
+@pytest.mark.slow
 def test_a_bad_guide_of_positive_latents():
     program = GammaPoisson(lambda x: dist.Gamma(20 * torch.ones_like(x), 2.0))
     x = torch.tensor([[0.0], [1.0], [4.0]]).double()
@@ -137,6 +143,7 @@ class OnTheCircle:
         return dist.Normal(z @ self.W.T, 0.5).to_event(1).log_prob(x[:, None]).logsumexp(1) - math.log(2000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["guide", "prior"])
 def test_directions(start):
     program = OnTheCircle()
@@ -146,6 +153,7 @@ def test_directions(start):
     torch.testing.assert_close(ml.draws["z"].norm(dim=-1), torch.ones(6, 10).double())
 
 
+@pytest.mark.slow
 def test_a_mixture_is_annealed_in_its_values():
     oracle = LinearGaussian(2, 5, guide="mean-field")
     x = oracle.simulate(5)
@@ -160,6 +168,7 @@ def test_a_mixture_is_annealed_in_its_values():
     assert ((ml.log_prob - oracle.log_prob(x)).abs() < 4 * ml.standard_error + 0.02).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -191,6 +200,7 @@ def test_programs_of_ours_agree_with_samples_of_the_prior(make):
         assert ((ml.log_prob - expected.log_prob).abs() < 4.5 * error + 0.01).all()
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_broadcast():
     oracle = LinearGaussian(2, 4, guide="mean-field", shift=1.0)
     x = oracle.simulate(3)
@@ -206,6 +216,7 @@ def test_discrete_latents_are_refused():
         log_marginal(program.model, program.guide, torch.ones(2, 6), Annealed())
 
 
+@pytest.mark.slow
 def test_reproducible():
     oracle = LinearGaussian(2, 4, guide="mean-field")
     x = oracle.simulate(3)
@@ -216,6 +227,7 @@ def test_reproducible():
     assert torch.equal(results[0].log_prob, results[1].log_prob)
 
 
+@pytest.mark.slow
 def test_acceptance_is_what_step_sizes_are_tuned_to():
     oracle = LinearGaussian(10, 30, guide="mean-field", shift=1.0)
     x = oracle.simulate(20)
@@ -241,6 +253,7 @@ def test_decoder_runs_are_counted():
     assert 0 <= sum(rows) - ml.num_evaluations.sum().item() <= once
 
 
+@pytest.mark.slow
 def test_paths_are_what_was_integrated():
     """The mean log weight along beta, integrated, is the mean log weight of the chains."""
     oracle = LinearGaussian(10, 30, guide="mean-field", shift=1.0)
@@ -254,6 +267,7 @@ def test_paths_are_what_was_integrated():
     assert (result.path[-1] > result.path[0]).all()  # towards the posterior, weights grow
 
 
+@pytest.mark.slow
 def test_more_temperatures_and_chains_bring_more():
     oracle = LinearGaussian(50, 100, guide="mean-field", shift=1.0)
     x = oracle.simulate(20)
@@ -312,6 +326,7 @@ def test_what_is_no_estimator_is_refused(options, message):
         log_marginal(vae.model, vae.guide, torch.ones(2, 6), **options)
 
 
+@pytest.mark.slow
 def test_verdicts_of_chains():
     x = LinearGaussian(50, 100).simulate(10)
     good = LinearGaussian(50, 100, guide="mean-field")

@@ -60,6 +60,7 @@ def test_the_mean_of_a_pareto_tail_is_that_of_the_whole_of_it(k):
     assert unseen.item() == pytest.approx(short, rel=0.15, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_chain_that_is_lost_harms_nothing():
     """z ~ HalfNormal(1), x ~ N(z, 0.5): fifteen chains agree, and one may lie 75 nats below."""
 
@@ -117,6 +118,7 @@ def test_rounding_is_part_of_the_error():
     assert rounding_error(torch.tensor([[-100.0], [-3.0]]), torch.float32).item() == pytest.approx(1.43e-6, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_missed_mode_is_found_by_chains_from_the_prior():
     def model(x):
         with pyro.plate("data", len(x)):
@@ -138,6 +140,7 @@ def test_a_missed_mode_is_found_by_chains_from_the_prior():
     assert mixed.nll == pytest.approx(ml.nll - math.log(2), abs=0.03)
 
 
+@pytest.mark.slow
 def test_intervals_cover():
     """Of 40 sets with guides that are too narrow, whose tails have shapes up to 0.5."""
     covered = 0
@@ -151,6 +154,7 @@ def test_intervals_cover():
     assert covered >= 35
 
 
+@pytest.mark.slow
 def test_a_decoder_is_not_told_from_itself():
     """One model with its guide as it is, and with one that is too narrow."""
     for seed in range(4):

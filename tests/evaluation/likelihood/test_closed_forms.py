@@ -160,6 +160,7 @@ def cases(kinds=CASES):
     return pytest.mark.parametrize(("kind", "a", "off"), kinds, ids=[f"{p.__name__} {a} {off}" for p, a, off in kinds])
 
 
+@pytest.mark.slow
 @cases()
 def test_importance_sampling_and_annealing(kind, a, off):
     program = kind(a, off)
@@ -174,6 +175,7 @@ def test_importance_sampling_and_annealing(kind, a, off):
         assert ((ml.elbo - exact).abs() < 1e-3).all()
 
 
+@pytest.mark.slow
 @cases([case for case in CASES if case[2] != 1])
 def test_a_refined_elbo_is_below(kind, a, off):
     program = kind(a, off)
@@ -185,6 +187,7 @@ def test_a_refined_elbo_is_below(kind, a, off):
 
 
 # Not where z reaches 1e100 as a rule, and x does so too, which no float32 holds.
+@pytest.mark.slow
 @cases([case for case in CASES if case[1:] == (0.01, 0.7) and case[0] is not InverseGammaExponential])
 def test_a_sandwich_holds_the_exact_value(kind, a, off):
     program = kind(a, off)
@@ -196,6 +199,7 @@ def test_a_sandwich_holds_the_exact_value(kind, a, off):
         assert apart.mean().item() > -4 * apart.std().item() / 40**0.5 - 1e-3
 
 
+@pytest.mark.slow
 def test_where_nothing_but_the_logarithm_is_known_diagnosis_stays_below_the_truth():
     program = DirichletMultinomial(0.05, 0.6)
     exact = program.log_prob(program.x)
@@ -262,6 +266,7 @@ SUPPORTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUPPORTS)
 def test_densities_on_every_support_integrate_to_one(name):
     model, guide = ignored(SUPPORTS[name](1.0), SUPPORTS[name](0.8))

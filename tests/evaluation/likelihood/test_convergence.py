@@ -89,6 +89,7 @@ def test_errors_are_as_large_as_the_spread_over_repetitions(sigma):
     assert bool((covered[many_blocks | few_blocks] > 0.88).all())
 
 
+@pytest.mark.slow
 def test_error_of_the_set_is_calibrated():
     tables = [convergence(torch.randn(50, 20, dtype=torch.float64)).table() for _ in range(300)]
     for rows in zip(*tables, strict=True):

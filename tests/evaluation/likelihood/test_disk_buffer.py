@@ -1,10 +1,13 @@
 """Results of many data in files: the same figures, and nothing left behind."""
 
+import pytest
 import torch
 
 from pyrovae import VAE, Annealed, Bernoulli, DiagonalNormal, Importance, StandardNormal, log_marginal
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
 from pyrovae.evaluation.likelihood.result import STATISTICS, concatenate
+
+pytestmark = pytest.mark.slow
 
 
 def results(counts, estimator=None):

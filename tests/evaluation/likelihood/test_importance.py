@@ -26,6 +26,7 @@ def test_exact_posterior_gives_log_p_with_every_weight(latent_dim):
     torch.testing.assert_close(lw, oracle.log_prob(x).expand(50, 5), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "oracle",
     [
@@ -51,6 +52,7 @@ def test_mean_field_bound_grows_with_K_towards_the_exact_value(oracle):
     assert -4 * ml.monte_carlo_error < shortfall < 0.02
 
 
+@pytest.mark.slow
 def test_monte_carlo_error_is_the_spread_over_repetitions():
     oracle = LinearGaussian(2, 6, guide="mean-field")
     x = oracle.simulate(1).expand(400, -1)  # one datum, 400 independent estimates

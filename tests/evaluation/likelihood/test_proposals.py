@@ -16,6 +16,7 @@ from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "share"), [(1.3, 0.0), (0.9, 0.0), (1.0, 0.2), (1.2, 0.3), (1.0, 1.0), (1.2, 1.0)])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_mean_weight_stays_p(name, scale, share):
@@ -25,6 +26,7 @@ def test_the_mean_weight_stays_p(name, scale, share):
     assert ((ml.log_prob - exact(program, x)).abs() < 5 * ml.standard_error + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_widening_helps_the_best_mean_field_guide():
     """It covers the posterior then, which has wider directions than its own."""
     oracle = LinearGaussian(50, 100, guide="mean-field")
@@ -78,6 +80,7 @@ def test_deterministic_for_a_seed():
     assert torch.equal(*drawn)
 
 
+@pytest.mark.slow
 def test_the_elbo_stays_that_of_the_guide():
     oracle = LinearGaussian(2, 5, guide="mean-field")
     x = oracle.simulate(500)
@@ -153,6 +156,7 @@ def test_masked_latents_are_not_widened():
     assert ml.log_prob[1].abs() < 1e-6
 
 
+@pytest.mark.slow
 def test_no_more_latents_at_a_time_than_asked_for():
     oracle = LinearGaussian(2, 4, guide="mean-field")
     most = []

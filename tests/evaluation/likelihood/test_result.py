@@ -47,6 +47,7 @@ def test_figures_of_the_set(result):
     assert summary["pareto_k"]["threshold"] == pytest.approx(1 - 1 / math.log10(400))
 
 
+@pytest.mark.slow
 def test_the_chunks_of_data_and_samples_do_not_change_what_is_estimated(oracle):
     x = oracle.simulate(60)
     for chunk_size in (1, 50, 4000):
@@ -171,6 +172,7 @@ def test_nan_data_are_refused(oracle):
         log_marginal(oracle.model, oracle.guide, x, num_samples=5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
 def test_memory_is_bounded_whatever_K():
     """Two hundred thousand samples of 784 pixels take 1.2 GB in float64 if they are held at once.

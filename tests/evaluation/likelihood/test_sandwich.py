@@ -36,6 +36,7 @@ def sandwiched(oracle, like, estimator, **options):
     return bounds, (bounds.lower - exact), (bounds.upper - exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["guide", "prior"])
 @pytest.mark.parametrize("latent_dim", SIZES)
 def test_the_exact_value_lies_between(latent_dim, start):
@@ -50,6 +51,7 @@ def test_the_exact_value_lies_between(latent_dim, start):
         assert bounds.gap > 3 * bounds.gap_error  # a short path leaves a gap
 
 
+@pytest.mark.slow
 def test_the_gap_closes_with_more_temperatures():
     oracle = LinearGaussian(50, 100, guide="mean-field", shift=1.0)
     gaps = [sandwiched(oracle, torch.zeros(1, 100).double(), Annealed(T), num_simulated=15)[0].gap for T in (20, 200)]
@@ -57,6 +59,7 @@ def test_the_gap_closes_with_more_temperatures():
     assert gaps[1] < 0.6
 
 
+@pytest.mark.slow
 def test_importance_sampling_can_be_judged_too():
     oracle = LinearGaussian(50, 100, guide="mean-field", shift=1.0)
     like = torch.zeros(1, 100).double()
@@ -67,6 +70,7 @@ def test_importance_sampling_can_be_judged_too():
     assert "too large by at most" in bounds.sentence
 
 
+@pytest.mark.slow
 def test_constrained_latents():
     import pyro.distributions as dist
 
@@ -77,6 +81,7 @@ def test_constrained_latents():
         assert abs(above.mean().item()) < 0.1
 
 
+@pytest.mark.slow
 def test_chains_never_see_the_generator_of_the_data(monkeypatch):
     """No number that a chain draws is one that the data are made of, whatever the seed."""
     oracle = LinearGaussian(10, 30, guide="mean-field")
@@ -102,6 +107,7 @@ def test_chains_never_see_the_generator_of_the_data(monkeypatch):
     assert (torch.cdist(chains[:, None], noise[:, None]).min() > 0).item()
 
 
+@pytest.mark.slow
 def test_simulated_data_leave_the_generator_alone_but_for_one_number(monkeypatch):
     oracle = LinearGaussian(2, 4)
     states = []
@@ -118,6 +124,7 @@ def test_simulated_data_leave_the_generator_alone_but_for_one_number(monkeypatch
     assert torch.equal(states[0], torch.get_rng_state())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["guide", "prior"])
 @pytest.mark.parametrize("name", ["mean field", "two layers", "gamma", "folded", "low rank, of another site"])
 def test_chains_back_have_reciprocals_of_mean_one_over_p(name, start):
@@ -176,6 +183,7 @@ def test_an_upper_bound_below_the_lower_one_is_told():
     assert "nothing can be told" in impossible.sentence
 
 
+@pytest.mark.slow
 def test_labels_and_several_sites():
     program = ConditionalVAE((6,), 2, num_classes=3)
     like = torch.zeros(3, 6), torch.tensor([0, 1, 2])
@@ -186,6 +194,7 @@ def test_labels_and_several_sites():
     assert abs(bounds.gap) < 0.1
 
 
+@pytest.mark.slow
 def test_a_flow_without_an_inverse_needs_the_prior():
     vae = VAE(StandardNormal(2), Bernoulli((6,), 2), FlowPosterior((6,), 2, flow=Planar))
     with pytest.raises(InputError, match="start must be prior where the guide's flow has no inverse"):

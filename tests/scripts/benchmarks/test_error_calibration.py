@@ -49,6 +49,7 @@ def words(folder, *more):
     return [*places, *sizes, *more]
 
 
+@pytest.mark.slow
 def test_errors_are_measured_once_and_told_on_the_page(tiny, tmp_path, monkeypatch, capsys):
     assert script(tiny.main, words(tmp_path)) == 0, capsys.readouterr().err
     names = {f"digits-Gaussian_{name}" for name in tiny.page_of.ESTIMATORS}
@@ -78,6 +79,7 @@ def test_errors_are_measured_once_and_told_on_the_page(tiny, tmp_path, monkeypat
     assert "Not measured yet: to within a target (digits Gaussian)." in (tmp_path / "page.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_was_measured_otherwise_is_measured_again(tiny, tmp_path):
     few = ["--names", '["digits, Gaussian"]', "--estimators", "[importance-256]"]
     path = tmp_path / "kept" / "digits-Gaussian_importance-256.json"

@@ -45,6 +45,7 @@ def test_quadrature_is_exact_for_a_linear_gaussian(truth, spread, scale):
     torch.testing.assert_close(truth.exact_log_marginal(vae, x), exact.detach(), atol=5e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_bends_of_rectifiers_do_not_matter(truth):
     torch.manual_seed(0)
     network = partial(pv.MLP, hidden_features=(8,), initialization="he")
@@ -56,6 +57,7 @@ def test_bends_of_rectifiers_do_not_matter(truth):
     torch.testing.assert_close(truth.exact_log_marginal(vae, x), dense.detach(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_read_again(truth, tmp_path, monkeypatch):
     monkeypatch.setattr(truth, "CASES", {"digits, Bernoulli": truth.Case(epochs=1, hidden_features=(4,))})
     monkeypatch.setattr(truth, "NUM_IMAGES", 3)

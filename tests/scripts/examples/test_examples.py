@@ -46,6 +46,7 @@ def numbers(thing):
         yield float(thing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_the_script_leaves_what_it_promises(name, tmp_path, monkeypatch, capsys):
     module = module_of(f"examples/{name}", monkeypatch)

@@ -59,6 +59,7 @@ def test_a_script_is_thin(name):
     assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 190
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_script_keeps_its_records_and_does_nothing_twice(name, page, tmp_path, monkeypatch, capsys):
     module = module_of(f"reproductions/{name}", monkeypatch)
@@ -148,6 +149,7 @@ def refused(name, words, sentence, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("only", "told", "missing"), [("standard", "standard normal", "vamp"), ("vamp", "VampPrior, 5", "standard")]
 )
@@ -166,6 +168,7 @@ def test_only_what_is_asked_for_is_trained_and_what_is_missing_is_said(
     assert not kept["findings"]
 
 
+@pytest.mark.slow
 def test_frey_faces_in_bits(page, tmp_path, monkeypatch):
     module = module_of("reproductions/vampprior", monkeypatch)
     np.savez(tmp_path / "faces.npz", images=np.random.default_rng(0).integers(0, 256, (450, 28, 20), np.uint8))

@@ -1,6 +1,6 @@
 """Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error."""
 
-from pyrovae import interrupts as interrupts  # first: it says what interrupts all that follows
+from pyrovae import interrupts as interrupts  # first, so that Ctrl-C during the other imports is handled
 from pyrovae.checks import InputError
 from pyrovae.data import (
     KMNIST,

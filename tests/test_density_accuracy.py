@@ -35,7 +35,6 @@ from pyrovae.distributions import (
     StudentT,
     UniformSphere,
     UnitBernoulli,
-    UnitExponential,
     VonMisesFisher,
     stable,
 )
@@ -192,7 +191,7 @@ def Bernoulli():
 @case
 def ContinuousBernoulli():
     x, logit = grid(GREYS, [*LOGITS, -1e4, 1e4])
-    return UnitExponential(logit), x, each(lambda x, logit: x * logit - log_slope(logit), x, logit)
+    return distributions.ContinuousBernoulli(logit), x, each(lambda x, logit: x * logit - log_slope(logit), x, logit)
 
 
 def log_slope(logit):
@@ -462,7 +461,7 @@ EXTREME = {
     "NegativeBinomial": (NegativeBinomialCounts, [[0.0, 3.0, 1e7], [-50.0, 0.0, 16.0, 50.0], [1e-3, 1.0, 1e8]]),
     "inflated": (lambda e, g: InflatedCounts(PoissonCounts(e), g), [[0.0, 3.0, 1e7], [-50.0, 0.0, 16.0], LOGITS]),
     "Bernoulli": (lambda logits: UnitBernoulli(logits=logits), [GREYS, LOGITS]),
-    "ContinuousBernoulli": (UnitExponential, [GREYS, LOGITS]),
+    "ContinuousBernoulli": (distributions.ContinuousBernoulli, [GREYS, LOGITS]),
     "StudentT": (partial(StudentT, 1e6), [[0.0, 1.0, -1e3], [0.0, 0.7], [1e-3, 1.0, 1e6]]),
     "DiscretizedLogistic": (QuantizedLogistic, [[0.0, 0.2, 1.0], [-50.0, 0.2, 1.0, 2.0], [1e-4, 0.1, 1e5]]),
     "GaussianMixture": (

@@ -9,10 +9,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-__all__ = ["UnitExponential"]
+__all__ = ["ContinuousBernoulli"]
 
 
-class UnitExponential(TorchDistribution):
+class ContinuousBernoulli(TorchDistribution):
     r"""Take the continuous Bernoulli on [0, 1] by its logit l: :math:`p(x) = e^{l x}\,l / (e^l - 1)`.
 
     Pyro's ``ContinuousBernoulli`` is the same density by a probability, which in single precision loses digits next
@@ -24,7 +24,7 @@ class UnitExponential(TorchDistribution):
         logits: l, any real numbers of shape ``(*)``.
 
     Example:
-        >>> UnitExponential(torch.tensor([0.0, 100.0])).log_prob(torch.tensor(1.0))
+        >>> ContinuousBernoulli(torch.tensor([0.0, 100.0])).log_prob(torch.tensor(1.0))
         tensor([0.0000, 4.6052])
     """
 
@@ -35,9 +35,9 @@ class UnitExponential(TorchDistribution):
         self.logits = logits
         super().__init__(logits.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: tuple[int, ...], _instance: Any = None) -> UnitExponential:
+    def expand(self, batch_shape: tuple[int, ...], _instance: Any = None) -> ContinuousBernoulli:
         """Return the distribution with its parameter expanded to ``batch_shape``."""
-        return UnitExponential(self.logits.expand(batch_shape), validate_args=self._validate_args)
+        return ContinuousBernoulli(self.logits.expand(batch_shape), validate_args=self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density, in nats."""

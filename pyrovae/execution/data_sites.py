@@ -178,7 +178,7 @@ def check_simulation(model: PyroFunction, arguments: Arguments, data_sites: Data
     if not torch.allclose(first, second, equal_nan=True):
         raise checks.InputError(
             "model must observe nothing but x that depends on the latents to be simulated, but observes "
-            f"{', '.join(map(repr, datum.others))} too"
+            f"{', '.join(map(repr, data_sites.others))} too"
         )
 
 

@@ -160,7 +160,7 @@ def check_all_sampled(model_trace: Trace, guide_trace: Trace) -> None:
     Raises:
         ValueError: naming the site.
     """
-    for name in sorted(latents_of(model_trace)):
+    for name in latents_of(model_trace):
         if name not in guide_trace.nodes:
             raise checks.InputError(f"guide must sample every latent site of the model, but does not sample {name!r}")
 

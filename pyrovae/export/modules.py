@@ -109,7 +109,7 @@ class Decoder(nn.Module):
         if self.data_sites.depends_on_x or self.data_sites.rest:
             raise checks.InputError(
                 "program must give x a distribution that depends on nothing but latents and labels to be exported, but "
-                f"that of its site {', '.join(map(repr, self.datum.entries))} depends on x"
+                f"that of its site {', '.join(map(repr, self.data_sites.entries))} depends on x"
             )
         self.sites = self._needed(latents, told)
         self.inputs = [*self.sites, *("y" for _ in told)]

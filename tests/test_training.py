@@ -186,8 +186,8 @@ def test_what_the_compiled_step_updates_is_what_the_optimizer_would(digits, monk
     counted = []
     monkeypatch.setattr(
         JointOptimizer,
-        "updated",
-        lambda self, params, count=JointOptimizer.updated: (counted.append(len(params)), count(self, params)),
+        "count_update",
+        lambda self, params, count=JointOptimizer.count_update: (counted.append(len(params)), count(self, params)),
     )
     ends = []
     for compile in ("graph", "inductor"):

@@ -1,4 +1,4 @@
-"""Distributions that Pyro lacks, or has otherwise than a conditional needs."""
+"""Distributions that Pyro lacks, or that conditionals need in a more accurate or more general form."""
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
 from pyrovae.distributions.constraints import Counts, Levels

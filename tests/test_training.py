@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, Digits, InputError, NonFiniteLoss, StandardNormal, fit
 from pyrovae.compilation import TrainingStep
-from pyrovae.compilation.graph_capture import _recorded
+from pyrovae.compilation.graph_capture import _record
 from pyrovae.optimizers import JointOptimizer
 from pyrovae.training import tensorboard_writer
 
@@ -150,7 +150,9 @@ def compiled(monkeypatch):
 
     def compile(self, *arguments, instead=None):
         found.append((len(arguments[0]), None if instead is None else instead.__name__))
-        graph, self._compiled_held = (self._graph, self._held) if instead is None else _recorded(instead, arguments)
+        graph, self._compiled_constants = (
+            (self._graph, self._constants) if instead is None else _record(instead, arguments)
+        )
         self._compiled = lambda *inputs: tuple(result * (1 + 1e-5) for result in graph(*inputs))
 
     monkeypatch.setattr("pyrovae.compilation.graph_capture.Recording.compile", compile)

@@ -82,8 +82,8 @@ class NormalMixture(TorchDistribution):
         """Return the squared distance to each mean, in units of its scale, ``(*, K)``."""
         if max(self.loc.dim(), self.scale.dim()) > 2:
             return ((value.unsqueeze(-2) - self.loc) / self.scale).square().sum(-1)
-        # All values have the same components: matrix products are ten times as fast, and need a fraction of the
-        # memory for hundreds of components. They expand the square, so they are taken in double precision: the error is about
+        # All values have the same components: matrix products are ten times as fast, and need a fraction of the memory
+        # for hundreds of components. They expand the square, so they are taken in double precision: the error is about
         # 1e-16 times the squared norm of z in units of the smallest scale.
         value, loc, precision = value.double(), self.loc.double(), self.scale.double() ** -2
         squares = value.square() @ precision.mT - 2 * value @ (loc * precision).mT

@@ -175,7 +175,7 @@ class BatchedPrograms:
             return scored_trace(program, self.arguments, inside)
 
     def _check_cover(self, traced: Trace) -> None:
-        """Refuse a guide whose support does not cover the model's, judged by bounds, or else by samples of the model."""
+        """Refuse a guide whose support does not cover the model's, by bounds, or else by samples of the model."""
         fns = [(name, traced.nodes[name]["fn"], self.encoded.nodes[name]["fn"]) for name in self.sites]
         if all([check_coverage(*fn) for fn in fns]):  # noqa: C419 - all are checked
             return

@@ -93,7 +93,7 @@ def _particles(
 
 
 class _ItemsStayTensors(TorchFunctionMode):
-    """Make ``Tensor.item`` return the detached tensor, since Pyro reads losses as numbers, and a graph has none."""
+    """A mode in which ``Tensor.item`` returns the detached tensor: Pyro reads losses as numbers, a graph has none."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.item:
@@ -102,7 +102,7 @@ class _ItemsStayTensors(TorchFunctionMode):
 
 
 class _MasksAreFull(TorchFunctionMode):
-    """Make every tensor true in conditions, where Pyro asks whether it can skip enumerated values of probability 0."""
+    """A mode in which every tensor is true, where Pyro asks whether to skip enumerated values of probability 0."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.__bool__:

@@ -54,7 +54,7 @@ def read_folder(
     notes: dict[str, list[Path]] = {}
     left_out = [path for path in found if path.suffix.lower() in Image.registered_extensions()]
     for path in sorted(set(left_out) - set(files)):
-        notes.setdefault(f"are left out, for their ending is none of {', '.join(IMG_EXTENSIONS)}", []).append(path)
+        notes.setdefault(f"are left out, because their ending is none of {', '.join(IMG_EXTENSIONS)}", []).append(path)
     arrays: list[np.ndarray] = []
     first: dict[bytes, Path] = {}
     for path in progress.over(files, "reading", "image"):
@@ -72,9 +72,9 @@ def read_folder(
             )
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         if first.setdefault(digest, path) != path:
-            notes.setdefault("are copies of others and may be in several of training, validation and test", []).append(
-                path
-            )
+            notes.setdefault(
+                "are copies of others, and may be in more than one of training, validation and test", []
+            ).append(path)
     classes = sorted({path.relative_to(root).parts[0] for path in files if path.parent != root})
     beside = [path for path in files if path.parent == root]
     if classes and beside:
@@ -106,7 +106,7 @@ def _pixels(path: Path, size: tuple[int, ...] | None, grey: bool, notes: dict[st
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
-                notes.setdefault("have several pages, of which the first alone is taken", []).append(path)
+                notes.setdefault("have several pages; only the first is read", []).append(path)
             kind = image.format
             ImageOps.exif_transpose(image, in_place=True)
             picture = _without_alpha(image, path, notes) if image.has_transparency_data else image.copy()
@@ -142,5 +142,5 @@ def _without_alpha(image: Image.Image, path: Path, notes: dict[str, list[Path]])
 
     layer = image.convert("RGBA")
     if np.asarray(layer)[..., 3].min() < 255:
-        notes.setdefault("are transparent in parts, which are taken as white", []).append(path)
+        notes.setdefault("are partly transparent; these parts become white", []).append(path)
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

@@ -46,6 +46,6 @@ class Pushforward(dist.TransformedDistribution):
             names = list(dict.fromkeys(type(transform).__name__ for transform in self.transforms))
             without_inverse = [name for name in names if name in str(error)] or names
             raise checks.InputError(
-                "flow must have an inverse, such as SplineAutoregressive has, to score what it has not just drawn, "
-                f"but {', '.join(without_inverse).replace('Conditioned', '')} was given"
+                "flow must have an inverse, such as SplineAutoregressive has, to score values other than its latest "
+                f"samples, but {', '.join(without_inverse).replace('Conditioned', '')} was given"
             ) from error

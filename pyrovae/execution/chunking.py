@@ -119,13 +119,13 @@ def _choose_size(model: PyroFunction, arguments: Arguments) -> int | None:
 
 def _sizes(model: PyroFunction, arguments: Arguments, count: int) -> list[int]:
     some = torch.arange(count) % len(arguments[0])
-    with _Sizes() as sizes:
+    with _RecordSizes() as sizes:
         trace(model, tuple(part[some.to(part.device)] for part in arguments))
     return sizes.found
 
 
-class _Sizes(TorchFunctionMode):
-    """Record the bytes of each tensor that is made."""
+class _RecordSizes(TorchFunctionMode):
+    """A mode that records the bytes of each tensor that is made."""
 
     def __init__(self) -> None:
         super().__init__()

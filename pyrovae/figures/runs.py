@@ -37,7 +37,7 @@ def comparison(
     """
     lengths = {len(values) for values in (names, nll, standard_error, difference, interval)}
     if len(lengths) != 1 or not names:
-        raise checks.InputError(f"names must be as many as the figures of the runs, at least one, but are {len(names)}")
+        raise checks.InputError(f"names must have one entry for each run, at least one, but has {len(names)}")
     rows = np.arange(len(names))
     values, errors, differences = (np.asarray(v, dtype=float) for v in (nll, standard_error, difference))
     limits = np.asarray(interval, dtype=float)

@@ -21,7 +21,7 @@ NetworkFactory: TypeAlias = Callable[[Shape, Shape], nn.Module]
 
 
 class Positive(nn.Module):
-    r"""Map to positive numbers: :math:`s = \epsilon + \mathrm{softplus}(r)` or :math:`s = \epsilon + e^r`.
+    r"""A map to positive numbers: :math:`s = \epsilon + \mathrm{softplus}(r)` or :math:`s = \epsilon + e^r`.
 
     Args:
         link: ``softplus``, which grows linearly and so is safer, or ``exp``.

@@ -80,8 +80,8 @@ def dry_run(
                 estimate_elbo_terms(in_data_plate(model), in_data_plate(guide), *arguments)
         except UserWarning as error:
             raise checks.InputError(
-                f"objective {name} needs a guide that samples its sites in the order of the model's, and this one does "
-                "not: it takes them for independent of those that come later"
+                f"objective {name} needs a guide that samples its sites in the order of the model, but this one does "
+                "not: the objective treats each site as independent of later ones"
             ) from error
         finally:
             for buffer, before in buffers:

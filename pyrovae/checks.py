@@ -1,4 +1,4 @@
-"""One clear sentence for every bad input: the argument, what was given, what would be accepted."""
+"""Checks of arguments: one sentence for bad input, with the argument, the value given, and what is accepted."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = [
 T = TypeVar("T")
 
 
-# Sentences of torch's and Pyro's that quote whole tensors, and what they come to.
-_PYRO_SAYS = [
+# Messages of torch and Pyro that quote whole tensors, and shorter forms of them.
+_SHORTER_MESSAGES = [
     (r"^Error while computing \w+ at site ('.*?'): ?", r"at site \1, "),
     (
         r"Expected value argument \(.*?\) to be within the support \((.*?)\) of the distribution (\w+)\(.*",
@@ -47,10 +47,10 @@ _PYRO_SAYS = [
 
 
 class InputError(ValueError):
-    """Say in one sentence what was given, for which argument, and what would be accepted.
+    """Bad input: one sentence with the argument, the value given, and what would be accepted.
 
-    The command line prints the sentence and exits with status 2; everything else that is
-    raised is a defect of the program and keeps its traceback.
+    The command line prints the sentence and exits with status 2. Any other exception is a
+    defect of the program and keeps its traceback.
     """
 
 
@@ -66,7 +66,7 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
 
 
 def integers(name: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
-    """Return ``values`` as a tuple if they are a sequence of integers of at least ``minimum``, be it an empty one.
+    """Return ``values`` as a tuple if they are a sequence of integers of at least ``minimum``; it may be empty.
 
     Raises:
         InputError: otherwise.
@@ -112,7 +112,7 @@ def shape(name: str, value: Any, *, dims: int | None = None) -> tuple[int, ...]:
     """Return a shape, given as one positive integer or a non-empty sequence of them, as a tuple.
 
     Args:
-        dims: how many dimensions it must have, if that is known.
+        dims: required number of dimensions; any number if None.
 
     Raises:
         InputError: otherwise.
@@ -129,7 +129,7 @@ def shape(name: str, value: Any, *, dims: int | None = None) -> tuple[int, ...]:
 
 
 def seed(value: Any, name: str = "seed") -> int:
-    """Return ``value`` if every generator in use, NumPy's being the narrowest, takes it as its seed.
+    """Return ``value`` if all generators in use accept it as a seed; NumPy's has the smallest range.
 
     Raises:
         InputError: otherwise.
@@ -147,20 +147,22 @@ def reason(error: BaseException) -> str:
         'cannot be read'
     """
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
-    if problem and mark:  # YAML's, whose message quotes the file over several lines
+    if problem and mark:  # a YAML error, whose message quotes the file over several lines
         return f"{problem} (line {mark.line + 1})"
-    text = " ".join(str(error).partition("Trace Shapes:")[0].split()) or type(error).__name__  # what Pyro appends
-    for pattern, words in _PYRO_SAYS:
-        text = re.sub(pattern, words, text)
+    text = (
+        " ".join(str(error).partition("Trace Shapes:")[0].split()) or type(error).__name__
+    )  # without what Pyro appends
+    for pattern, shorter in _SHORTER_MESSAGES:
+        text = re.sub(pattern, shorter, text)
     if isinstance(error, KeyError):
         return f"it lacks {text}"
     return re.split(r"\.\s+(?=[A-Z])", text)[0].rstrip(".: ")[:300]
 
 
 def find_input_error(error: BaseException) -> InputError | None:
-    """Return the last :class:`InputError` among an error and its causes that says its own sentence.
+    """Return the first :class:`InputError` with an unchanged message, of an error, its cause, the cause of that, ...
 
-    Pyro makes other errors of those that are raised while it traces a program, and appends shapes to the sentence.
+    While Pyro traces a program, it wraps errors in others and appends shapes to their messages.
     """
     while not isinstance(error, InputError) or "Trace Shapes:" in str(error):
         if error.__cause__ is None:
@@ -170,7 +172,7 @@ def find_input_error(error: BaseException) -> InputError | None:
 
 
 def constraint_name(constraint: constraints.Constraint) -> str:
-    """Name the set that a constraint describes, for a sentence.
+    """Describe a constraint's set in words, for messages.
 
     Example:
         >>> from torch.distributions import constraints
@@ -190,29 +192,30 @@ def instance(name: str, value: T, base: type) -> T:
     """Return ``value`` if it is a ``base``.
 
     Raises:
-        InputError: otherwise, such as for the class itself.
+        InputError: otherwise; also if the class ``base`` itself was given instead of an object.
     """
     if not isinstance(value, base):
-        given = f"the class {value.__name__}" if isinstance(value, type) else _a(type(value))
-        raise InputError(f"{name} must be {_a(base)}, but {given} was given")
+        given = f"the class {value.__name__}" if isinstance(value, type) else _with_article(type(value))
+        raise InputError(f"{name} must be {_with_article(base)}, but {given} was given")
     return value
 
 
-def _a(kind: type) -> str:
+def _with_article(kind: type) -> str:
     return f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
 
 
 def make(name: str, factory: Callable[..., T], base: type, *arguments: Any, like: str) -> T:
-    """Make a component by its factory, a class as a rule, or say why it is no factory of such.
+    """Make a component by calling its factory (usually a class), or raise if it does not make one.
 
     Args:
-        name: of the argument that the factory was given for.
+        name: name of the argument that holds the factory.
         factory: called with ``arguments``.
-        base: class of what it must make.
-        like: name of a factory that would be accepted.
+        base: class that the result must be an instance of.
+        arguments: arguments of the factory.
+        like: name of a factory that would be accepted, for the message.
 
     Raises:
-        InputError: if it cannot be called so, or makes something else.
+        InputError: if the factory does not accept the arguments, or makes something else.
 
     Example:
         >>> make("network", torch.nn.Linear, torch.nn.Module, 3, 4, like="MLP")
@@ -223,9 +226,9 @@ def make(name: str, factory: Callable[..., T], base: type, *arguments: Any, like
         pyrovae.checks.InputError: network must be a class that makes a Module of 3 and 4, such as MLP, but ...
     """
     kind = class_of(factory)
-    given = _a(type(factory)) if kind is None else kind.__name__
+    given = _with_article(type(factory)) if kind is None else kind.__name__
     of = " of " + " and ".join(map(str, arguments)) if arguments else ""
-    refusal = f"{name} must be a class that makes {_a(base)}{of}, such as {like}, but {given} was given"
+    refusal = f"{name} must be a class that makes {_with_article(base)}{of}, such as {like}, but {given} was given"
     if kind is not None and inspect.isabstract(kind):
         raise InputError(f"{refusal}, which is abstract")
     if not callable(factory) or isinstance(factory, base):
@@ -235,12 +238,14 @@ def make(name: str, factory: Callable[..., T], base: type, *arguments: Any, like
     options: dict[str, Any] = {}
     if isinstance(factory, partial):
         called, options = kind or factory.func, factory.keywords
-        given_ahead = () if kind in factory.args else factory.args  # jsonargparse's begin with the class itself
+        given_ahead = (
+            () if kind in factory.args else factory.args
+        )  # the partials of jsonargparse have the class as first argument
     try:
         inspect.signature(called).bind(*given_ahead, *arguments, **options)
     except TypeError as error:
         raise InputError(f"{refusal} ({reason(error)})") from error
-    except ValueError:  # something callable that Python knows nothing about
+    except ValueError:  # a callable without a known signature
         pass
     try:
         made = factory(*arguments)
@@ -249,12 +254,12 @@ def make(name: str, factory: Callable[..., T], base: type, *arguments: Any, like
     except ValueError as error:
         raise InputError(f"{name} {given} cannot be made: {reason(error)}") from error
     if not isinstance(made, base):
-        raise InputError(f"{refusal}, which makes {_a(type(made))}")
+        raise InputError(f"{refusal}, which makes {_with_article(type(made))}")
     return made
 
 
 def same_constraint(first: constraints.Constraint, second: constraints.Constraint) -> bool:
-    """Tell whether two constraints describe one set; each may be an object of its own.
+    """Tell whether two constraints describe the same set; they may be different objects.
 
     Example:
         >>> from torch.distributions import constraints
@@ -265,7 +270,7 @@ def same_constraint(first: constraints.Constraint, second: constraints.Constrain
 
 
 def class_of(factory: Any) -> type | None:
-    """Return the class that a factory makes: itself, or what a ``functools.partial`` of any depth is made of.
+    """Return the class that a factory makes: the factory itself, or the class inside nested ``functools.partial``.
 
     Example:
         >>> from functools import partial

@@ -1,4 +1,4 @@
-"""Files are written beside their place and moved there whole, so that none is ever lost or half-written."""
+"""Atomic writing of files: a temporary file in the same folder is renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["atomic_write", "check_writable", "describe_path", "path_of", "tempor
 
 
 def path_of(name: str, value: str | os.PathLike[str]) -> Path:
-    """Return a path that was given for an argument; an empty one is refused, which would be the current folder.
+    """Return an argument as a path; refuse an empty one, which would silently mean the current folder.
 
     Raises:
         ValueError: if it is empty.
@@ -35,7 +35,7 @@ def path_of(name: str, value: str | os.PathLike[str]) -> Path:
 
 
 def describe_path(path: str | os.PathLike[str]) -> str:
-    """Return a path for a sentence that says that nothing is there: a relative one with what it is relative to.
+    """Describe a path in a "not found" message; a relative path is given with the current folder.
 
     Example:
         >>> describe_path("/data/x.npy"), describe_path("x.npy").startswith("x.npy in the current folder, ")
@@ -46,17 +46,17 @@ def describe_path(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Any]:
-    """Open a file beside ``path`` for writing bytes, and move it there once it is whole and on the disk.
+    """Open a temporary file for writing bytes, and rename it to ``path`` once it is complete and on the disk.
 
     Raises:
-        ValueError: if it cannot be written, say because the disk is full; what stood at ``path`` stays.
+        ValueError: if it cannot be written, for example because the disk is full; an existing file is then kept.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise write_error(path, error) from error
-    disk = _Disk(handle, "wb")
+    disk = _RecordingFile(handle, "wb")
     file = io.BufferedWriter(disk)
     try:
         yield file
@@ -76,8 +76,8 @@ def atomic_write(path: Path) -> Iterator[Any]:
         raise
 
 
-class _Disk(io.FileIO):
-    """Remember why a file could not be written, which those who write it may turn into errors of their own."""
+class _RecordingFile(io.FileIO):
+    """A file that records why writing failed, since libraries may replace that error by one of their own."""
 
     failure: OSError | None = None
 
@@ -90,26 +90,26 @@ class _Disk(io.FileIO):
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text as a file, whole or not at all; its folder is made if need be."""
+    """Write a text file atomically, and make its folder if needed."""
     with atomic_write(Path(path)) as file:
         file.write(text.encode())
 
 
 def write_error(path: str | os.PathLike[str], error: BaseException) -> checks.InputError:
-    """Return the sentence that says why a file or a folder cannot be written."""
+    """Return the error that says why a file or a folder cannot be written."""
     why = getattr(error, "strerror", None) or f"{checks.reason(error)}; the disk may be full"
     return checks.InputError(f"{path} cannot be written: {why}")
 
 
 def check_writable(folder: str | os.PathLike[str], size: int = 0) -> None:
-    """See that a folder, or the one that it will be made in, can be written, before work whose result would be lost.
+    """Check that a folder, or the one that it will be made in, is writable, before long work whose result goes there.
 
     Args:
-        folder: which.
-        size: of what is to be written, in bytes.
+        folder: the folder.
+        size: bytes that will be written.
 
     Raises:
-        ValueError: if it cannot, or the disk is too full.
+        ValueError: if it is not writable, or the disk has too little space.
 
     Example:
         >>> check_writable(".")
@@ -126,16 +126,16 @@ def check_writable(folder: str | os.PathLike[str], size: int = 0) -> None:
 
 
 def temporary_mmap(folder: str | os.PathLike[str], size: int) -> mmap.mmap:
-    """Map a new file that has no name, so that nothing is left of it, and whose room on the disk is its own.
+    """Memory-map a new temporary file that has no name, so that it vanishes with the process.
 
-    Of a file that is merely long, a full disk ends the process when it is written.
+    Its space on the disk is allocated at once: in a sparse file, writing to a full disk would kill the process.
 
     Args:
-        folder: it is made if need be.
-        size: in bytes, at least 1.
+        folder: folder of the file; it is made if needed.
+        size: size in bytes, at least 1.
 
     Raises:
-        ValueError: if the disk is too full, or the folder cannot be written.
+        ValueError: if the disk has too little space, or the folder is not writable.
 
     Example:
         >>> len(temporary_mmap(".", 10))
@@ -158,7 +158,7 @@ def _allocate(file: Any, size: int) -> None:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-    zeros = bytes(min(size, 2**20))  # where the system, or the file system, has no such call
+    zeros = bytes(min(size, 2**20))  # fallback where the system or the file system has no posix_fallocate
     for start in range(0, size, len(zeros)):
         file.write(zeros[: size - start])
     file.flush()

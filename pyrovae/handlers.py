@@ -1,4 +1,4 @@
-"""Pyro effect handlers, one effect each."""
+"""Pyro effect handlers for training: the check of the data plate, and a tempered KL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["InDataPlate", "Temper", "in_data_plate"]
 
 
 class InDataPlate(Messenger):
-    """Refuse a sample site that is not in the one data plate, whose log-probability would not be per datum.
+    """A handler that refuses sample sites outside the data plate, whose log-probability would not be per datum.
 
     Args:
         size: number B of data in the batch.
 
     Raises:
-        ValueError: at the site, naming it.
+        ValueError: when the program reaches such a site, naming it.
 
     Example:
         >>> def model(x):
@@ -38,10 +38,10 @@ class InDataPlate(Messenger):
         self.size = size
 
     def _pyro_sample(self, msg: Message) -> None:
-        if site_is_subsample(msg) or msg["infer"].get("_deterministic"):  # which has no log-probability
+        if site_is_subsample(msg) or msg["infer"].get("_deterministic"):  # they have no log-probability
             return
         frames = [frame for frame in msg["cond_indep_stack"] if frame.dim == -1 and frame.vectorized]
-        # A plate without a size takes any, also none: then the distribution itself must be of the batch.
+        # A plate without a size accepts any batch shape: the distribution itself must then have the batch's.
         of_batch = msg["fn"].batch_shape[-1:] == (self.size,)
         if not any(frame.size == self.size or (frame.size == -1 and of_batch) for frame in frames):
             found = ", ".join(f"plate({f.name!r}, {f.size}, dim={f.dim})" for f in msg["cond_indep_stack"])
@@ -52,9 +52,9 @@ class InDataPlate(Messenger):
 
 
 class Temper(Messenger):
-    r"""Scale the log-probability of latent sites by :math:`\beta`, in model and guide alike.
+    r"""A handler that scales the log-probability of latent sites by :math:`\beta`; for model and guide alike.
 
-    Their difference is the KL term, so that the ELBO becomes
+    The KL is the difference of the two, so the ELBO becomes
     :math:`\mathrm{E}[\log p(x|z)] - \beta\,\mathrm{KL}` (Bowman et al., 2016, arXiv:1511.06349;
     Higgins et al., 2017).
 
@@ -76,7 +76,7 @@ class Temper(Messenger):
 
 
 def in_data_plate(program: PyroFunction) -> PyroFunction:
-    """Check every run of ``program`` with :class:`InDataPlate`."""
+    """Return the program with every run checked by :class:`InDataPlate`."""
 
     def checked(x: Tensor, *others: Tensor) -> Any:
         with InDataPlate(len(x)):

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command's packages are imported, which takes seconds, ends it in one line, as it does later on."""
+"""One line instead of a traceback on Ctrl-C while a command imports its packages, which takes seconds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["is_command", "print_interruption"]
 
 
 def is_command() -> bool:
-    """Tell whether this process is a command of pyrovae's, and no program that imports it."""
-    name = basename(sys.argv[0]) if getattr(sys, "argv", None) else ""  # -m while Python looks for pyrovae.__main__
+    """Tell whether this process is the ``pyrovae`` command, rather than a program that imports the package."""
+    name = basename(sys.argv[0]) if getattr(sys, "argv", None) else ""  # "-m" until Python has found pyrovae.__main__
     return name == "-m" or name.partition(".")[0] == "pyrovae"
 
 
 def print_interruption(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say an interruption in one line, and everything else as Python does."""
+    """Print an interruption as one line, and any other error as Python does."""
     if issubclass(kind, KeyboardInterrupt):
         print("pyrovae: interrupted", file=sys.stderr)
     else:

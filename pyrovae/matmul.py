@@ -1,4 +1,4 @@
-"""Matrix products of networks: in what precision they are taken, and by which library."""
+"""Precision and library of the matrix products of networks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pyrovae import checks
 __all__ = ["Precision", "fast_matmul", "full_precision", "is_fast_matmul", "onednn_linear", "precision"]
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
-"""What the factors of a network's matrix products are rounded to."""
+"""Type to which the factors of a network's matrix products are rounded."""
 
-_FEW = 2**20  # multiplications, below which the detour costs more than it gains
+_MIN_MULTIPLICATIONS = 2**20  # in a product; for smaller ones the overhead exceeds the gain
 _LAYERS = {F.linear, F.conv1d, F.conv2d, F.conv3d}
 _LAYERS |= {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 _MATMUL = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
@@ -29,16 +29,18 @@ _fast: ContextVar[bool] = ContextVar("fast", default=False)
 
 @contextmanager
 def precision(name: Precision, device: torch.device) -> Iterator[None]:
-    """Take the products of linear and convolutional layers in some precision; leave torch's settings as they were.
+    """Compute the products of linear and convolutional layers in a given precision.
 
-    Only these: what layers are given and what they return stays float32, and densities are computed in float32.
-    Layers of float64 are left alone.
+    torch's settings are restored at the end.
+
+    Nothing else is affected: inputs and outputs of layers stay float32, and densities are computed in float32.
+    Layers of float64 are not affected either.
 
     Args:
-        name: ``float32``, also for convolutions on a GPU, where torch takes ``tf32`` by itself; ``tf32``, where the
-            device has such products (a factor keeps 10 bits after the point, and the range of float32); ``bfloat16``
-            (7 bits after the point, of what a layer returns too).
-        device: on which they are taken.
+        name: ``float32``, also for convolutions on a GPU, where torch's own default is ``tf32``; ``tf32``, on devices
+            that support it (factors have a mantissa of 10 bits, and the range of float32); ``bfloat16`` (a mantissa of
+            7 bits, for the output of a layer too).
+        device: device of the computation.
 
     Raises:
         ValueError: if it is none of these.
@@ -54,7 +56,7 @@ def precision(name: Precision, device: torch.device) -> Iterator[None]:
     with ExitStack() as stack:
         if name == "bfloat16":
             stack.enter_context(_set(_rounded, True))
-            stack.enter_context(_Rounded())
+            stack.enter_context(_Bfloat16Layers())
         if device.type == "cuda":
             stack.enter_context(_tf32(name == "tf32"))
         yield
@@ -62,7 +64,7 @@ def precision(name: Precision, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Take products in float32 for a while, whatever :func:`precision` says around it.
+    """Compute products in float32 inside this context, even within :func:`precision`.
 
     Example:
         >>> layer, x = torch.nn.Linear(300, 4), torch.randn(2, 300)
@@ -77,13 +79,13 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def fast_matmul() -> Iterator[None]:
-    """Take float32 products of linear layers on the CPU by oneDNN, and other layers by what is faster than torch's way.
+    """Compute float32 layers on the CPU by faster kernels: linear layers by oneDNN, transposed convolutions, tanh.
 
-    On processors that MKL, which torch takes for these products, does not know as its own, oneDNN takes half of its
-    time (AMD EPYC with AVX-512). Transposed convolutions go by a quarter of theirs: with the channels last, as one
-    product where the image is a single pixel, and channel by channel where one comes out. The values are equal to
-    rounding, as are their gradients; tanh, of another formula, is to 2e-7. Everything else, and where torch has no
-    oneDNN, is as without.
+    torch uses MKL for linear layers. On processors that are not Intel's, oneDNN takes half of MKL's time (measured on
+    an AMD EPYC with AVX-512). Transposed convolutions take a quarter of torch's time: with channels last in memory; as
+    one matrix product if the image is a single pixel; or by another kernel if there is one output channel. Values and
+    gradients are equal up to rounding; tanh is computed by another formula and differs by up to 2e-7. Everything else
+    is unchanged, as is everything if torch was built without oneDNN.
 
     Example:
         >>> layer, x = torch.nn.Linear(300, 400), torch.randn(100, 300)
@@ -92,15 +94,15 @@ def fast_matmul() -> Iterator[None]:
         >>> torch.allclose(y, layer(x), atol=1e-5)
         True
     """
-    with nullcontext() if _fast.get() else _Fast(), _set(_fast, True):
+    with nullcontext() if _fast.get() else _FastKernels(), _set(_fast, True):
         yield
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return :math:`x W^T + b` by oneDNN, without gradients.
+    """Return :math:`x W^T + b`, computed by oneDNN without gradients.
 
     Args:
-        x: ``(*, I)``, float32 on the CPU, as the others.
+        x: input, ``(*, I)``; all tensors are float32 on the CPU.
         weight: W, ``(O, I)``.
         bias: b, ``(O,)``, or None.
 
@@ -112,15 +114,15 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _dense(x: Tensor) -> Tensor:
-    # A part of a wider matrix: oneDNN would take its products a thousand times more slowly.
+    # On a slice of a wider matrix, oneDNN would be a thousand times slower.
     return x if x.is_contiguous() or x.mT.is_contiguous() else x.contiguous()
 
 
 def is_fast_matmul(x: Tensor) -> bool:
-    """Tell whether what is done with ``x`` may differ beyond rounding: in :func:`fast_matmul`, in full precision.
+    """Tell whether operations on ``x`` may use faster formulas: within :func:`fast_matmul`, and in full precision.
 
     Args:
-        x: on the device in question.
+        x: a tensor on the device in question.
 
     Example:
         >>> with fast_matmul():
@@ -131,7 +133,7 @@ def is_fast_matmul(x: Tensor) -> bool:
 
 
 def _is_eager(x: Tensor) -> bool:
-    """Tell whether nothing casts, transforms or records the operations on a tensor."""
+    """Tell whether operations on a tensor run as they are: not cast, transformed by functorch, or recorded."""
     return (
         not torch.is_autocast_enabled(x.device.type)
         and not torch.compiler.is_compiling()
@@ -162,8 +164,8 @@ def _set(flag: ContextVar[bool], value: bool) -> Iterator[None]:
         flag.reset(before)
 
 
-class _Rounded(TorchFunctionMode):
-    """Round what float32 layers are given, and return float32."""
+class _Bfloat16Layers(TorchFunctionMode):
+    """Round the inputs and weights of float32 layers to bfloat16; their output is float32 again."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -181,8 +183,8 @@ def _round(part: Any) -> Any:
     return part.bfloat16() if isinstance(part, Tensor) and part.dtype == torch.float32 else part
 
 
-class _Fast(TorchFunctionMode):
-    """Intercept linear layers, products by matrices, transposed convolutions and tanh."""
+class _FastKernels(TorchFunctionMode):
+    """Replace linear layers, products with matrices, transposed convolutions and tanh by faster kernels."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -205,9 +207,9 @@ def _is_for_linear(x: Any, weight: Any, bias: Any = None) -> bool:
         and (bias is None or _is_plain(bias))
         and weight.dim() == 2
         and x.dim() > 1
-        and x.shape[-1] == weight.shape[1]  # else torch says what is wrong
+        and x.shape[-1] == weight.shape[1]  # else torch raises its own error
         and (bias is None or bias.shape == weight.shape[:1])
-        and x.numel() * len(weight) >= _FEW
+        and x.numel() * len(weight) >= _MIN_MULTIPLICATIONS
         and _has_onednn()
     )
 
@@ -222,10 +224,10 @@ def _is_for_image(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, out
         and _is_plain(weight)
         and (bias is None or _is_plain(bias))
         and x.dim() == 4
-        and x.shape[1] == weight.shape[0]  # else torch says what is wrong
+        and x.shape[1] == weight.shape[0]  # else torch raises its own error
         and groups == 1
         and by == (1, 1)
-        and x.numel() * weight[0].numel() >= _FEW
+        and x.numel() * weight[0].numel() >= _MIN_MULTIPLICATIONS
         and _has_onednn()
     )
 
@@ -247,7 +249,7 @@ def _is_plain(x: Any) -> bool:
 def _transposed(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, out: Any, groups: int, by: Any
 ) -> Tensor:
-    """Take a transposed convolution, ``(N, C, H, W)`` by ``(C, channels, *kernel)``."""
+    """Compute a transposed convolution of ``(N, C, H, W)`` with kernels ``(C, channels, *kernel)``."""
     channels, *kernel = weight.shape[1:]
     if x.shape[2:] == (1, 1) and padding == (0, 0) and out == (0, 0):
         rows = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))  # (pixels * channels, C)
@@ -260,7 +262,7 @@ def _transposed(
 
 
 class _Linear(torch.autograd.Function):
-    """Take the products of a linear layer's gradients by oneDNN too."""
+    """A linear layer whose output and gradients are computed by oneDNN."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -280,7 +282,7 @@ class _Linear(torch.autograd.Function):
 
 
 class _Tanh(torch.autograd.Function):
-    r"""Take :math:`2 \sigma(2 x) - 1`, of which torch has a faster kernel."""
+    r"""tanh as :math:`2 \sigma(2 x) - 1`, for which torch has a faster kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Programs: what they are called with, the modules that they are made of, and what surrounds their runs."""
+"""Pyro programs: their arguments, their modules, and contexts to run them in."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ One whose second argument is named ``y`` is called with the labels too, int64 of
 """
 
 Arguments: TypeAlias = tuple[Tensor, ...]
-"""What a program is called with: ``(x,)`` or ``(x, y)``, the B data of a batch along the first dimension of each."""
+"""Arguments of a program: ``(x,)`` or ``(x, y)``, with the B data of a batch along the first dimension of each."""
 
 Batch: TypeAlias = Tensor | Arguments
 """Data as users give them: x alone, or the tuple ``(x, y)``."""
@@ -92,16 +92,17 @@ class Program(nn.Module, ABC):
 
 
 def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
-    """Return what programs are called with, as a tuple.
+    """Return the arguments to call programs with, as a tuple of tensors.
 
-    Arrays and data frames become tensors, floats of another type those of the programs' own parameters, labels int64.
+    Arrays and data frames are converted to tensors, floats to the type of the programs' parameters, labels to int64.
 
     Args:
         batch: x or (x, y).
-        programs: that are to be called with it.
+        programs: the programs to call.
 
     Raises:
-        ValueError: if the parts are no tensors, do not hold as many data each, or a program takes more or fewer.
+        ValueError: if x and y are not arrays of numbers with the same number of data, or a program takes other
+            arguments.
     """
     given = batch if isinstance(batch, tuple) else (batch,)
     dtype = parameter_dtype(*filter(callable, programs))
@@ -122,7 +123,7 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
             raise checks.InputError(
                 wanted or f"model and guide must be functions of x, or of x and labels y: {checks.reason(error)}"
             ) from error
-        except ValueError:  # something callable that Python knows nothing about
+        except ValueError:  # a callable without a known signature
             pass
     counts = [len(part) for part in arguments]
     if len(set(counts)) > 1:
@@ -132,10 +133,10 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
 
 @contextmanager
 def concise_errors(x: Tensor) -> Iterator[None]:
-    """Say in one sentence what the run of a program stumbles over, where Pyro would report every shape.
+    """Turn errors that a program raises into one sentence each; Pyro would report the shapes of all sites.
 
     Args:
-        x: what the program is called with, ``(B, *data_shape)``.
+        x: data that the program is called with, ``(B, *data_shape)``.
 
     Raises:
         ValueError: with the sentence.
@@ -156,7 +157,7 @@ def concise_errors(x: Tensor) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Say where a program fails, unless it is torch or Pyro that says what is wrong."""
+    """Return the place at which a program fails; nothing for errors of torch and Pyro, whose message says enough."""
     if (str(error) and isinstance(error, ValueError | RuntimeError | IndexError)) or error.__traceback__ is None:
         return ""
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -164,7 +165,7 @@ def _place(error: BaseException) -> str:
 
 
 def uses_labels(program: PyroFunction) -> Literal["no", "where known", "always"]:
-    """Tell by its signature whether a program takes labels: not, as an argument with a default, or as one without.
+    """Tell by the signature whether a program takes labels: no, as an optional argument, or as a required one.
 
     Labels are the second argument, if it is named ``y`` or annotated as ``Annotated[Tensor, "labels"]``. Another
     argument with a default, such as a weight of the KL, keeps its default.
@@ -181,7 +182,7 @@ def uses_labels(program: PyroFunction) -> Literal["no", "where known", "always"]
     function = _function_of(program)
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # something callable that Python knows nothing about
+    except (TypeError, ValueError):  # a callable without a known signature
         return "no"
     annotations = _annotations(function)
     named = [part for part in parameters if part.name == "y" or _is_labels(annotations.get(part.name))]
@@ -204,9 +205,9 @@ def uses_labels(program: PyroFunction) -> Literal["no", "where known", "always"]
 
 
 def _function_of(program: Any) -> Any:
-    """Return a function with the signature of a program, also of one within Pyro's handlers or a module."""
+    """Return a function with the signature of a program that may be wrapped in Pyro's handlers or in a module."""
     if isinstance(program, partial) and program.args and isinstance(program.args[0], Messenger):
-        return _function_of(program.args[1])  # Pyro's way to wrap a handler around a program
+        return _function_of(program.args[1])  # how Pyro wraps a handler around a program
     if isinstance(program, partial) and isinstance(program.func, nn.Module):
         return partial(program.func.forward, *program.args, **program.keywords)
     return program.forward if isinstance(program, nn.Module) else program
@@ -219,7 +220,7 @@ def _annotations(function: Any) -> dict[str, Any]:
         function = type(function).__call__
     try:
         return get_type_hints(inspect.unwrap(getattr(function, "__func__", function)), include_extras=True)
-    except (TypeError, NameError, AttributeError):  # names that only a type checker knows
+    except (TypeError, NameError, AttributeError):  # annotations that exist for type checkers only
         return {}
 
 
@@ -232,9 +233,9 @@ def _named(function: Any) -> str:
 
 
 def modules_of(*programs: PyroFunction) -> list[nn.Module]:
-    """List the modules that the programs reach, each once, the outermost of each only.
+    """List the outermost modules that the programs use, each once.
 
-    Those whose methods they are, or that they hold as attributes, close over, or name among their globals.
+    A program uses a module if it is one of its methods, or refers to it by an attribute, a closure or a global name.
     """
     found: dict[nn.Module, None] = {}
     seen: set[int] = set()
@@ -249,7 +250,7 @@ def modules_of(*programs: PyroFunction) -> list[nn.Module]:
         elif isinstance(thing, MethodType):
             waiting += [thing.__func__, thing.__self__]
         elif isinstance(thing, partial):
-            waiting += [*thing.args, thing.func]  # among these, what a Pyro handler is wrapped around
+            waiting += [*thing.args, thing.func]  # with the program that a Pyro handler is wrapped around
         elif isinstance(thing, FunctionType):
             names = (thing.__globals__.get(name) for name in thing.__code__.co_names)
             waiting += [value for value in names if isinstance(value, nn.Module)]
@@ -283,7 +284,7 @@ def _is_filled(cell: CellType) -> bool:
 
 @contextmanager
 def mode(*programs: PyroFunction, training: bool) -> Iterator[None]:
-    """Put the programs' modules in training or evaluation mode, and each back as it was."""
+    """Set the programs' modules to training or evaluation mode, and restore the mode of each afterwards."""
     before = [(module, module.training) for owner in modules_of(*programs) for module in owner.modules()]
     for owner in modules_of(*programs):
         owner.train(training)
@@ -296,11 +297,11 @@ def mode(*programs: PyroFunction, training: bool) -> Iterator[None]:
 
 @contextmanager
 def private_modules() -> Iterator[None]:
-    """Hide the modules that are registered in Pyro's parameter store, and forget those registered meanwhile.
+    """Hide the modules registered in Pyro's parameter store, and remove those registered inside this context.
 
-    ``pyro.module`` keeps the first module under a name, so that a second one of that name would silently
-    not train. What modules hold they hold themselves; a parameter made by ``pyro.param`` lives in the store
-    alone, is the program's state, and stays.
+    ``pyro.module`` keeps the first module of a name, so a second one of that name would silently not be trained.
+    Parameters of modules exist outside of the store. Those made by ``pyro.param`` exist in the store alone: they are
+    the program's state and stay.
     """
     store = pyro.get_param_store()
     before = store.get_state()
@@ -316,7 +317,7 @@ def private_modules() -> Iterator[None]:
 
 
 def _part(state: StateDict, *, registered: bool) -> StateDict:
-    # A PyroModule registers its parameters without the divider, but as what they are.
+    # A PyroModule registers its parameters without the divider, as nn.Parameters.
     kept = [
         name
         for name, param in state["params"].items()

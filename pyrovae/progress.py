@@ -1,4 +1,4 @@
-"""What takes long says what it is at and how long it will take, on standard error."""
+"""Progress bars and notes on standard error, for work that takes long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["bar", "note", "over", "quiet"]
 
 T = TypeVar("T")
 
-_DELAY = 0.5  # seconds before which nothing is shown: most things are done by then
+_DELAY = 0.5  # seconds before a bar is shown, so that short work shows none
 _OFTEN = 10.0  # seconds between the lines of a log
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
@@ -23,18 +23,18 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 def bar(
     what: str, total: int | None, unit: str, *, initial: int = 0, hidden: bool = False, unit_scale: bool = False
 ) -> tqdm[Any]:
-    """Make a progress bar: one line that changes on a terminal, a line every ten seconds in a log.
+    """Make a progress bar: a line that is updated on a terminal, or a new line every ten seconds in a log.
 
     Args:
-        what: is being done.
-        total: units in all, or None if that is unknown.
-        unit: its name, in the singular.
-        initial: units that were done before.
-        hidden: show nothing.
-        unit_scale: whether numbers are shortened, as in 12.3M.
+        what: description of the work.
+        total: total number of units; None if unknown.
+        unit: name of a unit, in the singular.
+        initial: number of units already done.
+        hidden: whether to show nothing.
+        unit_scale: whether to shorten numbers, as in 12.3M.
 
     Returns:
-        a context manager; ``update(n)`` tells that n more units are done, ``set_postfix_str`` what was reached.
+        a context manager; ``update(n)`` adds n units, ``set_postfix_str`` sets a text after the bar.
 
     Example:
         >>> with quiet(), bar("reading", 3, "page") as pages:
@@ -59,12 +59,12 @@ def bar(
 
 
 def over(items: Sequence[T], what: str, unit: str) -> Iterator[T]:
-    """Go through items, and show how far.
+    """Iterate over items with a progress bar.
 
     Args:
-        items: of a known number.
-        what: is done with them.
-        unit: what one is, in the singular.
+        items: the items.
+        what: description of the work.
+        unit: name of an item, in the singular.
 
     Example:
         >>> [2 * number for number in over([1, 2], "doubling", "number")]
@@ -77,7 +77,7 @@ def over(items: Sequence[T], what: str, unit: str) -> Iterator[T]:
 
 
 def note(text: str) -> None:
-    """Say what comes next, in a line of its own, unless it is to be quiet.
+    """Print a line, unless :func:`quiet`.
 
     Args:
         text: the line.
@@ -92,10 +92,10 @@ def note(text: str) -> None:
 
 @contextmanager
 def quiet(is_quiet: bool = True) -> Iterator[None]:
-    """Show no bars and no notes.
+    """Show no bars and no notes inside this context.
 
     Args:
-        is_quiet: whether to.
+        is_quiet: whether to be quiet; if false, nothing changes.
     """
     before = _quiet.set(is_quiet or _quiet.get())
     try:
@@ -105,7 +105,7 @@ def quiet(is_quiet: bool = True) -> Iterator[None]:
 
 
 class _Lines:
-    """Write each state of a bar as a line of its own, where it cannot be written over."""
+    """A stream that writes each state of a bar as a new line, for output that cannot be overwritten, such as a log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""How results show themselves: the figures that matter, in one line."""
+"""One-line representations of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["short_repr"]
 
 
 def short_repr(thing: object, **figures: Any) -> str:
-    """Return the class and some figures of a result, with five digits each; those that are None are left out.
+    """Return an object's class and some values in one line; floats have five digits, and None is left out.
 
     Example:
         >>> short_repr(object(), nll=93.123456, method="importance", check=None)

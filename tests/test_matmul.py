@@ -10,7 +10,7 @@ from torch import nn
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_weights
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
-from pyrovae.matmul import _FEW, fast_matmul, is_fast_matmul, precision
+from pyrovae.matmul import _MIN_MULTIPLICATIONS, fast_matmul, is_fast_matmul, precision
 
 CPU = torch.device("cpu")
 
@@ -76,7 +76,7 @@ def test_gradients_agree_with_finite_differences_and_can_be_differentiated_again
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 def test_large_products_of_float32_go_to_another_library_and_others_do_not():
-    layer, x = nn.Linear(128, 128), torch.randn(2 * _FEW // 128**2, 128)
+    layer, x = nn.Linear(128, 128), torch.randn(2 * _MIN_MULTIPLICATIONS // 128**2, 128)
 
     def went(layer, x):
         with fast_matmul():

@@ -1,4 +1,4 @@
-"""A training step: recorded, compared with Pyro, compiled, captured."""
+"""Training steps: recorded as graphs, compared with Pyro, compiled, and captured as CUDA graphs."""
 
 from pyrovae.compilation.training_step import Compile, ObjectiveFactory, TrainingStep
 

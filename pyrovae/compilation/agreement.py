@@ -1,4 +1,4 @@
-"""Whether two ways to run a step come to the same."""
+"""Comparison of the results of two ways to run a training step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StepResults", "relative_distance"]
 
 
 class StepResults(NamedTuple):
-    """Hold what a step computes: loss, reconstruction and KL, gradients, and buffers after it."""
+    """Results of a training step: loss, reconstruction and KL, gradients, and the buffers after it."""
 
     loss: float
     terms: Tensor
@@ -21,9 +21,14 @@ class StepResults(NamedTuple):
     buffers: Sequence[Tensor]
 
     def agree_with(self, others: StepResults, rounding: float) -> bool:
-        """Tell whether others are the same, gradients and buffers to a share of their norm or, if it is 0, to the bit.
+        """Tell whether other results are the same up to rounding.
 
-        Losses may differ by rounding always: Pyro adds the sites' terms up as Python floats, a recording as tensors.
+        Losses may always differ by rounding, since Pyro sums the terms of sites as Python floats, a recording as
+        tensors.
+
+        Args:
+            others: results to compare with.
+            rounding: allowed difference of gradients and buffers, as a share of their norm; at 0 they must be equal.
         """
         slack = 1e-4 * self.terms.abs().sum().item()
         learned = [
@@ -38,9 +43,9 @@ class StepResults(NamedTuple):
 
 
 def relative_distance(before: Sequence[Tensor | None], after: Sequence[Tensor | None]) -> float:
-    """Return by how much tensors differ, as a share of the norm of all together: 0 if they are the same to the bit.
+    """Return the difference of two lists of tensors, as a share of the norm of the first; 0 if they are identical.
 
-    It is infinite where something is missing, is not finite, or is an integer, and differs.
+    It is infinite if a tensor is missing, or tensors that differ are not finite or are integers.
     """
     difference = scale = 0.0
     for a, b in zip(before, after, strict=True):

@@ -1,4 +1,4 @@
-"""Whether losses are finite, asked without waiting for them."""
+"""Check that losses are finite, without waiting for the GPU at every step."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from pyrovae.objectives.terms import NonFiniteLoss
 
 __all__ = ["LossMonitor"]
 
-_LATE = 100  # steps on a GPU after which their losses are looked at
-_KEPT = 2**28  # bytes of batches that are kept meanwhile, to find out whose fault a loss is
+_GPU_STEPS = 100  # steps between checks on a GPU
+_MAX_KEPT = 2**28  # bytes of batches kept between checks, to find the site at which a loss is not finite
 
 
 class LossMonitor:
-    """Look at each loss: at once on CPU, some steps later on a GPU, which would have to be waited for.
+    """A check that losses are finite: at once on a CPU; some steps later on a GPU, to avoid waiting for it.
 
-    Until then :attr:`found_inf` keeps an optimizer from updating anything.
+    Until the check, :attr:`found_inf` prevents the optimizer from updating anything.
 
     Args:
-        every: steps after which losses are looked at; if it is not given, 1 on CPU and 100 on a GPU.
+        every: number of steps between checks; by default 1 on a CPU and 100 on a GPU.
 
     Attributes:
-        found_inf: None while every loss is looked at, else a scalar tensor, 1 from the first loss that is not finite.
+        found_inf: None while every loss is checked at once; else a scalar tensor, 1 from the first loss that is not
+            finite.
 
     Example:
         >>> losses = LossMonitor(every=3)
@@ -40,21 +41,21 @@ class LossMonitor:
     def __init__(self, every: int | None = None) -> None:
         self.every = every
         self.found_inf: Tensor | None = None
-        self._late: list[tuple[Tensor, Callable[[], str]]] = []
+        self._unchecked: list[tuple[Tensor, Callable[[], str]]] = []
         self._kept = 0
 
     def add(self, loss: Tensor, site_of: Callable[[], str], size: int = 0) -> float:
-        """Return a loss as a number, or NaN if it is not waited for.
+        """Return a loss as a number, or NaN if it is checked later.
 
         Args:
-            loss: of the next step.
-            site_of: names the site whose fault it is, should it not be finite.
-            size: bytes that are kept for that.
+            loss: loss of the next step.
+            site_of: returns the name of the site that made the loss not finite.
+            size: bytes that ``site_of`` keeps alive.
 
         Raises:
-            FloatingPointError: if it, or an earlier one that was not waited for, is not finite.
+            FloatingPointError: if this loss, or an earlier one that was not checked, is not finite.
         """
-        every = self.every or (1 if loss.device.type == "cpu" else _LATE)
+        every = self.every or (1 if loss.device.type == "cpu" else _GPU_STEPS)
         if every == 1:
             value = loss.item()
             if not math.isfinite(value):
@@ -62,22 +63,22 @@ class LossMonitor:
             return value
         bad = (~loss.isfinite()).to(torch.float32)
         self.found_inf = bad if self.found_inf is None else torch.maximum(self.found_inf, bad, out=self.found_inf)
-        self._late.append((loss.clone(), site_of))  # the next replay of a CUDA graph writes over it
+        self._unchecked.append((loss.clone(), site_of))  # the next replay of a CUDA graph overwrites it
         self._kept += size
-        if len(self._late) == every or self._kept > _KEPT:
+        if len(self._unchecked) == every or self._kept > _MAX_KEPT:
             self.flush()
         return math.nan
 
     def flush(self, since: int = 0) -> None:
-        """Look at the losses that were not waited for.
+        """Check the losses that were not checked yet.
 
         Args:
-            since: steps that were begun after the last of them.
+            since: number of steps begun after the last of them.
 
         Raises:
-            FloatingPointError: if one is not finite; its ``steps_ago`` counts the steps after it.
+            FloatingPointError: if one is not finite; ``steps_ago`` is the number of steps after it.
         """
-        late, self._late, self._kept = self._late, [], 0
+        late, self._unchecked, self._kept = self._unchecked, [], 0
         if self.found_inf is None or not bool(self.found_inf):
             return
         self.found_inf = None

@@ -1,4 +1,4 @@
-"""The loss of any of Pyro's ELBOs with its gradients, in tensors alone, so that a recording can hold it."""
+"""Loss and gradients of any Pyro ELBO as a function of tensors, which can be recorded."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["loss_and_gradients", "without_python_values"]
 def loss_and_gradients(
     elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Return the loss on a batch, reconstruction and KL, and the gradient of each parameter that has one by its name.
+    """Return the loss on a batch, reconstruction and KL, and gradients by parameter name.
 
     Args:
         elbo: the objective.
-        model: the program of p(x, z).
-        guide: the program of q(z|x).
-        arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        arguments: their arguments, x of shape ``(B, *data_shape)`` first.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -46,11 +46,11 @@ def loss_and_gradients(
         for value, surrogate in _particles(elbo, model, guide, arguments):
             loss = loss + value
             names: dict[Tensor, str] = {}
-            # The first name of each: a tensor that has several would be differentiated for each.
+            # One name per tensor: a tensor with several names would be differentiated for each.
             for name, site in capture.trace.nodes.items():
                 names.setdefault(site["value"].unconstrained(), name)
             params = {name: param for param, name in names.items()}
-            # Particle by particle, as Pyro does, so that the sums round alike.
+            # Particle by particle as in Pyro, so that sums have the same rounding.
             grads = torch.autograd.grad(surrogate, list(params.values()), allow_unused=True)
             for name, grad in zip(params, grads, strict=True):
                 if grad is not None:
@@ -59,7 +59,7 @@ def loss_and_gradients(
 
 
 def _as_backward_leaves(grads: dict[str, Tensor], params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give each parameter a gradient of its own in its own memory layout, which fused optimizers do not ask about."""
+    """Copy gradients that share memory or differ in layout from their parameter; fused optimizers do not check this."""
     seen = set()
     for name, grad in grads.items():
         storage = grad.untyped_storage()._cdata
@@ -71,7 +71,7 @@ def _as_backward_leaves(grads: dict[str, Tensor], params: dict[str, Tensor]) -> 
 
 @contextmanager
 def without_python_values() -> Iterator[None]:
-    """Have Pyro ask no tensor for its value, which a recording does not have."""
+    """Prevent Pyro from reading values of tensors, which do not exist in a recording."""
     with pyro.validation_enabled(False), _ItemsStayTensors():
         yield
 
@@ -79,7 +79,7 @@ def without_python_values() -> Iterator[None]:
 def _particles(
     elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield value and surrogate of each term of the loss, as the ELBO itself differentiates them."""
+    """Yield value and surrogate of each term of the loss, as the ELBO itself computes them."""
     if isinstance(elbo, Objective):
         yield elbo.losses(model, guide, arguments)
         return
@@ -93,7 +93,7 @@ def _particles(
 
 
 class _ItemsStayTensors(TorchFunctionMode):
-    """Let ``Tensor.item`` return the detached tensor: Pyro asks for losses as numbers, a graph has none."""
+    """A mode in which ``Tensor.item`` returns the detached tensor: Pyro reads losses as numbers, a graph has none."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.item:
@@ -102,7 +102,7 @@ class _ItemsStayTensors(TorchFunctionMode):
 
 
 class _MasksAreFull(TorchFunctionMode):
-    """Let every tensor be true: Pyro asks whether all enumerated values have some probability, to skip the others."""
+    """A mode in which every tensor is true, where Pyro asks whether to skip enumerated values of probability 0."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.__bool__:

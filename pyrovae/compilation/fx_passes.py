@@ -1,4 +1,4 @@
-"""What a recorded graph is changed to before Inductor compiles it."""
+"""Rewriting of a recorded graph before Inductor compiles it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ _aten = torch.ops.aten
 
 
 def for_inductor(graph: Graph) -> None:
-    r"""Let the graph say what it changes; on CPU in float32, replace what is slow by what is the same to rounding.
+    r"""Mark in-place changes of the graph; on CPU in float32, replace slow operations by faster ones of equal result.
 
-    Matrix products are oneDNN's, which on processors that are not Intel's take half of the time of the library that
-    torch calls. :math:`\tanh x = 2 \sigma(2 x) - 1` and, in the cross-entropy of coins, :math:`\log(1 + e^{-|l|})` have
-    fast kernels where :math:`\tanh` and log1p have slow ones; they differ by 2e-7.
+    Matrix products are computed by oneDNN, which on processors that are not Intel's takes half of the time of torch's
+    library. :math:`\tanh x` is computed as :math:`2 \sigma(2 x) - 1`, and log1p in the binary cross-entropy as
+    :math:`\log(1 + e^{-|l|})`; these have faster kernels and differ by up to 2e-7.
     """
     for node in list(graph.nodes):
-        if node.target is _aten.native_batch_norm.default:  # whose schema hides that it changes the running statistics
+        if (
+            node.target is _aten.native_batch_norm.default
+        ):  # its schema does not declare the update of the running statistics
             node.target = _aten._native_batch_norm_legit.default
         result: Any = node.meta.get("val")
         if not isinstance(result, Tensor) or result.dtype != torch.float32 or result.device.type != "cpu":
@@ -46,24 +48,24 @@ def _tanh(graph: Graph, node: Node) -> Node:
 
 def _cross_entropy(graph: Graph, node: Node) -> Node | None:
     logits, x, *others = node.args
-    if others != [None, None, 0]:  # weights, and a reduction
+    if others != [None, None, 0]:  # weights or a reduction
         return None
     size = graph.call_function(_aten.abs.default, (logits,))
     small = graph.call_function(_aten.exp.default, (graph.call_function(_aten.neg.default, (size,)),))
     rest = graph.call_function(_aten.log.default, (graph.call_function(_aten.add.Tensor, (small, 1.0)),))
-    told = graph.call_function(_aten.mul.Tensor, (graph.call_function(_aten.sub.Tensor, (x, 0.5)), logits))
+    linear = graph.call_function(_aten.mul.Tensor, (graph.call_function(_aten.sub.Tensor, (x, 0.5)), logits))
     half = graph.call_function(_aten.mul.Tensor, (size, 0.5))
-    return graph.call_function(_aten.sub.Tensor, (graph.call_function(_aten.add.Tensor, (half, rest)), told))
+    return graph.call_function(_aten.sub.Tensor, (graph.call_function(_aten.add.Tensor, (half, rest)), linear))
 
 
 def _product(graph: Graph, node: Node) -> Node | None:
     *bias, left, right = node.args
     if bias and (not isinstance(bias[0], Node) or bias[0].meta["val"].shape != node.meta["val"].shape[1:]):
-        return None  # no layer's
+        return None  # not the product of a layer
     if node.kwargs or not torch.backends.mkldnn.is_available():
         return None
-    turned = graph.call_function(_aten.t.default, (right,))
-    return graph.call_function(_onednn_linear(), (left, turned, bias[0] if bias else None))
+    transposed = graph.call_function(_aten.t.default, (right,))
+    return graph.call_function(_onednn_linear(), (left, transposed, bias[0] if bias else None))
 
 
 _CHANGES: dict[Any, Callable[[Graph, Node], Node | None]] = {
@@ -75,12 +77,12 @@ _CHANGES: dict[Any, Callable[[Graph, Node], Node | None]] = {
 
 
 def _onednn_linear() -> Any:
-    """Return :math:`x W^T + b` by oneDNN as an operation that Inductor leaves as it is: its own wants W constant."""
+    """Return :math:`x W^T + b` by oneDNN as an operation that Inductor keeps; its own version needs a constant W."""
     _library()
     return torch.ops.pyrovae.onednn_linear.default
 
 
-@cache  # a library that is forgotten takes its operations along
+@cache  # operations exist only as long as their library
 def _library() -> torch.library.Library:
     library = torch.library.Library("pyrovae", "FRAGMENT")
     library.define("onednn_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")

@@ -1,4 +1,4 @@
-"""A function of tensors as a graph of torch operations: recorded below autograd, replayed, compiled, captured."""
+"""Recording of a function as a graph of torch operations, with replay, compilation and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _Run: TypeAlias = Callable[..., tuple[Tensor, ...]]
 
 
 class Recording:
-    """Run a function once and keep the torch operations that it comes to, gradients and noise included.
+    """A function of tensors, recorded as a graph of torch operations, with its gradients and noise.
 
-    Every tensor that the function reads without being given it (parameters, buffers, a weight of the KL) is an input of
-    the graph, so that its value is that of the moment; buffers that the function changes are changed by the graph.
+    Tensors that the function uses besides its arguments (parameters, buffers, a weight of the KL) are inputs of the
+    graph, so that each call uses their current values. The graph changes the buffers that the function changes.
 
     Args:
-        function: of tensors, to a tuple of tensors; it may differentiate.
-        arguments: to record it with. Others must have their shapes.
+        function: function of tensors that returns a tuple of tensors; it may compute gradients.
+        arguments: arguments to record it with; later arguments must have the same shapes.
 
     Raises:
-        ValueError: if the shapes of what it computes depend on values, as those of ``nonzero`` do.
+        ValueError: if shapes of its results depend on values, as those of ``nonzero`` do.
 
     Example:
         >>> weight = torch.ones(3, requires_grad=True)
@@ -44,98 +44,98 @@ class Recording:
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]) -> None:
-        self._graph, self._held = _recorded(function, arguments)
+        self._graph, self._constants = _record(function, arguments)
         self._run: _Run = self._graph.forward
         self._compiled: _Run | None = None
-        self._compiled_held = self._held
+        self._compiled_constants = self._constants
         self._device = arguments[0].device
 
     def __call__(self, *arguments: Tensor, compiled: bool = False) -> tuple[Tensor, ...]:
-        """Return what the function would, without its graph of gradients.
+        """Return the function's results, without a graph for gradients.
 
         Args:
-            arguments: of the shapes that it was recorded with.
-            compiled: whether to run what :meth:`compile` has made, if it has.
+            arguments: arguments with the recorded shapes.
+            compiled: whether to run the compiled graph, if there is one.
         """
-        run, held = self._run, self._held
+        run, held = self._run, self._constants
         if compiled and self._compiled is not None:
-            run, held = self._compiled, self._compiled_held
+            run, held = self._compiled, self._compiled_constants
         with torch.no_grad(), self._without_autocast():
             return run(*arguments, *held)
 
     @property
     def is_compiled(self) -> bool:
-        """Whether it was compiled."""
+        """Whether the graph was compiled."""
         return self._compiled is not None
 
     def compile(self, *arguments: Tensor, instead: Callable[..., tuple[Tensor, ...]] | None = None) -> None:
-        """Have Inductor compile the graph; on CPU, matrix products in float32 are oneDNN's.
+        """Compile the graph by Inductor; on CPU, float32 matrix products are computed by oneDNN.
 
-        The noise is the same, all other numbers are the same to rounding.
+        The noise is the same; other numbers are the same up to rounding.
 
         Args:
-            arguments: such as it will be called with.
-            instead: a function that does the same and more, to be compiled in its place.
+            arguments: example arguments.
+            instead: a function to compile in place of the recorded one, which must do the same and may do more.
 
         Raises:
-            Exception: whatever torch raises where it cannot, such as without a C++ compiler.
+            Exception: any error of torch, for example without a C++ compiler.
         """
         from torch._inductor import compile as inductor  # takes a second to import
 
-        plain, held = (self._graph, self._held) if instead is None else _recorded(instead, arguments)
+        plain, held = (self._graph, self._constants) if instead is None else _record(instead, arguments)
         graph = GraphModule(plain, _copied(plain.graph))
         for_inductor(graph.graph)
         _simplify(graph.graph)
         graph.recompile()
-        log = logging.getLogger("torch.utils.cpp_extension")  # says that there is no GPU
+        log = logging.getLogger("torch.utils.cpp_extension")  # it reports that there is no GPU
         level = log.level
         log.setLevel(logging.ERROR)
         try:
             with torch.no_grad(), self._without_autocast():
                 run = inductor(graph, [*arguments, *held], options={"fallback_random": True})
-                run(*arguments, *held)  # is compiled now
+                run(*arguments, *held)  # the first call compiles
         finally:
             log.setLevel(level)
-        self._compiled, self._compiled_held = run, held
+        self._compiled, self._compiled_constants = run, held
 
     def forget(self) -> None:
-        """Forget what was compiled."""
+        """Discard the compiled graph."""
         self._compiled = None
 
     def capture(self, *arguments: Tensor) -> None:
-        """Capture the kernels on a GPU as a CUDA graph; what it returns is then overwritten by the next call.
+        """Capture the kernels on a GPU as a CUDA graph; results are then overwritten by the next call.
 
         Args:
-            arguments: such as it will be called with.
+            arguments: example arguments.
 
         Raises:
-            Exception: whatever torch raises where it cannot, such as where the host takes part.
+            Exception: any error of torch, for example if the host takes part in the computation.
         """
         with torch.no_grad(), self._without_autocast():
             if self._compiled is None:
-                self._run = _captured(self._run, arguments, self._held)
+                self._run = _capture(self._run, arguments, self._constants)
             else:
-                self._compiled = _captured(self._compiled, arguments, self._compiled_held)
+                self._compiled = _capture(self._compiled, arguments, self._compiled_constants)
 
     def _without_autocast(self) -> AbstractContextManager[Any]:
-        kind = self._device.type  # what it casts is in the graph
+        kind = self._device.type  # casts are part of the graph
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
-def _captured(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) -> _Run:
+def _capture(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) -> _Run:
     fixed = [argument.clone() for argument in arguments]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # lets libraries set themselves up, which must not be captured
+    with torch.cuda.stream(side):  # libraries initialize themselves, which must not be captured
         run(*fixed, *held)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    # Threads of the library that connects processes may ask for other devices meanwhile.
+    # Threads of the communication library may use other devices at the same time.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         results = tuple(run(*fixed, *held))
 
     def replay(*inputs: Tensor) -> tuple[Tensor, ...]:
-        for slot, value in zip(fixed, inputs, strict=False):  # those held are at addresses that the graph knows
+        for slot, value in zip(fixed, inputs, strict=False):  # tensors other than arguments stay at their addresses
             slot.copy_(value)
         graph.replay()
         return results
@@ -143,20 +143,20 @@ def _captured(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) ->
     return replay
 
 
-def _recorded(
+def _record(
     function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]
 ) -> tuple[GraphModule, list[Tensor]]:
     graph = make_fx(function)(*arguments)
-    if any(map(_has_a_shape_by_values, graph.graph.nodes)):
+    if any(map(_has_data_dependent_shape, graph.graph.nodes)):
         raise ValueError("the shapes of what it computes depend on values")
-    lifted, held = _lifted(graph)
+    lifted, held = _lift_constants(graph)
     _simplify(lifted.graph)
     lifted.recompile()
     return lifted, held
 
 
-def _lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
-    """Turn the tensors that a graph holds into further inputs, and return these tensors too."""
+def _lift_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """Turn the constant tensors of a graph into further inputs, and return these tensors too."""
     new = Graph()
     env: dict[Node, Node] = {}
     names: dict[str, Node] = {}
@@ -183,13 +183,13 @@ def _copied(graph: Graph) -> Graph:
     return new
 
 
-def _has_a_shape_by_values(node: Node) -> bool:
-    # A mask as an index is common, where what is taken out goes back to the same places, as in splines.
+def _has_data_dependent_shape(node: Node) -> bool:
+    # Masks as indices are allowed, since results are usually put back to the same places, as in splines.
     return torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ()) and node.target is not _aten.index.Tensor
 
 
 def _simplify(graph: Graph) -> None:
-    """Drop what only autograd needed, views that change no shape, and what nothing uses."""
+    """Remove operations that only autograd needed, views that change no shape, and unused nodes."""
     for node in graph.nodes:
         if node.target in (_aten.detach.default, _aten.alias.default) or _is_same_shape(node):
             node.replace_all_uses_with(node.args[0])

@@ -1,4 +1,4 @@
-"""The weight decay of the programs' networks, and the Python values of programs that a recording would freeze."""
+"""State of programs outside of tensors: weight decay of networks, and Python values that a recording would freeze."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 
 __all__ = ["python_state", "weight_decays"]
 
-_MOST = 200_000  # things that are looked at, which takes a second; what reaches more is taken as changed
-_LARGE = 2**20  # bytes of an array whose values are not compared
-_OF_TORCH = {"_parameters", "_buffers", "_modules"}  # what a recording reads anew at each step
+_MAX_OBJECTS = 200_000  # objects that are visited, which takes a second; with more, the state counts as changed
+_LARGE = 2**20  # bytes of an array above which its values are not compared
+_OF_TORCH = {"_parameters", "_buffers", "_modules"}  # a recording reads these at each step
 
 
 def weight_decays(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
-    """Pair each weight (biases are none) with the ``weight_decay`` of its network, where that has any."""
+    """Return pairs of a weight (not a bias) and the ``weight_decay`` of its network, where that is positive."""
     decays: dict[Tensor, float] = {}
     for owner in modules:
-        for module in owner.modules():  # the outer ones come first, so that the innermost decides
+        for module in owner.modules():  # from the outside inwards, so that the innermost module decides
             decay = getattr(module, "weight_decay", 0.0)
             if isinstance(decay, int | float) and decay > 0:
                 decays |= {weight: decay for weight in module.parameters() if weight.dim() > 1}
@@ -35,11 +35,11 @@ def weight_decays(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
 
 
 def python_state(*roots: Any) -> list[Any]:
-    """List the numbers, strings and tensors that programs reach in Python, which a recording would freeze.
+    """List the numbers, strings and tensors that programs use in Python, whose values a recording would freeze.
 
-    They are found in attributes of modules and of other objects, in closures, globals, imported modules, defaults,
-    containers, iterators and generators; the states of generators of random numbers are among them. Installed
-    libraries are not looked into.
+    They are found in attributes of modules and other objects, closures, globals, imported modules, defaults,
+    containers, iterators and generators; states of random number generators are included. Installed libraries are not
+    searched.
 
     Args:
         roots: programs and modules.
@@ -60,10 +60,10 @@ def python_state(*roots: Any) -> list[Any]:
     numpys = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - a program may use NumPy's global generator
     found: list[Any] = [hash(random.getstate()), hash(numpys["key"].tobytes()), numpys["pos"]]
     seen: set[int] = set()
-    kept: list[Any] = []  # alive, so that no two things have one id
+    kept: list[Any] = []  # kept alive, so that ids are unique
     waiting: list[Any] = list(reversed(roots))
     while waiting:
-        if len(seen) > _MOST:
+        if len(seen) > _MAX_OBJECTS:
             return [object()]  # equal to nothing
         thing = waiting.pop()
         if isinstance(thing, bool | int | float | complex | str | bytes | None):
@@ -88,7 +88,7 @@ def python_state(*roots: Any) -> list[Any]:
 
 @dataclass
 class _Version:
-    """A tensor as it was: the same object, not changed in place since."""
+    """Identity and version of a tensor; equal if it is the same tensor without in-place changes since."""
 
     tensor: Tensor
     version: int
@@ -98,7 +98,7 @@ class _Version:
 
 
 def _random_state(thing: Any) -> int | str | None:
-    """Return the state of a generator of random numbers, or of an iterator; None if a thing is neither."""
+    """Return the state of a random number generator or an iterator; None for other objects."""
     if isinstance(thing, random.Random):
         return hash(thing.getstate())
     if isinstance(thing, np.random.Generator):
@@ -108,12 +108,12 @@ def _random_state(thing: Any) -> int | str | None:
     if isinstance(thing, count):
         return repr(thing)
     if isinstance(thing, Iterator) and not isinstance(thing, GeneratorType) and type(thing).__module__ == "builtins":
-        return str(thing.__reduce__()[2:])  # of a list's iterator, how far it is
+        return str(thing.__reduce__()[2:])  # the position, for an iterator of a list
     return None
 
 
 def _inner(thing: Any) -> Iterator[Any]:
-    """Yield what a thing holds."""
+    """Yield the objects that an object refers to."""
     if isinstance(thing, Mapping):
         yield from thing.keys()
         yield from thing.values()
@@ -144,7 +144,7 @@ def _inner(thing: Any) -> Iterator[Any]:
 
 
 def _of_function(function: FunctionType) -> Iterator[Any]:
-    """Yield what a function reaches: closed-over values, defaults, attributes, and the globals that it names."""
+    """Yield the objects that a function uses: closure, defaults, attributes, and the globals that it names."""
     yield from (cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))
     yield from function.__defaults__ or ()
     yield from vars(function).values()
@@ -157,7 +157,7 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
 
 
 def _of_class(kind: type) -> Iterator[Any]:
-    """Yield the attributes of classes that are not a library's: a counter may be one, or be changed by a method."""
+    """Yield the attributes of classes outside of libraries, which may be counters, or methods that change some."""
     for base in kind.__mro__:
         if not _is_of_a_library(base.__module__):
             for value in vars(base).values():

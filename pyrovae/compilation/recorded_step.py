@@ -1,4 +1,4 @@
-"""A step that was recorded for batches of one shape: replayed, compiled, with the optimizer's update in it."""
+"""A training step recorded for batches of one shape: replay, compilation, and the optimizer's update in the graph."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from pyrovae.rng import forked_rng
 __all__ = ["ROUNDING", "RecordedStep", "first_line", "restoring"]
 
 ROUNDING = 0.01
-"""Share of the norm of all gradients by which compiled ones may differ: far more than in float32."""
+"""Allowed difference of compiled gradients, as a share of the norm of all; far larger than rounding in float32."""
 
-_UPDATE_ROUNDING = 1e-3  # of the norm of an update made of the same gradients
+_UPDATE_ROUNDING = 1e-3  # allowed difference of updates from the same gradients, as a share of their norm
 
 
 class RecordedStep:
-    """Replay loss, terms and gradients of a program on batches like those that they were recorded with.
+    """A recorded training step: loss, ELBO terms and gradients for batches of the recorded shape.
 
     Args:
         elbo: the objective.
-        model: the program of p(x, z).
-        guide: the program of q(z|x).
-        arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        arguments: their arguments, x of shape ``(B, *data_shape)`` first.
         modules: the programs' modules.
-        optimizer: whose update a compiled step makes, if it is one that can be recorded.
+        optimizer: optimizer whose update a compiled step makes, if it can be recorded.
 
     Attributes:
-        names: of the parameters that have a gradient, in the order of the gradients.
+        names: names of the parameters that have a gradient, in the order of the gradients.
         params: these parameters.
         updates: whether the compiled step updates the parameters.
 
     Raises:
-        Exception: whatever torch or Pyro raise where the step cannot be recorded.
+        Exception: any error of torch or Pyro, if the step cannot be recorded.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class RecordedStep:
         self._moments: list[Tensor] = []
 
     def __call__(self, *arguments: Tensor, compiled: bool = False) -> tuple[Tensor, ...]:
-        """Return loss, terms and gradients; what is compiled may have updated the parameters, where they are finite.
+        """Return loss, terms and gradients; a compiled step may also update the parameters, if the loss is finite.
 
         Args:
-            arguments: of the shapes that it was recorded with.
-            compiled: whether to run what was compiled, if it was.
+            arguments: arguments with the recorded shapes.
+            compiled: whether to run the compiled step, if there is one.
         """
         if not (compiled and self.updates):
             return self._recording(*arguments, compiled=compiled)
@@ -85,12 +85,12 @@ class RecordedStep:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether it was compiled."""
+        """Whether the step was compiled."""
         return self._recording.is_compiled
 
     @property
     def is_current(self) -> bool:
-        """Whether what it was recorded of is still what is trained: parameters, which of them learn, Adam's moments."""
+        """Whether the recorded tensors are still in use: parameters, their ``requires_grad``, and Adam's moments."""
         store = pyro.get_param_store()
         now = [store[name].unconstrained() if name in store else None for name in self.names]
         moments = self._update.moments(self.params) if self.updates and self._update is not None else []
@@ -102,32 +102,32 @@ class RecordedStep:
         )
 
     def count_update(self) -> None:
-        """Tell the optimizer that the last call has updated the parameters."""
+        """Count the update that the last call made, in the optimizer."""
         assert self._optimizer is not None
         self._optimizer.count_update(self.params)
 
     def results(self, *arguments: Tensor, compiled: bool = False) -> StepResults:
-        """Return what a call computes, and undo what it changes."""
-        with self._undone(arguments[0].device):
+        """Return the results of a call, and restore everything that it changed."""
+        with self._restoring(arguments[0].device):
             loss, terms, *grads = self(*arguments, compiled=compiled)
             buffers = [buffer.clone() for buffer in self._buffers]
             return StepResults(loss.item(), terms.clone(), [grad.clone() for grad in grads], buffers)
 
     def compile(self, *arguments: Tensor) -> str | None:
-        """Have Inductor compile the step, with the update if that can be; return why it cannot be used, or None."""
+        """Compile the step by Inductor, with the update if possible; return why it cannot be used, or None."""
         if self._optimizer is not None and arguments[0].device.type == "cpu":
             self._update = self._optimizer.functional_update(self.params)
         self.updates = self._update is not None
-        reason = self._tried(*arguments)
+        reason = self._try_compile(*arguments)
         if reason is not None and self.updates:
             self.updates = False
-            reason = self._tried(*arguments)
+            reason = self._try_compile(*arguments)
         self._moments = self._update.moments(self.params) if self.updates and self._update is not None else []
         return reason
 
-    def _tried(self, *arguments: Tensor) -> str | None:
+    def _try_compile(self, *arguments: Tensor) -> str | None:
         try:
-            with self._undone(arguments[0].device):
+            with self._restoring(arguments[0].device):
                 if self.updates:
                     assert self._update is not None
                     self._update.read_options()
@@ -147,7 +147,7 @@ class RecordedStep:
 
     def capture(self, *arguments: Tensor) -> None:
         """Capture the kernels on a GPU as a CUDA graph."""
-        with self._undone(arguments[0].device):
+        with self._restoring(arguments[0].device):
             self._recording.capture(*arguments)
 
     def _step(self, *arguments: Tensor) -> tuple[Tensor, ...]:
@@ -169,15 +169,15 @@ class RecordedStep:
         ]
 
     def _updates_as_the_optimizer(self, *arguments: Tensor) -> bool:
-        """Tell whether the parameters after a compiled step are those that the optimizer makes of its gradients."""
+        """Tell whether a compiled step updates the parameters as the optimizer does with the same gradients."""
         assert self._optimizer is not None
         before = [param.detach().clone() for param in self.params]
-        with self._undone(arguments[0].device):
+        with self._restoring(arguments[0].device):
             _, _, *grads = self(*arguments, compiled=True)
             ours = [param.detach().clone() for param in self.params]
         held = [param.grad for param in self.params]
         try:
-            with self._undone(arguments[0].device):
+            with self._restoring(arguments[0].device):
                 for param, grad in zip(self.params, self._decayed(grads, len(arguments[0])), strict=True):
                     param.grad = grad
                 self._optimizer.optimizer.step()
@@ -192,14 +192,14 @@ class RecordedStep:
         return difference <= _UPDATE_ROUNDING * moved + 1e-6 * size
 
     @contextmanager
-    def _undone(self, device: torch.device) -> Iterator[None]:
+    def _restoring(self, device: torch.device) -> Iterator[None]:
         with restoring(device, self._buffers + (self._update.tensors() if self._update is not None else [])):
             yield
 
 
 @contextmanager
 def restoring(device: torch.device, tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Put generators and tensors back."""
+    """Restore generators and tensors at the end of this context."""
     before = [(tensor, tensor.clone()) for tensor in tensors]
     try:
         with forked_rng(device):
@@ -210,5 +210,5 @@ def restoring(device: torch.device, tensors: Sequence[Tensor]) -> Iterator[None]
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its kind."""
+    """Return the first line of an error's message, or the name of its class."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""A training step: a Pyro ELBO and its gradients, recorded once and replayed."""
+"""Training step: a Pyro ELBO and its gradients, recorded once and replayed."""
 
 from __future__ import annotations
 
@@ -37,33 +37,31 @@ Compile: TypeAlias = Literal["off", "graph", "inductor"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
 _Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the arguments
 
-_UNCOMPILED = 2  # steps of an epoch, which a resumed training runs through Pyro
+_UNCOMPILED = 2  # first steps of an epoch that are never compiled, since a resumed training runs them through Pyro
 
 
 class TrainingStep:
-    """Compute loss and gradients for SVI, and add up reconstruction and KL on the way.
+    """Loss and gradients for SVI, with running sums of reconstruction and KL.
 
-    The first batch of each shape runs through Pyro with validation on. The second is recorded below
-    autograd as a graph of torch operations (noise included), which later steps replay without Pyro's
-    overhead. A recording is used only if, on the third batch, it gives the very gradients that Pyro gives from
-    the same noise, and changes buffers in the same way, and is compared with Pyro again by
-    :meth:`begin_epoch`; a program
-    that cannot be recorded runs through Pyro and says so once. On a GPU a recording becomes one CUDA graph.
+    The first batch of each shape runs through Pyro with validation. The second is recorded below autograd as a graph of
+    torch operations, noise included; later steps replay the graph without Pyro's overhead. A recording is used only if,
+    on the third batch, it gives exactly Pyro's gradients from the same noise, and changes buffers in the same way. It
+    is compared with Pyro again in each epoch, see :meth:`begin_epoch`. A program that cannot be recorded runs through
+    Pyro, with one warning. On a GPU a recording becomes one CUDA graph.
 
     Args:
-        elbo: any of Pyro's ELBOs.
-        compile: ``graph`` to record; ``inductor`` to have the recording compiled too, whose gradients are the same to
+        elbo: any ELBO of Pyro.
+        compile: ``graph`` to record; ``inductor`` to compile the recording too, with gradients that are the same up to
             rounding; ``off`` to run Pyro at every step.
         modules: the programs' modules, whose buffers a step may change, as batch normalisation does. A network's
-            attribute ``weight_decay`` is an L2 penalty,
-            weight_decay / 2 times the squared norm of its weights for each datum, in nats; it is added to the
-            gradients, not to the loss.
-        optimizer: that updates the parameters after each step, if nothing else changes their gradients before: a
-            compiled step makes an update like Adam's itself, and tells.
+            attribute ``weight_decay`` is an L2 penalty, weight_decay / 2 times the squared norm of its weights for each
+            datum, in nats; it is added to the gradients, not to the loss.
+        optimizer: optimizer that updates the parameters after each step, if nothing else changes the gradients before.
+            A compiled step then makes the update of Adam or AdamW itself, and the optimizer counts it.
 
     Attributes:
         totals: reconstruction and KL, summed over all data since it was last set, in nats.
-        losses: that were not looked at yet.
+        losses: the check that losses are finite.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -95,9 +93,9 @@ class TrainingStep:
             raise checks.InputError(
                 f"max_plate_nesting of the objective must be at least 1, the data's plate, but {nesting!r} was given"
             )
-        if isinstance(elbo, TraceEnum_ELBO) and nesting == math.inf:  # the data's plate, and that of the particles
+        if isinstance(elbo, TraceEnum_ELBO) and nesting == math.inf:  # the plates of data and particles
             nesting = 1 + (elbo.vectorize_particles and elbo.num_particles > 1)
-        elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # a command line gives a float
+        elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # the command line passes floats
         self.totals = torch.zeros(2)
         self.losses = LossMonitor()
         self._seen: set[_Key] = set()
@@ -107,62 +105,62 @@ class TrainingStep:
         self._decays = weight_decays(modules)
 
     def begin_epoch(self) -> None:
-        """Begin an epoch: compare each recording with Pyro once more, at its next step, and forget those outdated."""
+        """Begin an epoch: discard outdated recordings, and compare the others with Pyro at their next step."""
         self._graphs = {key: recorded for key, recorded in self._graphs.items() if recorded.is_current}
         self._unchecked = set(self._graphs)
         self._steps.clear()
 
     def loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
-        """Return the loss on a batch in nats; ``arguments`` are x, of shape ``(B, *data_shape)``, and labels if any."""
+        """Return the loss on a batch in nats; ``arguments`` are x, ``(B, *data_shape)``, and labels if used."""
         return float(self.elbo.loss(model, guide, *arguments))
 
     def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
-        """Return the loss on a batch in nats and leave its gradients, with weight decay, in the parameters.
+        """Return the loss on a batch in nats, and add its gradients, with weight decay, to the parameters.
 
         Raises:
             FloatingPointError: if the loss is not finite, before anything is updated.
         """
         loss = self._loss_and_grads(model, guide, *arguments)
         for weight, decay in self._decays:
-            if weight.grad is not None:  # the penalty is a datum's, the loss is the batch's
+            if weight.grad is not None:  # the penalty is per datum, the loss of the batch
                 weight.grad.add_(weight.detach(), alpha=decay * len(arguments[0]))
         return loss
 
     def _loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         if self.optimizer is not None:
-            self.optimizer.is_updated = False  # a step may have been interrupted
+            self.optimizer.is_updated = False  # in case a step was interrupted
         key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
         self._steps[key] += 1
         if key not in self._seen:
             self._seen.add(key)
-            return self._validated(model, guide, *arguments)
+            return self._run_validated(model, guide, *arguments)
         if self.compile != "off" and key not in self._graphs and self._steps[key] > 1:
-            # It is tried on the next batch: one that holds this batch's values instead of reading them is found out.
+            # Checked on the next batch, to detect recordings that contain this batch's values as constants.
             self._record(key, model, guide, *arguments)
-            return self._by_pyro(model, guide, *arguments)
+            return self._run_pyro(model, guide, *arguments)
         if key in self._unchecked and (self._steps[key] > _UNCOMPILED or not self._graphs[key].is_compiled):
             self._compare(key, model, guide, *arguments)
         if key not in self._graphs:
-            return self._by_pyro(model, guide, *arguments)
+            return self._run_pyro(model, guide, *arguments)
         if self.compile == "inductor" and self._steps[key] > _UNCOMPILED and not self._graphs[key].is_compiled:
             self._compile(key, *arguments)
-        return self._by_graph(key, model, guide, *arguments)
+        return self._replay(key, model, guide, *arguments)
 
-    def _validated(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
-        """Run a first batch through Pyro, which looks at every value."""
+    def _run_validated(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
+        """Run the first batch through Pyro with validation of all values."""
         before, state = self._buffers(), python_state(model, guide, *self.modules)
         noise = torch.get_rng_state()
         try:
             with pyro.validation_enabled(True):
-                loss = self._by_pyro(model, guide, *arguments)
+                loss = self._run_pyro(model, guide, *arguments)
         except ValueError:
             torch.set_rng_state(noise)
-            self._by_pyro(model, guide, *arguments)  # if it is the weights that are not finite, this names the site
+            self._run_pyro(model, guide, *arguments)  # if parameters are not finite, this raises with the site
             raise
         if self.compile != "off" and [id(buffer) for buffer in before] != [id(buffer) for buffer in self._buffers()]:
-            self._give_up("the step replaces buffers of the program by others, instead of changing them")
+            self._stop_recording("the step replaces buffers of the program by others, instead of changing them")
         elif self.compile != "off" and state != python_state(model, guide, *self.modules):
-            self._give_up(
+            self._stop_recording(
                 "the step changes values of the program that are no tensors of its modules, such as a counter"
             )
         return loss
@@ -170,7 +168,7 @@ class TrainingStep:
     def _buffers(self) -> list[Tensor]:
         return [buffer for module in self.modules for buffer in module.buffers()]
 
-    def _by_pyro(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
+    def _run_pyro(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         self.losses.flush(since=1)
         with collect_traces(self.elbo) as traces:
             loss = float(self.elbo.loss_and_grads(model, guide, *arguments))
@@ -179,17 +177,17 @@ class TrainingStep:
         self.totals = self.totals.to(arguments[0].device) + sum_terms(traces, self.elbo.num_particles)
         return loss
 
-    def _by_graph(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
+    def _replay(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         recorded, compiled = self._graphs[key], self._steps[key] > _UNCOMPILED
         noise = generators(arguments[0].device)
         try:
             loss, terms, *grads = recorded(*arguments, compiled=compiled)
-        except RuntimeError as error:  # shapes within may hang on values, and those of this batch be others
+        except RuntimeError as error:  # shapes may depend on values and differ for this batch
             if compiled and recorded.updates:
-                raise  # who knows what was updated
+                raise  # an update may have been made in part
             set_generators(arguments[0].device, noise)
-            self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
-            return self._by_pyro(model, guide, *arguments)
+            self._stop_recording(f"the recorded step cannot be repeated ({first_line(error)})")
+            return self._run_pyro(model, guide, *arguments)
         size = sum(part.nbytes for part in arguments)
         value = self.losses.add(loss, partial(self._nonfinite_site, model, guide, arguments, noise), size)
         self.totals = self.totals.to(arguments[0].device) + terms
@@ -204,7 +202,7 @@ class TrainingStep:
     def _nonfinite_site(
         self, model: PyroFunction, guide: PyroFunction, arguments: Arguments, noise: list[Tensor]
     ) -> str:
-        """Run a batch with its noise again, and name the site whose fault its loss is."""
+        """Run a batch again with the same noise, and return the site that makes its loss not finite."""
         set_generators(arguments[0].device, noise)
         with collect_traces(self.elbo) as traces, torch.no_grad():
             self.elbo.loss(model, guide, *arguments)
@@ -214,7 +212,7 @@ class TrainingStep:
         try:
             recorded = RecordedStep(self.elbo, model, guide, arguments, self.modules, self.optimizer)
         except Exception as error:
-            self._give_up(f"the step cannot be recorded ({first_line(error)})")
+            self._stop_recording(f"the step cannot be recorded ({first_line(error)})")
             return
         if arguments[0].device.type == "cuda" and self.compile == "graph":
             _capture(recorded, *arguments)
@@ -222,7 +220,7 @@ class TrainingStep:
         self._unchecked.add(key)
 
     def _compile(self, key: _Key, *arguments: Tensor) -> None:
-        """Have Inductor compile a recording, if what it computes stays the same to rounding."""
+        """Compile a recording by Inductor, if its results stay the same up to rounding."""
         reason = self._graphs[key].compile(*arguments)
         if reason is not None:
             self.compile = "graph"
@@ -239,24 +237,24 @@ class TrainingStep:
             store[name].unconstrained().grad = None
         try:
             with restoring(arguments[0].device, self._buffers()):
-                loss = self._by_pyro(model, guide, *arguments)
-                # After it there may be parameters that were not there before.
+                loss = self._run_pyro(model, guide, *arguments)
+                # The step may have made new parameters.
                 params = [store[name].unconstrained() for name in store.keys()]  # noqa: SIM118
                 learned = {param: param.grad.clone() for param in params if param.grad is not None}
                 buffers = [buffer.clone() for buffer in self._buffers()]
             expected = StepResults(loss, self.totals, [learned.pop(param, None) for param in recorded.params], buffers)
             found = recorded.results(*arguments, compiled=recorded.is_compiled)
         except RuntimeError as error:
-            self._give_up(f"the recorded step cannot be repeated ({first_line(error)})")
+            self._stop_recording(f"the recorded step cannot be repeated ({first_line(error)})")
             return
         finally:
             self.totals = totals
             for name in store.keys():  # noqa: SIM118
                 store[name].unconstrained().grad = held.get(name)
         if learned or not expected.agree_with(found, ROUNDING if recorded.is_compiled else 0.0):
-            self._give_up("the recorded step does not repeat what Pyro computes from the same noise")
+            self._stop_recording("the recorded step does not repeat what Pyro computes from the same noise")
 
-    def _give_up(self, reason: str) -> None:
+    def _stop_recording(self, reason: str) -> None:
         self.compile = "off"
         self._graphs.clear()
         warnings.warn(f"{reason}; training goes on through Pyro, without recording", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Data sets as arrays in memory or on disk, their splits, binarisation, dequantisation and batches."""
+"""Data sets in memory or on disk: splits, binarisation, dequantisation and batches."""
 
 from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
 from pyrovae.data.dataset import DataSet

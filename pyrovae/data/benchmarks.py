@@ -1,4 +1,4 @@
-"""The field's standard sets: scikit-learn's digits, which need nothing, and torchvision's."""
+"""Standard benchmark data: scikit-learn's digits, which need no files, and data sets of torchvision."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["KMNIST", "MNIST", "Digits", "FashionMNIST", "MissingFiles", "Omniglo
 
 
 class MissingFiles(checks.InputError):
-    """Say that a data set's files are not there and cannot be downloaded."""
+    """The error that a data set's files are missing and cannot be downloaded."""
 
 
 class Digits(DataSet):
-    """Load scikit-learn's 1,797 handwritten digits, 8x8 in 17 grey levels: embedded, no network needed.
+    """Scikit-learn's 1,797 handwritten digits, 8x8 in 17 grey levels; they need neither files nor a network.
 
     (Alpaydin & Kaynak, 1998, doi:10.24432/C50P49.)
 
     Args:
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: images held out for validation, as a number or a fraction.
-        test_size: images held out for the test, likewise.
-        seed: of the split and of the noise that is drawn once.
+        validation_size: number or fraction of images held out for validation.
+        test_size: number or fraction of images held out for the test.
+        seed: seed of the split and of fixed noise.
 
     Example:
         >>> Digits()
@@ -64,7 +64,7 @@ class Digits(DataSet):
 
 
 class _IDX(DataSet):
-    """A set of 28x28 grey images that torchvision reads from IDX files."""
+    """Base class of data sets of 28x28 grey images that torchvision reads from IDX files."""
 
     def __init__(
         self,
@@ -92,14 +92,14 @@ class _IDX(DataSet):
 
 
 class MNIST(_IDX):
-    """Load MNIST: 60,000 and 10,000 handwritten digits, 28x28 (LeCun et al., 1998, doi:10.1109/5.726791).
+    """MNIST: 60,000 and 10,000 handwritten digits, 28x28 (LeCun et al., 1998, doi:10.1109/5.726791).
 
     Args:
-        root: folder that holds ``MNIST/raw``; the files are downloaded into it where there is a network.
+        root: folder that holds ``MNIST/raw``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: training images held out for validation, as a number or a fraction.
-        seed: of the split and of the noise that is drawn once.
+        validation_size: number or fraction of the training images held out for validation.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if the files are missing and cannot be downloaded, or cannot be read.
@@ -107,14 +107,14 @@ class MNIST(_IDX):
 
 
 class FashionMNIST(_IDX):
-    """Load Fashion-MNIST: 60,000 and 10,000 articles of clothing, 28x28 (Xiao et al., 2017, arXiv:1708.07747).
+    """Fashion-MNIST: 60,000 and 10,000 articles of clothing, 28x28 (Xiao et al., 2017, arXiv:1708.07747).
 
     Args:
-        root: folder that holds ``FashionMNIST/raw``; the files are downloaded into it where there is a network.
+        root: folder that holds ``FashionMNIST/raw``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: training images held out for validation, as a number or a fraction.
-        seed: of the split and of the noise that is drawn once.
+        validation_size: number or fraction of the training images held out for validation.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if the files are missing and cannot be downloaded, or cannot be read.
@@ -122,14 +122,14 @@ class FashionMNIST(_IDX):
 
 
 class KMNIST(_IDX):
-    """Load Kuzushiji-MNIST: 60,000 and 10,000 cursive characters, 28x28 (Clanuwat et al., 2018, arXiv:1812.01718).
+    """Kuzushiji-MNIST: 60,000 and 10,000 cursive characters, 28x28 (Clanuwat et al., 2018, arXiv:1812.01718).
 
     Args:
-        root: folder that holds ``KMNIST/raw``; the files are downloaded into it where there is a network.
+        root: folder that holds ``KMNIST/raw``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: training images held out for validation, as a number or a fraction.
-        seed: of the split and of the noise that is drawn once.
+        validation_size: number or fraction of the training images held out for validation.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if the files are missing and cannot be downloaded, or cannot be read.
@@ -137,17 +137,17 @@ class KMNIST(_IDX):
 
 
 class Omniglot(DataSet):
-    """Load Omniglot: 19,280 and 13,180 characters of 50 alphabets (Lake et al., 2015, doi:10.1126/science.aab3050).
+    """Omniglot: 19,280 and 13,180 characters of 50 alphabets (Lake et al., 2015, doi:10.1126/science.aab3050).
 
     White strokes on black, reduced from 105x105 to 28x28 by averaging; labels are characters. The reduced
-    images are kept in ``omniglot-28.npz`` beside the originals.
+    images are cached in ``omniglot-28.npz`` beside the originals.
 
     Args:
-        root: folder that holds ``omniglot-py``; the files are downloaded into it where there is a network.
+        root: folder that holds ``omniglot-py``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: training images held out for validation, as a number or a fraction.
-        seed: of the split and of the noise that is drawn once.
+        validation_size: number or fraction of the training images held out for validation.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if the files are missing and cannot be downloaded, or cannot be read.
@@ -194,7 +194,7 @@ class _TorchvisionSet(Protocol):
 def _load(
     make: Callable[..., _TorchvisionSet], root: Path, files: str, option: str, values: list[bool]
 ) -> list[_TorchvisionSet]:
-    """Make torchvision's sets, from disk or the network, or say in one sentence what is missing."""
+    """Load data sets of torchvision from disk or the network; raise one sentence if files are missing."""
     name = getattr(make, "__name__", str(make))
 
     def load(download: bool) -> list[_TorchvisionSet]:
@@ -245,14 +245,14 @@ def _reduce_omniglot(root: Path, reduced: Path) -> None:
 
 
 def or_digits(data: Callable[[], DataSet], *, labelled: bool = False) -> DataSet:
-    """Make a data set or, where its files are missing, the embedded digits, with a sentence that says so.
+    """Make a data set; if its files are missing, print that, and return scikit-learn's digits instead.
 
     Args:
-        data: makes it.
-        labelled: refuse one without labels.
+        data: makes the data set.
+        labelled: whether to refuse data without labels.
 
     Raises:
-        ValueError: if it cannot be made for another reason, or has no labels though it must.
+        ValueError: if the data set cannot be made for another reason, or lacks labels.
 
     Example:
         >>> or_digits(Digits)

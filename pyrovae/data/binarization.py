@@ -1,7 +1,7 @@
-"""Noise of data: fixed, as a pure function of (seed, image, pixel), or fresh, from torch's generator.
+"""Noise of data: fixed, a function of seed, image and pixel; or fresh, from torch's generator.
 
 Fixed noise does not depend on the order, the batches, the device or the process in which images are read. Fresh
-noise is what a training step waits for, so it is drawn as bytes where that is exact.
+noise is part of every training step, so it must be fast: it is sampled as bytes where this is exact.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["fixed_uniform", "fresh_binary"]
 
 
 def fixed_uniform(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return uniform numbers in [0, 1), the same for the same seed and image, whatever the batch.
+    """Return uniform numbers in [0, 1) that depend only on seed, image and pixel.
 
     Each is the SplitMix64 hash (Steele et al., 2014, doi:10.1145/2660193.2660195) of its counter
     ``image * pixels + pixel``, offset by the hash of the seed.
 
     Args:
         seed: an integer.
-        index: the images' numbers, int64 of shape ``(B,)``.
+        index: numbers of the images, int64 of shape ``(B,)``.
         shape: shape of one image.
 
     Returns:
@@ -42,16 +42,16 @@ def fixed_uniform(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def fresh_binary(v: Tensor, levels: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-    r"""Draw 1 with probability :math:`v / (L - 1)`, else 0, from torch's generator.
+    r"""Sample 1 with probability :math:`v / (L - 1)`, else 0, from torch's generator.
 
-    On a CPU, levels are compared with random bytes, of which those are drawn again that would favour some levels:
-    the probability is exact. Floats are compared with a byte too, and only where it decides nothing, once in 256
-    times, with 24 bits more. Elsewhere no value is looked at, so that nothing waits for the device.
+    On a CPU, levels are compared with random bytes. Bytes that would favour some levels are sampled again, so the
+    probability is exact. Floats are compared with a byte too; in the one case of 256 in which the byte does not decide,
+    24 more bits are sampled. On a GPU no value is read, so that the host does not wait for the device.
 
     Args:
         v: levels from 0 to L - 1, or floats in [0, 1], of any shape.
-        levels: L, from 2 to 65,536, or None for floats. Above 256 they are taken as floats.
-        dtype: of the result.
+        levels: number L, from 2 to 65,536, or None for floats. Above 256, levels are treated as floats.
+        dtype: type of the result.
 
     Returns:
         zeros and ones, of the shape of v.
@@ -68,14 +68,14 @@ def fresh_binary(v: Tensor, levels: int | None = None, dtype: torch.dtype = torc
     v, maximum = v.to(torch.uint8), levels - 1
     if v.device.type != "cpu":
         return torch.lt(torch.randint(0, maximum, v.shape, dtype=torch.uint8, device=v.device), v, out=x)
-    width = 255 // maximum  # how many bytes stand for a level
-    drawn = _bytes(v.numel())
-    array = drawn.numpy()  # where numpy searches several times as fast
+    width = 255 // maximum  # number of bytes per level
+    random = _bytes(v.numel())
+    array = random.numpy()  # numpy searches several times as fast
     again = np.flatnonzero(array >= width * maximum)
     while len(again):
         array[again] = _bytes(len(again)).numpy()
         again = again[array[again] >= width * maximum]
-    return torch.lt(drawn.view(v.shape), v if width == 1 else v * width, out=x)
+    return torch.lt(random.view(v.shape), v if width == 1 else v * width, out=x)
 
 
 def _of_floats(v: Tensor, x: Tensor) -> Tensor:
@@ -83,9 +83,9 @@ def _of_floats(v: Tensor, x: Tensor) -> Tensor:
         return torch.lt(torch.rand(v.shape, device=v.device), v, out=x)
     v = v.to(torch.float64 if v.dtype == torch.float64 else torch.float32) * 256
     whole = v.floor()
-    drawn = _bytes(v.numel()).view(v.shape)
-    torch.lt(drawn, whole, out=x)
-    undecided = torch.from_numpy(np.flatnonzero((drawn == whole).numpy()))
+    random = _bytes(v.numel()).view(v.shape)
+    torch.lt(random, whole, out=x)
+    undecided = torch.from_numpy(np.flatnonzero((random == whole).numpy()))
     rest = (v - whole).flatten()[undecided]
     x.view(-1)[undecided] = (torch.rand(len(rest)) < rest).to(x.dtype)
     return x
@@ -103,5 +103,5 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:
-    # int64's own shift repeats the sign bit.
+    # A logical shift: that of int64 repeats the sign bit.
     return (z >> bits) & ((1 << (64 - bits)) - 1)

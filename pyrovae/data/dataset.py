@@ -1,4 +1,4 @@
-"""A data set: images split into train, validation and test, and what a likelihood is told of them."""
+"""Data sets: images split into training, validation and test, binarised, dequantised or scaled."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ __all__ = ["DataSet"]
 
 
 class DataSet:
-    r"""Hold images in memory or on disk, split them, and turn them into what a likelihood can explain.
+    r"""Images, in memory or on disk, split into training, validation and test, and observed as a likelihood needs them.
 
-    Binarisation of grey values v in [0, 1]: ``none``; ``static``: one sample of Bernoulli(v), drawn once;
-    ``dynamic``: a new sample every time a training image is read (validation and test images are drawn
-    once, identically in every evaluation); ``threshold``: v >= 1/2. Without it, integers of known
-    ``levels`` L are scaled to v / (L - 1), and everything else is passed on as stored. Dequantisation
-    gives x = (v + u) / L with uniform u, whose density is bounded by that of a discrete model:
+    Binarisation of grey values v in [0, 1]: ``none``; ``static``: one fixed sample of Bernoulli(v); ``dynamic``: a new
+    sample at every reading of a training image (the samples of validation and test images are fixed, the same in every
+    evaluation); ``threshold``: v >= 1/2. Without binarisation, integers with known ``levels`` L are scaled to
+    v / (L - 1), and other values are used as stored. Dequantisation gives x = (v + u) / L with uniform u,
+    whose density is bounded by that of a discrete model:
     bits/dim = nll / (n ln 2) + log2 L (Theis et al., 2016, arXiv:1511.01844).
 
     Args:
         images: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
             which stays on disk.
         labels: ``(N,)`` integers, -1 where one is unknown, or None.
-        test_images: the test set, if it is given apart; else ``test_size`` of the images are taken.
-        test_labels: its labels.
+        test_images: the test images; by default, ``test_size`` of the images.
+        test_labels: their labels.
         binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantize: add uniform noise to quantised images.
-        levels: number of grey levels of integers, at most 65,536; if it is not given, 2 where all values are 0 or 1,
-            else 256 for uint8.
-        channels: ``first`` for images ``(N, C, H, W)``, ``last`` for ``(N, H, W, C)``, which are turned into the
-            former. It must be given where the last of three dimensions is 4 or less and both others are larger.
-        validation_size: how many images are held out for validation, as a number or a fraction.
-        test_size: how many for the test, likewise; ignored if ``test_images`` are given.
-        seed: of the split and of the noise that is drawn once.
+        dequantize: whether to add uniform noise to quantised images.
+        levels: number of grey levels of integers, at most 65,536; by default 2 if all values are 0 or 1, else 256 for
+            uint8.
+        channels: ``first`` for images ``(N, C, H, W)``, ``last`` for ``(N, H, W, C)``, which are transposed to the
+            former. It must be given if the last of three dimensions is 4 or less and both others are larger.
+        validation_size: number or fraction of images held out for validation.
+        test_size: number or fraction of images held out for the test; ignored if ``test_images`` are given.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if the images are empty, not finite, or do not fit the options.
@@ -151,10 +151,10 @@ class DataSet:
             self.test = split(2, tests, as_labels("test_labels", test_labels, len(tests)), torch.arange(len(tests)))
 
     def astype(self, dtype: torch.dtype) -> DataSet:
-        """Return the same data, whose batches are of another type than torch's default.
+        """Return the same data with batches of a given type, instead of torch's default.
 
         Args:
-            dtype: of floats, such as that of a program's weights.
+            dtype: floating-point type, such as that of a program's parameters.
         """
         if dtype == torch.get_default_dtype():
             return self
@@ -166,11 +166,11 @@ class DataSet:
 
     @property
     def kind(self) -> Literal["binary", "dequantized", "scaled", "counts", "discrete", "real"]:
-        """What a batch holds.
+        """Kind of the values in a batch.
 
-        0 and 1; dequantised levels in [0, 1); grey values in [0, 1]; integers of no known number of levels, from 0
-        up; other integers, or at most 256 evenly spaced numbers, such as grey levels that were divided by 255; or
-        other values as stored.
+        ``binary``: 0 and 1. ``dequantized``: levels with noise, in [0, 1). ``scaled``: grey values in [0, 1].
+        ``counts``: integers from 0 up, without a known number of levels. ``discrete``: other integers, or at most 256
+        evenly spaced numbers, such as grey levels divided by 255. ``real``: other values, as stored.
         """
         if self.binarization != "none" or (self.levels == 2 and not self.dequantize):
             return "binary"
@@ -182,16 +182,16 @@ class DataSet:
 
     @property
     def observed_levels(self) -> int | None:
-        """The number L of levels 0, 1 / (L - 1), ..., 1 of a batch; 2 where it is binary; None if unknown."""
+        """Number L of levels 0, 1 / (L - 1), ..., 1 of a batch; 2 if it is binary; None if unknown."""
         return {"binary": 2, "scaled": self.levels}.get(self.kind)
 
     def bits_per_dim(self, nll: float) -> float | None:
         """Convert a negative log-likelihood of a whole image, in nats, to bits per dimension.
 
         Returns:
-            nll / (n ln 2), plus log2 of the number of levels for dequantised data; None where x is
-            continuous, whose density has no bits. Of grey levels and counts, the number means something only if it
-            comes from a likelihood that is a probability.
+            nll / (n ln 2), plus log2 of the number of levels for dequantised data; None if x is
+            continuous, since bits of a density depend on the units. For grey levels and counts, the result is
+            meaningful only if the likelihood is a probability.
         """
         if self.kind == "real":
             return None
@@ -199,7 +199,7 @@ class DataSet:
         return bits + math.log2(self.levels) if self.kind == "dequantized" and self.levels is not None else bits
 
     def to(self, device: torch.device | str) -> DataSet:
-        """Move everything held in memory, and all batches from now on, to ``device``; return self."""
+        """Move the data in memory, and all future batches, to ``device``; return self."""
         for part in (self.train, self.validation, self.test):
             part.to(device)
         return self

@@ -1,4 +1,4 @@
-"""A folder of pictures as an array: which files belong to it, and their pixels at the depth that they have."""
+"""Reading of a folder of images as an array, at the bit depth of the files."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = ["read_folder"]
 
-_SIXTEEN = 2**16
+_SIXTEEN_BIT_LEVELS = 2**16
 _BITS = {"uint8": "8 bits", "int32": "16 bits", "float32": "floating point"}
 
 
 def read_folder(
     root: Path, size: tuple[int, ...] | None, grey: bool
 ) -> tuple[np.ndarray, np.ndarray | None, int | None]:
-    """Read the pictures of a folder and of the folders in it, each of which is a class.
+    """Read the images of a folder; each folder inside it is a class.
 
-    Hidden files and folders are left out, and links are followed. What would pass unseen is said in warnings.
+    Hidden files and folders are ignored, and links are followed. Warnings report ignored files, duplicates,
+    transparency and further pages.
 
     Args:
         root: the folder.
-        size: height and width to which pictures are scaled and cropped, or None.
-        grey: take one channel instead of three.
+        size: height and width to which images are scaled and cropped, or None.
+        grey: whether to read one channel instead of three.
 
     Returns:
         pixels ``(N, C, H, W)``, labels ``(N,)`` or None, and the number of grey levels, or None for floats.
 
     Raises:
-        InputError: if there are no pictures, one cannot be read, or their sizes or depths differ.
+        InputError: if there are no images, one cannot be read, or their sizes or depths differ.
     """
     from PIL import Image
     from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -53,7 +54,7 @@ def read_folder(
     notes: dict[str, list[Path]] = {}
     left_out = [path for path in found if path.suffix.lower() in Image.registered_extensions()]
     for path in sorted(set(left_out) - set(files)):
-        notes.setdefault(f"are left out, for their ending is none of {', '.join(IMG_EXTENSIONS)}", []).append(path)
+        notes.setdefault(f"are left out, because their ending is none of {', '.join(IMG_EXTENSIONS)}", []).append(path)
     arrays: list[np.ndarray] = []
     first: dict[bytes, Path] = {}
     for path in progress.over(files, "reading", "image"):
@@ -71,9 +72,9 @@ def read_folder(
             )
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         if first.setdefault(digest, path) != path:
-            notes.setdefault("are copies of others and may be in several of training, validation and test", []).append(
-                path
-            )
+            notes.setdefault(
+                "are copies of others, and may be in more than one of training, validation and test", []
+            ).append(path)
     classes = sorted({path.relative_to(root).parts[0] for path in files if path.parent != root})
     beside = [path for path in files if path.parent == root]
     if classes and beside:
@@ -82,12 +83,12 @@ def read_folder(
     labels = np.array([classes.index(path.relative_to(root).parts[0]) for path in files]) if labelled else None
     for what, which in notes.items():
         warnings.warn(f"of the images in {root}, {len(which)} {what}: the first is {which[0]}", stacklevel=3)
-    levels = {"uint8": 256, "int32": _SIXTEEN}.get(arrays[0].dtype.name)
+    levels = {"uint8": 256, "int32": _SIXTEEN_BIT_LEVELS}.get(arrays[0].dtype.name)
     return np.stack(arrays), labels, levels
 
 
 def _visible(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Yield all files under a folder that are not hidden; a link to a folder that it lies in is not followed."""
+    """Yield all files under a folder that are not hidden; links to folders above are not followed."""
     above |= {os.path.realpath(folder)}
     for path in folder.iterdir():
         if path.name.startswith("."):
@@ -99,25 +100,25 @@ def _visible(folder: Path, above: frozenset[str]) -> Iterator[Path]:
 
 
 def _pixels(path: Path, size: tuple[int, ...] | None, grey: bool, notes: dict[str, list[Path]]) -> np.ndarray:
-    """Return a picture's pixels ``(C, H, W)``: uint8, int32 for 16 bits, or float32 as they are."""
+    """Return an image's pixels ``(C, H, W)``: uint8, int32 for 16 bits, or float32 unchanged."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
-                notes.setdefault("have several pages, of which the first alone is taken", []).append(path)
+                notes.setdefault("have several pages; only the first is read", []).append(path)
             kind = image.format
             ImageOps.exif_transpose(image, in_place=True)
-            picture = _on_white(image, path, notes) if image.has_transparency_data else image.copy()
+            picture = _without_alpha(image, path, notes) if image.has_transparency_data else image.copy()
     except Exception as error:
         raise checks.InputError(f"{path} cannot be read as an image: {checks.reason(error)}") from error
-    if picture.mode == "I" and kind not in ("PNG", "PPM"):  # of these it is 16 bits
+    if picture.mode == "I" and kind not in ("PNG", "PPM"):  # in these formats, mode I has 16 bits
         raise checks.InputError(
             f"{path} cannot be read as an image: its 32-bit integers have no known largest value; "
             "save it with 8 or 16 bits, or give an array to ArrayFile"
         )
     deep = picture.mode == "F" or picture.mode.startswith("I")
-    if deep:  # floats hold 16 bits exactly, and can be scaled
+    if deep:  # float32 represents 16 bits exactly, and can be resized
         kept = np.int32 if picture.mode != "F" else np.float32
         picture = Image.fromarray(np.asarray(picture).astype(np.float32))
     else:
@@ -131,15 +132,15 @@ def _pixels(path: Path, size: tuple[int, ...] | None, grey: bool, notes: dict[st
     if not deep:
         return pixels[None] if grey else pixels.transpose(2, 0, 1)
     if kept is np.int32:
-        pixels = np.rint(pixels).clip(0, _SIXTEEN - 1).astype(kept)
+        pixels = np.rint(pixels).clip(0, _SIXTEEN_BIT_LEVELS - 1).astype(kept)
     return np.repeat(pixels[None], 1 if grey else 3, 0)
 
 
-def _on_white(image: Image.Image, path: Path, notes: dict[str, list[Path]]) -> Image.Image:
-    """Return a picture without its alpha channel, on white where it is transparent."""
+def _without_alpha(image: Image.Image, path: Path, notes: dict[str, list[Path]]) -> Image.Image:
+    """Return an image without its alpha channel, white where it is transparent."""
     from PIL import Image
 
     layer = image.convert("RGBA")
     if np.asarray(layer)[..., 3].min() < 255:
-        notes.setdefault("are transparent in parts, which are taken as white", []).append(path)
+        notes.setdefault("are partly transparent; these parts become white", []).append(path)
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

@@ -1,4 +1,4 @@
-"""Data of which few labels are known."""
+"""Data with few known labels."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["PartlyLabelled"]
 
 
 class PartlyLabelled(DataSet):
-    """Hide the labels of a data set's training images but for a few, as many of each class.
+    """A data set in which only a few training images keep their label, equally many of each class.
 
     Args:
         data: makes the data set.
-        num_labels: how many training images keep their label; the others get -1.
-        seed: of which images these are.
+        num_labels: number of training images that keep their label; the others get -1.
+        seed: seed of the choice of these images.
 
     Raises:
-        ValueError: if the data set has no labels, or not that many of each class.
+        ValueError: if the data set has no labels, or too few of a class.
 
     Example:
         >>> data = PartlyLabelled(Digits, num_labels=50)

@@ -1,4 +1,4 @@
-"""Data of one's own: array files, a folder of images, and the Frey faces."""
+"""Data from local files: arrays, a folder of images, and the Frey faces."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ __all__ = ["ArrayFile", "FreyFaces", "ImageFolder"]
 
 
 class ArrayFile(DataSet):
-    """Load images of any shape (N, ...), integer or float, from ``.npy`` (stays on disk) or ``.npz``.
+    """Images of any shape (N, ...), integer or float, from an ``.npy`` file (not read into memory) or ``.npz`` file.
 
     Args:
-        path: the file. Of an ``.npz``, the array ``images`` (or the only one) is taken, and the arrays
-            ``labels``, ``test_images`` and ``test_labels`` where it has them.
-        labels: an ``.npy`` file of integers, one an image.
+        path: the file. From an ``.npz``, the array ``images`` (or the only array) is read, and the arrays
+            ``labels``, ``test_images`` and ``test_labels`` if present.
+        labels: an ``.npy`` file of integers, one per image.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        levels: number of grey levels of integers; if it is not given, 2 where all values are 0 or 1, else 256 for
-            uint8.
-        channels: where the channels of images are: see :class:`DataSet`.
-        validation_size: images held out for validation, as a number or a fraction.
-        test_size: images held out for the test, likewise.
-        seed: of the split and of the noise that is drawn once.
+        levels: number of grey levels of integers; by default 2 if all values are 0 or 1, else 256 for uint8.
+        channels: position of the channels of images: see :class:`DataSet`.
+        validation_size: number or fraction of images held out for validation.
+        test_size: number or fraction of images held out for the test.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if a file is missing, cut short, or not an array.
@@ -68,7 +67,7 @@ class ArrayFile(DataSet):
 
 
 class FreyFaces(DataSet):
-    """Load the Frey faces: 1,965 frames of one face, 28x20, in 256 grey levels.
+    """The Frey faces: 1,965 frames of one face, 28x20, in 256 grey levels.
 
     (Roweis & Saul, 2000, doi:10.1126/science.290.5500.2323.)
 
@@ -76,9 +75,9 @@ class FreyFaces(DataSet):
         path: ``frey_rawface.mat`` (array ``ff``, 560 x 1965), or an ``.npz`` or ``.npy`` of shape (N, 28, 20).
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: images held out for validation, as a number or a fraction.
-        test_size: images held out for the test, likewise.
-        seed: of the split and of the noise that is drawn once.
+        validation_size: number or fraction of images held out for validation.
+        test_size: number or fraction of images held out for the test.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if the file is missing, cut short, or holds no such array.
@@ -108,22 +107,22 @@ class FreyFaces(DataSet):
 
 
 class ImageFolder(DataSet):
-    """Load the images of a folder; folders inside it are classes, in the order of their names.
+    """The images of a folder; folders inside it are classes, in the order of their names.
 
-    Hidden files and folders, whose names begin with a point, are left out, and links are followed. Pictures are turned
-    as their EXIF tag says and read at their depth: 16 bits have 65,536 levels, and floats are taken as they are, for
-    which ``dequantize`` must be false. Copies, transparent parts and other pages of a file are said in a warning.
+    Hidden files and folders, whose names begin with a dot, are ignored, and links are followed. Images are rotated
+    according to their EXIF tag and read at their bit depth: 16 bits have 65,536 levels, and floats are not changed; for
+    floats, ``dequantize`` must be false. Warnings report duplicates, transparency and further pages of a file.
 
     Args:
         root: the folder.
-        size: height and width, in pixels, to which images are scaled and cropped; without it all must
-            already have one size.
-        grey: take one channel instead of three.
+        size: height and width, in pixels, to which images are scaled and cropped; by default all must
+            have the same size.
+        grey: whether to read one channel instead of three.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: images held out for validation, as a number or a fraction.
-        test_size: images held out for the test, likewise.
-        seed: of the split and of the noise that is drawn once.
+        validation_size: number or fraction of images held out for validation.
+        test_size: number or fraction of images held out for the test.
+        seed: seed of the split and of fixed noise.
 
     Raises:
         ValueError: if there are no images, one cannot be read, or their sizes or depths differ.
@@ -159,7 +158,7 @@ def _read(path: Path, name: str = "path") -> dict[str, np.ndarray]:
         raise checks.InputError(f"{name} must be a .npy or .npz file, but {path} was given")
     try:
         if path.suffix == ".npy":
-            return {"images": np.lib.format.open_memmap(path, mode="r")}  # unpickles nothing
+            return {"images": np.lib.format.open_memmap(path, mode="r")}  # without unpickling
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""One part of a data set: images as stored, and the batches made of them as a program sees them."""
+"""Splits of a data set: stored images, and batches of observed images made from them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = ["Binarization", "Split"]
 Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
 
 _CHUNK = 4096  # images binarised at a time
-_PART, _PARTS = 2**20, 64  # bytes of a part of a memory map, and how many parts are hashed at most
+_PART, _PARTS = 2**20, 64  # bytes of a hashed part of a memory map, and largest number of hashed parts
 
 
 class Split:
-    """One part of a data set: images as stored, and batches as a program sees them.
+    """A part of a data set: stored images, and batches of them, binarised, dequantised or scaled.
 
     Args:
         source: the stored images, ``(M, *data_shape)``: a tensor, or a memory-mapped array that stays on disk.
-        labels: class of each image of the split, int64 of shape ``(N,)``, -1 where it is unknown, or None.
-        index: which images of the source belong to the split, int64 of shape ``(N,)``.
-        binarization: see :class:`DataSet`; ``dynamic`` draws anew at every reading, ``static`` never.
+        labels: class of each image of the split, int64 of shape ``(N,)``, -1 if unknown; or None.
+        index: positions in the source of the images of the split, int64 of shape ``(N,)``.
+        binarization: see :class:`DataSet`; ``dynamic`` samples anew at every reading, ``static`` never.
         dequantize: see :class:`DataSet`.
         levels: number of grey levels of the stored images, or None if they are not quantised.
-        seed: of the noise that is drawn once and for all.
-        fresh: draw new noise at every reading (training) or always the same (validation and test).
+        seed: seed of fixed noise.
+        fresh: whether noise is new at every reading (training), or fixed (validation and test).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Split:
         self.fresh = fresh
         self._dtype: torch.dtype | None = None
         self._fixed: Tensor | None = None
-        self._fix()
+        self._cache_fixed_noise()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -77,11 +77,11 @@ class Split:
 
     @property
     def device(self) -> torch.device:
-        """Where batches are."""
+        """Device of the batches."""
         return self._device
 
     def to(self, device: torch.device | str) -> Split:
-        """Move what is held in memory, and all batches from now on, to ``device``; return self."""
+        """Move the data in memory, and all future batches, to ``device``; return self."""
         self._device = torch.device(device)
         if isinstance(self._source, Tensor):
             self._source = self._source.to(device)
@@ -93,7 +93,7 @@ class Split:
         return self
 
     def __getitem__(self, position: Tensor | slice) -> Tensor:
-        """Gather images by position and observe them: binarised, dequantised or scaled.
+        """Return images by position, binarised, dequantised or scaled.
 
         Args:
             position: positions in the split, int64 of shape ``(B,)``, or a slice.
@@ -126,7 +126,7 @@ class Split:
         return x.div_(self.levels).clamp_(max=1 - 2**-24).to(dtype)  # 255 + u may round to 256
 
     def take(self, position: Tensor) -> Split:
-        """Return some of the images as a split of their own; each keeps its label and its fixed noise.
+        """Return some of the images as a new split; each keeps its label and its fixed noise.
 
         Args:
             position: positions in the split, int64 of shape ``(B,)``.
@@ -143,17 +143,17 @@ class Split:
         return part
 
     def astype(self, dtype: torch.dtype) -> Split:
-        """Return the same images, whose batches are of another type than torch's default.
+        """Return the same images with batches of a given type, instead of torch's default.
 
         Args:
-            dtype: of floats.
+            dtype: floating-point type.
         """
         part = copy.copy(self)
         part._dtype = dtype
         return part
 
     def observed(self, binarization: Binarization, dequantize: bool) -> Split:
-        """Return the same images, observed another way.
+        """Return the same images with another binarisation or dequantisation.
 
         Args:
             binarization: see :class:`DataSet`.
@@ -161,23 +161,23 @@ class Split:
         """
         part = copy.copy(self)
         part.binarization, part.dequantize = binarization, dequantize
-        part._fix()
+        part._cache_fixed_noise()
         return part
 
     def with_fixed_noise(self) -> Split:
-        """Return the same images with noise that is drawn once and for all, as that of test images is.
+        """Return the same images with fixed noise, as test images have.
 
-        An evaluation reads training images so: whatever it draws itself, the images are the same.
+        For evaluation of training images, which must not depend on the state of torch's generator.
         """
         part = copy.copy(self)
         part.fresh = False
-        part._fix()
+        part._cache_fixed_noise()
         return part
 
     def hash(self) -> str:
-        """Return a hash of which images these are, their labels, and how they are observed.
+        """Return a hash of the images, their labels, and their binarisation and dequantisation.
 
-        Of a memory map, up to 64 evenly spaced parts of 1 MiB are read; of images in memory, all are.
+        Images in memory are hashed completely; of a memory map, at most 64 evenly spaced parts of 1 MiB.
         """
         about = self.data_shape, self.binarization, self.dequantize, self.levels, self.seed
         digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
@@ -194,23 +194,23 @@ class Split:
         return digest.hexdigest()
 
     def batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[Tensor]:
-        """Yield the split once, in batches of ``batch_size`` observed images, the last one smaller if need be.
+        """Yield all images once, in batches; the last batch may be smaller.
 
         Args:
-            batch_size: images in a batch.
-            shuffle: in an order drawn from torch's generator, or as they are.
+            batch_size: number of images per batch.
+            shuffle: whether the order is random, from torch's generator.
         """
         for position in self.positions(batch_size, shuffle=shuffle):
             yield self[position]
 
     def labelled_batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the split once, as batches (x, y) of images with a label and (x,) of those without, evenly mixed.
+        """Yield all images once, in batches (x, y) of labelled images and (x,) of unlabelled ones, evenly mixed.
 
-        An image has no label where the split has none, or where its label is -1.
+        An image is unlabelled if the split has no labels, or its label is -1.
 
         Args:
-            batch_size: images in a batch.
-            shuffle: in an order drawn from torch's generator, or as they are.
+            batch_size: number of images per batch.
+            shuffle: whether the order is random, from torch's generator.
         """
         for position in self.positions(batch_size, shuffle=shuffle, by_label=True):
             yield self.labelled(position)
@@ -223,13 +223,13 @@ class Split:
         by_label: bool = False,
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
-        """Return the positions of each batch, int64 of shape ``(B,)``; nothing is read.
+        """Return the positions of each batch, int64 of shape ``(B,)``, without reading images.
 
         Args:
-            batch_size: images in a batch.
-            shuffle: in a drawn order, or as they are.
-            by_label: in batches of images with a label and of those without, evenly mixed.
-            generator: which the order is drawn from; torch's own if not given.
+            batch_size: number of images per batch.
+            shuffle: whether the order is random.
+            by_label: whether labelled and unlabelled images are in separate batches, evenly mixed.
+            generator: generator of the order; torch's default generator if not given.
         """
         checks.integer("batch_size", batch_size)
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
@@ -246,13 +246,13 @@ class Split:
         return [position for _, position in sorted(parts, key=lambda part: part[0])]
 
     def labelled(self, position: Tensor) -> tuple[Tensor, ...]:
-        """Gather images by position as (x, y), or as (x,) if the label of the first is unknown."""
+        """Return images by position as (x, y), or as (x,) if the label of the first is unknown."""
         if self.labels is None or not bool((self.labels[position[:1]] >= 0).all()):
             return (self[position],)
         return self[position], self.labels[position]
 
-    def _fix(self) -> None:
-        """Hold images whose noise is fixed as they are observed: it need not be hashed at every reading."""
+    def _cache_fixed_noise(self) -> None:
+        """Cache binarised images with fixed noise, so that the noise is not hashed at every reading."""
         self._fixed = None
         if self._noise == "fixed" and self.binarization != "none" and isinstance(self._source, Tensor):
             parts = [self[part].to(torch.uint8) for part in torch.arange(len(self)).split(_CHUNK)]
@@ -274,7 +274,7 @@ class Split:
         if isinstance(self._source, Tensor):
             return self._source.index_select(0, position)  # several times as fast as indexing
         rows = self._index[position].numpy()
-        order = np.argsort(rows, kind="stable")  # the disk is read forwards
+        order = np.argsort(rows, kind="stable")  # so that the disk is read sequentially
         gathered = np.empty((len(rows), *self.data_shape), self._source.dtype.newbyteorder("="))
         gathered[order] = self._source[rows[order]]
         return torch.from_numpy(gathered).to(self._device)

@@ -1,4 +1,4 @@
-"""The same data observed another way, or those of some classes alone."""
+"""Data sets derived from others: another binarisation, or a subset of the classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def observed(data: DataSet, binarization: Binarization = "none", dequantize: boo
     """Return a data set with the same splits, whose images are binarised, dequantised or scaled another way.
 
     Args:
-        data: the data set, which stays as it is.
+        data: the data set, which is not changed.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
 
@@ -50,7 +50,7 @@ def of_classes(data: DataSet, classes: Sequence[int]) -> DataSet:
     """Return a data set of the images of some classes, in the same splits.
 
     Args:
-        data: the data set, which stays as it is.
+        data: the data set, which is not changed.
         classes: labels of the images to keep.
 
     Raises:

@@ -26,27 +26,27 @@ __all__ = [
 ]
 
 Channels: TypeAlias = Literal["first", "last"]
-"""The place of an image's channels: ``first``, ``(N, C, H, W)``, or ``last``, ``(N, H, W, C)``."""
+"""Position of the channels of images: ``first``, ``(N, C, H, W)``, or ``last``, ``(N, H, W, C)``."""
 
-_CHUNK = 4096  # images read at a time where a whole set must be looked at
-_LEVELS = 256  # as many evenly spaced values are no accident
+_CHUNK = 4096  # images read at a time when a whole set is checked
+_LEVELS = 256  # at most so many evenly spaced values are taken as levels
 
 
 def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | None) -> Tensor | np.ndarray:
-    """Return images with their channels where networks take them to be: ``(N, C, H, W)``.
+    """Return images with channels first, ``(N, C, H, W)``, as networks need them.
 
     Args:
-        name: of the argument.
-        images: of any shape.
-        channels: where they are now; None for first, unless it looks otherwise.
+        name: name of the argument, for messages.
+        images: images of any shape.
+        channels: current position of the channels; None for first, unless the shape suggests last.
 
     Raises:
-        InputError: if it looks otherwise, or there are no channels to move.
+        InputError: if ``channels`` is None and the shape suggests last, or there are no channels to move.
     """
     if channels is not None:
         checks.choice("channels", channels, ("first", "last"))
-    images = _unframed(images)
-    if not isinstance(images, Tensor | np.ndarray):  # which is refused elsewhere
+    images = _without_frame(images)
+    if not isinstance(images, Tensor | np.ndarray):  # refused by stored_as
         return images
     shape = tuple(images.shape[1:])
     if channels == "last":
@@ -62,10 +62,10 @@ def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | 
 
 
 def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor | np.ndarray, int | None]:
-    """Return images of shape ``(N, ...)`` as they are kept, and their number of grey levels, if they have one.
+    """Return images ``(N, ...)`` as they are stored, and their number of grey levels; None for others.
 
     Raises:
-        InputError: if their type or shape will not do.
+        InputError: if their type or shape is not accepted.
     """
     if not isinstance(images, Tensor | np.ndarray):
         raise checks.InputError(f"images must be a tensor or an array, but a {type(images).__name__} was given")
@@ -91,17 +91,17 @@ def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor |
 def is_binary(source: Tensor | np.ndarray) -> bool:
     """Tell whether every value is 0 or 1."""
     parts = (source[start : start + _CHUNK] for start in range(0, len(source), _CHUNK))
-    return all(bool(((part == 0) | (part == 1)).all()) for part in parts)  # most sets are left at the first part
+    return all(bool(((part == 0) | (part == 1)).all()) for part in parts)  # usually decided by the first part
 
 
 def is_count(source: Tensor | np.ndarray) -> bool:
-    """Tell whether the values are whole numbers from 0 up, of whatever type."""
+    """Tell whether the values are integers from 0 up, of any type."""
     parts = (source[start : start + _CHUNK] for start in range(0, len(source), _CHUNK))
-    return all(bool(((part >= 0) & (part % 1 == 0)).all()) for part in parts)  # most sets are left at the first part
+    return all(bool(((part >= 0) & (part % 1 == 0)).all()) for part in parts)  # usually decided by the first part
 
 
 def are_levels(*sources: Tensor | np.ndarray) -> bool:
-    """Tell whether all values together are integers, or at most 256 evenly spaced numbers up to rounding.
+    """Tell whether all values are integers, or at most 256 evenly spaced numbers up to rounding.
 
     Example:
         >>> v = torch.arange(200).reshape(50, 4)
@@ -116,7 +116,7 @@ def are_levels(*sources: Tensor | np.ndarray) -> bool:
             if not part.is_floating_point():
                 return True
             numbers = part.double().cpu().flatten()
-            if step > 0:  # far faster than to sort them
+            if step > 0:  # much faster than sorting the values
                 index = (numbers - low) / step
                 on_grid = (index - index.round()).abs().amax() < tolerance
                 if on_grid and index.amin() > -0.5 and index.amax() - index.amin() < _LEVELS - 0.5:
@@ -140,12 +140,12 @@ def are_levels(*sources: Tensor | np.ndarray) -> bool:
 
 
 def warn_of_levels(*sources: Tensor | np.ndarray) -> None:
-    """Say that 8-bit images are taken to have 256 levels, if the upper half of these does not occur."""
+    """Warn that 8-bit images are taken to have 256 levels, if no value is in the upper half."""
     largest = 0
     for source in sources:
         for start in range(0, len(source), _CHUNK):
             largest = max(largest, int(source[start : start + _CHUNK].max()))
-            if largest >= _LEVELS // 2:  # most sets are left at the first part
+            if largest >= _LEVELS // 2:  # usually decided by the first part
                 return
     warnings.warn(
         f"the images are uint8 and no value is above {largest}, but they are taken to have 256 levels: "
@@ -155,7 +155,7 @@ def warn_of_levels(*sources: Tensor | np.ndarray) -> None:
 
 
 def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: str) -> None:
-    """Look at all values once.
+    """Check all values once.
 
     Raises:
         InputError: if one is not finite, not one of the levels, or cannot be binarised.
@@ -178,8 +178,8 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
         )
 
 
-def _unframed(values: Any) -> Any:
-    return values.to_numpy() if hasattr(values, "to_numpy") else values  # a data frame's rows are data
+def _without_frame(values: Any) -> Any:
+    return values.to_numpy() if hasattr(values, "to_numpy") else values  # a data frame as an array
 
 
 def _tensor(part: Tensor | np.ndarray) -> Tensor:
@@ -187,14 +187,14 @@ def _tensor(part: Tensor | np.ndarray) -> Tensor:
 
 
 def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tensor | None:
-    """Return labels as int64 of shape ``(count,)``; say what -1 means where it may be meant as a class.
+    """Return labels as int64 of shape ``(count,)``; warn if -1 may be meant as a class.
 
     Raises:
-        InputError: if they are not that many integers from -1 up.
+        InputError: if they are not ``count`` integers from -1 up.
     """
     if labels is None:
         return None
-    labels = _unframed(labels)
+    labels = _without_frame(labels)
     if not isinstance(labels, Tensor | np.ndarray):
         raise checks.InputError(f"{name} must be a tensor or an array, but a {type(labels).__name__} was given")
     kind = str(labels.dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Several processes that work on one run; with one process, nothing here does anything."""
+"""Distributed training and evaluation; with one process, these functions do nothing."""
 
 from pyrovae.distributed.collectives import (
     all_gather,

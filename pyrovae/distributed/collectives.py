@@ -1,6 +1,6 @@
-"""What the processes of one run tell each other, and what only one of them does.
+"""Collective operations of the processes of a run: gathering, sums, errors, and work on rank 0.
 
-All processes must call these functions in the same order; one alone has nobody to tell.
+All processes must call these functions in the same order. With one process, they return their argument.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def all_gather(value: T) -> list[T]:
-    """Return every process's value, in all processes.
+    """Return the values of all processes, in all processes.
 
     Example:
         >>> all_gather("a")
@@ -53,7 +53,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def broadcast(value: T) -> T:
-    """Return the first process's value, in all processes."""
+    """Return the value of rank 0, in all processes."""
     if count() == 1:
         return value
     values: list[Any] = [value]
@@ -63,7 +63,7 @@ def broadcast(value: T) -> T:
 
 
 def raise_everywhere(error: Exception | None) -> None:
-    """Raise one process's error in all of them; do nothing if none has one.
+    """Raise the error of one process in all processes; do nothing if there is none.
 
     Example:
         >>> raise_everywhere(None)
@@ -81,7 +81,7 @@ def raise_everywhere(error: Exception | None) -> None:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """Do something in all processes; what is raised in one is raised in all at the end.
+    """Run a block in all processes; an error in one process is raised in all at the end of the block.
 
     Example:
         >>> with failing_together():
@@ -98,10 +98,10 @@ def failing_together() -> Iterator[None]:
 
 
 def on_rank_zero(work: Callable[[], T]) -> T:
-    """Let the first process do some work while the others wait; hand its result, or its error, to all.
+    """Run a function on rank 0 while the others wait; return its result, or raise its error, in all processes.
 
     Args:
-        work: begins when all processes are here; within it the process is alone.
+        work: starts when all processes have arrived; inside, :func:`count` is 1.
 
     Example:
         >>> on_rank_zero(lambda: 2 + 2)
@@ -117,16 +117,16 @@ def on_rank_zero(work: Callable[[], T]) -> T:
                 result = work()
         except Exception as raised:
             error = raised
-    told = broadcast((result, None if error is None else _portable(error)))
+    outcome = broadcast((result, None if error is None else _portable(error)))
     if error is not None:
         raise error
-    if told[1] is not None:
-        raise told[1]
-    return told[0]  # type: ignore[return-value] # None only with an error
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]  # type: ignore[return-value] # None only with an error
 
 
 def rank_zero_first(work: Callable[[], T]) -> T:
-    """Do some work first in one process, such as a download, then in one of each machine, then in the others."""
+    """Run a function, such as a download, on rank 0, then on local rank 0 of each machine, then on the other ranks."""
     if count() == 1:
         return work()
     mine = 0 if rank() == 0 else 1 if local_rank() == 0 else 2
@@ -139,7 +139,7 @@ def rank_zero_first(work: Callable[[], T]) -> T:
 
 
 def shard_indices(number: int) -> range:
-    """Tell which of so many parts are this process's, by turns.
+    """Return the indices of this rank's parts among ``number`` parts: every n-th, of n processes.
 
     Example:
         >>> shard_indices(3)
@@ -149,11 +149,11 @@ def shard_indices(number: int) -> range:
 
 
 def gather_shards(mine: list[T], *, everywhere: bool = True) -> list[T]:
-    """Put together what all processes made of their :func:`shard_indices`, in order.
+    """Gather the results of all processes for their :func:`shard_indices`, in the order of the indices.
 
     Args:
-        mine: what this process made.
-        everywhere: in all processes, or in the first alone, where the others get nothing.
+        mine: results of this process.
+        everywhere: whether all processes get the list; if not, only rank 0 does, and the others get an empty list.
 
     Example:
         >>> gather_shards(["a", "b"])
@@ -190,32 +190,32 @@ def on_cpu(value: T) -> T:
 
 
 def all_reduce(tensor: Tensor) -> Tensor:
-    """Return the sum of every process's tensor, the same to the bit in all."""
+    """Return the sum of the tensors of all processes, bitwise the same in all."""
     if count() == 1:
         return tensor
     return _add_up(tensor.clone())
 
 
 def sum_gradients(params: Sequence[Tensor], *, hold: bool = False) -> bool:
-    """Replace the gradients by their sums over all processes, the same to the bit in all, in one exchange.
+    """Replace gradients by their sums over all processes, bitwise the same in all, in one exchange.
 
-    Where only some processes have a gradient, those of the others count as zero; where none has, it stays None.
+    If only some processes have a gradient, those of the others count as zero; if none has, it stays None.
 
     Args:
-        params: in the same order in all processes.
-        hold: leave all gradients as they are, in all processes, because this one has something to say.
+        params: the parameters, in the same order in all processes.
+        hold: whether to leave the gradients of all processes unchanged, because this one has news to exchange first.
 
     Returns:
-        whether they were summed, or held.
+        whether gradients were summed; false if any process asked to hold.
     """
     if count() == 1:
         return not hold
     dtype = reduce(torch.promote_types, (param.dtype for param in params))
     grads = [torch.zeros_like(param) if param.grad is None else param.grad for param in params]
-    told = torch.tensor([hold, *(param.grad is not None for param in params)], dtype=dtype).to(grads[0].device)
-    total = _add_up(torch.cat([*(grad.reshape(-1).to(dtype) for grad in grads), told]))
-    *sums, told = total.split([*(param.numel() for param in params), len(told)])
-    held, *known = told.tolist()
+    flags = torch.tensor([hold, *(param.grad is not None for param in params)], dtype=dtype).to(grads[0].device)
+    total = _add_up(torch.cat([*(grad.reshape(-1).to(dtype) for grad in grads), flags]))
+    *sums, flags = total.split([*(param.numel() for param in params), len(flags)])
+    held, *known = flags.tolist()
     if held:
         return False
     for param, grad, some in zip(params, sums, known, strict=True):

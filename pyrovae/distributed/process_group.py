@@ -1,4 +1,4 @@
-"""Who the processes are that work on one run: torchrun's, or those of ``torch.distributed``'s default group."""
+"""Process group of a run: started by torchrun, or the default group of ``torch.distributed``."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ __all__ = [
     "single_process",
 ]
 
-_PATIENCE = timedelta(minutes=30)  # for a process that is silent; one that ended is noticed at once
-_LOST = f"another process ended, or did not answer within {_PATIENCE.total_seconds() / 60:.0f} minutes"
-_meetings = 0
+_TIMEOUT = timedelta(minutes=30)  # for a process that does not answer; an ended process is noticed at once
+_LOST = f"another process ended, or did not answer within {_TIMEOUT.total_seconds() / 60:.0f} minutes"
+_num_groups = 0
 _store: dist.Store | None = None
-_alone = False  # while the first process does what only one shall do
+_is_single = False  # true on rank 0 during work that only one process does
 
 
 class LostProcess(RuntimeError):
-    """Say that another process ended, or is silent."""
+    """The error that another process ended or does not answer."""
 
 
 def count() -> int:
-    """Count the processes; 1 without a process group."""
-    return dist.get_world_size() if not _alone and dist.is_available() and dist.is_initialized() else 1
+    """Return the number of processes; 1 without a process group."""
+    return dist.get_world_size() if not _is_single and dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return the number of this process, from 0.
+    """Return the rank of this process, from 0.
 
     Example:
         >>> rank(), count()
@@ -51,20 +51,20 @@ def rank() -> int:
 
 
 def local_rank() -> int:
-    """Return the number of this process on its machine, from 0, which is that of its GPU."""
+    """Return the rank of this process on its machine, from 0, which is the number of its GPU."""
     return _of_environment("LOCAL_RANK", 0) if count() > 1 else 0
 
 
 @contextmanager
 def initialized() -> Iterator[None]:
-    """Join the processes that torchrun started with this one, if it did, and leave them at the end.
+    """Initialize the process group if torchrun started this process, and destroy it at the end.
 
-    They talk through gloo on CPU and NCCL on GPU; each takes the GPU of its local rank.
+    Communication uses gloo on CPU and NCCL on GPU; each process uses the GPU of its local rank.
 
     Raises:
-        ValueError: if torchrun's environment variables are no numbers or some are missing.
+        ValueError: if some of torchrun's environment variables are missing or no numbers.
     """
-    global _meetings, _store
+    global _num_groups, _store
     size = _of_environment("WORLD_SIZE", 1)
     if size == 1 or dist.is_initialized():
         yield
@@ -76,18 +76,18 @@ def initialized() -> Iterator[None]:
     own_gpu = torch.cuda.is_available() and place < torch.cuda.device_count()
     if own_gpu:
         torch.cuda.set_device(place)
-    _meetings += 1
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # a store may outlive the attempt before
+    _num_groups += 1
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store of a failed attempt may still exist
     with lost_process_errors("the processes cannot meet"):
-        store, number, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
-        _store = dist.PrefixStore(f"pyrovae {attempt} {_meetings}", store)
+        store, number, _ = next(dist.rendezvous("env://", timeout=_TIMEOUT))
+        _store = dist.PrefixStore(f"pyrovae {attempt} {_num_groups}", store)
         backend = "cpu:gloo,cuda:nccl" if own_gpu and dist.is_nccl_available() else "gloo"
-        dist.init_process_group(backend, store=_store, rank=number, world_size=size, timeout=_PATIENCE)
+        dist.init_process_group(backend, store=_store, rank=number, world_size=size, timeout=_TIMEOUT)
     try:
         yield
     finally:
         with suppress(RuntimeError):
-            deadline = time.monotonic() + 3  # else torchrun ends those that are just about to fail likewise
+            deadline = time.monotonic() + 3  # else torchrun would kill processes that are about to fail too
             while 0 < _store.add("failed", 0) < size and time.monotonic() < deadline:
                 time.sleep(0.05)
         _store = None
@@ -95,32 +95,32 @@ def initialized() -> Iterator[None]:
 
 
 def is_first_failure() -> bool:
-    """Tell whether this process is the first that fails, and so the one to say why."""
+    """Tell whether this process is the first to fail, which then reports the error."""
     if _store is None:
         return rank() == 0
     with suppress(RuntimeError):
         return _store.add("failed", 1) == 1
-    return True  # who keeps the store is gone
+    return True  # the process with the store has ended
 
 
 @contextmanager
 def lost_process_errors(sentence: str = _LOST) -> Iterator[None]:
-    """Make what torch raises when another process does not answer one sentence."""
+    """Turn errors of torch about a lost process into :class:`LostProcess` with one sentence."""
     try:
         yield
-    except RuntimeError as error:  # torch has no class of its own for what gloo says
+    except RuntimeError as error:  # torch has no exception class for errors of gloo
         raise LostProcess(f"{sentence} ({checks.reason(error)})") from error
 
 
 @contextmanager
 def single_process() -> Iterator[None]:
-    """Let this process be the only one, as far as :func:`count` tells, while the others wait."""
-    global _alone
-    _alone = True
+    """Make :func:`count` return 1 inside this context, while the other processes wait."""
+    global _is_single
+    _is_single = True
     try:
         yield
     finally:
-        _alone = False
+        _is_single = False
 
 
 def _of_environment(name: str, otherwise: int) -> int:

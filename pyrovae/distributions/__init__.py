@@ -1,8 +1,8 @@
-"""Distributions that Pyro lacks, or has otherwise than a conditional needs."""
+"""Distributions that Pyro lacks, or that conditionals need in a more accurate or more general form."""
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
 from pyrovae.distributions.constraints import Counts, Levels
-from pyrovae.distributions.continuous_bernoulli import UnitExponential
+from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli
 from pyrovae.distributions.counts import InflatedCounts, NegativeBinomialCounts, PoissonCounts
 from pyrovae.distributions.full_covariance import MultivariateNormal
 from pyrovae.distributions.library_size import GivenTotal
@@ -17,6 +17,7 @@ from pyrovae.distributions.student_t import StudentT
 from pyrovae.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 
 __all__ = [
+    "ContinuousBernoulli",
     "Counts",
     "GivenTotal",
     "InflatedCounts",
@@ -35,6 +36,5 @@ __all__ = [
     "StudentT",
     "UniformSphere",
     "UnitBernoulli",
-    "UnitExponential",
     "VonMisesFisher",
 ]

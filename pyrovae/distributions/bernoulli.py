@@ -1,4 +1,4 @@
-"""Coins that may be grey."""
+"""Bernoulli distribution of values in [0, 1]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["UnitBernoulli"]
 
 
 class UnitBernoulli(dist.Bernoulli):
-    r"""Define a Bernoulli's log_prob between 0 and 1 too, as the negative cross-entropy.
+    r"""A Bernoulli distribution whose ``log_prob`` accepts values between 0 and 1: the negative cross-entropy.
 
     :math:`\log p(x) = x l - \mathrm{softplus}(l)` with logit :math:`l`.
 

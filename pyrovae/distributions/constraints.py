@@ -1,4 +1,4 @@
-"""Sets of numbers that discrete data lie in."""
+"""Constraints of discrete data: levels and counts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Counts", "Levels"]
 
 
 class Levels(constraints.Constraint):
-    """Constrain to L evenly spaced levels from 0 to 1, up to rounding.
+    """The set of L evenly spaced levels from 0 to 1, up to rounding.
 
     Args:
-        levels: their number L, at least 2.
+        levels: number L of levels, at least 2.
 
     Example:
         >>> Levels(256)
@@ -40,7 +40,7 @@ class Levels(constraints.Constraint):
 
 
 class Counts(constraints.Constraint):
-    """Constrain to the integers from 0 on.
+    """The set of the integers from 0 on.
 
     Example:
         >>> Counts(), Counts().check(torch.tensor([0.0, 7.0, 0.5, -1.0]))

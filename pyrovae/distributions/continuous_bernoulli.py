@@ -1,4 +1,4 @@
-"""The continuous Bernoulli, sound at every logit."""
+"""Continuous Bernoulli distribution, accurate at every logit."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-__all__ = ["UnitExponential"]
+__all__ = ["ContinuousBernoulli"]
 
 
-class UnitExponential(TorchDistribution):
-    r"""Take the continuous Bernoulli on [0, 1] by its logit l: :math:`p(x) = e^{l x}\,l / (e^l - 1)`.
+class ContinuousBernoulli(TorchDistribution):
+    r"""The continuous Bernoulli distribution on [0, 1] with logit l: :math:`p(x) = e^{l x}\,l / (e^l - 1)`.
 
-    Pyro's ``ContinuousBernoulli`` is the same density by a probability, which in single precision loses digits next
-    to 1/2 and is cut off near 0 and 1: at a logit of 100 it integrates to 0.16. With
-    :math:`\log p(x) = (x - 1/2)\,l - \log(\sinh(l/2) / (l/2))` nothing is lost or cut off
+    Pyro's ``ContinuousBernoulli`` computes the density from a probability, which in single precision loses digits
+    near 1/2 and is clamped near 0 and 1: at a logit of 100 it integrates to 0.16. The formula here,
+    :math:`\log p(x) = (x - 1/2)\,l - \log(\sinh(l/2) / (l/2))`, is accurate at every logit
     (Loaiza-Ganem & Cunningham, 2019, arXiv:1907.06845).
 
     Args:
         logits: l, any real numbers of shape ``(*)``.
 
     Example:
-        >>> UnitExponential(torch.tensor([0.0, 100.0])).log_prob(torch.tensor(1.0))
+        >>> ContinuousBernoulli(torch.tensor([0.0, 100.0])).log_prob(torch.tensor(1.0))
         tensor([0.0000, 4.6052])
     """
 
@@ -35,9 +35,9 @@ class UnitExponential(TorchDistribution):
         self.logits = logits
         super().__init__(logits.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: tuple[int, ...], _instance: Any = None) -> UnitExponential:
+    def expand(self, batch_shape: tuple[int, ...], _instance: Any = None) -> ContinuousBernoulli:
         """Return the distribution with its parameter expanded to ``batch_shape``."""
-        return UnitExponential(self.logits.expand(batch_shape), validate_args=self._validate_args)
+        return ContinuousBernoulli(self.logits.expand(batch_shape), validate_args=self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density, in nats."""
@@ -46,7 +46,7 @@ class UnitExponential(TorchDistribution):
         size, near = self._size()
         y2 = (torch.where(near, self.logits, 0.0) / 2).square()
         series = y2 * (1 / 6 - y2 * (1 / 180 - y2 * (1 / 2835 - y2 / 37800)))
-        # The same with l or 0 taken out, so that no digits are lost where x is next to the likelier end.
+        # The same expression rearranged, so that no digits are lost for x near the likelier end.
         far = (value - (self.logits > 0).to(value.dtype)) * self.logits - (-torch.expm1(-size) / size).log()
         return torch.where(near, (value - 0.5) * self.logits - series, far)
 
@@ -60,15 +60,15 @@ class UnitExponential(TorchDistribution):
         return (1 + langevin) / 2
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw from the distribution, by the inverse of its distribution function."""
+        """Sample by the inverse of the distribution function."""
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
             u = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
-            size = self.logits.abs().clamp(min=1e-6)  # less is uniform to within rounding
-            x = -torch.log1p(u * torch.expm1(-size)) / size  # of the logit -size
+            size = self.logits.abs().clamp(min=1e-6)  # below, it is uniform up to rounding
+            x = -torch.log1p(u * torch.expm1(-size)) / size  # sample at the logit -size
             return torch.where(self.logits > 0, 1 - x, x).clamp(0, 1)
 
     def _size(self) -> tuple[Tensor, Tensor]:
-        # Below 1/2 the closed forms cancel, and the series has all digits.
+        # For small logits the closed forms cancel; the series is accurate.
         near = self.logits.abs() < 0.5
         return torch.where(near, 1.0, self.logits.abs()), near

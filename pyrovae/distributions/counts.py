@@ -1,4 +1,4 @@
-"""Counts by the logarithm of their mean, weighed in double precision."""
+"""Poisson, negative binomial and zero-inflated counts, with log-probabilities in double precision."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["InflatedCounts", "NegativeBinomialCounts", "PoissonCounts"]
 
 
 class PoissonCounts(dist.Poisson):
-    r"""Take counts as Poisson, by the logarithm of the rate: :math:`\log p(x) = x \eta - e^\eta - \log x!`.
+    r"""A Poisson distribution with given log rate: :math:`\log p(x) = x \eta - e^\eta - \log x!`.
 
-    These terms are as large as x log x, and what is left of them is not: in single precision a count of a million is
-    off by a tenth of a nat. They are computed in double precision.
+    The terms are as large as x log x, but their sum is not: in single precision, the result for a count of a million is
+    wrong by a tenth of a nat. They are computed in double precision.
 
     Args:
         log_rate: :math:`\eta`, of shape ``(*)``.
@@ -34,7 +34,7 @@ class PoissonCounts(dist.Poisson):
 
     def __init__(self, log_rate: Tensor, validate_args: bool | None = None) -> None:
         self.log_rate = log_rate
-        # Past Poisson's, which would ask for the rate.
+        # Not Poisson's own constructor, which needs the rate.
         dist.TorchDistribution.__init__(self, log_rate.shape, validate_args=validate_args)
 
     @cached_property
@@ -56,12 +56,12 @@ class PoissonCounts(dist.Poisson):
 
 
 class NegativeBinomialCounts(dist.NegativeBinomial):
-    r"""Take counts as negative binomial, by the logarithm of the mean and the inverse dispersion.
+    r"""A negative binomial distribution with given log mean and inverse dispersion.
 
     With mean :math:`e^\eta`, inverse dispersion :math:`\theta` and :math:`l = \eta - \log \theta`,
-    :math:`\log p(x) = \log \frac{\Gamma(\theta + x)}{\Gamma(\theta)\,x!} + x l - (\theta + x) \log(1 + e^l)`, in double
-    precision inside and by a difference of log-gamma functions that is stable at any :math:`\theta`: at a large one,
-    this is a Poisson distribution.
+    :math:`\log p(x) = \log \frac{\Gamma(\theta + x)}{\Gamma(\theta)\,x!} + x l - (\theta + x) \log(1 + e^l)`, computed
+    in double precision by a difference of log-gamma functions that is accurate at any :math:`\theta`. At large
+    :math:`\theta` it is a Poisson distribution.
 
     Args:
         log_mean: :math:`\eta`, of shape ``(*)``.
@@ -75,10 +75,10 @@ class NegativeBinomialCounts(dist.NegativeBinomial):
     arg_constraints = {"log_mean": constraints.real, "dispersion": constraints.positive}  # noqa: RUF012 - as torch's are
 
     def __init__(self, log_mean: Tensor, dispersion: Tensor, validate_args: bool | None = None) -> None:
-        # Kept as they come: what is computed of the dispersion alone is computed once, however many data there are.
+        # Not expanded, so that terms of the dispersion alone are computed once for all data.
         self.log_mean, self.dispersion = log_mean, dispersion
         batch_shape = torch.broadcast_shapes(log_mean.shape, dispersion.shape)
-        # Past NegativeBinomial's, which would ask for the logits.
+        # Not NegativeBinomial's own constructor, which needs the logits.
         dist.TorchDistribution.__init__(self, batch_shape, validate_args=validate_args)
 
     @cached_property
@@ -112,14 +112,14 @@ class NegativeBinomialCounts(dist.NegativeBinomial):
 
 
 class InflatedCounts(dist.ZeroInflatedDistribution):
-    r"""Let a count be 0 with a probability :math:`\pi`, whatever its distribution is.
+    r"""A zero-inflated distribution: a count is 0 with probability :math:`\pi`, else from a given distribution.
 
     :math:`\log p(x) = \log((1 - \pi)\, p_0(x) + \pi [x = 0])`. Pyro's distribution adds and subtracts the logit of
-    :math:`\pi`; here both logarithms are taken of the logit by themselves.
+    :math:`\pi`; here :math:`\log \pi` and :math:`\log(1 - \pi)` are each computed from the logit.
 
     Args:
         counts: :math:`p_0`, of batch shape ``(*)``.
-        gate_logits: the logit of :math:`\pi`, of a shape that broadcasts with it.
+        gate_logits: logit of :math:`\pi`, of a shape that broadcasts with :math:`p_0`.
 
     Example:
         >>> fn = InflatedCounts(PoissonCounts(torch.tensor(0.0)), torch.tensor(-100.0))

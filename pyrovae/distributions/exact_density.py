@@ -1,4 +1,4 @@
-"""Draws and densities that rounding does not change, and that are zero where a distribution has no support."""
+"""Samples and log-densities that are accurate near bounds, and zero densities outside of the support."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["apply_last_transform", "draw", "invert_last_transform", "log_density
 
 
 def log_density(fn: Any, z: Tensor) -> Tensor:
-    """Return the log-density of a value: minus infinity outside the support, and where rounding made it infinite.
+    """Return the log-density of a value: minus infinity outside of the support, or if rounding made it infinite.
 
     Args:
         fn: a distribution.
-        z: ``(*batch_shape, *event_shape)``, with dimensions to the left of it, if any.
+        z: values, ``(*batch_shape, *event_shape)``, with any further dimensions on the left.
 
     Returns:
-        nats, ``(*batch_shape)``.
+        log-densities in nats, ``(*batch_shape)``.
 
     Example:
         >>> fn = dist.Exponential(torch.ones(3), validate_args=False)
@@ -39,19 +39,19 @@ def log_density(fn: Any, z: Tensor) -> Tensor:
     if isinstance(fn, dist.MaskedDistribution):
         return scale_and_mask(log_density(fn.base_dist, z), mask=fn._mask)
     if isinstance(fn, torch.distributions.Independent):
-        return _summed(log_density(fn.base_dist, z), fn.reinterpreted_batch_ndims)
+        return _sum_last(log_density(fn.base_dist, z), fn.reinterpreted_batch_ndims)
     space = log_space_of(fn)
     logs = logs_of(z, space)
     found = None if logs is None else _density(fn, logs)
     if found is None:
         is_class = isinstance(fn, torch.distributions.Bernoulli) and not z.is_floating_point()
-        found = fn.log_prob(z.to(fn._param.dtype) if is_class else z)  # a class that a Categorical drew
+        found = fn.log_prob(z.to(fn._param.dtype) if is_class else z)  # integer classes, sampled by a Categorical
     impossible = ~in_support(fn, z) | (found == math.inf)
     return torch.where(impossible, -math.inf, found)
 
 
 def draw(fn: Any) -> Tensor:
-    """Draw one value for each element of a distribution's batch, which remembers its logarithms where it has some.
+    """Sample a value for each element of the batch; next to a bound, the value keeps its logarithm.
 
     Example:
         >>> z = draw(dist.Gamma(torch.full((1000,), 0.01), 1.0))
@@ -70,14 +70,14 @@ def draw(fn: Any) -> Tensor:
 
 
 def apply_last_transform(fn: Any, before: Tensor) -> Tensor | None:
-    """Return what a distribution's last transform makes of a number, remembering its logarithms; None if it has none.
+    """Apply a distribution's last transform, keeping the logarithms of the result; None if it has none.
 
     Args:
         fn: a transformed distribution.
-        before: what the transforms before made.
+        before: input of the last transform.
     """
     last, space = fn.transforms[-1], log_space_of(fn)
-    if space is None or not _is_free(fn):
+    if space is None or not _has_real_input(fn):
         return None
     if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
         return space.value(before)
@@ -87,10 +87,10 @@ def apply_last_transform(fn: Any, before: Tensor) -> Tensor | None:
 
 
 def invert_last_transform(fn: Any, z: Tensor) -> Tensor | None:
-    """Return what a distribution's last transform made a value of, from its logarithms; None if it has none."""
+    """Invert a distribution's last transform by the logarithms that a value keeps; None if it has none."""
     last, space = fn.transforms[-1], log_space_of(fn)
     logs = logs_of(z, space)
-    if space is None or logs is None or not _is_free(fn):
+    if space is None or logs is None or not _has_real_input(fn):
         return None
     if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
         return logs
@@ -100,19 +100,19 @@ def invert_last_transform(fn: Any, z: Tensor) -> Tensor | None:
     return None
 
 
-def _is_free(fn: Any) -> bool:
-    """Tell whether what the last transform is given may be any real number."""
+def _has_real_input(fn: Any) -> bool:
+    """Tell whether the input of the last transform may be any real number."""
     bounds = bounds_of(_before(fn))
     return bounds is not None and bounds.is_unbounded
 
 
 def _density(fn: Any, logs: Tensor) -> Tensor | None:
-    """Return the log-density of a value with respect to the value, from its logarithms; None if none is known."""
+    """Return the log-density of a value, computed from its logarithms; None if there is no formula."""
     if isinstance(fn, dist.ExpandedDistribution):
         return _density(fn.base_dist, logs)
     if isinstance(fn, torch.distributions.Independent):
         each = _density(fn.base_dist, logs)
-        return None if each is None else _summed(each, fn.reinterpreted_batch_ndims)
+        return None if each is None else _sum_last(each, fn.reinterpreted_batch_ndims)
     if isinstance(fn, torch.distributions.Gamma):
         a, rate = fn.concentration, fn.rate
         return a * rate.log() + (a - 1) * logs - rate * logs.exp() - a.lgamma()
@@ -120,7 +120,7 @@ def _density(fn: Any, logs: Tensor) -> Tensor | None:
         return fn.rate.log() - fn.rate * logs.exp()
     if isinstance(fn, torch.distributions.Kumaraswamy):
         a, b = fn.concentration1, fn.concentration0
-        rest_of_power = _log_of_rest(_log_minus_log(logs) + a.log())  # log(1 - z^a)
+        rest_of_power = _log_one_minus_exp_exp(_log_minus_log(logs) + a.log())  # log(1 - z^a)
         return a.log() + b.log() + (a - 1) * F.logsigmoid(logs) + (b - 1) * rest_of_power
     if isinstance(fn, torch.distributions.Beta):
         a, b = fn.concentration1, fn.concentration0
@@ -136,48 +136,50 @@ def _density(fn: Any, logs: Tensor) -> Tensor | None:
         scale = torch.as_tensor(last.scale, dtype=logs.dtype, device=logs.device)
         inner = _scaled(fn, logs, scale, -1)
         below = None if inner is None else _density(rest, inner)
-        return None if below is None else below - _summed(scale.abs().log().expand_as(logs), len(fn.event_shape))
+        return None if below is None else below - _sum_last(scale.abs().log().expand_as(logs), len(fn.event_shape))
     if isinstance(last, transforms.PowerTransform) and _is_positive(rest):
         power = torch.as_tensor(last.exponent, dtype=logs.dtype, device=logs.device)
         below = _density(rest, logs / power)
         volume = power.abs().log() + logs - logs / power
-        return None if below is None else below - _summed(volume, len(fn.event_shape))
-    if not _is_free(fn):
+        return None if below is None else below - _sum_last(volume, len(fn.event_shape))
+    if not _has_real_input(fn):
         return None
     if isinstance(last, transforms.ExpTransform):
-        return rest.log_prob(logs) - _summed(logs, len(fn.event_shape))
+        return rest.log_prob(logs) - _sum_last(logs, len(fn.event_shape))
     if isinstance(last, transforms.SigmoidTransform):
-        return rest.log_prob(logs) - _summed(F.logsigmoid(logs) + F.logsigmoid(-logs), len(fn.event_shape))
+        return rest.log_prob(logs) - _sum_last(F.logsigmoid(logs) + F.logsigmoid(-logs), len(fn.event_shape))
     if isinstance(last, transforms.StickBreakingTransform):
         u = Simplex().coordinates(logs)
         return rest.log_prob(u + _offset(u)) - Simplex().volume(u)
     return None
 
 
-def _summed(values: Tensor, count: int) -> Tensor:
-    """Sum over so many last dimensions."""
+def _sum_last(values: Tensor, count: int) -> Tensor:
+    """Sum over the last ``count`` dimensions."""
     return values.flatten(values.dim() - count).sum(-1) if count else values
 
 
 def _log_minus_log(v: Tensor) -> Tensor:
-    """Return log(-log(sigmoid(v))), also where the sigmoid is rounded to one."""
+    """Return log(-log(sigmoid(v))), also if the sigmoid rounds to one."""
     return torch.where(v > 15, -v, F.softplus(-v.clamp(max=15)).log())
 
 
-def _log_of_rest(t: Tensor) -> Tensor:
-    """Return log(1 - exp(-exp(t))), also where the difference is rounded to nothing."""
+def _log_one_minus_exp_exp(t: Tensor) -> Tensor:
+    """Return log(1 - exp(-exp(t))), also if the difference rounds to zero."""
     return torch.where(t < -15, t, (-torch.expm1(-t.clamp(min=-15).exp())).log())
 
 
 def _logs(fn: Any) -> Tensor | None:
-    """Draw the logarithms of a value; None if it is not known how."""
+    """Sample the logarithms of a value; None if there is no method."""
     if isinstance(fn, torch.distributions.Gamma):
         return _log_gamma(fn.concentration) - fn.rate.log()
     if isinstance(fn, torch.distributions.Exponential):
         return torch.empty_like(fn.rate).exponential_().log() - fn.rate.log()
     if isinstance(fn, torch.distributions.Kumaraswamy):
         share = _log_gamma(torch.ones_like(fn.concentration0)) - _log_gamma(fn.concentration0)  # a logit of z^a
-        return F.logsigmoid(share) / fn.concentration1 - _log_of_rest(_log_minus_log(share) - fn.concentration1.log())
+        return F.logsigmoid(share) / fn.concentration1 - _log_one_minus_exp_exp(
+            _log_minus_log(share) - fn.concentration1.log()
+        )
     if isinstance(fn, torch.distributions.Beta):
         return _log_gamma(fn.concentration1) - _log_gamma(fn.concentration0)
     if isinstance(fn, torch.distributions.Dirichlet):
@@ -191,7 +193,7 @@ def _logs(fn: Any) -> Tensor | None:
     if isinstance(last, transforms.PowerTransform) and _is_positive(rest):
         below = _logs(unwrap(rest))
         return None if below is None else last.exponent * below
-    if not _is_free(fn):
+    if not _has_real_input(fn):
         return None
     if isinstance(last, transforms.ExpTransform | transforms.SigmoidTransform):
         return rest.sample()
@@ -202,7 +204,7 @@ def _logs(fn: Any) -> Tensor | None:
 
 
 def _correlations(fn: Any) -> Tensor:
-    """Draw Cholesky factors row by row (Lewandowski et al., 2009); torch's, of three rows or more, have another law."""
+    """Sample Cholesky factors row by row (Lewandowski et al., 2009); torch's have another law if D > 2."""
     a = fn.concentration  # (*batch_shape)
     rows = torch.zeros(*a.shape, fn.dim, fn.dim, dtype=a.dtype, device=a.device)
     rows[..., 0, 0] = 1
@@ -215,13 +217,13 @@ def _correlations(fn: Any) -> Tensor:
 
 
 def _log_gamma(a: Tensor) -> Tensor:
-    """Draw the logarithm of a standard gamma: below one, that of one larger and of a power of a uniform number."""
+    """Sample the logarithm of a standard gamma; for a < 1, by a gamma of a + 1 and a uniform number to the 1/a."""
     boost = torch.where(a < 1, -torch.empty_like(a).exponential_() / a, 0.0)
     return torch._standard_gamma(torch.where(a < 1, a + 1, a)).log() + boost
 
 
 def _scaled(fn: Any, logs: Tensor, scale: Tensor, sign: int) -> Tensor | None:
-    """Return what logarithms become by a multiplication, or were before it: ``sign`` is 1 or -1."""
+    """Return the logarithms after multiplication by ``scale`` (``sign`` is 1), or before it (``sign`` is -1)."""
     space = log_space_of(fn)
     if space is None or isinstance(space, Simplex) or not bool((scale > 0).all() | (scale < 0).all()):
         return None
@@ -241,5 +243,5 @@ def _before(fn: Any) -> Any:
 
 
 def _offset(u: Tensor) -> Tensor:
-    """Return by how much torch's coordinates of a simplex are larger."""
+    """Return the difference of torch's coordinates of a simplex from those of :class:`Simplex`."""
     return torch.arange(u.shape[-1], 0, -1, dtype=u.dtype, device=u.device).log()

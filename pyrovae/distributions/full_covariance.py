@@ -1,4 +1,4 @@
-"""Normals of full covariance that keep their digits."""
+"""Normal distribution of full covariance, in double precision."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["MultivariateNormal"]
 
 
 class MultivariateNormal(dist.MultivariateNormal):
-    r"""Take :math:`p(z) = \mathcal{N}(z; \mu, L L^\top)` by its Cholesky factor, solved for in double precision.
+    r"""A normal :math:`p(z) = \mathcal{N}(z; \mu, L L^\top)` whose density is computed in double precision.
 
-    Where components are nearly dependent, what solving :math:`L u = z - \mu` subtracts is larger than the result by the
-    condition number of L.
+    If components are nearly dependent, solving :math:`L u = z - \mu` subtracts terms that are larger than the result
+    by the condition number of L.
 
     Args:
         loc: mean, ``(*, D)``.
-        scale_tril: L, of positive diagonal, ``(*, D, D)``.
+        scale_tril: Cholesky factor L, with positive diagonal, ``(*, D, D)``.
 
     Example:
         >>> L = torch.tensor([[1.0, 0.0], [1.0, 1e-4]])

@@ -1,4 +1,4 @@
-"""Counts whose rates are shares of a total that the data tell."""
+"""Counts given their total, the library size."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["GivenTotal"]
 
 
 class GivenTotal(TorchDistribution):
-    r"""Take the rate of each count as its share of the datum's own total, :math:`\lambda_i = \ell\,\rho_i`.
+    r"""Counts given their total: the rate of each is its share of the total, :math:`\lambda_i = \ell\,\rho_i`.
 
-    :math:`\ell = \sum_i x_i` is read off the value whose log-probability is asked for, as if it were known
-    beforehand: this is :math:`\log p(x \mid \ell)`, which does not sum to 1 over x of different totals
-    (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and the mean have a typical total.
+    :math:`\ell = \sum_i x_i` is computed from the value whose log-probability is requested, as if it were known
+    beforehand: this is :math:`\log p(x \mid \ell)`, whose probabilities do not sum to 1 over x of different totals
+    (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and the mean use a typical total.
 
     Args:
         log_share: :math:`\log \rho`, of shape ``(*, *event_shape)``.
         total: the typical total, a scalar.
-        counts: makes the distribution of the counts of their log rates.
+        counts: makes the distribution of the counts from their log rates.
         event_dim: number of dimensions of one datum.
 
     Example:
@@ -65,7 +65,7 @@ class GivenTotal(TorchDistribution):
         """Return the log-probability given the value's own total, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        # In double precision, of which no digits are lost where the counts are large.
+        # In double precision, which represents sums of large counts exactly.
         total = value.sum(list(range(-self.event_dim, 0)), keepdim=True, dtype=torch.float64)
         return self._at(total).log_prob(value).to(torch.result_type(value, self.log_share))
 

@@ -1,4 +1,4 @@
-"""Coins whose logits are a linear map of features, weighed without a pass over them for each datum."""
+"""Bernoulli distribution with logits linear in features: fast log-probabilities of one x under many features."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pyrovae.distributions.bernoulli import UnitBernoulli
 
 __all__ = ["LinearBernoulli"]
 
-_TOGETHER = 4  # probabilities that are multiplied before the logarithm of them is taken
-_IN_CACHE = 2**19  # logits at a time, on a CPU
+_FACTORS = 4  # probabilities per product, of which one logarithm is taken
+_LOGITS_AT_A_TIME = 2**19  # on a CPU, so that they fit the cache
 
 
 class LinearBernoulli(dist.Independent):
-    r"""Take the logits :math:`l = W h + b` of coins :math:`x` by the features h, and compute them when asked.
+    r"""A Bernoulli distribution with logits :math:`l = W h + b`, which are computed only when needed.
 
     .. math:: \log p(x) = x^\top l - \sum_i \mathrm{softplus}(l_i)
         = h^\top (W^\top x) + b^\top x + \sum_i \log \sigma(-l_i)
 
-    Where many h are weighed for one x, its products are taken once for all of them, and the sum is one over logarithms
-    of products of four, or of single ones where such a product is too small for its type, as that of logits above 21 is
-    in float32. Where something is not finite, and for as many x as there are h, it is computed as
-    :class:`UnitBernoulli` does. Of values nothing is validated.
+    For one x and many h, the products with x are computed once. The last sum takes one logarithm for each product of
+    four probabilities; of single probabilities if such a product underflows, as at logits above 21 in float32. It is
+    computed as in :class:`UnitBernoulli` if a result is not finite, or if there are as many x as h. Values are not
+    validated.
 
     Args:
         features: h, ``(*, H)``.
@@ -52,7 +52,7 @@ class LinearBernoulli(dist.Independent):
         self.weight = weight
         self.bias = bias
         self.reinterpreted_batch_ndims = len(event_shape)
-        # Past Independent's, which would ask for the logits.
+        # Not Independent's own constructor, which needs the logits.
         dist.TorchDistribution.__init__(self, features.shape[:-1], torch.Size(event_shape), validate_args=False)
 
     @constraints.dependent_property
@@ -62,7 +62,7 @@ class LinearBernoulli(dist.Independent):
 
     @cached_property
     def base_dist(self) -> UnitBernoulli:
-        """The coins, whose logits are computed when they are first asked for."""
+        """The Bernoulli distribution of each pixel, whose logits are computed at the first access."""
         logits = F.linear(self.features, self.weight, self.bias)
         return UnitBernoulli(logits=logits.reshape(self.batch_shape + self.event_shape), validate_args=False)
 
@@ -73,19 +73,19 @@ class LinearBernoulli(dist.Independent):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of ``value``, ``(*, *event_shape)``, in nats."""
-        if not self._is_hoisted(value):
+        if not self._is_fast(value):
             return super().log_prob(value)
         x = value.flatten(-self.reinterpreted_batch_ndims)  # (*, P)
-        # Of the negative weights, so that no pass over the logits is needed to turn their sign.
-        log_off = _LogOff.apply(self.features, -self.weight, None if self.bias is None else -self.bias)
-        # Sums in double precision: where pixels are sure, they are large and cancel.
+        # With negated weights, which saves a pass over the logits to negate them.
+        log_off = _SumLogSigmoid.apply(self.features, -self.weight, None if self.bias is None else -self.bias)
+        # In double precision: at confident pixels the terms are large and cancel.
         log_prob = (self.features * (x.double() @ self.weight.double())).sum(-1) + log_off
         if self.bias is not None:
             log_prob = log_prob + x.double() @ self.bias.double()
         log_prob = log_prob.to(value.dtype)
         return log_prob if bool(log_prob.isfinite().all()) else super().log_prob(value)
 
-    def _is_hoisted(self, value: Tensor) -> bool:
+    def _is_fast(self, value: Tensor) -> bool:
         count = self.reinterpreted_batch_ndims
         of_parameters = torch.is_grad_enabled() and (
             self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
@@ -98,23 +98,23 @@ class LinearBernoulli(dist.Independent):
         )
 
 
-class _LogOff(torch.autograd.Function):
-    r"""Compute :math:`\sum_i \log \sigma(l_i)` for :math:`l = W h + b`.
+class _SumLogSigmoid(torch.autograd.Function):
+    r"""The function :math:`\sum_i \log \sigma(l_i)` of :math:`l = W h + b`.
 
-    The logits are made of some rows at a time, that fit the cache, and are not kept: the gradient in h is computed with
-    them. There is none in W and b.
+    Logits are computed for as many rows at a time as fit the cache, and not kept: the gradient in h is computed at the
+    same time. There are no gradients in W and b.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         log_off, gradients = [], []
         rows = features.reshape(-1, features.shape[-1])  # (N, H)
-        size = max(1, _IN_CACHE // len(weight)) if rows.device.type == "cpu" else len(rows)
+        size = max(1, _LOGITS_AT_A_TIME // len(weight)) if rows.device.type == "cpu" else len(rows)
         for h in rows.split(max(1, size)):
             on = F.linear(h, weight, bias).sigmoid_()  # (n, P)
             if ctx.needs_input_grad[0]:
                 gradients.append(F.linear(1 - on, weight.t()))
-            product = _multiplied(on)
+            product = _products(on)
             if bool(product.amin() > torch.finfo(product.dtype).tiny):
                 log_off.append(product.log_().sum(-1, dtype=torch.float64))
             else:
@@ -127,15 +127,15 @@ class _LogOff(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         features, weight, bias, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # it is differentiated itself
+        if torch.is_grad_enabled():  # for second derivatives
             slope = F.linear(1 - F.linear(features, weight, bias).sigmoid(), weight.t())
         return gradient.unsqueeze(-1).to(slope.dtype) * slope, None, None
 
 
-def _multiplied(factors: Tensor) -> Tensor:
-    """Multiply four of the last dimension at a time, ``(n, P)``; what is left over of P stays as it is."""
-    together = factors.shape[-1] // _TOGETHER * _TOGETHER
+def _products(factors: Tensor) -> Tensor:
+    """Multiply each four entries of the last dimension, ``(n, P)``; a remainder of P is kept as it is."""
+    together = factors.shape[-1] // _FACTORS * _FACTORS
     if together == 0:
         return factors
-    product = factors[:, :together].unflatten(-1, (_TOGETHER, -1)).prod(1)
+    product = factors[:, :together].unflatten(-1, (_FACTORS, -1)).prod(1)
     return product if together == factors.shape[-1] else torch.cat((product, factors[:, together:]), -1)

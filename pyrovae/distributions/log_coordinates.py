@@ -1,8 +1,8 @@
-"""Values with their logarithms: what a number next to a bound is rounded to must not change its density.
+"""Values that keep their logarithms, so that rounding near a bound does not change their density.
 
-Of a gamma, beta or Dirichlet distribution of a concentration far below one, most samples are nearer to a bound than
-any float is, so that neither the value nor its density can be computed from the other. Its logarithm can be drawn, and
-be given the density that belongs to it.
+Most samples of a gamma, beta or Dirichlet distribution with concentration far below one are closer to a bound than any
+float. The density can then not be computed from the rounded value. The logarithm can be sampled, and its density
+computed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = [
 
 
 class Interval(NamedTuple):
-    """An interval that has an end, elementwise; values are told by their distance from it, in logarithms.
+    """An interval with one or two finite ends; coordinates are log-distances from an end, or logits.
 
     Attributes:
-        lower: its least value, minus infinity if ``upper`` is its one end.
-        upper: its largest value, infinity if ``lower`` is its one end.
-        form: which of the two are ends.
+        lower: lower end, minus infinity if only ``upper`` is finite.
+        upper: upper end, infinity if only ``lower`` is finite.
+        form: the finite ends: ``lower``, ``upper`` or ``both``.
     """
 
     lower: float | Tensor
@@ -43,7 +43,7 @@ class Interval(NamedTuple):
     form: str
 
     def value(self, v: Tensor) -> Tensor:
-        """Return values at log-distances, or logits where there are two ends, with these remembered."""
+        """Return the values at log-distances (logits, for two ends); they keep these logarithms."""
         limits = torch.finfo(v.dtype)
         if self.form == "both":
             share = v.sigmoid().clamp(limits.tiny, 1 - limits.eps / 2)
@@ -54,7 +54,7 @@ class Interval(NamedTuple):
         return with_logs(z, self, v)
 
     def logs(self, z: Tensor) -> Tensor:
-        """Return the log-distances, or logits, of values."""
+        """Return the log-distances (logits, for two ends) of values."""
         limits = torch.finfo(z.dtype)
         if self.form == "both":
             share = ((z - self.lower) / (self.upper - self.lower)).clamp(limits.tiny, 1 - limits.eps / 2)
@@ -69,20 +69,20 @@ class Interval(NamedTuple):
         return F.logsigmoid(v) + F.logsigmoid(-v) + width.log()
 
     def coordinates(self, v: Tensor) -> Tensor:
-        """Return ``v``: log-distances and logits are real numbers without a constraint."""
+        """Return ``v``, which is an unconstrained coordinate itself."""
         return v
 
     def logs_at(self, u: Tensor) -> Tensor:
-        """Return what is remembered of coordinates: themselves."""
+        """Return the logarithms at unconstrained coordinates, which are equal."""
         return u
 
     @property
     def is_unit(self) -> bool:
-        """Whether it is from 0 to 1."""
+        """Whether the interval is [0, 1]."""
         return not isinstance(self.lower, Tensor) and not isinstance(self.upper, Tensor) and self[:2] == (0, 1)
 
     def is_same(self, other: Any) -> bool:
-        """Tell whether it has the ends of another."""
+        """Tell whether another interval has the same ends."""
         return (
             isinstance(other, Interval)
             and self.form == other.form
@@ -95,10 +95,10 @@ class Interval(NamedTuple):
 
 
 class Simplex:
-    """Positive numbers whose sum is one, told by their logarithms; coordinates are the logits of breaking a stick."""
+    """The simplex: positive numbers with sum one, kept as logarithms; coordinates are the logits of stick-breaking."""
 
     def value(self, logs: Tensor) -> Tensor:
-        """Return values of given logarithms, ``(*, K)``, with these remembered."""
+        """Return the values with given logarithms, ``(*, K)``; they keep these logarithms."""
         z = logs.exp().clamp(min=torch.finfo(logs.dtype).tiny)
         return with_logs(z, self, logs)
 
@@ -108,12 +108,12 @@ class Simplex:
         return logs - logs.logsumexp(-1, keepdim=True)
 
     def volume(self, u: Tensor) -> Tensor:
-        """Return log ``|dz / du|`` of coordinates, ``(*, K - 1)``, the volume being that of K - 1 values: ``(*)``."""
+        """Return log ``|dz / du|``, ``(*)``, of K - 1 of the values with respect to coordinates ``(*, K - 1)``."""
         left = F.logsigmoid(-u).cumsum(-1)
         return (F.logsigmoid(u) + left).sum(-1)
 
     def coordinates(self, logs: Tensor) -> Tensor:
-        """Return the logit of each value among those that are left, ``(*, K - 1)``."""
+        """Return the logit of each value as a share of it and those after it, ``(*, K - 1)``."""
         left = logs.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:]
         return logs[..., :-1] - left
 
@@ -123,37 +123,37 @@ class Simplex:
         return left + F.pad(F.logsigmoid(u), (0, 1))
 
     def is_same(self, other: Any) -> bool:
-        """Tell whether it is the other, too."""
+        """Tell whether the other is a simplex too."""
         return isinstance(other, Simplex)
 
 
 LogSpace: TypeAlias = Interval | Simplex
-_REMEMBERED = "_pyrovae_exact"  # on a tensor: its space and logarithms
+_ATTRIBUTE = "_pyrovae_exact"  # of a tensor: its space and logarithms
 
 
 def with_logs(z: Tensor, space: LogSpace, logs: Tensor) -> Tensor:
-    """Return a value that remembers what it was rounded from."""
+    """Attach to a value the logarithms that it was rounded from."""
     if z is logs:
         z = z.view_as(z)
-    setattr(z, _REMEMBERED, (space, logs))
+    setattr(z, _ATTRIBUTE, (space, logs))
     return z
 
 
 def logs_of(z: Tensor, space: LogSpace | None) -> Tensor | None:
-    """Return what a value in a space was rounded from, if it is remembered."""
-    known = getattr(z, _REMEMBERED, None)
+    """Return the logarithms attached to a value in a space; None if there are none."""
+    known = getattr(z, _ATTRIBUTE, None)
     return known[1] if known is not None and space is not None and space.is_same(known[0]) else None
 
 
 def map_with_logs(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """Apply a function of leading dimensions to a value, and to what it remembers.
+    """Apply a function of leading dimensions to a value and to its attached logarithms.
 
     Example:
         >>> z = Interval(0.0, torch.inf, "lower").value(torch.tensor([-200.0]))
         >>> logs_of(map_with_logs(lambda v: v.expand(3, 1), z), Interval(0.0, torch.inf, "lower")).shape
         torch.Size([3, 1])
     """
-    known = getattr(z, _REMEMBERED, None)
+    known = getattr(z, _ATTRIBUTE, None)
     found = function(z)
     if known is None or (isinstance(known[0], Interval) and any(isinstance(end, Tensor) for end in known[0][:2])):
         return found  # bounds that are tensors would have to be mapped as well
@@ -161,14 +161,14 @@ def map_with_logs(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
 
 
 def stack_with_logs(values: list[Tensor]) -> Tensor:
-    """Stack values along a new first dimension, and what they remember, if they all do.
+    """Stack values along a new first dimension, with their logarithms if all have some.
 
     Example:
         >>> stack_with_logs([torch.zeros(3), torch.ones(3)]).shape
         torch.Size([2, 3])
     """
     found = torch.stack(values)
-    known = [getattr(z, _REMEMBERED, None) for z in values]
+    known = [getattr(z, _ATTRIBUTE, None) for z in values]
     first = known[0]
     if first is None or any(other is None or not first[0].is_same(other[0]) for other in known):
         return found
@@ -176,7 +176,7 @@ def stack_with_logs(values: list[Tensor]) -> Tensor:
 
 
 def log_space_of(fn: Any) -> LogSpace | None:
-    """Return how values of a distribution are told by logarithms; None where they need not be.
+    """Return the space of a distribution whose values should keep their logarithms; None for others.
 
     Example:
         >>> import pyro.distributions as dist

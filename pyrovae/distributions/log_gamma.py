@@ -1,4 +1,4 @@
-"""Differences of log-gamma functions that keep the digits which their terms do not have."""
+"""Log-factorials and differences of log-gamma functions, accurate for large arguments."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 __all__ = ["log_factorial", "log_gamma_difference", "log_gamma_half_step"]
 
-_RAISED = 8  # by how much an argument is raised, so that the series has all digits of float64
-# Of the odd inverse powers in Stirling's series, B_2k / 2k(2k - 1).
+_RAISED = 8  # added to the argument, so that the series is accurate to float64
+# Coefficients of the odd inverse powers in Stirling's series, B_2k / 2k(2k - 1).
 _SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 
 
@@ -34,9 +34,9 @@ def log_factorial(x: Tensor) -> Tensor:
 def log_gamma_difference(z: Tensor, x: Tensor) -> Tensor:
     r"""Return :math:`\log \Gamma(z + x) - \log \Gamma(z)`, differentiable, in double precision.
 
-    At a raised :math:`w = z + 8`, the difference of two Stirling series (DLMF 5.11.1) is
+    At the larger argument :math:`w = z + 8`, the difference of two Stirling series (DLMF 5.11.1) is
     :math:`(w + x - \tfrac12) \log(1 + x / w) + x \log w - x + s(w + x) - s(w)`, in which terms that are large for large
-    z are subtracted in closed form; the recurrence (DLMF 5.5.1) goes from there down.
+    z are subtracted in closed form. The recurrence (DLMF 5.5.1) leads from w down to z.
 
     Args:
         z: positive, ``(*)``, float64.
@@ -68,7 +68,7 @@ def log_gamma_half_step(z: float) -> float:
 
 
 class _LogFactorial(torch.autograd.Function):
-    """Keep the argument for the gradient, and none of what is computed on the way."""
+    """The log-factorial; only the argument is kept for the gradient, to save memory."""
 
     generate_vmap_rule = True
 
@@ -89,7 +89,7 @@ class _LogFactorial(torch.autograd.Function):
 
 
 class _LogGammaDifference(torch.autograd.Function):
-    """Keep the arguments for the gradient, and none of what is computed on the way."""
+    """The difference of log-gamma functions; only the arguments are kept for the gradient, to save memory."""
 
     generate_vmap_rule = True
 
@@ -113,11 +113,11 @@ class _LogGammaDifference(torch.autograd.Function):
         return of_z, of_x
 
 
-# In place, where it can be: what these cost is memory.
+# In place where possible, to save memory.
 
 
 def _stirling(w: Tensor) -> Tensor:
-    """Return what Stirling's series adds to its closed form."""
+    """Return the series in inverse powers of Stirling's approximation."""
     inverse = w.reciprocal()
     square = inverse.square()
     total = square * _SERIES[-1]
@@ -127,7 +127,7 @@ def _stirling(w: Tensor) -> Tensor:
 
 
 def _rising(z: Tensor) -> Tensor:
-    """Return z (z + 1) ... (z + 7), by pairs of the same sum."""
+    """Return z (z + 1) ... (z + 7), by pairs with the same sum."""
     a = (z + 7).mul_(z)
     product = (a + 6).mul_(a)
     return product.mul_(a.add_(10)).mul_(a.add_(2))

@@ -1,4 +1,4 @@
-"""Normals of low-rank covariance that keep their digits."""
+"""Normal distribution of low-rank covariance, in double precision."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["LowRankMultivariateNormal"]
 
 
 class LowRankMultivariateNormal(dist.LowRankMultivariateNormal):
-    r"""Take :math:`p(z) = \mathcal{N}(z; \mu, W W^\top + \mathrm{diag}\,\sigma^2)` in double precision inside.
+    r"""A normal :math:`p(z) = \mathcal{N}(z; \mu, W W^\top + \mathrm{diag}\,\sigma^2)`, computed in double precision.
 
-    What Pyro's distribution subtracts is larger than the result by :math:`\|W\|^2 / \sigma^2`; in single
-    precision nothing would be left of it where the scale is small, and its Cholesky factor would not exist.
+    Pyro's distribution subtracts terms that are larger than the result by :math:`\|W\|^2 / \sigma^2`. In single
+    precision, at a small scale, the result would have no correct digits and the Cholesky factor would not exist.
 
     Args:
         loc: mean, ``(*, D)``.
         factor: W, of rank R, ``(*, D, R)``.
-        scale: standard deviation of what is independent, ``(*, D)``.
+        scale: standard deviations :math:`\sigma` of the independent part, ``(*, D)``.
 
     Example:
         >>> p = LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.full((3,), 1e-3))
@@ -55,5 +55,5 @@ class LowRankMultivariateNormal(dist.LowRankMultivariateNormal):
         return super().log_prob(value.double()).to(self.dtype)
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
-        """Draw z, differentiable with respect to all parameters."""
+        """Sample z, differentiable with respect to all parameters."""
         return super().rsample(sample_shape).to(self.dtype)

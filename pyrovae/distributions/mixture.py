@@ -1,4 +1,4 @@
-"""Mixtures of normals whose samples follow their parameters, the weights among them."""
+"""Mixture of normals with samples that are differentiable in all parameters, also the weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["NormalMixture"]
 
 
 class NormalMixture(TorchDistribution):
-    r"""Mix diagonal normals: :math:`p(z) = \sum_k \pi_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}\,\sigma_k^2)`.
+    r"""A mixture of diagonal normals: :math:`p(z) = \sum_k \pi_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}\,\sigma_k^2)`.
 
-    Samples are differentiable with respect to all parameters. They follow :math:`\mu_k` and :math:`\sigma_k` by the
-    share that component k has in the density (Jankowiak & Karaletsos, 2018, arXiv:1806.01856), and the weights by
-    implicit reparametrisation (Figurnov et al., 2018, arXiv:1805.08498) of the conditional distribution functions
-    :math:`F_d(z_d | z_{<d})` (Graves, 2016, arXiv:1607.05690), whose values stay as they are when the weights move:
-    :math:`\nabla z = -(\partial F / \partial z)^{-1} \nabla F`, the matrix being triangular. Where components lie
-    apart, little mass passes between them, and the derivatives with respect to the weights are rare and large. Pyro's
-    :class:`~pyro.distributions.MixtureOfDiagNormals` has other ones, for D of at least 2, from densities that overflow
-    where D is large.
+    Samples are differentiable with respect to all parameters. Derivatives with respect to :math:`\mu_k`
+    and :math:`\sigma_k` are weighted by the share of component k in the density (Jankowiak & Karaletsos, 2018,
+    arXiv:1806.01856). Those with respect to the weights come from implicit reparametrisation (Figurnov et al., 2018,
+    arXiv:1805.08498) of the conditional distribution functions :math:`F_d(z_d | z_{<d})` (Graves, 2016,
+    arXiv:1607.05690), whose values are kept constant: :math:`\nabla z = -(\partial F / \partial z)^{-1} \nabla F` with
+    a triangular matrix. For well separated components, derivatives with respect to the weights are rare and large.
+    Pyro's :class:`~pyro.distributions.MixtureOfDiagNormals` uses other derivatives, for D of at least 2, from densities
+    that overflow if D is large.
 
     Args:
         logits: logarithms of the weights :math:`\pi` and any constant, ``(*, K)``.
@@ -44,7 +44,7 @@ class NormalMixture(TorchDistribution):
     has_rsample = True
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
-        # Kept as they come: what is computed of them alone is computed once, however many samples there are.
+        # Not expanded, so that terms of the parameters alone are computed once for all samples.
         self.logits, self.loc, self.scale = logits, loc, scale
         batch_shape = torch.broadcast_shapes(logits.shape[:-1], loc.shape[:-2], scale.shape[:-2])
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
@@ -82,15 +82,15 @@ class NormalMixture(TorchDistribution):
         """Return the squared distance to each mean, in units of its scale, ``(*, K)``."""
         if max(self.loc.dim(), self.scale.dim()) > 2:
             return ((value.unsqueeze(-2) - self.loc) / self.scale).square().sum(-1)
-        # All values have the same components: matrix products are ten times as fast, and where there are hundreds of
-        # components need a fraction of the memory. The square is expanded, so in double precision: it is off by about
-        # 1e-16 of the squared norm of z in units of the smallest scale.
+        # All values have the same components: matrix products are ten times as fast, and need a fraction of the memory
+        # for hundreds of components. They expand the square, so they are taken in double precision: the error is about
+        # 1e-16 times the squared norm of z in units of the smallest scale.
         value, loc, precision = value.double(), self.loc.double(), self.scale.double() ** -2
         squares = value.square() @ precision.mT - 2 * value @ (loc * precision).mT
         return (squares + (loc.square() * precision).sum(-1)).to(self.loc.dtype)
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
-        """Draw z, differentiable with respect to all parameters."""
+        """Sample z, differentiable with respect to all parameters."""
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():
             component = torch.distributions.Categorical(logits=self.logits, validate_args=False)
@@ -102,10 +102,10 @@ class NormalMixture(TorchDistribution):
             )
             z = loc + scale * torch.randn_like(loc)
         differs = self.logits.requires_grad or self.loc.requires_grad or self.scale.requires_grad
-        return self._attach(z) if torch.is_grad_enabled() and differs else z
+        return self._differentiable(z) if torch.is_grad_enabled() and differs else z
 
-    def _attach(self, z: Tensor) -> Tensor:
-        """Make samples follow the parameters, by velocities that move the density as the parameters do."""
+    def _differentiable(self, z: Tensor) -> Tensor:
+        """Return samples with derivatives by velocity fields that move the density as the parameters do."""
         with torch.no_grad():
             white = (z.unsqueeze(-2) - self.loc) / self.scale  # (*, K, D)
             log_density = -0.5 * white.square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
@@ -119,6 +119,6 @@ class NormalMixture(TorchDistribution):
             density = (weight * log_density.exp()).sum(-2).clamp(min=torch.finfo(z.dtype).tiny)
             tilt = weight * (below - cumulative.unsqueeze(-2))  # dF_d / d(log-density of the dimensions before d)
             jacobian = tilt.mT @ (-white / self.scale) / density.unsqueeze(-1)  # (*, D, D), dF_d / dz_e for e < d
-        change = ((cumulative - cumulative.detach()) / density).unsqueeze(-1)  # 0, with the derivatives of F
+        change = ((cumulative - cumulative.detach()) / density).unsqueeze(-1)  # zero, but with the derivatives of F
         change = torch.linalg.solve_triangular(jacobian.tril(-1), change, upper=False, unitriangular=True)
         return z + (moved - moved.detach()) - change.squeeze(-1)

@@ -1,4 +1,4 @@
-"""Distributions of what transforms make of draws from another."""
+"""Pushforward of a distribution through transforms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Pushforward"]
 
 
 class Pushforward(dist.TransformedDistribution):
-    r"""Score what transforms :math:`T` make of a base's draws: :math:`\log p(z) = \log p(u) - \log |\det \nabla T(u)|`.
+    r"""The pushforward of a base through transforms :math:`T`: :math:`\log p(z) = \log p(u) - \log |\det \nabla T(u)|`.
 
-    As Pyro's distribution does, but the transforms may be a batch that the values are yet to be paired with, and
-    the ones without an inverse are named. Their own draws, the latest ones, all transforms can score.
+    Unlike Pyro's distribution, values broadcast with a batch of transforms, and an error names transforms without an
+    inverse. All transforms can score their own latest samples.
 
     Args:
-        base_distribution: of u, event shape ``(D,)``.
-        transforms: one after the other, each of vectors of D components.
+        base_distribution: distribution of u, with event shape ``(D,)``.
+        transforms: transforms of vectors of D components, in the order of application.
 
     Example:
         >>> p = Pushforward(StandardNormal(2)(), [Planar(2)()])
@@ -35,17 +35,17 @@ class Pushforward(dist.TransformedDistribution):
         """Return the log-density of ``value``, ``(*, D)``, in nats.
 
         Raises:
-            ValueError: if a transform has no inverse, and these are not its own latest draws.
+            ValueError: if a transform has no inverse, and the values are not its own latest samples.
         """
         batch_shape = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
-        if value.shape[:-1] != batch_shape:  # else transforms must see the very tensor they remember
+        if value.shape[:-1] != batch_shape:  # else keep the tensor, which the transforms have in their cache
             value = value.expand(*batch_shape, -1)
         try:
             return super().log_prob(value)
         except KeyError as error:
             names = list(dict.fromkeys(type(transform).__name__ for transform in self.transforms))
-            blamed = [name for name in names if name in str(error)] or names
+            without_inverse = [name for name in names if name in str(error)] or names
             raise checks.InputError(
-                "flow must have an inverse, such as SplineAutoregressive has, to score what it has not just drawn, "
-                f"but {', '.join(blamed).replace('Conditioned', '')} was given"
+                "flow must have an inverse, such as SplineAutoregressive has, to score values other than its latest "
+                f"samples, but {', '.join(without_inverse).replace('Conditioned', '')} was given"
             ) from error

@@ -17,7 +17,7 @@ __all__ = ["QuantizedCategorical", "QuantizedLogistic"]
 
 
 class QuantizedLogistic(TorchDistribution):
-    r"""Round a logistic variable to the nearest of L levels; what lies outside goes to the first or last.
+    r"""A logistic distribution, rounded to the nearest of L levels; the first and last level include all beyond.
 
     With :math:`h = 1 / 2(L - 1)`, half a step,
     :math:`P(v) = \mathrm{sigm}\frac{v + h - \mu}{s} - \mathrm{sigm}\frac{v - h - \mu}{s}`,
@@ -56,8 +56,9 @@ class QuantizedLogistic(TorchDistribution):
         """Return the log-probability of levels, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        # In steps, so that neighbours share their border bit for bit; and as a product, sigm(a) sigm(-b) (1 - e^(b-a)),
-        # of which nothing cancels in the tails. Distances in double precision: a small scale magnifies their rounding.
+        # In units of steps, so that neighbouring levels share the same border exactly; and as the product
+        # sigm(a) sigm(-b) (1 - e^(b-a)), in which nothing cancels in the tails. Distances are computed in double
+        # precision, because a small scale magnifies their rounding.
         steps = self.levels - 1
         index = (value * steps).round()
         loc, scale = self.loc.double() * steps, self.scale * steps
@@ -70,15 +71,15 @@ class QuantizedLogistic(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, exactly: the sum of the probabilities to lie above each border."""
+        """The exact mean: the sum of the probabilities of lying above each border."""
         steps = self.levels - 1
         total = torch.zeros_like(self.loc)
-        for border in range(steps):  # one at a time: the memory of one image, and not of 255
+        for border in range(steps):  # one at a time, to need the memory of one image instead of 255
             total = total + torch.sigmoid((self.loc * steps - border - 0.5) / (self.scale * steps))
         return total / steps
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw a logistic variable and round it."""
+        """Sample a logistic variable and round it."""
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
             noise = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device).logit()
@@ -87,7 +88,7 @@ class QuantizedLogistic(TorchDistribution):
 
 
 class QuantizedCategorical(dist.Categorical):
-    """Take a probability for each of L levels, as many as there are logits.
+    """A categorical distribution over L levels.
 
     Args:
         logits: any real numbers of shape ``(*, L)``.
@@ -98,7 +99,7 @@ class QuantizedCategorical(dist.Categorical):
     """
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
-        # Shifted by the largest before they are summed: torch's Categorical rounds as logits of that size do.
+        # Normalized here, shifted by the largest: torch's Categorical rounds at the size of the largest logit.
         super().__init__(logits=logits.log_softmax(-1), validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
@@ -127,5 +128,5 @@ class QuantizedCategorical(dist.Categorical):
         )
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw levels."""
+        """Sample levels."""
         return super().sample(sample_shape).to(self.logits.dtype) / (self.logits.shape[-1] - 1)

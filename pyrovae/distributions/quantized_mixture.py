@@ -1,4 +1,4 @@
-"""A mixture of quantised logistic distributions whose channels depend on each other."""
+"""Mixture of quantised logistic distributions, with channels that depend on each other."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["QuantizedLogisticMixture"]
 
 
 class QuantizedLogisticMixture(TorchDistribution):
-    r"""Mix K quantised logistic distributions at each pixel, each of which takes the channels one by one.
+    r"""A mixture of K quantised logistic distributions at each pixel, autoregressive over the channels.
 
-    All channels of a pixel come from one component k. The location of channel c moves with the channels before it,
+    All channels of a pixel come from one component k. The location of channel c depends on the channels before it,
     :math:`\mu_{kc} + \sum_{j<c} a_{kcj} (x_j - \tfrac12)`, so that the joint probability of the channels sums to 1:
     :math:`P(x) = \prod_p \sum_k \pi_{kp} \prod_c P(x_{cp} \mid x_{<c,p}, k)`
     (Salimans et al., 2017, arXiv:1701.05517).
 
     Args:
-        logits: of the components, ``(*, K, P)`` for P pixels.
+        logits: logits of the components, ``(*, K, P)`` for P pixels.
         loc: :math:`\mu`, ``(*, K, C, P)`` for C channels.
-        scale: of the same shape.
-        slopes: :math:`a`, ``(*, K, C (C - 1) / 2, P)``, ordered by channel and in it by the channel before.
+        scale: scales, of the same shape.
+        slopes: :math:`a`, ``(*, K, C (C - 1) / 2, P)``, ordered by channel, then by the channel before.
         data_shape: shape of x, of C P components with the channels first.
         levels: number L of levels.
 
@@ -82,7 +82,7 @@ class QuantizedLogisticMixture(TorchDistribution):
         *_, C, P = self.loc.shape
         x = value.reshape(*value.shape[: value.dim() - len(self.event_shape)], 1, C, P)
         steps = self.levels - 1
-        level = (x * steps).round().double() / steps  # to the last digit: a small scale magnifies what is rounded
+        level = (x * steps).round().double() / steps  # exact levels, because a small scale magnifies rounding
         locs = torch.broadcast_tensors(*(self._loc_of(c, self.loc, self.slopes, level) for c in range(C)))
         loc = torch.stack(locs, -2)  # (*, K, C, P)
         parts = QuantizedLogistic(loc, self.scale, self.levels, validate_args=False).log_prob(x).sum(-2)  # (*, K, P)
@@ -90,16 +90,16 @@ class QuantizedLogisticMixture(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of each component, mixed; a channel's location is moved by the means of those before it.
+        """The mean over components; a channel's location is computed at the means of the channels before it.
 
-        It is exact but for the effect of the ends 0 and 1 on the later channels.
+        It is exact except for the truncation at 0 and 1 in later channels.
         """
         moved = self._one_by_one(self.loc, self.scale, self.slopes, mean=True)  # (*, K, C, P)
         mixed = (self.logits.softmax(-2).unsqueeze(-2) * moved).sum(-3)
         return mixed.reshape(*self.batch_shape, *self.event_shape)
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw a component for each pixel, and then its channels one by one."""
+        """Sample a component for each pixel, then its channels one by one."""
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():
             every = self.expand(shape[: len(shape) - len(self.event_shape)])
@@ -108,7 +108,7 @@ class QuantizedLogisticMixture(TorchDistribution):
             return self._one_by_one(*chosen, mean=False).reshape(shape)
 
     def _one_by_one(self, loc: Tensor, scale: Tensor, slopes: Tensor, *, mean: bool) -> Tensor:
-        """Take the channels of ``loc``, of shape ``(*, C, P)``, in their order."""
+        """Return means or samples of the channels of ``loc``, of shape ``(*, C, P)``, in their order."""
         x: list[Tensor] = []
         for c in range(loc.shape[-2]):
             at = self._loc_of(c, loc, slopes, torch.stack(x, -2) if x else loc)
@@ -118,8 +118,8 @@ class QuantizedLogisticMixture(TorchDistribution):
 
     @staticmethod
     def _loc_of(c: int, loc: Tensor, slopes: Tensor, x: Tensor) -> Tensor:
-        """Move channel ``c`` by the channels of ``x`` before it: ``(*, P)``."""
-        if c == 0:  # ONNX knows no sums of nothing
+        """Return the location of channel ``c``, given the channels of ``x`` before it: ``(*, P)``."""
+        if c == 0:  # ONNX has no empty sums
             return loc[..., 0, :].to(x.dtype)
         first = c * (c - 1) // 2
         return loc[..., c, :] + (slopes[..., first : first + c, :] * (x[..., :c, :] - 0.5)).sum(-2)

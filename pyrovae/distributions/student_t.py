@@ -1,4 +1,4 @@
-"""Student's t distribution at any number of degrees of freedom."""
+"""Student's t distribution, accurate at any number of degrees of freedom."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["StudentT"]
 
 
 class StudentT(dist.StudentT):
-    r"""Take a normal distribution with heavier tails, of :math:`\nu` degrees of freedom.
+    r"""Student's t distribution with :math:`\nu` degrees of freedom.
 
     :math:`\log p(x) = r(\nu / 2) - \tfrac12 \log 2 \pi - \log s - \tfrac{\nu + 1}2 \log(1 + y^2 / \nu)` with
     :math:`y = (x - \mu) / s` and :math:`r(z) = \log \Gamma(z + \tfrac12) - \log \Gamma(z) - \tfrac12 \log z`, which
-    Pyro's distribution computes as it stands: at a million degrees of freedom it is off by 0.3 nats in single
-    precision.
+    here is computed without cancellation. Pyro's distribution computes it as written, with an error of 0.3 nats at a
+    million degrees of freedom in single precision.
 
     Args:
         df: :math:`\nu`, a positive number.

@@ -1,4 +1,4 @@
-"""Where distributions have a density: their bounds, and what lies within."""
+"""Supports of distributions: bounds of their elements, and whether values lie within."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = [
 
 
 class Bounds(NamedTuple):
-    """Hold the ends of an interval, elementwise: numbers, or tensors that broadcast with values.
+    """Ends of an interval for each element: numbers, or tensors that broadcast with values.
 
     Attributes:
-        lower: the least value, which may be minus infinity.
-        upper: the largest one.
-        discrete: whether only the whole numbers between are meant.
+        lower: smallest value, possibly minus infinity.
+        upper: largest value, possibly infinity.
+        discrete: whether the set is that of the integers in the interval.
     """
 
     lower: float | Tensor
@@ -40,12 +40,12 @@ class Bounds(NamedTuple):
 
     @property
     def is_constant(self) -> bool:
-        """Whether they are the same for all data and samples."""
+        """Whether the ends are numbers, the same for all data and samples."""
         return not isinstance(self.lower, Tensor) and not isinstance(self.upper, Tensor)
 
     @property
     def is_unbounded(self) -> bool:
-        """Whether every real number lies within."""
+        """Whether the set is that of all real numbers."""
         return not self.discrete and self.is_constant and bool(self.lower == -math.inf and self.upper == math.inf)
 
 
@@ -53,11 +53,11 @@ _ALL = Bounds(-math.inf, math.inf)
 _WRAPPERS = dist.Independent, dist.MaskedDistribution, dist.ExpandedDistribution
 _ORDERED = type(constraints.ordered_vector), type(constraints.positive_ordered_vector)
 _MIXTURE = torch.distributions.MixtureSameFamily
-BOUND_TOLERANCE = 1e-5  # by which bounds may be apart, relative to their size, and be the same
+BOUND_TOLERANCE = 1e-5  # relative tolerance at which bounds count as equal
 
 
 def unwrap(fn: Any) -> Any:
-    """Return the distribution within those that only reshape, expand or mask it.
+    """Return the distribution inside wrappers that only reshape, expand or mask it.
 
     Example:
         >>> type(unwrap(dist.Gamma(torch.ones(3, 2), 1.0).to_event(1))).__name__
@@ -79,7 +79,7 @@ def is_point(fn: Any) -> bool:
 
 
 def is_angle(fn: Any) -> bool:
-    """Tell whether values a full turn apart are one, though the support is called real.
+    """Tell whether values are angles, although torch calls the support real.
 
     Example:
         >>> is_angle(dist.VonMises(torch.zeros(3), 1.0))
@@ -89,7 +89,7 @@ def is_angle(fn: Any) -> bool:
 
 
 def is_truncated(fn: Any) -> bool:
-    """Tell whether a distribution may fill only a part of what torch calls its support.
+    """Tell whether the support may be smaller than what torch calls its support.
 
     Example:
         >>> half = torch.distributions.AffineTransform(0.0, 0.5)
@@ -97,14 +97,14 @@ def is_truncated(fn: Any) -> bool:
         True
     """
     fn = unwrap(fn)
-    return _is_made(fn) and not _is_whole(fn.base_dist)
+    return _is_transformed(fn) and not _is_unbounded(fn.base_dist)
 
 
 def bounds_of(fn: Any) -> Bounds | None:
-    """Return the ends of the interval in which each element of a value has a density; None if it is no interval.
+    """Return the interval in which each element of a value has a density; None if the support is no interval.
 
-    What monotone transforms make of a bounded distribution has the transformed bounds, whatever its support is called:
-    torch calls that of any affine change real.
+    Monotone transforms of a bounded distribution have the transformed bounds, although torch calls the support of any
+    affine transform real.
 
     Args:
         fn: a distribution.
@@ -119,13 +119,13 @@ def bounds_of(fn: Any) -> Bounds | None:
     fn = unwrap(fn)
     if is_angle(fn):
         return Bounds(-math.pi, math.pi)
-    if not _is_made(fn):
+    if not _is_transformed(fn):
         if isinstance(fn, _MIXTURE):
             bounds = bounds_of(fn.component_distribution)
             return bounds if bounds is not None and bounds.is_constant else None
-        return _within(fn.support)
-    if _is_whole(fn.base_dist):
-        return _within(fn.support)
+        return _bounds_of_constraint(fn.support)
+    if _is_unbounded(fn.base_dist):
+        return _bounds_of_constraint(fn.support)
     bounds = bounds_of(fn.base_dist)
     if bounds is None or not all(transform.bijective for transform in fn.transforms):
         return None
@@ -137,19 +137,19 @@ def bounds_of(fn: Any) -> Bounds | None:
         ends = [transform(end) for end in ends]
     if any(bool(end.isnan().any()) for end in ends):
         return None
-    return Bounds(_single(torch.minimum(*ends)), _single(torch.maximum(*ends)))
+    return Bounds(_as_number(torch.minimum(*ends)), _as_number(torch.maximum(*ends)))
 
 
 def in_support(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
-    """Tell which values a distribution has a density at, whatever torch's formula gives for others.
+    """Tell which values lie in the support; outside, torch's formula may give a finite density by mistake.
 
     Args:
-        fn: the distribution.
-        z: ``(*batch_shape, *event_shape)``, with dimensions to the left of it, if any.
-        slack: by which bounds may be exceeded, relative to their size.
+        fn: a distribution.
+        z: values, ``(*batch_shape, *event_shape)``, with any further dimensions on the left.
+        slack: relative tolerance at the bounds.
 
     Returns:
-        boolean, ``(*batch_shape)``.
+        booleans, ``(*batch_shape)``.
 
     Example:
         >>> in_support(dist.Exponential(torch.ones(3)), torch.tensor([-1.0, 0.0, 1.0]))
@@ -164,7 +164,7 @@ def in_support(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
         return in_support(fn.base_dist, z, slack)
     bounds = bounds_of(fn)
     if bounds is not None:
-        inside = torch.ones_like(z, dtype=torch.bool) if bounds.is_unbounded else _lies(bounds, z, slack)
+        inside = torch.ones_like(z, dtype=torch.bool) if bounds.is_unbounded else _is_within(bounds, z, slack)
         return inside.flatten(inside.dim() - len(fn.event_shape)).all(-1) if fn.event_shape else inside
     if isinstance(fn, _MIXTURE):
         parts = fn.component_distribution
@@ -173,9 +173,15 @@ def in_support(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
         for transform in reversed(fn.transforms):
             z = transform.inv(z)
         inside = in_support(fn.base_dist, z, max(slack, BOUND_TOLERANCE))
-        return inside.flatten(inside.dim() - _extra(fn)).all(-1) if _extra(fn) > 0 else inside
+        return (
+            inside.flatten(inside.dim() - _num_event_dims_of_base(fn)).all(-1)
+            if _num_event_dims_of_base(fn) > 0
+            else inside
+        )
     if support_kind(fn) in LOWER_DIMENSIONAL and not isinstance(fn.support, type(constraints.multinomial)):
-        return z.new_ones(z.shape[: z.dim() - len(fn.event_shape)], dtype=torch.bool)  # of its kind, but for rounding
+        return z.new_ones(
+            z.shape[: z.dim() - len(fn.event_shape)], dtype=torch.bool
+        )  # values are in the set up to rounding
     return fn.support.check(z)
 
 
@@ -192,11 +198,11 @@ LOWER_DIMENSIONAL = {
     "one_hot": type(constraints.one_hot),
     "multinomial": constraints.multinomial,
 }
-"""Sets that fill no volume, or not that of real vectors."""
+"""Constraints of sets that have no volume as real vectors, or another one, by name."""
 
 
 def support_kind(fn: Any) -> str:
-    """Name what a distribution's density is one of: of whole numbers, of real ones, or on which surface.
+    """Name the kind of set on which a distribution has its density: ``discrete``, ``real``, or a lower-dimensional set.
 
     Example:
         >>> support_kind(dist.Gamma(1.0, 1.0)), support_kind(dist.Dirichlet(torch.ones(3)))
@@ -205,14 +211,14 @@ def support_kind(fn: Any) -> str:
     fn = unwrap(fn)
     if isinstance(fn, _MIXTURE):
         return support_kind(fn.component_distribution)
-    support = _bare(fn.support)
+    support = _unwrap_constraint(fn.support)
     for kind, constraint in LOWER_DIMENSIONAL.items():
         if isinstance(support, constraint):
             return kind
     return "discrete" if support.is_discrete else "real"
 
 
-def _lies(bounds: Bounds, z: Tensor, slack: float) -> Tensor:
+def _is_within(bounds: Bounds, z: Tensor, slack: float) -> Tensor:
     low, high = (torch.as_tensor(end, dtype=z.dtype, device=z.device) for end in bounds[:2])
     if slack:
         low, high = low - slack * (1 + low.abs()), high + slack * (1 + high.abs())
@@ -220,15 +226,15 @@ def _lies(bounds: Bounds, z: Tensor, slack: float) -> Tensor:
     return inside & (z == z.floor()) if bounds.discrete and z.is_floating_point() else inside
 
 
-def _bare(support: constraints.Constraint) -> constraints.Constraint:
+def _unwrap_constraint(support: constraints.Constraint) -> constraints.Constraint:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support
 
 
-def _within(support: constraints.Constraint) -> Bounds | None:
-    """Return the bounds that a constraint describes."""
-    support = _bare(support)
+def _bounds_of_constraint(support: constraints.Constraint) -> Bounds | None:
+    """Return the bounds that a constraint describes; None if it is no interval."""
+    support = _unwrap_constraint(support)
     if isinstance(support, type(constraints.real)):
         return _ALL
     if support is constraints.boolean:
@@ -237,7 +243,7 @@ def _within(support: constraints.Constraint) -> Bounds | None:
         return Bounds(-math.inf, math.inf, True)
     if isinstance(support, _INTERVALS):
         ends = (getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf))
-        lower, upper = (_single(end) if isinstance(end, Tensor) else float(end) for end in ends)
+        lower, upper = (_as_number(end) if isinstance(end, Tensor) else float(end) for end in ends)
         return Bounds(lower, upper, bool(support.is_discrete))
     return None
 
@@ -254,20 +260,20 @@ _INTERVALS = (
 )
 
 
-def _single(end: Tensor) -> float | Tensor:
-    """Return a number where a tensor is one, expanded."""
+def _as_number(end: Tensor) -> float | Tensor:
+    """Return a number if all entries of a tensor are one expanded number."""
     if end.numel() and all(stride == 0 or size == 1 for size, stride in zip(end.shape, end.stride(), strict=True)):
         return float(end[(0,) * end.dim()])
     return end
 
 
-def _is_made(fn: Any) -> bool:
-    """Tell whether a distribution is what transforms make of another, and does not name its support itself."""
+def _is_transformed(fn: Any) -> bool:
+    """Tell whether a distribution is a transformed one without a support of its own."""
     made = torch.distributions.TransformedDistribution
     return isinstance(fn, made) and type(fn).support is made.support
 
 
-def _is_whole(fn: Any) -> bool:
+def _is_unbounded(fn: Any) -> bool:
     bounds = bounds_of(fn)
     return bounds is not None and bounds.is_unbounded
 
@@ -284,7 +290,7 @@ def _elementary(parts: list[Any]) -> list[Any]:
     return found
 
 
-def _extra(fn: Any) -> int:
+def _num_event_dims_of_base(fn: Any) -> int:
     return len(fn.base_dist.batch_shape) - len(fn.batch_shape)
 
 

@@ -1,4 +1,4 @@
-"""Directions: the von Mises-Fisher distribution and the uniform one, on the unit sphere of any dimension."""
+"""Von Mises-Fisher and uniform distributions on the unit sphere of any dimension."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from pyrovae import checks
 
 __all__ = ["UniformSphere", "VonMisesFisher"]
 
-_TERMS = 8  # of the expansion in the inverse order, beyond the first
-_RAISED = 10  # by how much the order is raised: with as many terms, to 1e-10
-_PROPOSALS = 32  # each is accepted with a probability of at least 0.65, so that all are rejected once in 1e14
-_NODES = 64  # of the quadrature
-_EXPONENT = 40.0  # what a density has fallen by, in nats, where an integral is cut off
+_TERMS = 8  # terms of the expansion in the inverse order, beyond the first
+_RAISED = 10  # added to the order of the Bessel function; with 8 terms, the expansion is then accurate to 1e-10
+_PROPOSALS = 32  # acceptance is at least 0.65, so all are rejected with a probability of about 1e-14
+_NODES = 64  # nodes of the quadrature
+_EXPONENT = 40.0  # nats below the maximum of the density, where integrals are truncated
 
 
 class VonMisesFisher(TorchDistribution):
-    r"""Scatter directions around a mean direction: :math:`p(z) \propto e^{\kappa \mu^\top z}` on the unit sphere.
+    r"""The von Mises-Fisher distribution, :math:`p(z) \propto e^{\kappa \mu^\top z}` on the unit sphere.
 
     With respect to the sphere's area, :math:`\log p(z) = \kappa \mu^\top z - G(\kappa) - \log |S^{D-1}|` with
     :math:`G(\kappa) = \log \mathrm{I}_\nu(\kappa) - \nu \log(\kappa / 2) + \log \Gamma(\nu + 1)` and
-    :math:`\nu = D/2 - 1`. Samples come by a fixed number of proposals of Wood (1994), of which the first accepted one
-    is taken; they follow :math:`\kappa` by implicit reparametrisation, :math:`d\theta / d\kappa = -
+    :math:`\nu = D/2 - 1`. Samples are the first accepted of a fixed number of proposals by Wood (1994).
+    They are differentiable in :math:`\kappa` by implicit reparametrisation, :math:`d\theta / d\kappa = -
     \partial_\kappa F(\theta) / f(\theta)` for the angle :math:`\theta` to :math:`\mu` (Figurnov et al., 2018,
-    arXiv:1805.08498), and :math:`\mu` by a reflection (Davidson et al., 2018, arXiv:1804.00891). What depends on
-    :math:`\kappa` alone is computed in double precision.
+    arXiv:1805.08498), and in :math:`\mu` by a reflection (Davidson et al., 2018, arXiv:1804.00891). Functions of
+    :math:`\kappa` alone are computed in double precision.
 
     Args:
         loc: mean direction :math:`\mu`, of unit norm, ``(*, D)``, D at least 2.
@@ -64,8 +64,10 @@ class VonMisesFisher(TorchDistribution):
         self.concentration = concentration.expand(batch_shape)
         kappa = concentration.double()
         normalizer, resultant, slope = _bessel(kappa.detach(), loc.shape[-1])
-        self._normalizer = _follow(normalizer, resultant, kappa).expand(batch_shape)  # G
-        self._resultant = _follow(resultant, slope, kappa).expand(batch_shape)  # A = dG/dkappa, the norm of the mean
+        self._normalizer = _with_derivative(normalizer, resultant, kappa).expand(batch_shape)  # G
+        self._resultant = _with_derivative(resultant, slope, kappa).expand(
+            batch_shape
+        )  # A = dG/dkappa, the norm of the mean
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: VonMisesFisher | None = None) -> VonMisesFisher:
@@ -88,23 +90,23 @@ class VonMisesFisher(TorchDistribution):
         """Return the log-density, in nats, of unit vectors ``(*, D)`` with respect to the sphere's area."""
         if self._validate_args:
             self._validate_sample(value)
-        # As a difference, which keeps its digits where all directions are close to the mean.
+        # As a squared distance, which is accurate if directions are close to the mean.
         exponent = -0.5 * self.concentration * (value - self.loc).square().sum(-1)
         constant = self.concentration.double() - self._normalizer - _log_area(self.event_shape[0])
         return exponent + constant.to(exponent.dtype)
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
-        """Draw unit vectors, differentiable with respect to both parameters."""
+        """Sample unit vectors, differentiable with respect to both parameters."""
         shape = self._extended_shape(sample_shape)
         kappa = self.concentration.double().expand(shape[:-1])
         angle = _draw_angle(kappa.detach(), shape[-1])
         if torch.is_grad_enabled() and kappa.requires_grad:
             slope = _angle_slope(angle, kappa.detach(), self._resultant.detach(), shape[-1])
-            angle = _follow(angle, slope, kappa)
+            angle = _with_derivative(angle, slope, kappa)
         angle = angle.to(self.loc.dtype).unsqueeze(-1)
         noise = torch.randn(*shape[:-1], shape[-1] - 1, dtype=self.loc.dtype, device=self.loc.device)
         around = F.normalize(noise, dim=-1)  # (*, D - 1)
-        # Reflect the first axis, or its opposite, whichever is farther, onto the mean: near it, gradients explode.
+        # Reflect the first axis or its opposite onto the mean, whichever is farther: close to it, gradients explode.
         first = self.loc[..., :1]
         sign = torch.where(first < 0, -1.0, 1.0).to(first)
         upright = torch.cat((-sign * angle.cos(), angle.sin() * around), -1)  # (*, D)
@@ -114,12 +116,12 @@ class VonMisesFisher(TorchDistribution):
 
 
 class UniformSphere(TorchDistribution):
-    r"""Take every direction as equally likely: :math:`p(z) = 1 / |S^{D-1}|` on the unit sphere.
+    r"""The uniform distribution of directions: :math:`p(z) = 1 / |S^{D-1}|` on the unit sphere.
 
     Args:
         dim: number D of components, at least 2.
-        dtype: of the samples.
-        device: of the samples.
+        dtype: type of the samples.
+        device: device of the samples.
 
     Example:
         >>> UniformSphere(3).log_prob(torch.eye(3)).exp() * 4 * torch.pi
@@ -144,7 +146,7 @@ class UniformSphere(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, which is the sphere's centre, ``(*, D)``."""
+        """The mean, which is the centre of the sphere, ``(*, D)``."""
         return torch.zeros(self.shape(), dtype=self.dtype, device=self.device)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -155,7 +157,7 @@ class UniformSphere(TorchDistribution):
         return value.new_full(batch_shape, -_log_area(self.event_shape[0]))
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - as torch's is
-        """Draw unit vectors."""
+        """Sample unit vectors."""
         return F.normalize(
             torch.randn(self._extended_shape(sample_shape), dtype=self.dtype, device=self.device), dim=-1
         )
@@ -171,7 +173,7 @@ def _log_area(dim: int) -> float:
     return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
 
 
-def _follow(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
+def _with_derivative(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
     """Return ``value`` with the derivative ``slope`` with respect to ``x``."""
     return value + slope * (x - x.detach()) if x.requires_grad else value
 
@@ -179,8 +181,8 @@ def _follow(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
 def _bessel(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return G, its first and its second derivative at float64 ``kappa``, each ``(*)``.
 
-    At a raised order, by Olver's expansion, which is uniform in kappa (DLMF 10.41.3); and from there down by the
-    continued fraction of the ratios of neighbouring orders, which damps errors (Amos, 1974).
+    They are computed at a higher order by Olver's expansion, which is uniform in kappa (DLMF 10.41.3), then for the
+    orders below by the continued fraction of ratios of neighbouring orders, which damps errors (Amos, 1974).
     """
     order = dim / 2 - 1
     top = order + _RAISED
@@ -207,7 +209,7 @@ def _expansion(kappa: Tensor, order: float) -> tuple[Tensor, Tensor]:
     root, half, rest = parts(order)
     next_root, next_half, next_rest = parts(order + 1)
     growth = (root - order) - order * half + rest
-    # What grows with kappa is subtracted in closed form: both G are about kappa, and their difference is not.
+    # Terms that grow with kappa are subtracted in closed form: both G are about kappa, their difference is small.
     difference = (2 * order + 1) / (root + next_root) - 1 - (order + 1) * next_half + order * half + next_rest - rest
     return growth, difference.exp() / (2 * (order + 1))
 
@@ -231,7 +233,7 @@ def _coefficients(order: float) -> list[float]:
 
 
 def _draw_angle(kappa: Tensor, dim: int) -> Tensor:
-    """Draw angles to the mean direction at float64 ``kappa``, ``(*)``."""
+    """Sample angles to the mean direction at float64 ``kappa``, ``(*)``."""
     m = dim - 1
     kappa = kappa.unsqueeze(-1)
     root = (4 * kappa.square() + m * m).sqrt()
@@ -244,19 +246,19 @@ def _draw_angle(kappa: Tensor, dim: int) -> Tensor:
     t = 2 * a * b / below
     accepted = m * t.log() - t + d >= torch.rand_like(beta).log()
     first = accepted.to(torch.uint8).argmax(-1, keepdim=True)
-    sine = (b * beta / below).gather(-1, first).squeeze(-1)  # the square of that of half the angle
+    sine = (b * beta / below).gather(-1, first).squeeze(-1)  # squared sine of half the angle
     return 2 * sine.clamp(torch.finfo(sine.dtype).tiny, 1).sqrt().asin()
 
 
 def _angle_slope(angle: Tensor, kappa: Tensor, resultant: Tensor, dim: int) -> Tensor:
     r"""Return :math:`-\int_0^\theta (\cos t - A) f(t) / f(\theta)\,dt`, all float64 of shape ``(*)``.
 
-    Over what lies beyond the angle instead, with the other sign, where the cosine is below its mean A: so that the
-    integrand has one sign, and nothing cancels.
+    Where the cosine is below its mean A, the integral is taken beyond the angle instead, with the other sign, so that
+    the integrand has one sign and nothing cancels.
     """
     nodes, weights = (kappa.new_tensor(values) for values in _quadrature())
     upper = angle.cos() < resultant
-    # Beyond, the density falls at least as fast as the factor of kappa does alone.
+    # Beyond the angle, the density falls at least as fast as its factor that contains kappa.
     reach = 2 * (_EXPONENT / (2 * kappa.clamp(min=1e-9))).clamp(max=1).sqrt().asin()
     length = torch.where(upper, torch.minimum(math.pi - angle, reach), angle)
     theta, side = angle.unsqueeze(-1), torch.where(upper, 1.0, -1.0).to(angle).unsqueeze(-1)
@@ -271,6 +273,6 @@ def _angle_slope(angle: Tensor, kappa: Tensor, resultant: Tensor, dim: int) -> T
 
 @cache
 def _quadrature() -> tuple[list[float], list[float]]:
-    """Return nodes and weights of Gauss and Legendre on [0, 1]."""
+    """Return nodes and weights of Gauss-Legendre quadrature on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()

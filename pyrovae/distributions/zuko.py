@@ -1,4 +1,4 @@
-"""Distributions of zuko, as Pyro programs use them, with all that evaluation asks of a distribution."""
+"""Distributions of zuko in Pyro programs, with the methods that evaluation needs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["ZukoDistribution"]
 
 
 class ZukoDistribution(ZukoToPyro):
-    """A distribution of zuko (or of torch) that Pyro's ``ZukoToPyro`` holds.
+    """A distribution of zuko (or of torch) as one of Pyro, with ``sample``, ``support`` and moments.
 
-    Pyro's class has neither ``sample`` nor ``support`` nor moments, which are those of the distribution within.
+    Pyro's ``ZukoToPyro`` lacks these; here they are those of the wrapped distribution.
 
     Args:
-        dist: the distribution.
+        dist: the wrapped distribution.
 
     Example:
         >>> within = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(3, 2), 1.0), 1)
@@ -28,12 +28,12 @@ class ZukoDistribution(ZukoToPyro):
     """
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw samples without gradients, ``(*sample_shape, *batch_shape, *event_shape)``."""
+        """Sample without gradients, ``(*sample_shape, *batch_shape, *event_shape)``."""
         with torch.no_grad():
             return self.dist.sample(torch.Size(sample_shape))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw samples with gradients, ``(*sample_shape, *batch_shape, *event_shape)``."""
+        """Sample with gradients, ``(*sample_shape, *batch_shape, *event_shape)``."""
         return self.dist.rsample(torch.Size(sample_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ZukoDistribution:
@@ -42,7 +42,7 @@ class ZukoDistribution(ZukoToPyro):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The support of the distribution within; real numbers if it does not say so."""
+        """The support of the wrapped distribution; real numbers if it has none."""
         try:
             support = self.dist.support
         except NotImplementedError:
@@ -52,10 +52,10 @@ class ZukoDistribution(ZukoToPyro):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the distribution within; ``NotImplementedError`` if it has none, as flows do."""
+        """The mean of the wrapped distribution; raises ``NotImplementedError`` if it has none, as for flows."""
         return self.dist.mean
 
     @property
     def variance(self) -> Tensor:
-        """The variance of the distribution within; ``NotImplementedError`` if it has none, as flows do."""
+        """The variance of the wrapped distribution; raises ``NotImplementedError`` if it has none, as for flows."""
         return self.dist.variance

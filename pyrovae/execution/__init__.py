@@ -1,4 +1,4 @@
-"""Traces of programs, what their sites are, and which of them observe the data."""
+"""Running programs: traces, the kinds of their sites, and the sites that observe the data."""
 
 from pyrovae.execution.data_sites import DataSites, Unobserved, check_simulation, find_data_sites
 from pyrovae.execution.sites import (

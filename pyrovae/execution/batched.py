@@ -1,4 +1,4 @@
-"""A model and a guide on one batch: checked against each other, and run with many samples at a time."""
+"""A model and a guide on one batch, checked against each other, and run with many samples at a time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = ["BatchedPrograms", "Chunk", "importance_log_weight"]
 
 
 class Chunk(NamedTuple):
-    """Hold some of a batch's samples: ``k`` of the K, for B data.
+    """Some of the samples of a batch: ``k`` of the K samples, of each of B data.
 
     Attributes:
         log_weight: log p(x, z) - log q(z|x), ``(k, B)``, in nats.
         log_likelihood: log p(x|z), ``(k, B)``, in nats.
-        latents: by site name, ``(k, B, *event_shape)``.
+        latents: samples by site name, ``(k, B, *event_shape)``.
     """
 
     log_weight: Tensor
@@ -43,7 +43,7 @@ class Chunk(NamedTuple):
 
 
 def importance_log_weight(log_likelihood: Tensor, log_prior: Tensor, log_q: Tensor) -> Tensor:
-    """Return log p(x|z) + log p(z) - log q(z|x), in nats: minus infinity where the prior has no density.
+    """Return log p(x|z) + log p(z) - log q(z|x), in nats: minus infinity if the prior has no density.
 
     Example:
         >>> importance_log_weight(torch.tensor(math.nan), torch.tensor(-math.inf), torch.tensor(-1.0))
@@ -53,10 +53,10 @@ def importance_log_weight(log_likelihood: Tensor, log_prior: Tensor, log_q: Tens
 
 
 class BatchedPrograms:
-    """Run a model and a guide on B data, k samples at a time.
+    """A model and a guide that can be run on B data with k samples at a time.
 
-    Where both programs broadcast over a plate of samples to the left of the data plate, they run in one. A program
-    that does not broadcast (or not to the same numbers) sees its data repeated instead, which every program can take.
+    If both programs broadcast over a plate of samples to the left of the data plate, they run in such a plate. If one
+    does not broadcast (or gives other numbers), the data are repeated k times instead, which every program accepts.
 
     Args:
         model: program of p(x, z).
@@ -66,13 +66,13 @@ class BatchedPrograms:
             samples of the prior cover what it leaves out.
 
     Attributes:
-        encoded: the trace of one run of the guide.
+        encoded: trace of one run of the guide.
         sites: names of the latent sites, in the order in which the guide samples them.
         broadcasts: whether the programs run in a plate of samples.
 
     Raises:
-        ValueError: if the programs do not match, a site lies elsewhere than in the data plate, or the guide's support
-            does not cover the model's.
+        ValueError: if the programs do not match, a site lies outside of the data plate, or the guide's support does not
+            cover the model's.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class BatchedPrograms:
         # In full precision, so that equal numbers are found equal and the data are encoded exactly.
         with evaluating(model, guide), full_precision():
             with pyro.validation_enabled(True):
-                validated = self._guided()
+                validated = self._trace_guide()
                 self.sites = latents_of(validated)
                 with forked_rng(arguments[0].device):
-                    traced = self._one_by_one(poutine.replay(model, trace=_sampled(validated)), validated)
+                    traced = self._trace_one(poutine.replay(model, trace=_latent_sites(validated)), validated)
                 self._check(validated, traced)
             with forked_rng(arguments[0].device):
-                self.encoded = self._guided()  # anew: its distributions must not validate what chains propose
+                self.encoded = self._trace_guide()  # again: its distributions must not validate the proposals of chains
             self.broadcasts = True
             self.broadcasts = self._does_broadcast([validated, self.encoded])
             if must_cover:
@@ -115,11 +115,11 @@ class BatchedPrograms:
             return scored_trace(program, repeated, inside)
 
     def flatten_samples(self, z: Tensor) -> Tensor:
-        """Give ``(k, B, ...)`` the shape that the programs see: ``(k * B, ...)`` where data are repeated."""
+        """Reshape ``(k, B, ...)`` to the shape in the programs: ``(k * B, ...)`` if data are repeated."""
         return z if self.broadcasts else map_with_logs(lambda part: part.flatten(0, 1), z)
 
     def unflatten_samples(self, z: Tensor) -> Tensor:
-        """Give values that a program made the shape ``(k, B, ...)``."""
+        """Reshape values of a program to ``(k, B, ...)``."""
         return z if self.broadcasts else map_with_logs(lambda part: part.unflatten(0, (-1, self.count)), z)
 
     def log_prob(self, trace: Trace, sites: list[str], k: int) -> Tensor:
@@ -132,7 +132,7 @@ class BatchedPrograms:
         )
 
     def densities(self, latents: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Run the model on latents, ``(k, B, *event_shape)`` each: log p(x|z) and log p(z), ``(k, B)``, in nats."""
+        """Return log p(x|z) and log p(z), ``(k, B)`` in nats, at latents ``(k, B, *event_shape)``."""
         k = len(next(iter(latents.values())))
         trace = self.run(
             poutine.condition(self.model, {name: self.flatten_samples(z) for name, z in latents.items()}), k
@@ -159,12 +159,12 @@ class BatchedPrograms:
         return latents, log_likelihood, self.log_prob(trace, self.sites, k)
 
     def weigh(self, latents: dict[str, Tensor], log_q: Tensor) -> Chunk:
-        """Weigh latents, ``(k, B, *event_shape)`` each, that have the log-density ``log_q``, ``(k, B)``."""
+        """Return latents, ``(k, B, *event_shape)`` with log-density ``log_q``, ``(k, B)``, with their log weights."""
         log_likelihood, log_prior = self.densities(latents)
         return Chunk(importance_log_weight(log_likelihood, log_prior, log_q), log_likelihood, latents)
 
     def log_q(self, latents: dict[str, Tensor]) -> Tensor:
-        """Return the guide's log-density of latents, ``(k, B, *event_shape)`` each: ``(k, B)``, in nats."""
+        """Return the guide's log-density, ``(k, B)`` in nats, at latents ``(k, B, *event_shape)``."""
         k = len(next(iter(latents.values())))
         if len(self.sites) == 1 and self.broadcasts:
             site = self.encoded.nodes[self.sites[0]]
@@ -173,11 +173,11 @@ class BatchedPrograms:
         return self.log_prob(self.run(poutine.condition(self.guide, seen), k), self.sites, k)
 
     def _does_broadcast(self, guides: list[Trace]) -> bool:
-        """Compare two samples that are run one by one with the same two run in one plate."""
+        """Tell whether two samples have the same log weights in one plate as when they are run one by one."""
         values = [values_of(trace) for trace in guides]
         apart = []
         for trace, latents in zip(guides, values, strict=True):
-            traced = self._one_by_one(poutine.condition(self.model, latents))
+            traced = self._trace_one(poutine.condition(self.model, latents))
             likelihood = log_prob_of(traced, observed_of(traced, self.sites))
             apart.append(
                 importance_log_weight(likelihood, log_prob_of(traced, self.sites), log_prob_of(trace, self.sites))
@@ -185,27 +185,27 @@ class BatchedPrograms:
         both = {name: stack_with_logs([latents[name] for latents in values]) for name in self.sites}
         try:
             log_q = torch.stack([log_prob_of(trace, self.sites) for trace in guides])  # (2, B)
-            if len(self.sites) > 1:  # else the guide is not run again
+            if len(self.sites) > 1:  # with one site, the guide is never run again
                 log_q = self.log_q(both)
             together = self.weigh(both, log_q).log_weight
-        except Exception:  # whatever a program that does not broadcast stumbles over
+        except Exception:  # a program that does not broadcast may raise anything
             return False
         return torch.allclose(together, torch.stack(apart).expand_as(together), rtol=1e-4, atol=1e-4)
 
-    def _guided(self) -> Trace:
+    def _trace_guide(self) -> Trace:
         handler = ExactSampling()
         with handler:
             return scored_trace(self.guide, self.arguments, handler)
 
-    def _one_by_one(self, program: PyroFunction, guide: Trace | None = None) -> Trace:
+    def _trace_one(self, program: PyroFunction, guide: Trace | None = None) -> Trace:
         inside = WithinSupport(self.sites, guide)
         with inside:
             return scored_trace(program, self.arguments, inside)
 
     def _check_cover(self, traced: Trace) -> None:
-        """Refuse a guide whose support does not cover the model's, by their bounds or else by samples of the model."""
+        """Refuse a guide whose support does not cover the model's, by bounds, or else by samples of the model."""
         fns = [(name, traced.nodes[name]["fn"], self.encoded.nodes[name]["fn"]) for name in self.sites]
-        if all([check_coverage(*fn) for fn in fns]):  # noqa: C419 - each is asked
+        if all([check_coverage(*fn) for fn in fns]):  # noqa: C419 - all are checked
             return
         k = max(4, min(64, 1024 // self.count))
         with forked_rng(self.arguments[0].device):
@@ -243,8 +243,8 @@ class BatchedPrograms:
                     )
 
 
-def _sampled(trace: Trace) -> Trace:
-    """Return a trace of the latent sites alone, which a model can be replayed against whatever the guide observes."""
+def _latent_sites(trace: Trace) -> Trace:
+    """Return a trace of the latent sites only, to replay a model against it whatever else the guide observes."""
     latents, some = latents_of(trace), trace.copy()
     for name in [name for name in some.nodes if name not in latents]:
         some.remove_node(name)

@@ -1,4 +1,4 @@
-"""How many latents go through a model at a time: as many as the cache or the memory holds."""
+"""Size of chunks: the number of latents that a model processes at a time, chosen by cache or memory."""
 
 from __future__ import annotations
 
@@ -20,46 +20,47 @@ __all__ = ["Chunks"]
 
 T = TypeVar("T")
 
-_UNKNOWN = 2000  # latents at a time, where a program does not tell
+_DEFAULT = 2000  # latents at a time, if a run of the model cannot tell
 _IN_CACHE = 2**22  # numbers in the largest tensor of a chunk, on a CPU
 _IN_MEMORY = 2**29  # bytes of all tensors of a chunk together, on a CPU
 _MOST = {"cpu": 2**15, "cuda": 2**18}
 
 
 class Chunks:
-    """Split what is computed of many data and samples so that it fits the machine.
+    """Chunks of data and samples that fit the machine.
 
     Args:
-        chunk_size: how many latents go through the model at a time. If it is not given, a small run of the model
-            tells: on a CPU as many as keep its largest tensor to some 16 MiB and all of them to 512 MiB, which is the
-            same on every machine; on a GPU as many as a quarter of its free memory holds, as a power of two.
+        chunk_size: number of latents that the model processes at a time. By default it is chosen from the memory use of
+            a small run of the model. On a CPU, the largest tensor then has about 16 MiB and all tensors together have
+            at most 512 MiB, on every machine; on a GPU, a chunk takes a quarter of the free memory, rounded down to a
+            power of two.
 
     Attributes:
-        size: the number, halved where memory did not suffice.
+        size: the number of latents, halved whenever memory did not suffice.
 
     Raises:
         ValueError: if ``chunk_size`` is not positive.
     """
 
     def __init__(self, chunk_size: int | None) -> None:
-        self.size = _UNKNOWN if chunk_size is None else checks.integer("chunk_size", chunk_size)
+        self.size = _DEFAULT if chunk_size is None else checks.integer("chunk_size", chunk_size)
         self._is_chosen = chunk_size is not None
 
     def choose(self, model: PyroFunction, arguments: Arguments) -> None:
-        """Choose the number by a run of the model on some of the data, unless it was given or chosen already."""
+        """Choose the size by a run of the model on some of the data, unless it is given or chosen already."""
         if not self._is_chosen:
-            self.size = _chosen(model, arguments) or _UNKNOWN
+            self.size = _choose_size(model, arguments) or _DEFAULT
             self._is_chosen = True
 
     def in_parts(self, work: Callable[..., T], arguments: Arguments, at_a_time: Callable[[int], int]) -> list[T]:
-        """Call ``work`` with some data after the others; where memory does not suffice, again with smaller chunks.
+        """Call ``work`` on successive parts of the data; if memory does not suffice, retry with smaller chunks.
 
-        What is done again has fresh noise, so that it is as good; only it cannot be foretold from the seed alone.
+        Retries use fresh noise: equally valid, but not reproducible from the seed alone.
 
         Args:
-            work: is given parts of the arguments, and makes chunks of :attr:`size` latents.
+            work: function of parts of the arguments that processes chunks of :attr:`size` latents.
             arguments: tensors of N data.
-            at_a_time: how many data to give for a chunk size; one at least.
+            at_a_time: returns the number of data per call for a chunk size; at least one is used.
         """
         found: list[T] = []
         start = 0
@@ -85,7 +86,7 @@ class Chunks:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Tell whether an error, or what it was raised from, is one of memory."""
+    """Tell whether an error or one of its causes is a lack of memory."""
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             return True
@@ -95,14 +96,14 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _chosen(model: PyroFunction, arguments: Arguments) -> int | None:
-    """Choose a number of latents, unless the model does not run, or not alike for more data."""
+def _choose_size(model: PyroFunction, arguments: Arguments) -> int | None:
+    """Choose a number of latents; None if the model does not run, or makes other tensors for more data."""
     device = arguments[0].device
     try:
         with evaluating(model), forked_rng(device):
             # The first run registers the modules.
             _, few, more = (_sizes(model, arguments, count) for count in (2, 2, 4))
-    except Exception:  # whatever is wrong is said by what follows
+    except Exception:  # the evaluation itself reports what is wrong
         return None
     if len(few) != len(more):
         return None
@@ -110,7 +111,7 @@ def _chosen(model: PyroFunction, arguments: Arguments) -> int | None:
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
         size = (free - torch.cuda.memory_allocated(device)) / 4 / max(sum(growth), 1)
-        size = 2 ** int(math.log2(max(size, 1)))  # so that it hardly ever hangs on what else the memory holds
+        size = 2 ** int(math.log2(max(size, 1)))  # so that it rarely depends on other use of the memory
     else:
         size = min(4 * _IN_CACHE / max(*growth, 1), _IN_MEMORY / max(sum(growth), 1))
     return max(1, min(int(size), _MOST.get(device.type, _MOST["cpu"])))
@@ -118,13 +119,13 @@ def _chosen(model: PyroFunction, arguments: Arguments) -> int | None:
 
 def _sizes(model: PyroFunction, arguments: Arguments, count: int) -> list[int]:
     some = torch.arange(count) % len(arguments[0])
-    with _Sizes() as sizes:
+    with _RecordSizes() as sizes:
         trace(model, tuple(part[some.to(part.device)] for part in arguments))
     return sizes.found
 
 
-class _Sizes(TorchFunctionMode):
-    """Write down the bytes that each tensor takes that is made."""
+class _RecordSizes(TorchFunctionMode):
+    """A mode that records the bytes of each tensor that is made."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,6 +136,6 @@ class _Sizes(TorchFunctionMode):
     ) -> Any:
         made = func(*args, **(kwargs or {}))
         if isinstance(made, Tensor):
-            # What is expanded takes no memory: a VampPrior's components, seen once by each latent, are there once.
+            # Expanded tensors take no memory, such as a VampPrior's components for each latent.
             self.found.append(min(made.nbytes, made.untyped_storage().nbytes()))
         return made

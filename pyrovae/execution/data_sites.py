@@ -1,4 +1,4 @@
-"""The sites at which a model observes x, found by changing x."""
+"""The sites at which a model observes x, found by varying x."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from pyrovae.rng import forked_rng
 
 __all__ = ["DataSites", "Unobserved", "check_simulation", "find_data_sites"]
 
-_ROWS = 2  # data on which the model is run
+_NUM_DATA = 2  # data on which the model is run
 
 
 @dataclass(frozen=True)
 class DataSites:
-    """The sites at which a model observes x, each a part of x as it is.
+    """The sites at which a model observes x; the value of each is a part of x, unchanged.
 
     Attributes:
-        entries: by site name, in the order in which they are observed, the entries of the flattened datum that the
-            site holds, ``(n,)`` integers.
-        others: names of the other sites that are observed: what is given, and factors.
+        entries: by site name, in the order of observation, the entries of the flattened datum in the site's value,
+            ``(n,)`` integers.
+        others: names of the other observed sites: given values such as labels, and factors.
         rest: number of entries of x that no site observes.
         depends_on_x: whether the distribution of one of these sites depends on x.
         latents_depend_on_x: whether the distribution of a latent site depends on x.
@@ -46,11 +46,11 @@ class DataSites:
     latents_depend_on_x: bool
 
     def join(self, parts: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Put what was computed for each site in its place in x.
+        """Put values computed for each site in their place in x.
 
         Args:
-            parts: by site name, ``(B, ...)``.
-            x: data, ``(B, *data_shape)``, of which the entries that no site observes are kept.
+            parts: values by site name, ``(B, ...)``.
+            x: data, ``(B, *data_shape)``; entries that no site observes keep their values.
 
         Returns:
             ``(B, *data_shape)``, of the type of the parts.
@@ -62,14 +62,14 @@ class DataSites:
         return whole.reshape(x.shape)
 
     def check(self, found: Trace, latents: Iterable[str] = ()) -> None:
-        """Refuse a run of the model, with :class:`Unobserved`, that has other sites than these.
+        """Refuse a trace of the model, run within :class:`Unobserved`, that has other observed sites.
 
         Args:
-            found: the run.
-            latents: names of the sites that it was conditioned on.
+            found: the trace.
+            latents: names of the sites that the model was conditioned on.
 
         Raises:
-            ValueError: if it has, as a model does whose number of sites depends on the values of x.
+            ValueError: if it has other sites; the number of sites may depend on the values of x.
         """
         missing = [name for name in self.entries if name not in found.nodes]
         more = [
@@ -82,10 +82,10 @@ class DataSites:
 
 
 class Unobserved(Messenger):
-    """Sample what sites observe, and leave what is given, factors and deterministic sites as they are.
+    """A handler that samples given observed sites instead; other sites (labels, factors, deterministic) are unchanged.
 
     Args:
-        names: of the sites.
+        names: names of the sites to sample.
     """
 
     def __init__(self, names: Any) -> None:
@@ -100,15 +100,15 @@ class Unobserved(Messenger):
 def find_data_sites(model: PyroFunction, arguments: Arguments) -> DataSites:
     """Find the sites at which a model observes x.
 
-    The model is run on two data with other values of x and the same latents: a site whose observed value changes
-    observes x. Neither the parameters nor the generators are changed.
+    The model is run on two data with different values of x and the same latents: a site whose observed value changes
+    observes x. Neither parameters nor generators are changed.
 
     Args:
         model: program of p(x, z).
-        arguments: what it is called with.
+        arguments: its arguments.
 
     Raises:
-        ValueError: if no site observes x, or they do not observe it as it is, each entry at most once.
+        ValueError: if no site observes x, or the values of the sites are not entries of x, each at most once.
 
     Example:
         >>> import pyro
@@ -122,7 +122,7 @@ def find_data_sites(model: PyroFunction, arguments: Arguments) -> DataSites:
         >>> found.entries, found.others, found.depends_on_x
         ({'x': tensor([0, 1])}, ('y',), False)
     """
-    x, *labels = (part[:_ROWS] for part in arguments)
+    x, *labels = (part[:_NUM_DATA] for part in arguments)
     if len(x) == 0:
         raise checks.InputError("x must hold at least one datum, but is empty")
     with evaluating(model), forked_rng(x.device), concise_errors(x):
@@ -150,13 +150,12 @@ def check_simulation(model: PyroFunction, arguments: Arguments, data_sites: Data
 
     Args:
         model: program of p(x, z).
-        arguments: what it is called with.
+        arguments: its arguments.
         data_sites: the sites at which it observes x.
-        given: whether it is called with an x that its distributions may depend on.
+        given: whether the model is called with data x, on which its distributions may depend.
 
     Raises:
-        ValueError: if a distribution depends on x, or something else that is observed (a label, a factor) depends on
-            the latents.
+        ValueError: if a distribution depends on x, or another observed site (a label, a factor) depends on the latents.
     """
     names = ", ".join(map(repr, data_sites.entries))
     reasons = {
@@ -170,7 +169,7 @@ def check_simulation(model: PyroFunction, arguments: Arguments, data_sites: Data
         return
     with evaluating(model), forked_rng(arguments[0].device), Unobserved(data_sites.entries):
         terms = []
-        for _ in range(2):  # only the latents, and x, differ
+        for _ in range(2):  # these runs differ only in the latents and x
             traced = trace(model, arguments)
             traced.compute_log_prob()
             terms.append(log_prob_of(traced, [name for name in data_sites.others if name in traced.nodes]))
@@ -183,7 +182,7 @@ def check_simulation(model: PyroFunction, arguments: Arguments, data_sites: Data
 
 
 class _Runs:
-    """Runs of a model on other values of x, with the latents and the noise of a first run."""
+    """Runs of a model on different values of x, with the latents and the noise of a first run."""
 
     def __init__(self, model: PyroFunction, x: Tensor, labels: Arguments) -> None:
         self.model, self.x, self.labels = model, x, labels
@@ -193,18 +192,18 @@ class _Runs:
         self.first = self(x)
 
     def __call__(self, x: Tensor) -> Trace:
-        with forked_rng(x.device):  # the same noise, if there is any
+        with forked_rng(x.device):  # the same noise in each run
             return trace(poutine.condition(self.model, self.values), (x, *self.labels))
 
     def at(self, x: Tensor) -> tuple[Tensor, Trace] | None:
-        """Return another x with the run of the model on it; None if it cannot be run."""
+        """Return an x with the trace of the model on it; None if the model cannot be run on it."""
         try:
             return x, self(x)
         except checks.InputError:
             return None
 
     def moves(self, name: str, other: Trace) -> bool:
-        """Tell whether the distribution of a site, or its mask, is another one for another x."""
+        """Tell whether the distribution or the mask of a site differs in a run on another x."""
         if name not in other.nodes:
             return True
         site, after = self.first.nodes[name], other.nodes[name]
@@ -217,11 +216,11 @@ class _Runs:
 
 
 def _other_values(x: Tensor) -> Iterator[Tensor]:
-    """Yield other data: all ones and all zeros, whose sums differ; of floats, different numbers too."""
+    """Yield other data: all ones, all zeros (whose sums differ), and for floats also different numbers."""
     yield torch.ones_like(x)
     yield torch.zeros_like(x)
     if x.is_floating_point():
-        low, high = (0.1, 0.9) if _is_whole(x) else (-1.3, 1.7)  # what holds classes may not be negative
+        low, high = (0.1, 0.9) if _is_whole(x) else (-1.3, 1.7)  # values that may be classes must not be negative
         yield torch.linspace(low, high, max(x.numel(), 1), dtype=x.dtype, device=x.device).reshape(x.shape)
 
 
@@ -236,11 +235,11 @@ def _differ(first: Trace, other: Trace, name: str) -> bool:
 
 
 def _entries(runs: _Runs, names: list[str], others: list[tuple[Tensor, Trace]]) -> dict[str, Tensor]:
-    """Return which entries of x each site holds.
+    """Return the entries of x in the value of each site.
 
-    They are read off runs in which x holds the bits of each entry's number: values that are 0 or 1, which classes,
-    counts and real numbers may all be. A site that holds all of x in its order is recognised without them, where the
-    model runs on different numbers.
+    They are found by runs in which x contains the bits of each entry's number: 0 and 1 are valid as classes, counts
+    and real numbers. A site with all of x in its order is recognised without these runs, if the model runs on
+    different real numbers.
     """
     x = runs.x
     D = math.prod(x.shape[1:])
@@ -278,12 +277,12 @@ def _value(found: Trace, name: str) -> Tensor:
 
 
 def _hold(entries: dict[str, Tensor], known: list[tuple[Tensor, Trace]]) -> bool:
-    """Tell whether sites hold these entries of x, in all runs; the first one is of data."""
+    """Tell whether the values of sites are these entries of x in all runs; the first run is on data."""
     whole = _is_whole(known[0][0])
     for x, found in known:
         for name, place in entries.items():
             value, expected = _value(found, name), x.reshape(len(x), -1)[:, place.to(x.device)]
-            # Where the data are whole numbers, the model may make classes of them.
+            # If the data are integers, the model may convert them to classes.
             ways = (expected, expected.trunc(), expected.round()) if whole and not _is_whole(x) else (expected,)
             if value.shape != expected.shape or not any(torch.equal(value.to(way.dtype), way) for way in ways):
                 return False

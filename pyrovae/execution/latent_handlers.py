@@ -1,4 +1,4 @@
-"""Runs of a program with the log-probability of each site, and the handlers of its latents."""
+"""Handlers of latent sites, and traces with accurate log-probabilities."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ __all__ = ["ExactSampling", "WithinSupport", "scored_trace"]
 
 
 class ExactSampling(Messenger):
-    """Draw samples that remember their logarithms, where they have some."""
+    """A handler that draws samples which keep their logarithms, where their distribution is bounded."""
 
     def _pyro_sample(self, msg: Message) -> None:
         if msg["value"] is None and not site_is_subsample(msg):
             msg["value"] = draw(msg["fn"])
 
     def score(self, trace: Trace) -> None:
-        """Put the log-probabilities of the latents into a trace of what was run."""
+        """Store the log-probabilities of the latents in a trace."""
         for name in latents_of(trace):
-            _put(trace.nodes[name], log_density(trace.nodes[name]["fn"], trace.nodes[name]["value"]))
+            _store(trace.nodes[name], log_density(trace.nodes[name]["fn"], trace.nodes[name]["value"]))
 
 
 class WithinSupport(ExactSampling):
-    """Let a program see latents only where it has a density, and give others the log-density of minus infinity.
+    """A handler that replaces latents outside of the support; their log-density is minus infinity.
 
-    A latent outside its support is replaced by one that is drawn from it, for a program may stumble over the other, or
-    have gradients there that are no numbers. Latents that are sampled remember their logarithms.
+    A latent outside of its support is replaced by a sample, because the program might raise an error or have NaN
+    gradients there. Sampled latents keep their logarithms.
 
     Args:
         latents: names of the latent sites.
-        guide: a run of the guide that the densities must be comparable with.
+        guide: trace of the guide, whose densities must be of the same kind.
 
     Attributes:
-        outside: which values were outside, by site name, in the shape of the plates.
+        outside: by site name, which values were outside, in the shape of the plates.
     """
 
     def __init__(self, latents: Iterable[str], guide: Trace | None = None) -> None:
@@ -74,26 +74,26 @@ class WithinSupport(ExactSampling):
             msg["value"] = torch.where(here, z, drawn.to(z.dtype))
 
     def score(self, trace: Trace) -> None:
-        """Put the log-probabilities of the latents into a trace of what was run."""
+        """Store the log-probabilities of the latents in a trace."""
         for name in self.latents & trace.nodes.keys():
             log_prob = log_density(trace.nodes[name]["fn"], trace.nodes[name]["value"])
             outside = self.outside.get(name)
-            _put(trace.nodes[name], log_prob if outside is None else torch.where(outside, -math.inf, log_prob))
+            _store(trace.nodes[name], log_prob if outside is None else torch.where(outside, -math.inf, log_prob))
 
 
-def _put(site: dict[str, Any], log_prob: Tensor) -> None:
+def _store(site: dict[str, Any], log_prob: Tensor) -> None:
     site["unscaled_log_prob"] = log_prob
     site["log_prob"] = scale_and_mask(log_prob, site["scale"], site["mask"])
     site["log_prob_sum"] = site["log_prob"].sum()
 
 
 def scored_trace(program: PyroFunction, arguments: Arguments, inside: ExactSampling | None = None) -> Trace:
-    """Trace one run of a program, with the log-probability of each site.
+    """Return the trace of one run of a program, with the log-probability of each site.
 
     Args:
         program: the program.
-        arguments: what it is called with.
-        inside: the handler of its latents that is in force, if there is one.
+        arguments: its arguments.
+        inside: the active handler of its latents, if there is one.
     """
     traced = trace(program, arguments)
     with concise_errors(arguments[0]):

@@ -1,7 +1,7 @@
-"""The kinds of sample sites of a trace, and the one check of a guide's sites against a model's.
+"""Kinds of the sample sites of a trace, and the check of a guide's sites against a model's.
 
 ======================  ===================================================================================
-kind                    what it is
+kind                    definition
 ======================  ===================================================================================
 latent                  sampled by the guide and by the model: z
 datum                   observed by the model; the value comes from x (:func:`pyrovae.execution.find_data_sites`)
@@ -86,7 +86,7 @@ def log_prob_of(trace: Trace, sites: Iterable[str]) -> Tensor:
 
 
 def masks_of(site: dict[str, Any]) -> Tensor | None:
-    """Return which entries of a site's value count: both ``poutine.mask`` and ``dist.mask`` may say so.
+    """Return which entries of a site's value count, by ``poutine.mask`` and ``dist.mask`` together.
 
     Args:
         site: a sample site of a trace.
@@ -124,8 +124,8 @@ def check_sites(model_trace: Trace, guide_trace: Trace, *, has_latents: bool = T
     """Refuse a guide whose latent sites are not those of the model.
 
     Args:
-        model_trace: of the model, replayed against the guide.
-        guide_trace: of the guide.
+        model_trace: trace of the model, replayed against the guide.
+        guide_trace: trace of the guide.
         has_latents: whether there must be latents.
 
     Raises:
@@ -160,17 +160,17 @@ def check_all_sampled(model_trace: Trace, guide_trace: Trace) -> None:
     Raises:
         ValueError: naming the site.
     """
-    for name in sorted(latents_of(model_trace)):
+    for name in latents_of(model_trace):
         if name not in guide_trace.nodes:
             raise checks.InputError(f"guide must sample every latent site of the model, but does not sample {name!r}")
 
 
 def check_masks(model_trace: Trace, guide_trace: Trace) -> None:
-    """Refuse a guide that masks its latents otherwise than the model: the difference of their terms is no KL then.
+    """Refuse a guide that masks latents differently from the model, because the difference of terms is then no KL.
 
     Args:
-        model_trace: of the model, replayed against the guide.
-        guide_trace: of the guide.
+        model_trace: trace of the model, replayed against the guide.
+        guide_trace: trace of the guide.
 
     Raises:
         ValueError: naming the site.

@@ -1,4 +1,4 @@
-"""Check that a guide covers the prior: where it has no density, log p(x) would lack what the model draws."""
+"""Check that the guide's support covers the prior's; otherwise importance sampling underestimates log p(x)."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["check_coverage", "check_kind"]
 
 
 def check_kind(name: str, model: Any, guide: Any) -> None:
-    """Refuse two distributions of one site whose densities are not of the same measure.
+    """Refuse two distributions of one site whose densities refer to different measures.
 
     Args:
-        name: the site's.
-        model: the prior's distribution there.
-        guide: the guide's.
+        name: name of the latent site.
+        model: the prior's distribution at the site.
+        guide: the guide's distribution.
 
     Raises:
-        ValueError: if one is discrete or lies on a surface, such as a simplex, and the other does not.
+        ValueError: if one is discrete or on a surface, such as a simplex, and the other is not.
 
     Example:
         >>> check_kind("z", dist.Exponential(1.0), dist.Normal(0.0, 1.0))
@@ -41,25 +41,25 @@ def check_kind(name: str, model: Any, guide: Any) -> None:
     if support_kind(model) != support_kind(guide):
         raise checks.InputError(
             f"guide and model must have densities of one kind at each latent site, but at {name!r} the guide's support "
-            f"is {_said(guide)} and the model's is {_said(model)}"
+            f"is {_describe_support(guide)} and the model's is {_describe_support(model)}"
         )
 
 
 def check_coverage(name: str, model: Any, guide: Any, z: Tensor | None = None, *, definite: bool = True) -> bool:
-    """Refuse a guide that does not cover the prior: what it never draws would be missing from log p(x).
+    """Refuse a guide whose support does not cover the prior's: log p(x) would lack the rest.
 
     Args:
-        name: of the latent site.
-        model: the prior's distribution there.
-        guide: the guide's.
-        z: samples of the prior, by which those are compared that are no intervals.
-        definite: whether both distributions are given the same other latents, so that their bounds can be compared.
+        name: name of the latent site.
+        model: the prior's distribution at the site.
+        guide: the guide's distribution.
+        z: samples of the prior, used if the supports are no intervals.
+        definite: whether both distributions depend on the same other latents, so that bounds can be compared.
 
     Returns:
-        whether it is decided that it does; without samples it need not be.
+        whether coverage is certain; without samples it may be undecided.
 
     Raises:
-        ValueError: if it does not, naming the site and both supports.
+        ValueError: if the guide does not cover the prior, naming the site and both supports.
 
     Example:
         >>> check_coverage("z", dist.Exponential(1.0), dist.Normal(0.0, 1.0))
@@ -86,7 +86,9 @@ def check_coverage(name: str, model: Any, guide: Any, z: Tensor | None = None, *
     if bool(outside.any()):
         first = z[outside][0]
         drawn = f"draws {first.item():.4g}" if first.numel() == 1 else "draws a value"
-        raise _refusal(name, f"the model {drawn}, which the guide, of the support {_said(guide)}, never does")
+        raise _refusal(
+            name, f"the model {drawn}, which the guide, of the support {_describe_support(guide)}, never does"
+        )
     return _compare_points(name, model, guide)
 
 
@@ -103,7 +105,7 @@ def _compare(name: str, model: Any, guide: Any, inner: Bounds, outer: Bounds) ->
 
 
 def _compare_points(name: str, model: Any, guide: Any) -> bool:
-    """Compare which classes are possible at all."""
+    """Compare the classes with positive probability."""
     able = [_possible(unwrap(fn)) for fn in (model, guide)]
     if able[0] is not None and able[1] is not None and able[0].shape[-1:] == able[1].shape[-1:]:
         lost = able[0] & ~able[1]
@@ -114,7 +116,7 @@ def _compare_points(name: str, model: Any, guide: Any) -> bool:
 
 
 def _possible(fn: Any) -> Tensor | None:
-    """Tell which classes have a probability, as it was given: ``(*, C)``."""
+    """Tell which classes have positive probability, by the parameter as given: ``(*, C)``."""
     if isinstance(fn, torch.distributions.OneHotCategorical):
         fn = fn._categorical
     if not isinstance(fn, torch.distributions.Categorical | torch.distributions.Bernoulli):
@@ -134,7 +136,7 @@ def _refusal(name: str, what: str) -> checks.InputError:
     )
 
 
-def _said(fn: Any) -> str:
+def _describe_support(fn: Any) -> str:
     bounds = bounds_of(fn)
     if bounds is not None and not bounds.is_unbounded:
         lower, upper = (torch.as_tensor(end).flatten()[0].item() for end in bounds[:2])

@@ -1,4 +1,4 @@
-"""Runs of programs for evaluation: no gradients, no change of state, every site in the data plate."""
+"""Traces for evaluation: without gradients or changes of state, with every site in the data plate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["evaluating", "frozen_parameters", "trace"]
 def evaluating(*programs: PyroFunction) -> Iterator[None]:
     """Run programs in evaluation mode, without gradients or validation, and leave Pyro's store as it was.
 
-    Their products are those of :func:`fast_matmul`.
+    Matrix products are computed by :func:`fast_matmul`.
     """
     with (
         private_modules(),
@@ -41,7 +41,7 @@ def evaluating(*programs: PyroFunction) -> Iterator[None]:
 
 @contextmanager
 def frozen_parameters(*programs: PyroFunction) -> Iterator[None]:
-    """Take the parameters of the programs' modules as constants: gradients in latents cost less without theirs."""
+    """Treat the parameters of the programs' modules as constants, which makes gradients in latents cheaper."""
     learned = [part for owner in modules_of(*programs) for part in owner.parameters() if part.requires_grad]
     for part in learned:
         part.requires_grad_(False)
@@ -53,21 +53,21 @@ def frozen_parameters(*programs: PyroFunction) -> Iterator[None]:
 
 
 def trace(program: PyroFunction, arguments: Arguments) -> Trace:
-    """Trace one run of a program on ``(x,)`` or ``(x, y)``.
+    """Return the trace of one run of a program on ``(x,)`` or ``(x, y)``.
 
     Raises:
         ValueError: if a site lies outside the data plate, or the program cannot be run on these data.
     """
-    with concise_errors(arguments[0]), InDataPlate(len(arguments[0])), _Prepared():
+    with concise_errors(arguments[0]), InDataPlate(len(arguments[0])), _PrepareSites():
         return poutine.trace(program).get_trace(*arguments)
 
 
-class _Prepared(Messenger):
-    """Prepare sites for evaluation.
+class _PrepareSites(Messenger):
+    """A handler that prepares sites for evaluation.
 
     A program in ``plate("data", size=N, subsample_size=len(x))`` may be called with K samples of B data as K * B data,
-    which may be more than N: the plate holds them all, for evaluation does not use its scale N / len(x). What Pyro's
-    ``ZukoToPyro`` holds gets a support and moments.
+    which may be more than N: the plate then contains them all, since evaluation does not use the scale N / len(x).
+    Distributions in Pyro's ``ZukoToPyro`` get a support and moments.
     """
 
     def _pyro_sample(self, msg: Message) -> None:

@@ -1,4 +1,4 @@
-"""The page itself: Gradio's controls around a session."""
+"""Page of a session: Gradio's controls and their callbacks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["build_blocks", "import_gradio"]
 
-_ESCAPED = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})  # a folder's name is no Markdown
+_ESCAPED = str.maketrans(
+    {mark: f"\\{mark}" for mark in string.punctuation}
+)  # a folder's name must not be read as Markdown
 
 
 def build_blocks(session: Session, title: str) -> Blocks:
-    """Build the page of a session, one tab for each thing to do.
+    """Build the page of a session, with a tab for each task.
 
     Args:
-        session: what the page asks.
-        title: the page's.
+        session: session that computes the answers.
+        title: title of the page.
 
     Raises:
         ValueError: if Gradio is missing.
@@ -76,11 +78,13 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
         chart: Chart = session.chart(name, i, j)
         coordinates = list(values)
         point = chart.point(tuple(event.index))
-        for k, value in zip((j, i), reversed(point), strict=True):  # across decides where both are the same
+        for k, value in zip(
+            (j, i), reversed(point), strict=True
+        ):  # the horizontal value is used if both axes are the same
             coordinates[k] = round(value, 2)
         return [*shown(name, i, j, chosen, tuple(coordinates)), *coordinates]
 
-    clicked.__annotations__ = {"event": gradio.SelectData}  # by which Gradio knows what to pass
+    clicked.__annotations__ = {"event": gradio.SelectData}  # tells Gradio to pass the event
 
     def began(name: str, index: int | None, chosen: int | None) -> list[Any]:
         axes = session.axes[name]
@@ -206,7 +210,7 @@ def _sample(gradio: Any, session: Session) -> None:
 
 
 def _picture(gradio: Any, caption: str, name: str) -> Any:
-    """Place a picture under its caption, where Gradio's own would cover a corner of it."""
+    """Place a picture under its caption; Gradio's own label would cover a corner of it."""
     gradio.Markdown(f"**{caption}**")
     return gradio.Image(label=caption, show_label=False, alt_text=caption, elem_id=name, format="png", buttons=[])
 
@@ -229,7 +233,7 @@ def _whole(gradio: Any, session: Session, number: int | None) -> int:
 
 
 def import_gradio() -> Any:
-    """Return Gradio, told to ask nothing of other machines.
+    """Import Gradio, with all requests to other machines disabled.
 
     Raises:
         ValueError: if it is not installed.

@@ -1,4 +1,4 @@
-"""A picture of where codes lie in a plane, on which a point can be chosen and is marked."""
+"""Map of codes in a plane as pixels, on which a point can be chosen and marked."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pyrovae.figures.latents import draw_classes
 __all__ = ["Chart", "chart_of"]
 
 _SIDE = 480  # pixels
-_MARGIN = 0.11  # share of the side that the axes' labels take, at the left and below
+_MARGIN = 0.11  # share of the side for the labels of the axes, on the left and below
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Hold a picture of a square of a plane, and where its points are.
+    """A picture of a rectangle of the plane around 0, with conversion between points and pixels.
 
     Attributes:
-        pixels: ``(height, width, 3)``.
-        reach: how far the square goes from the middle, across and up.
+        pixels: pixels, ``(height, width, 3)``.
+        reach: largest coordinate of the rectangle, horizontally and vertically.
     """
 
     pixels: NDArray[np.uint8]
     reach: tuple[float, float]
 
     def point(self, pixel: tuple[float, float]) -> tuple[float, float]:
-        """Return the point at a pixel, counted across and down; one outside the square is its nearest.
+        """Return the point at a pixel (column, row); pixels outside give the nearest point of the rectangle.
 
         Example:
             >>> chart = chart_of(torch.randn(50, 2), None, ("a", "b"), (2.0, 3.0))
@@ -43,7 +43,7 @@ class Chart:
         return self.reach[0] * max(-1.0, min(1.0, across)), self.reach[1] * max(-1.0, min(1.0, up))
 
     def pixel(self, point: tuple[float, float]) -> tuple[float, float]:
-        """Return the pixel of a point, across and down."""
+        """Return the pixel (column, row) of a point."""
         across, up = ((u / reach + 1) / 2 for u, reach in zip(point, self.reach, strict=True))
         return _SIDE * (_MARGIN + (1 - _MARGIN) * across), _SIDE * (1 - _MARGIN) * (1 - up)
 
@@ -65,10 +65,10 @@ def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reac
     """Draw points of a plane, coloured by class.
 
     Args:
-        points: ``(N, 2)``.
-        labels: ``(N,)`` classes, below 0 where unknown, or None.
-        names: of the two coordinates.
-        reach: how far the picture goes from 0, across and up.
+        points: points, ``(N, 2)``.
+        labels: classes, ``(N,)``, negative if unknown; or None.
+        names: names of the two coordinates.
+        reach: largest coordinate of the picture, horizontally and vertically.
     """
     figure = blank(_SIDE / 100, _SIDE / 100)
     figure.set_layout_engine("none")
@@ -77,7 +77,7 @@ def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reac
     if 1 < draw_classes(axes, array(points), labels, 7) <= len(COLOURS):
         axes.legend(fontsize=9, markerscale=2.5, loc="upper right", framealpha=0.8, handletextpad=0, borderpad=0.2)
     axes.tick_params(labelsize=9, direction="in", pad=3)
-    axes.locator_params(nbins=6, prune="both")  # at the corners numbers would be cut off
+    axes.locator_params(nbins=6, prune="both")  # numbers at the corners would be cut off
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     figure.text(0.5 + _MARGIN / 2, 0.012, names[0], ha="center", fontsize=10)

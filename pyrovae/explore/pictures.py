@@ -1,4 +1,4 @@
-"""Data as pictures on a screen, and pictures that are drawn or dropped there as data."""
+"""Conversion of data to pictures on a screen, and of drawn or uploaded pictures to data."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pyrovae.figures.base import as_images
 
 __all__ = ["as_picture", "is_picture", "read_picture"]
 
-_SIDE = 280  # pixels of a single image's longer side, about
+_SIDE = 280  # approximate pixels of the longer side of a single image
 
 
 def as_picture(x: Tensor, columns: int = 1) -> NDArray[np.uint8]:
-    """Return data as one picture, side by side, each pixel as a square of several.
+    """Return data side by side as one enlarged picture.
 
     Args:
-        x: ``(N, *data_shape)``.
-        columns: data in a row.
+        x: data, ``(N, *data_shape)``.
+        columns: number of data in a row.
 
     Returns:
-        ``(height, width, 3)``.
+        pixels, ``(height, width, 3)``.
 
     Example:
         >>> as_picture(torch.zeros(2, 1, 8, 8), columns=2).shape
@@ -50,20 +50,20 @@ def is_picture(data_shape: tuple[int, ...]) -> bool:
 
 
 def read_picture(pixels: NDArray[np.uint8], data: DataSet) -> Tensor:
-    """Turn a picture of any size into a datum as the data set's own are observed.
+    """Convert a picture of any size to a datum like those of the data set.
 
-    What is transparent is white. The picture is padded to the data's proportions, resized, greyed where the data are,
-    inverted where its border is then closer to theirs, and binarised or scaled as they are.
+    Transparent parts become white. The picture is padded to the data's proportions, resized, converted to grey if the
+    data are grey, inverted if its border is then closer to that of the data, and binarised or scaled as the data are.
 
     Args:
-        pixels: ``(height, width)``, or with 3 or 4 channels after these.
+        pixels: pixels, ``(height, width)``, or with 3 or 4 channels as last dimension.
         data: the data set.
 
     Returns:
-        ``(1, *data_shape)``.
+        the datum, ``(1, *data_shape)``.
 
     Raises:
-        ValueError: if it is no picture, or the data are none.
+        ValueError: if the array is no picture, or the data are no pictures.
 
     Example:
         >>> import numpy as np
@@ -109,7 +109,7 @@ def _stored(data: DataSet) -> Tensor:
 
 
 def _observed(image: Tensor, like: Split) -> Tensor:
-    """Observe grey values from 0 to 1 as a split observes its own."""
+    """Binarise or scale grey values from 0 to 1 as a split does."""
     if like.levels is not None:
         source = (image * (like.levels - 1)).round().to(torch.uint8 if like.levels <= 256 else torch.int32)
     elif like.binarization != "none":

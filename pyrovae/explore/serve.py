@@ -1,4 +1,4 @@
-"""The page served, to this machine alone."""
+"""Server of the page, for this machine only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["serve"]
 
 HOST = "127.0.0.1"
 
-# A click at each place that the pointer is dragged over: Gradio has clicks alone.
+# Gradio has click events only: while the pointer is dragged, a click is sent at each position.
 _DRAG = """
 <script>
 document.addEventListener("pointermove", (event) => {
@@ -26,7 +26,7 @@ document.addEventListener("dragstart", (event) => {
 });
 </script>
 """
-# A chosen radio button would be white on white under the pointer.
+# Gradio would draw a selected radio button white on white under the pointer.
 _CSS = """
 #plane img { cursor: crosshair; touch-action: none; }
 input[type=radio]:checked { background-color: var(--checkbox-background-color-selected) !important; }
@@ -39,13 +39,13 @@ def serve(session: Session, title: str, port: int = 7860, *, wait: bool = True) 
     Nothing is sent to, or asked of, any other machine.
 
     Args:
-        session: what the page asks.
-        title: the page's.
-        port: on which it is served; 0 for any that is free.
-        wait: return when interrupted, or at once.
+        session: session that computes the answers.
+        title: title of the page.
+        port: port of the server; 0 for any free port.
+        wait: whether to return only when interrupted; if not, at once.
 
     Returns:
-        Gradio's blocks, whose ``local_url`` is the page's address and whose ``close()`` ends it.
+        Gradio's blocks, whose ``local_url`` is the page's address and whose ``close()`` stops the server.
 
     Raises:
         ValueError: if Gradio is missing, or the port is taken or too large.
@@ -54,7 +54,7 @@ def serve(session: Session, title: str, port: int = 7860, *, wait: bool = True) 
         raise checks.InputError(f"port must be at most 65535, but {port} was given")
     gradio = import_gradio()
     blocks: Any = build_blocks(session, title)
-    sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # the machine's own: none is fetched
+    sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # fonts of the system: none is downloaded
     try:
         blocks.launch(
             server_name=HOST,

@@ -1,4 +1,4 @@
-"""What the page of a run computes: codes moved and decoded, pictures explained, ways between images, samples."""
+"""Computations of the page: decoding of moved codes, explanations of pictures, interpolation, samples."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["Explanation", "Session"]
 
 @dataclass(frozen=True)
 class Explanation:
-    """Hold what a program makes of one datum.
+    """Code, reconstruction and likelihood of one datum.
 
     Attributes:
-        code: means of the latents, by site name, ``(*event_shape)``.
-        reconstruction: ``(*data_shape)``.
-        elbo: nats; None where codes have no density.
-        log_prob: importance-weighted log p(x), in nats; likewise.
+        code: means of the latents by site name, ``(*event_shape)``.
+        reconstruction: reconstruction, ``(*data_shape)``.
+        elbo: ELBO in nats; None if codes have no density.
+        log_prob: importance-weighted log p(x) in nats; None if codes have no density.
         error: mean squared error of the reconstruction.
         share_better: share of test images that are explained better, from 0 to 1.
-        label: the class that the program gives it; None if it gives none.
+        label: class that the program predicts; None if it predicts none.
     """
 
     code: dict[str, Tensor] = field(repr=False)
@@ -67,24 +67,25 @@ class Explanation:
 
 
 class Session:
-    """Answer what is asked of a trained program, one question at a time, from whatever thread.
+    """A trained program that answers one request at a time, from any thread.
 
-    Codes are moved at one latent site, the narrowest of vectors; sites above and below it take their means given it.
+    Codes are moved at one latent site, the vector site with the fewest dimensions; other sites have their means given
+    this one.
 
     Args:
         data: the data set.
         program: a module with ``model`` and ``guide``.
-        num_data: test images that can be chosen.
-        num_samples: importance samples of each image.
-        seed: of all noise.
+        num_data: number of test images that can be chosen.
+        num_samples: number of importance samples per image.
+        seed: seed of all noise.
 
     Attributes:
         x: the test images, ``(N, *data_shape)``.
         labels: their classes, ``(N,)``, or None.
-        classes: those that the program is called with, or None.
+        classes: classes that the program takes as labels, or None.
         site: name of the site that is moved.
-        codes: of the test images at that site, ``(N, D)``.
-        axes: coordinates, by name.
+        codes: codes of the test images at that site, ``(N, D)``.
+        axes: axes by name.
 
     Raises:
         ValueError: if the program has no site of vectors, or there are fewer than 2 test images.
@@ -110,13 +111,13 @@ class Session:
             raise checks.InputError(f"data must have 2 test images or more to be explored, but have {len(self.x)}")
         known = data.test.labels
         self.labels = None if known is None else known[: len(self.x)]
-        self._told = uses_labels(program.model) == "always"  # what the label is, in every call
+        self._needs_labels = uses_labels(program.model) == "always"  # with a label in every call
         self.classes: list[int] | None = None
         if uses_labels(program.model) != "no":
             self.classes = list(range(program.num_classes)) if hasattr(program, "num_classes") else None
             self.classes = self.classes or labels_of(data.test).unique().tolist()
         self._lock = threading.RLock()
-        with self._alone():
+        with self._exclusive():
             latents = encode(program.guide, self._batch(self.x, self._labels(self.labels)))
         site = narrowest_site({name: z for name, z in latents.items() if z.dim() > 1})
         if site is None:
@@ -129,19 +130,19 @@ class Session:
         self._charts: dict[tuple[str, int, int], Chart] = {}
 
     def move(self, axes: str, coordinates: list[float], label: int | None = None) -> Tensor:
-        """Return what the code at coordinates is decoded to, ``(*data_shape)``.
+        """Return the decoded image at coordinates, ``(*data_shape)``.
 
         Args:
             axes: ``latents`` or ``principal directions``.
-            coordinates: as many as these have.
-            label: the class, for programs that are called with it.
+            coordinates: a number for each axis.
+            label: class, for programs that take labels.
         """
         chosen = self.axes[checks.choice("axes", axes, tuple(self.axes))]
         u = torch.tensor([coordinates], dtype=self.codes.dtype)
         return self._decoded(chosen.codes(u), label)[0]
 
     def chart(self, axes: str, across: int, up: int) -> Chart:
-        """Return the picture of a plane of two coordinates, by their numbers."""
+        """Return the map of the plane of two coordinates, given by their numbers."""
         key = axes, across, up
         if key not in self._charts:
             chosen = self.axes[axes]
@@ -170,49 +171,49 @@ class Session:
         return found
 
     def between(self, first: int, last: int, count: int = 9, *, spherical: bool = False) -> Tensor:
-        """Return two test images with what lies between their codes, decoded: ``(count + 2, *data_shape)``.
+        """Return two test images and decoded codes on the path between them, ``(count + 2, *data_shape)``.
 
         Args:
-            first: number of the test image to begin with.
-            last: number of the one to end with.
-            count: codes on the way, those of the two images among them.
-            spherical: go as on a sphere, or straight; directions always go on their sphere.
+            first: number of the first test image.
+            last: number of the last test image.
+            count: number of codes on the path, including those of the two images.
+            spherical: whether the path is spherical instead of straight; for directions it always is.
         """
         ends = [self._index(first), self._index(last)]
         path = spherical_path if spherical or self.axes["latents"].directions else linear_path
         z = path(self.codes[ends[0]], self.codes[ends[1]], count)
-        label = self.label(ends[0]) if self._told else None
+        label = self.label(ends[0]) if self._needs_labels else None
         return torch.cat((self.x[ends[0]][None], self._decoded(z, label), self.x[ends[1]][None]))
 
     def sample(self, count: int, label: int | None = None, *, noise: bool = False, seed: int = 0) -> Tensor:
-        """Return new data, ``(count, *data_shape)``: means of p(x|z) at codes from the prior, or draws from it.
+        """Return new data, ``(count, *data_shape)``: means of p(x|z) at codes from the prior, or samples from it.
 
         Args:
-            count: how many.
-            label: the class, for programs that are called with it.
-            noise: draw x, too.
-            seed: of the draws.
+            count: number of data.
+            label: class, for programs that take labels.
+            noise: whether to sample x too.
+            seed: seed of the samples.
         """
         like = template_of(self.program, self.data)
         if label is not None and self.classes is not None:
             like = (self.x[:1], torch.tensor([label]))
-        with self._alone(seed):
+        with self._exclusive(seed):
             return generate(self.program.model, count, like, noise=noise)
 
     def explain(self, x: Tensor, label: int | None = None) -> Explanation:
-        """Return the code of a datum, its reconstruction, and how well it is explained.
+        """Return the code of a datum, its reconstruction and its likelihood.
 
-        The first call weighs up to 200 test images, to compare it with them.
+        The first call also evaluates up to 200 test images, for comparison.
 
         Args:
-            x: ``(1, *data_shape)``.
-            label: the class, for programs that are always called with it.
+            x: datum, ``(1, *data_shape)``.
+            label: class, for programs that require labels.
         """
         labels = self._labels(None if label is None else torch.tensor([label]), len(x))
-        with self._alone():
+        with self._exclusive():
             code = encode(self.program.guide, self._batch(x, labels))
             reconstruction, error = self._reconstructed(x, labels)
-            found = self._weighed(x, labels)
+            found = self._elbo_and_log_prob(x, labels)
             named = self.program.classify(x).argmax(-1).item() if hasattr(self.program, "classify") else None
         own = -error if found is None else found[1]
         return Explanation(
@@ -227,14 +228,14 @@ class Session:
 
     @cached_property
     def _known(self) -> Tensor:
-        """How well test images are explained, ``(N,)``."""
+        """log p(x) of test images, or minus their reconstruction error, ``(N,)``."""
         x = self.x[:200]
         labels = self._labels(None if self.labels is None else self.labels[: len(x)], len(x))
-        with self._alone():
-            found = self._weighed(x, labels)
+        with self._exclusive():
+            found = self._elbo_and_log_prob(x, labels)
             return -self._reconstructed(x, labels)[1] if found is None else found[1]
 
-    def _weighed(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    def _elbo_and_log_prob(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """Return ELBO and log p(x) of data, ``(N,)`` each, or None if the program's codes have no density."""
         try:
             weights = log_weights(
@@ -250,17 +251,17 @@ class Session:
         return mean, (mean - x).square().flatten(1).mean(1)
 
     def _decoded(self, z: Tensor, label: int | None) -> Tensor:
-        given = self.classes is not None and (self._told or label is not None)
+        given = self.classes is not None and (self._needs_labels or label is not None)
         labels = torch.full((len(z),), (self.classes or [0])[0] if label is None else label) if given else None
         x = torch.zeros(len(z), *self.data.data_shape, dtype=self.x.dtype)
-        with self._alone():
+        with self._exclusive():
             code = {self.site: z}
             code |= encode(poutine.condition(self.program.model, code), self._batch(x, labels))
             return decode(self.program.model, code, self.data.data_shape, labels)
 
     def _labels(self, labels: Tensor | None, count: int = 1) -> Tensor | None:
-        """Return labels where the program must be told them: the first class, where none are known."""
-        if not self._told:
+        """Return labels if the program requires them; the first class if none are known."""
+        if not self._needs_labels:
             return None
         return torch.full((count,), (self.classes or [0])[0]) if labels is None else labels
 
@@ -274,8 +275,8 @@ class Session:
         return int(index)
 
     @contextmanager
-    def _alone(self, seed: int | None = None) -> Iterator[None]:
-        """Let one thread at a time run the program, for Pyro has one stack of handlers, with noise of its own."""
+    def _exclusive(self, seed: int | None = None) -> Iterator[None]:
+        """Let one thread at a time run the program, since Pyro has one stack of handlers, with seeded noise."""
         with self._lock, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed if seed is None else seed)
             yield

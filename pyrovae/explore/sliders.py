@@ -1,4 +1,4 @@
-"""Coordinates of codes that sliders move: the latents that vary most, or principal directions."""
+"""Axes of sliders: the latents that vary most, or principal directions."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ __all__ = ["Sliders", "sliders_of"]
 
 @dataclass(frozen=True, repr=False)
 class Sliders(Axes):
-    """Hold coordinates, and how far each goes from 0, to either side.
+    """Axes with the range of each coordinate.
 
     Attributes:
-        reach: of each coordinate.
+        reach: largest absolute value of each coordinate.
     """
 
     reach: list[float]
 
 
 def sliders_of(codes: Tensor, site: str = "z", most: int = 10) -> dict[str, Sliders]:
-    """Return the latents that vary most as coordinates, and the principal directions.
+    """Return axes of the latents that vary most, and of the principal directions.
 
     Args:
-        codes: of data, ``(N, D)``.
+        codes: codes of data, ``(N, D)``.
         site: name of the latent site.
-        most: coordinates at most.
+        most: largest number of axes.
 
     Returns:
-        ``latents``, and ``principal directions`` where there is more than one latent.
+        axes by name: ``latents``, and ``principal directions`` if there is more than one latent.
 
     Example:
         >>> found = sliders_of(torch.randn(100, 3) * torch.tensor([1.0, 0.0, 2.0]), most=2)

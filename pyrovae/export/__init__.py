@@ -1,4 +1,4 @@
-"""A program's encoder and decoder as files that other programs run: ONNX, and torch.export."""
+"""Export of a program's encoder and decoder as ONNX or torch.export files."""
 
 from pyrovae.export.folder import ExportedFiles, export_run, pixel_values
 from pyrovae.export.formats import TOLERANCE, Exported, Format, export_module

@@ -1,4 +1,4 @@
-"""A run's encoder and decoder as two files, with a third that says what goes in and what comes out."""
+"""Export of a run: files of its encoder and decoder, and a description of their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyrovae.runs import DataRecord, Run
 
 __all__ = ["ExportedFiles", "export_run", "pixel_values"]
 
-_BATCHES = (3, 1, 7)  # the first is what is recorded
+_BATCHES = (3, 1, 7)  # batch sizes of the comparison; the first is recorded
 _ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 
 
@@ -32,13 +32,13 @@ _Batches: TypeAlias = list[tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class ExportedFiles:
-    """Name what was written.
+    """Paths of the exported files, and their differences from PyTorch.
 
     Attributes:
         encoder: path of the encoder.
         decoder: path of the decoder.
         description: path of the JSON file that describes both.
-        differences: the largest difference to PyTorch of each, by ``encoder`` and ``decoder``.
+        differences: largest difference to PyTorch, by ``encoder`` and ``decoder``.
     """
 
     encoder: Path
@@ -50,32 +50,33 @@ class ExportedFiles:
 def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | None = None) -> ExportedFiles:
     """Write a run's encoder and decoder as files that need neither pyrovae nor Pyro.
 
-    Both take any number of data. Each is compared with PyTorch on data and codes that the model draws, before
-    anything is written; a JSON file beside them says what they take and give.
+    Both accept any number of data. Each is compared with PyTorch on simulated data and codes before anything is
+    written. A JSON file beside them describes their inputs and outputs.
 
     Args:
         folder: the run's folder.
-        format: ``onnx``, or ``torch`` for torch.export's.
-        out: folder for the files, by default ``export`` in the run's.
+        format: ``onnx``, or ``torch`` for the format of torch.export.
+        out: folder of the files, by default ``export`` in the run's folder.
 
     Raises:
-        ValueError: if the run is none, a half cannot be recorded, or the format's packages are missing.
+        ValueError: if the folder holds no run, a module cannot be recorded, or packages of the format are missing.
     """
     checks.choice("format", format, tuple(_ENDINGS))
     run = Run(folder)
     target = run.folder / "export" if out is None else path_of("out", out)
     program, data = run.load_program(), run.described()
     with torch.random.fork_rng(devices=[]), mode(program.model, program.guide, training=False):
-        torch.manual_seed(0)  # of the data and the codes that the halves are compared on
+        torch.manual_seed(0)  # seed of the data and codes of the comparison
         latents, simulated = simulate(program.model, max(_BATCHES), data.template(program))
         encoder, seen = _encoder(program, simulated)
         decoder, codes = _decoder(program, data, latents, list(simulated[1:]))
-        halves: list[tuple[str, Encoder | Decoder, _Batches]] = [
+        modules: list[tuple[str, Encoder | Decoder, _Batches]] = [
             ("encoder", encoder, seen),
             ("decoder", decoder, codes),
         ]
         made = {
-            name: _made(name, half, batches, format) for name, half, batches in progress.over(halves, "export", "file")
+            name: _made(name, module, batches, format)
+            for name, module, batches in progress.over(modules, "export", "file")
         }
     paths = {name: target / f"{name}{_ENDINGS[format]}" for name in made}
     description = {
@@ -100,10 +101,10 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
 
 
 def pixel_values(data: DataSet | DataRecord) -> str:
-    """Say what the encoder's input must be, of data as they are stored.
+    """Describe how the encoder's input is computed from stored data.
 
     Args:
-        data: what the program was trained on.
+        data: data that the program was trained on.
 
     Example:
         >>> from pyrovae import Digits
@@ -138,25 +139,27 @@ def _decoder(
     return decoder, [tuple(part[:count] for part in codes) for count in _BATCHES]
 
 
-def _made(name: str, half: Encoder | Decoder, batches: _Batches, format: Format) -> Exported:
+def _made(name: str, module: Encoder | Decoder, batches: _Batches, format: Format) -> Exported:
     try:
-        return export_module(half, batches, half.inputs, half.outputs, format)
+        return export_module(module, batches, module.inputs, module.outputs, format)
     except checks.InputError as error:
         raise checks.InputError(f"the {name} cannot be exported: {error}") from error
 
 
-def _described(path: Path, half: Encoder | Decoder, made: Exported, families: dict[str, str]) -> dict[str, Any]:
+def _described(path: Path, module: Encoder | Decoder, made: Exported, families: dict[str, str]) -> dict[str, Any]:
     def tensors(names: list[str], meaning: Callable[[str], str]) -> list[dict[str, Any]]:
         return [
             {"name": name, "shape": made.shapes[name], "type": made.types[name], "meaning": meaning(name)}
             for name in names
         ]
 
-    outputs = "mean of p(x|z)" if isinstance(half, Decoder) else None
+    outputs = "mean of p(x|z)" if isinstance(module, Decoder) else None
     return {
         "file": path.name,
-        "inputs": tensors(half.inputs, lambda name: _INPUTS.get((type(half), name), f"code of the latent site {name}")),
-        "outputs": tensors(half.outputs, lambda name: outputs or _OUTPUTS.get(name.rpartition("_")[2], "parameter")),
+        "inputs": tensors(
+            module.inputs, lambda name: _INPUTS.get((type(module), name), f"code of the latent site {name}")
+        ),
+        "outputs": tensors(module.outputs, lambda name: outputs or _OUTPUTS.get(name.rpartition("_")[2], "parameter")),
         "distributions": families,
         "largest_difference": made.difference,
     }
@@ -170,7 +173,7 @@ _OUTPUTS = {
     "mean": "mean of the site's q; of directions, the mean direction",
     "std": "standard deviation of each component",
     "concentration": "how close directions lie to the mean direction; 0 is not at all",
-    "center": "where the flows put the mean of the normal that they start from: near q's mean, which has no formula",
+    "center": "the base's mean, mapped by the flows: near q's mean, which has no formula",
     "probs": "probability of each value; later sites are given the most probable one",
     "tril": "Cholesky factor L of the covariance L L'",
     "logits": "logarithms of the components' weights, up to a constant",

@@ -1,4 +1,4 @@
-"""Modules as bytes of a format, recorded for any number of data and compared with PyTorch."""
+"""Export formats: modules recorded for any number of data as bytes, and compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["TOLERANCE", "Exported", "Format", "export_module"]
 Format: TypeAlias = Literal["onnx", "torch"]
 
 TOLERANCE = 1e-5
-"""Largest difference to PyTorch, relative to the number itself where that is above 1."""
+"""Largest allowed difference to PyTorch; relative for numbers above 1."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """Hold a module in a format.
+    """An exported module.
 
     Attributes:
-        content: the file's bytes.
-        difference: the largest difference to PyTorch that was found, relative above 1.
-        shapes: of inputs and outputs by name, ``batch`` in place of the number of data.
-        types: of these, such as ``float32``.
+        content: bytes of the file.
+        difference: largest difference to PyTorch that was found, relative for numbers above 1.
+        shapes: shapes of inputs and outputs by name, with ``batch`` in place of the number of data.
+        types: their types by name, such as ``float32``.
     """
 
     content: bytes
@@ -53,17 +53,17 @@ def export_module(
     outputs: Sequence[str],
     format: Format = "onnx",
 ) -> Exported:
-    """Record a module for any number of data, and compare what was recorded with the module itself.
+    """Record a module for any number of data, and compare the recording with the module.
 
     Args:
-        module: from tensors to a tensor or a tuple of tensors, the data along the first dimension of each.
-        batches: inputs to compare it on; the first, of two data or more, is what it is recorded on.
+        module: map from tensors to a tensor or a tuple of tensors, with the data along the first dimension of each.
+        batches: inputs of the comparison; the first, of at least two data, is used for the recording.
         inputs: names of the inputs.
         outputs: names of the outputs.
-        format: ``onnx``, or ``torch`` for torch.export's.
+        format: ``onnx``, or ``torch`` for the format of torch.export.
 
     Raises:
-        ValueError: if it cannot be recorded, or gives other numbers than the module.
+        ValueError: if the module cannot be recorded, or the recording gives other numbers.
 
     Example:
         >>> batches = [(torch.rand(3, 4),), (torch.rand(1, 4),)]
@@ -81,7 +81,7 @@ def export_module(
             found = [run(*batch) for batch in batches]
         except checks.InputError:
             raise
-        except Exception as error:  # torch's, onnxscript's and the runtime's are of many kinds
+        except Exception as error:  # torch, onnxscript and onnxruntime raise many kinds
             raise checks.InputError(
                 f"format must be one that has all that computes {', '.join(outputs)}, but as {format} it cannot be "
                 f"recorded for any number of data: {checks.reason(error)}"
@@ -124,7 +124,7 @@ def _recorded(module: nn.Module, arguments: tuple[Tensor, ...]) -> ExportedProgr
 
 
 class _Flat(nn.Module):
-    """Call a module with any number of tensors, which torch.export then takes as one argument."""
+    """A module with a variable number of tensors as arguments, which torch.export treats as one argument."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _Flat(nn.Module):
 
 
 def _forget_unused(recorded: ExportedProgram) -> None:
-    """Take out what no output depends on: of an encoder the decoder's weights, and the other way round."""
+    """Remove parameters on which no output depends: the decoder's from an encoder, and the other way round."""
     recorded.graph.eliminate_dead_code()
     nodes = {node.name: node for node in recorded.graph.nodes if node.op == "placeholder"}
     kept = []
@@ -179,7 +179,7 @@ def _read_onnx(content: bytes) -> Callable[..., tuple[Tensor, ...]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised too
+    options.log_severity_level = 4  # failures are raised as exceptions
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [part.name for part in session.get_inputs()]
 
@@ -192,9 +192,9 @@ def _read_onnx(content: bytes) -> Callable[..., tuple[Tensor, ...]]:
 
 @contextmanager
 def _symbolic_len() -> Iterator[None]:
-    """Let ``len(x)`` of a tensor be the symbol that its size is in a recording, for any number of data.
+    """Make ``len(x)`` of a tensor return the symbolic size in a recording, for any number of data.
 
-    Python's own gives a number, and ``pyro.plate("data", len(x))``, as programs have it, would hold for that alone.
+    Python's own ``len`` returns a number, and ``pyro.plate("data", len(x))`` would be recorded for that number only.
     """
     number = builtins.len
 
@@ -210,7 +210,7 @@ def _symbolic_len() -> Iterator[None]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep what torch and onnxscript tell of their own insides from the screen."""
+    """Suppress log messages and warnings of torch and onnxscript."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

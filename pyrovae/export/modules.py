@@ -1,4 +1,4 @@
-"""The two halves of a program as modules from tensors to tensors, with neither sampling nor Pyro's state."""
+"""Encoder and decoder of a program as modules of tensors, without sampling or Pyro's state."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["Decoder", "Encoder"]
 
 
 class Encoder(nn.Module):
-    """Map data to the parameters of q(z|x), site by site, each given the means of those before it.
+    """The encoder: a map from data to the parameters of q(z|x), each site given the means of those before it.
 
-    For a site ``z``: ``z_mean`` and ``z_std``, the mean and the standard deviation of each component, and what else
-    the family has (``z_scale_tril`` of a full covariance; ``z_logits``, ``z_loc`` and ``z_scale`` of a mixture).
-    Of a point there is ``z_mean`` alone. Of directions, ``z_mean`` is the mean direction, of length 1, beside
-    ``z_concentration``; of a discrete site there is ``z_probs``, and later sites are given the most probable value; of
-    what flows make of a normal, whose mean has no formula, ``z_center`` is where they put the normal's mean.
+    For a site ``z``, outputs are ``z_mean`` and ``z_std``, the mean and the standard deviation of each component, and
+    further parameters of the family (``z_scale_tril`` of a full covariance; ``z_logits``, ``z_loc`` and ``z_scale`` of
+    a mixture). For a point there is only ``z_mean``. For directions, ``z_mean`` is the mean direction, of length 1, and
+    there is ``z_concentration``. For a discrete site there is ``z_probs``, and later sites are given the most probable
+    value. For a flow, whose mean has no formula, ``z_center`` is the mean of its normal base, mapped by the flow.
 
     Args:
         program: a module with ``model`` and ``guide``.
-        example: two data or more to call the guide with: ``(x,)`` or ``(x, y)``.
+        example: arguments of the guide with at least two data: ``(x,)`` or ``(x, y)``.
 
     Attributes:
-        outputs: names of what it returns.
-        families: names of the distributions, by site.
+        outputs: names of the outputs.
+        families: names of the distributions by site.
 
     Raises:
         ValueError: if a latent site has no mean.
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
         ['z_mean', 'z_std']
     """
 
-    program: Any  # with a guide, of which nn.Module knows nothing
+    program: Any  # nn.Module has no attribute guide
 
     def __init__(self, program: nn.Module, example: tuple[Tensor, ...]) -> None:
         super().__init__()
@@ -58,28 +58,29 @@ class Encoder(nn.Module):
         self.families = {name: type(unwrap(fn)).__name__ for name, fn in sites.items()}
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
-        """Return what :attr:`outputs` names, for ``(x,)`` or ``(x, y)``."""
+        """Return the tensors that :attr:`outputs` names, for ``(x,)`` or ``(x, y)``."""
         return tuple(value for name, fn in self._sites(arguments).items() for value in _parameters(name, fn).values())
 
     def _sites(self, arguments: tuple[Tensor, ...]) -> dict[str, Any]:
-        with _Described() as described:
+        with _RecordSites() as described:
             self.program.guide(*arguments)
         return described.sites
 
 
 class Decoder(nn.Module):
-    """Map codes to the mean of p(x|z).
+    """The decoder: a map from codes to the mean of p(x|z).
 
-    It takes the latent sites that the mean depends on, given all of them: of several layers, the one next to the data.
+    Its inputs are the latent sites on which the mean depends, given all sites: with several layers, the one next to the
+    data.
 
     Args:
         program: a module with ``model`` and ``guide``.
-        latents: two codes or more, by site name, each ``(B, *event_shape)``.
+        latents: at least two codes, by site name, each ``(B, *event_shape)``.
         data_shape: shape of one datum.
-        labels: as many labels, ``(B,)``, for programs that are always called with them.
+        labels: labels, ``(B,)``, for programs that require them.
 
     Attributes:
-        inputs: names of the sites, and ``y`` after them where it is given.
+        inputs: names of the sites, then ``y`` if labels are given.
 
     Raises:
         ValueError: if a site has no mean.
@@ -104,27 +105,27 @@ class Decoder(nn.Module):
         self.program = program
         self.data_shape = tuple(data_shape)
         self.sites = list(latents)
-        told = () if labels is None else (labels,)
-        self.data_sites = find_data_sites(self.program.model, (self._unseen(next(iter(latents.values()))), *told))
+        given = () if labels is None else (labels,)
+        self.data_sites = find_data_sites(self.program.model, (self._zeros(next(iter(latents.values()))), *given))
         if self.data_sites.depends_on_x or self.data_sites.rest:
             raise checks.InputError(
                 "program must give x a distribution that depends on nothing but latents and labels to be exported, but "
                 f"that of its site {', '.join(map(repr, self.data_sites.entries))} depends on x"
             )
-        self.sites = self._needed(latents, told)
-        self.inputs = [*self.sites, *("y" for _ in told)]
+        self.sites = self._needed(latents, given)
+        self.inputs = [*self.sites, *("y" for _ in given)]
         self.outputs = ["x_mean"]
-        first = self._distributions((*(latents[name] for name in self.sites), *told))[0]
+        first = self._distributions((*(latents[name] for name in self.sites), *given))[0]
         self.family = type(unwrap(first)).__name__
 
     def forward(self, *arguments: Tensor) -> Tensor:
-        """Return ``x_mean``, ``(B, *data_shape)``, for what :attr:`inputs` names."""
+        """Return ``x_mean``, ``(B, *data_shape)``, for the tensors that :attr:`inputs` names."""
         means = dict(zip(self.data_sites.entries, map(_mean, self._distributions(arguments)), strict=True))
         if len(means) == 1:
             return next(iter(means.values())).reshape(-1, *self.data_shape)
-        return self.data_sites.join(means, self._unseen(arguments[0]))
+        return self.data_sites.join(means, self._zeros(arguments[0]))
 
-    def _unseen(self, z: Tensor) -> Tensor:
+    def _zeros(self, z: Tensor) -> Tensor:
         return torch.zeros(
             len(z), *self.data_shape, dtype=parameter_dtype(self.program.model), device=z.device
         )  # torch's default if None
@@ -132,8 +133,8 @@ class Decoder(nn.Module):
     def _distributions(self, arguments: tuple[Tensor, ...]) -> list[Any]:
         codes, labels = arguments[: len(self.sites)], arguments[len(self.sites) :]
         model = poutine.condition(self.program.model, dict(zip(self.sites, codes, strict=True)))
-        with _Described():
-            traced = poutine.trace(model).get_trace(self._unseen(codes[0]), *labels)
+        with _RecordSites():
+            traced = poutine.trace(model).get_trace(self._zeros(codes[0]), *labels)
         return [traced.nodes[name]["fn"] for name in self.data_sites.entries]
 
     def _needed(self, latents: dict[str, Tensor], labels: tuple[Tensor, ...]) -> list[str]:
@@ -146,8 +147,8 @@ class Decoder(nn.Module):
         return [name for name, z in zip(latents, codes, strict=True) if id(z) not in unused]
 
 
-class _Described(Messenger):
-    """Put the mean at each latent site and keep its distribution; take parameters from where they are."""
+class _RecordSites(Messenger):
+    """A handler that sets each latent site to its mean, keeps its distribution, and reads parameters directly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class _Described(Messenger):
             msg["done"] = True
 
     def _pyro_param(self, msg: Message) -> None:
-        # Pyro's store would keep tensors that exist in a recording alone.
+        # Pyro's store would keep tensors that exist only in a recording.
         name, *init = msg["args"]
         store = pyro.get_param_store()
         msg["value"] = store[name] if not init or name in store else init[0]() if callable(init[0]) else init[0]
@@ -174,13 +175,13 @@ class _Described(Messenger):
 
 
 def _mean(fn: Any) -> Tensor:
-    """Return the mean of x; of classes, the most probable one."""
+    """Return the mean of x; for classes, the most probable one."""
     base = unwrap(fn)
     return base.logits.argmax(-1) if isinstance(base, torch.distributions.Categorical) else fn.mean
 
 
 def _center(fn: Any) -> Tensor:
-    """Return what stands for a latent where others depend on it: its mean, or what comes closest to it."""
+    """Return the value of a latent on which other sites depend: its mean, or a value close to it."""
     base = unwrap(fn)
     if fn.support is constraints.sphere and hasattr(base, "loc"):
         return base.loc
@@ -195,7 +196,7 @@ def _center(fn: Any) -> Tensor:
 
 
 def _parameters(name: str, fn: Any) -> dict[str, Tensor]:
-    """Return what is known of a latent site without sampling, by the name of each tensor."""
+    """Return the parameters of a latent site, by the name of each tensor."""
     base = unwrap(fn)
     center = _center(fn)
     if fn.support.is_discrete and hasattr(base, "probs"):

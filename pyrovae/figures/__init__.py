@@ -1,4 +1,4 @@
-"""Pictures: arrays in, a matplotlib ``Figure`` out, no global state of matplotlib touched."""
+"""Figures: functions of arrays that return a matplotlib ``Figure``, without global state of matplotlib."""
 
 from pyrovae.figures.anomaly import roc_curves, score_histogram
 from pyrovae.figures.base import image_grid, save

@@ -1,4 +1,4 @@
-"""Pictures of scores that tell anomalies from normal data."""
+"""Figures of anomaly scores: ROC curves and histograms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def roc_curves(separations: Mapping[str, Separation]) -> Figure:
     """Draw the ROC curve of each score, with the area below it and its 95 % interval.
 
     Args:
-        separations: by the score's name.
+        separations: results of :func:`pyrovae.evaluation.separation` by the name of the score.
     """
     figure = blank(6.4, 6.2)
     axes = figure.subplots()
@@ -44,13 +44,13 @@ def roc_curves(separations: Mapping[str, Separation]) -> Figure:
 
 
 def score_histogram(normal: Tensor, anomalous: Tensor, threshold: float, name: str) -> Figure:
-    """Draw how a score of normal data and of anomalies is distributed, and the threshold between them.
+    """Draw histograms of a score of normal data and of anomalies, with a threshold.
 
     Args:
         normal: scores of normal data, ``(m,)``.
         anomalous: scores of anomalies, ``(n,)``.
-        threshold: above which a datum is taken for an anomaly.
-        name: of the score, with its unit.
+        threshold: threshold above which a datum counts as an anomaly.
+        name: name of the score, with its unit.
     """
     figure = blank(8.4, 3.6)
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What pictures have in common: colours, arrays, grids of images."""
+"""Tools of all figures: colours, conversion to arrays, grids of images, saving."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from torch import Tensor
 
 from pyrovae.files import atomic_write
 
-if TYPE_CHECKING:  # it takes a third of a second, and most commands draw nothing
+if TYPE_CHECKING:  # importing matplotlib takes a third of a second, and most commands draw nothing
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "array", "as_images", "blank", "image_grid", "plain_numbers", "save"]
 
-_SIDE = 256  # pixels of the longer side of an image among others, at most
-_FINEST = 28  # pixels that every image may have
-_ACROSS = 2048  # pixels of a whole grid, about: a figure has no more
+_SIDE = 256  # largest number of pixels of the longer side of an image in a grid
+_FINEST = 28  # pixels of the longer side that are never reduced
+_ACROSS = 2048  # approximate width of a grid in pixels, about that of a saved figure
 
 COLOURS = [
     "#0072B2",
@@ -38,27 +38,27 @@ COLOURS = [
     "#000000",
     "#999999",
 ]
-"""Okabe & Ito's colours, which the colour-blind can tell apart, and three that keep clear of them."""
+"""The colours of Okabe & Ito, which colour-blind readers can distinguish, and three more that differ from them."""
 
 
 def blank(width: float, height: float) -> Figure:
-    """Make an empty figure, which no backend of matplotlib's knows, and which notebooks show.
+    """Return an empty figure without a backend of matplotlib, which notebooks can show.
 
     Args:
-        width: inches.
-        height: inches.
+        width: width in inches.
+        height: height in inches.
     """
-    from pyrovae.figures.notebook import ShownFigure
+    from pyrovae.figures.notebook import NotebookFigure
 
-    return ShownFigure(figsize=(width, height), layout="constrained")
+    return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
-    """Draw data as images in a grid, reduced where they are finer than the figure; vectors as :func:`as_images` does.
+    """Draw data as images in a grid, by :func:`as_images`; images are reduced if they are finer than the figure.
 
     Args:
-        x: ``(N, *data_shape)``.
-        columns: images in a row.
+        x: data, ``(N, *data_shape)``.
+        columns: number of images in a row.
         padding: pixels between images.
     """
     from torchvision.utils import make_grid
@@ -75,13 +75,13 @@ def image_grid(x: Tensor, columns: int, padding: int = 1) -> Figure:
 
 
 def as_images(x: Tensor, side: int = _SIDE) -> Tensor:
-    """Return data as images with values from 0 to 1, ``(N, C, H, W)``; vectors as squares where they can be, or bars.
+    """Return data as images with values from 0 to 1, ``(N, C, H, W)``; vectors as squares if possible, else as bars.
 
-    What is longer than ``side``, as rows of many features are, is reduced to it by averaging.
+    Images with a side longer than ``side`` are reduced by averaging.
 
     Args:
-        x: ``(N, *data_shape)``.
-        side: most pixels of the longer side.
+        x: data, ``(N, *data_shape)``.
+        side: largest number of pixels of the longer side.
 
     Example:
         >>> as_images(torch.zeros(5, 20_000)).shape, as_images(torch.zeros(5, 3, 400, 200)).shape
@@ -114,28 +114,28 @@ def array(values: Tensor | NDArray[Any]) -> NDArray[np.float64]:
     """Return a tensor or an array as a float64 array.
 
     Args:
-        values: of any shape.
+        values: values of any shape.
     """
     return torch.as_tensor(values).detach().cpu().double().numpy()
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> None:
-    """Write a figure as a PNG file, whole or not at all; its folder is made if need be.
+    """Write a figure as a PNG file atomically, and make its folder if needed.
 
     Args:
-        figure: what to write.
-        path: of the file.
-        dpi: pixels an inch.
+        figure: the figure.
+        path: path of the file.
+        dpi: pixels per inch.
     """
     with atomic_write(Path(path)) as file:
         figure.savefig(file, format="png", dpi=dpi)
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Label a logarithmic axis at 1, 2, 5, 10, 20, ..., but for one that is too long for that.
+    """Label a logarithmic axis at 1, 2, 5, 10, 20, ..., unless its range is too large.
 
     Args:
-        axis: whose limits are set.
+        axis: the axis, whose limits are set.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

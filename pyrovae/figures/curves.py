@@ -26,7 +26,7 @@ def training_curves(history: History) -> Figure:
     """Draw ELBO, reconstruction and KL by epoch, training and validation, in nats per datum.
 
     Args:
-        history: the epochs' figures.
+        history: results of the epochs.
     """
     figure = blank(10, 3.2)
     epochs = [row.epoch for row in history.epochs]
@@ -39,15 +39,15 @@ def training_curves(history: History) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if name == "elbo" and len(epochs) > 3:
-            _skip_the_first(
+            _limit_to_later_epochs(
                 axes, [row.train_elbo for row in history.epochs] + [row.validation_elbo for row in history.epochs]
             )
     figure.axes[0].legend(frameon=False, loc="lower right")
     return figure
 
 
-def _skip_the_first(axes: Axes, values: list[float]) -> None:
-    """Let the vertical axis leave out the steep beginning, so that what comes after can be read."""
+def _limit_to_later_epochs(axes: Axes, values: list[float]) -> None:
+    """Limit the vertical axis so that the steep first epochs do not hide the later ones."""
     low, high = float(np.quantile(values, 0.08)), max(values)
     axes.set_ylim(low - 0.1 * (high - low), high + 0.05 * (high - low) + 1e-9)
 
@@ -59,14 +59,14 @@ def line_panels(
 
     Args:
         x: values of the quantity.
-        panels: by what a panel's vertical axis shows, its lines by name, as many values as of x each.
-        name: of the quantity, with its unit.
-        log: whether its axis is logarithmic.
+        panels: by the label of a panel's vertical axis, its lines by name, each with as many values as x.
+        name: name of the quantity, with its unit.
+        log: whether the horizontal axis is logarithmic.
 
     Raises:
-        InputError: if a line has not as many values as x.
+        InputError: if a line has another number of values than x.
     """
-    # One colour each, in all panels.
+    # The same colour for a name in all panels.
     labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     shared: dict[str, Line2D] = {}
     figure = blank(4.6 * len(panels) + 0.4, 3.6)

@@ -32,19 +32,19 @@ def elbo_breakdown(
     .. math:: -\log p(x) + \text{approximation gap} + \text{amortization gap}
         = -\mathrm{ELBO} = \text{distortion} + \underbrace{I_q(x; z) + \mathrm{KL}(q(z) \| p(z))}_{\text{rate}}
 
-    What is None is left out, and the steps that it would tell apart are drawn as one.
+    Values that are None are left out, and the steps that they would separate are drawn as one.
 
     Args:
-        elbo: nats per datum, as are all.
+        elbo: the ELBO; all values are in nats per datum.
         log_prob: log p(x).
         refined_elbo: the ELBO with q refined for each datum.
         distortion: -E log p(x|z).
         rate: KL(q(z|x) ‖ p(z)).
-        mutual_information: of x and z under q.
+        mutual_information: mutual information of x and z under q.
         marginal_kl: KL(q(z) ‖ p(z)), of the aggregate posterior.
-        saturated: whether the mutual information is as large as so few data can show, and the marginal KL too large.
+        saturated: whether the mutual information is limited by the number of data, and the marginal KL too large.
     """
-    steps: list[tuple[str, float, float, str]] = []  # what it is called, from, to, colour
+    steps: list[tuple[str, float, float, str]] = []  # label, start, end, colour
     if log_prob is not None:
         steps.append(("−log p(x)", 0.0, -log_prob, COLOURS[0]))
         if refined_elbo is None:
@@ -85,16 +85,16 @@ def elbo_breakdown(
 def rate_distortion_plane(
     rate: Sequence[float], errors: Mapping[str, Sequence[float]], names: Sequence[str], title: str = ""
 ) -> Figure:
-    """Draw what a code costs against the errors that it leaves, one point a program, one panel an error.
+    """Draw errors against the rate, with one point per program and one panel per kind of error.
 
     Args:
-        rate: bits per datum of each program.
-        errors: by name, with its unit, the error of each program.
-        names: of the programs, such as their β.
-        title: of the whole.
+        rate: rate of each program, in bits per datum.
+        errors: error of each program, by the name of the error with its unit.
+        names: names of the programs, such as their β.
+        title: title of the figure.
 
     Raises:
-        InputError: if they are not of one length.
+        InputError: if these have different lengths.
     """
     lengths = {len(rate), len(names), *map(len, errors.values())}
     if len(lengths) != 1 or not names:
@@ -107,7 +107,7 @@ def rate_distortion_plane(
         near = 0.03 * np.array([np.ptp(bits), np.ptp(error)]) + 1e-12
         labels: list[tuple[np.ndarray, str]] = []
         for place, name in zip(np.stack((bits, error), 1), np.asarray(names)[order], strict=True):
-            if labels and (np.abs(place - labels[-1][0]) < near).all():  # they would be written over each other
+            if labels and (np.abs(place - labels[-1][0]) < near).all():  # their labels would overlap
                 labels[-1] = (labels[-1][0], f"{labels[-1][1]}, {name}")
             else:
                 labels.append((place, name))

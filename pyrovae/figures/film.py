@@ -1,4 +1,4 @@
-"""A film of a plane of latents in training: where the encoder puts the data, and what the decoder makes of it."""
+"""Films of a two-dimensional latent space in training: codes of data, and decoded images of the plane."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ __all__ = ["Frame", "film", "film_strip"]
 
 
 class Frame(NamedTuple):
-    """Hold one moment of a training.
+    """One moment of a training.
 
     Attributes:
-        title: which moment it is.
+        title: name of the moment.
         codes: means of q(z|x), ``(N, 2)``.
-        means: the decoder's, on a square of codes, ``(n * n, *data_shape)``, as :func:`~pyrovae.prior_grid` gives them.
+        means: means of the decoder on a square of codes, ``(n * n, *data_shape)``, as :func:`~pyrovae.prior_grid`
+            returns them.
     """
 
     title: str
@@ -41,14 +42,14 @@ class Frame(NamedTuple):
 def film(
     frames: Sequence[Frame], labels: Tensor | None, path: str | os.PathLike[str], seconds: float = 0.2, dpi: int = 80
 ) -> None:
-    """Write frames as a GIF that goes round: the map of the codes, and the decoder's plane beside it.
+    """Write frames as a GIF that repeats: the map of the codes, and the decoder's plane beside it.
 
     Args:
-        frames: in their order; the last one stands for two seconds.
-        labels: of the data, ``(N,)`` integers, or None.
-        path: of the file.
-        seconds: for which each of the others stands.
-        dpi: pixels an inch; a frame is 8 inches wide and 4.2 high.
+        frames: frames in order; the last one is shown for two seconds.
+        labels: classes of the data, ``(N,)`` integers, or None.
+        path: path of the file.
+        seconds: duration of each other frame.
+        dpi: pixels per inch; a frame is 8 inches wide and 4.2 high.
 
     Raises:
         InputError: if there are no frames, or codes are not of two dimensions.
@@ -62,7 +63,7 @@ def film(
         with io.BytesIO() as buffer:
             figure.savefig(buffer, format="png", dpi=dpi)
             pictures.append(Image.open(buffer).convert("RGB"))
-    # One palette for all frames: greys, and colours that differ much, as the rare ones of the classes do.
+    # One palette for all frames: greys, and the most different colours, so that rare class colours are included.
     colours = pictures[-1].quantize(64, Image.Quantize.MAXCOVERAGE).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette([*colours[:192], *np.linspace(0, 255, 64).round().astype(int).repeat(3).tolist()])
@@ -76,10 +77,10 @@ def film_strip(frames: Sequence[Frame], labels: Tensor | None, *, one_scale: boo
     """Draw frames beside each other: the maps of the codes above, the decoder's planes below.
 
     Args:
-        frames: some moments, in their order.
-        labels: of the data, ``(N,)`` integers, or None.
-        one_scale: draw all maps to one scale, with the circle that holds 95 % of the standard normal prior; else each
-            to the scale of its codes.
+        frames: frames in order.
+        labels: classes of the data, ``(N,)`` integers, or None.
+        one_scale: whether all maps have one scale, with a circle that contains 95 % of the standard normal prior; if
+            not, each has the scale of its codes.
 
     Raises:
         InputError: if there are no frames, or codes are not of two dimensions.
@@ -90,7 +91,7 @@ def film_strip(frames: Sequence[Frame], labels: Tensor | None, *, one_scale: boo
 
 
 def _limit(frames: Sequence[Frame]) -> float:
-    """Return how far nearly all codes of all frames reach, so that all are drawn to one scale."""
+    """Return a limit of the axes that contains nearly all codes of all frames, for one scale."""
     if not frames:
         raise checks.InputError("frames must be at least one, but there are none")
     reach = max(float(np.quantile(np.abs(_points(frame)), 0.99)) for frame in frames)

@@ -1,4 +1,4 @@
-"""Data as images: reconstructions, samples, the decoder on a grid of codes, named rows, and a map of thumbnails."""
+"""Figures of data as images: reconstructions, samples, a grid of decoded codes, labelled rows, a thumbnail map."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def reconstructions(x: Tensor, means: Tensor) -> Figure:
 
     Args:
         x: data, ``(B, *data_shape)``.
-        means: reconstructions, likewise.
+        means: reconstructions, ``(B, *data_shape)``.
     """
     if x.shape != means.shape:
         raise checks.InputError(f"x and means must have one shape, but have {tuple(x.shape)} and {tuple(means.shape)}")
@@ -38,12 +38,12 @@ def reconstructions(x: Tensor, means: Tensor) -> Figure:
 
 
 def samples(x: Tensor, columns: int | None = None, *, noise: bool = False) -> Figure:
-    """Draw new data, in a square or in so many columns.
+    """Draw generated data in a grid.
 
     Args:
-        x: ``(N, *data_shape)``.
-        columns: images in a row.
-        noise: whether they are draws from p(x|z), and not its means.
+        x: data, ``(N, *data_shape)``.
+        columns: number of images in a row; by default the grid is about square.
+        noise: whether the data are samples of p(x|z) rather than its means.
     """
     figure = image_grid(x, columns=math.ceil(math.sqrt(len(x))) if columns is None else columns)
     figure.axes[0].set_title(f"samples from the prior ({'draws from' if noise else 'means of'} p(x|z))", fontsize=10)
@@ -51,11 +51,11 @@ def samples(x: Tensor, columns: int | None = None, *, noise: bool = False) -> Fi
 
 
 def manifold(means: Tensor, columns: int) -> Figure:
-    """Draw the decoder's image of a grid of codes, the first coordinate to the right, the second upwards.
+    """Draw the decoder's means on a grid of codes, with the first coordinate to the right, the second upwards.
 
     Args:
-        means: ``(columns * columns, *data_shape)``, the second coordinate's rows from bottom to top.
-        columns: codes in a row.
+        means: means, ``(columns * columns, *data_shape)``, with rows of the second coordinate from bottom to top.
+        columns: number of codes in a row.
     """
     rows = means.unflatten(0, (-1, columns)).flip(0).flatten(0, 1)
     figure = image_grid(rows, columns, padding=0)
@@ -64,14 +64,14 @@ def manifold(means: Tensor, columns: int) -> Figure:
 
 
 def labelled_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
-    """Draw images in rows, each with its name at its left; shorter rows end in blanks.
+    """Draw rows of images, each with its name on the left; shorter rows are filled with white.
 
     Args:
-        rows: by name, ``(N, *data_shape)`` each, of values from 0 to 1; what lies outside is clipped.
-        title: of the whole.
+        rows: images by the name of the row, ``(N, *data_shape)`` each, with values clipped to 0 to 1.
+        title: title of the figure.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are no images.
     """
     from torchvision.utils import make_grid
 
@@ -83,11 +83,11 @@ def labelled_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
     height, width = parts[0].shape[-2:]
     pad = max(1, height // 14)
     grid = make_grid(torch.cat(parts), columns, pad, pad_value=1.0).permute(1, 2, 0).numpy()
-    inches = min(0.7, 8.4 / columns) * grid.shape[1] / (columns * width)  # the grid's width is so many images'
+    inches = min(0.7, 8.4 / columns) * grid.shape[1] / (columns * width)  # inches per image, with padding
     wide, high = columns * inches, columns * inches * grid.shape[0] / grid.shape[1]
     left, above = 0.085 * max(map(len, "\n".join(rows).splitlines())) + 0.1, 0.4 if title else 0.1
     figure = blank(left + wide + 0.1, high + above + 0.1)
-    figure.set_layout_engine("none")  # the axes are as large as the images, to the pixel
+    figure.set_layout_engine("none")  # the axes have exactly the size of the images
     full_width, full_height = figure.get_size_inches()
     axes = figure.add_axes((left / full_width, 0.1 / full_height, wide / full_width, high / full_height))
     axes.imshow(grid, interpolation="nearest", vmin=0, vmax=1, aspect="equal")
@@ -102,15 +102,15 @@ def labelled_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
 
 
 def thumbnail_map(codes: Tensor, x: Tensor, size: float = 0.4) -> Figure:
-    """Draw data as small images at their codes in the plane, as many as have room beside each other.
+    """Draw data as small images at their codes in the plane, as many as fit without overlap.
 
     Args:
-        codes: ``(N, 2)``.
-        x: ``(N, *data_shape)``.
+        codes: codes, ``(N, 2)``.
+        x: data, ``(N, *data_shape)``.
         size: longest side of an image, in inches.
 
     Raises:
-        InputError: if the codes are not of two dimensions, or not as many as the data.
+        InputError: if the codes have not two dimensions, or another number than the data.
     """
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 

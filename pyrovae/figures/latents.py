@@ -1,4 +1,4 @@
-"""Maps of latents: where the encoder puts the data."""
+"""Maps of codes: means of q(z|x), coloured by class."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["draw_classes", "latent_map", "latent_maps"]
 
 
 def latent_map(codes: Tensor, labels: Tensor | None) -> Figure:
-    """Draw the means of q(z|x) as a map, coloured by label: as they are in 2-D, else their first principal components.
+    """Draw a map of the means of q(z|x), coloured by label; for more than two dimensions, of principal components.
 
     Args:
-        codes: ``(N, D)``.
-        labels: ``(N,)`` integers, or None.
+        codes: codes, ``(N, D)``.
+        labels: classes, ``(N,)`` integers, or None.
 
     Raises:
-        InputError: if there is one datum alone, and its code has more than two dimensions.
+        InputError: if there is only one datum, and its code has more than two dimensions.
     """
     if len(codes) < 2 and codes.shape[1] > 2:
         raise checks.InputError("codes must be of 2 data or more to have principal components")
@@ -58,11 +58,11 @@ def latent_maps(points: Mapping[str, Tensor], labels: Tensor | None) -> Figure:
     """Draw several maps of the same data beside each other, coloured by label.
 
     Args:
-        points: by the map's title, ``(N, 2)`` each.
-        labels: ``(N,)`` integers, or None.
+        points: points by the title of the map, ``(N, 2)`` each.
+        labels: classes, ``(N,)`` integers, or None.
 
     Raises:
-        InputError: if there is no map, or one is not of two dimensions.
+        InputError: if there is no map, or one has not two dimensions.
     """
     if not points or any(part.dim() != 2 or part.shape[1] != 2 for part in points.values()):
         raise checks.InputError("points must hold at least one map, each of the shape (N, 2)")
@@ -84,10 +84,10 @@ def draw_classes(axes: Axes, points: NDArray[np.float64], labels: Tensor | None,
     """Scatter points in the colours of their classes; return the number of classes, 0 without labels.
 
     Args:
-        axes: to draw on.
-        points: ``(N, 2)``.
-        labels: ``(N,)`` integers, below 0 where the class is unknown, or None.
-        size: of a point, in square points.
+        axes: axes to draw on.
+        points: points, ``(N, 2)``.
+        labels: classes, ``(N,)`` integers, negative if unknown; or None.
+        size: area of a point, in square points.
     """
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=size, color=COLOURS[0], linewidths=0)

@@ -1,4 +1,4 @@
-"""Estimates of log p(x): their errors, weights and convergence, the hardest data, and annealing paths."""
+"""Figures of estimates of log p(x): errors, weights, convergence, the hardest data, and annealing paths."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ GOOD, BAD, NEUTRAL = COLOURS[0], COLOURS[5], "#666666"
 
 
 def pareto_map(log_prob: Tensor, pareto_k: Tensor, threshold: float | Tensor) -> Figure:
-    """Draw k̂ of each datum against its log p(x), those above the threshold apart.
+    """Draw k̂ of each datum against its log p(x), with those above the threshold in another colour.
 
     Args:
-        log_prob: ``(B,)``, in nats.
-        pareto_k: ``(B,)``; infinite ones stand on the upper edge, data that have none are left out.
-        threshold: above which k̂ says that the samples are too few; of each datum where they differ, ``(B,)``.
+        log_prob: log p(x), ``(B,)``, in nats.
+        pareto_k: k̂, ``(B,)``; infinite values are drawn at the upper edge, data without a value are left out.
+        threshold: threshold above which the samples are too few; ``(B,)`` if it differs between data.
     """
     k_hat, limits = array(pareto_k), np.broadcast_to(array(torch.as_tensor(threshold)), pareto_k.shape)
     known = ~np.isnan(k_hat)
@@ -58,12 +58,12 @@ def pareto_map(log_prob: Tensor, pareto_k: Tensor, threshold: float | Tensor) ->
 
 
 def error_map(log_prob: Tensor, standard_error: Tensor, annealed: Tensor | None = None) -> Figure:
-    """Draw the Monte Carlo error of each datum against its log p(x), which annealed data have where they have no k̂.
+    """Draw the Monte Carlo error of each datum against its log p(x); also annealed data have it, without a k̂.
 
     Args:
-        log_prob: ``(B,)``, in nats.
-        standard_error: ``(B,)``, in nats; below a millionth it stands on the lower edge.
-        annealed: which data were annealed, ``(B,)`` of bool; None where all were estimated alike.
+        log_prob: log p(x), ``(B,)``, in nats.
+        standard_error: Monte Carlo error, ``(B,)``, in nats; values below 1e-6 are drawn at the lower edge.
+        annealed: whether each datum was annealed, ``(B,)`` of bool; None if all data have the same estimator.
     """
     error = array(standard_error)
     known = ~np.isnan(error)
@@ -90,14 +90,14 @@ def error_map(log_prob: Tensor, standard_error: Tensor, annealed: Tensor | None 
 
 
 def extremes(x: Tensor, log_prob: Tensor, doubt: Tensor, name: str = "k̂", *, count: int = 10) -> Figure:
-    """Draw the data that are explained worst above, those whose log p(x) is estimated worst below.
+    """Draw the data with the lowest log p(x) above, and those with the least reliable estimate of it below.
 
     Args:
-        x: ``(B, *data_shape)``.
-        log_prob: ``(B,)``, in nats.
-        doubt: what tells how well it is estimated, larger is worse, ``(B,)``: k̂, or the Monte Carlo error.
-        name: of ``doubt``, with its unit.
-        count: data in a row.
+        x: data, ``(B, *data_shape)``.
+        log_prob: log p(x), ``(B,)``, in nats.
+        doubt: measure of unreliability, ``(B,)``: k̂, or the Monte Carlo error.
+        name: name of ``doubt``, with its unit.
+        count: number of data in a row.
     """
     count = min(count, len(x))
     rows = (
@@ -134,18 +134,18 @@ def extremes(x: Tensor, log_prob: Tensor, doubt: Tensor, name: str = "k̂", *, c
 
 
 def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, count: int = 4) -> Figure:
-    """Draw the largest weights of some data by rank: of those with the smallest k̂, those in the middle, the largest.
+    """Draw the largest weights by rank, of data with the smallest, the median and the largest k̂.
 
-    Data that have no k̂ are left out; where none has one, the largest weight itself says which is which.
+    Data without a k̂ are left out; if all lack it, data are ordered by their largest weight.
 
     Args:
-        tail: the largest of the log weights over their sum, descending, ``(M, B)``, in nats.
-        pareto_k: ``(B,)``.
-        num_samples: number K of weights, or that of each datum, ``(B,)``.
-        count: data of each kind.
+        tail: logarithms of the largest weights over their sum, in descending order, ``(M, B)``, in nats.
+        pareto_k: k̂, ``(B,)``.
+        num_samples: number K of weights, or the number of each datum, ``(B,)``.
+        count: number of data in each of the three groups.
     """
-    count_told = int((~pareto_k.isnan()).sum())
-    order = pareto_k.argsort()[:count_told] if count_told else tail[0].argsort()  # a NaN comes last
+    num_known = int((~pareto_k.isnan()).sum())
+    order = pareto_k.argsort()[:num_known] if num_known else tail[0].argsort()  # NaN is last
     third = max(1, min(count, len(order) // 3))
     middle = max(0, (len(order) - third) // 2)
     groups = {
@@ -161,7 +161,7 @@ def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, c
         for index, member in enumerate(members):
             weights = np.exp(array(tail[:, member]))
             weights[weights == 0] = np.nan
-            label = f"{name}{_range(array(pareto_k[members])) if count_told else ''}" if index == 0 else None
+            label = f"{name}{_range(array(pareto_k[members])) if num_known else ''}" if index == 0 else None
             axes.plot(
                 ranks,
                 weights,
@@ -174,7 +174,7 @@ def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, c
             )
     axes.axhline(level, color="black", linewidth=1, linestyle="--", label=f"equal weights, 1/K = {level:.2g}")
     axes.set(xscale="log", yscale="log", xlabel="rank of the weight", ylabel="weight over the sum of all")
-    axes.set_ylim(max(axes.get_ylim()[0], 1e-4 * level), 2)  # a share is 1 at most
+    axes.set_ylim(max(axes.get_ylim()[0], 1e-4 * level), 2)  # a share is at most 1
     plain_numbers(axes.xaxis)
     plain_numbers(axes.yaxis)
     axes.set_title(
@@ -188,12 +188,12 @@ def weight_tails(tail: Tensor, pareto_k: Tensor, num_samples: int | Tensor, *, c
 def convergence_plot(
     table: Sequence[Mapping[str, Any]], *, elbo: float | None = None, references: Mapping[str, float] | None = None
 ) -> Figure:
-    """Draw the set's bounds against the number of samples, with their errors and the jackknife.
+    """Draw the mean bound against the number of samples, with its error and the jackknife.
 
     Args:
         table: rows of :meth:`Convergence.table`.
-        elbo: the guide's bound, in nats, drawn at one sample.
-        references: other estimates of log p(x) by name, in nats, as horizontal lines.
+        elbo: the ELBO in nats, drawn at one sample.
+        references: other estimates of log p(x) by name, in nats, drawn as horizontal lines.
     """
 
     def column(name: str) -> NDArray[np.float64]:
@@ -221,8 +221,8 @@ def convergence_plot(
     rise = ""
     if len(k) > 1:
         gain = bound[-1] - bound[-2]
-        told = f"gains {gain:.2g} nats" if gain > 2 * error[-1] else "gains nothing beyond its error"
-        rise = f": the last step, from {int(k[-2]):,}, {told}"
+        change = f"gains {gain:.2g} nats" if gain > 2 * error[-1] else "gains nothing beyond its error"
+        rise = f": the last step, from {int(k[-2]):,}, {change}"
     axes.set(title=f"Convergence in K{rise}", xlabel="weights of each datum, K", ylabel="nats per datum")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
@@ -230,17 +230,17 @@ def convergence_plot(
 
 
 def annealing_paths(beta: Tensor, log_weight: Tensor, acceptance: Tensor, step_size: Tensor) -> Figure:
-    r"""Draw what chains went through on the way from q(z|x) to p(z|x): their log weights, acceptance and step size.
+    r"""Draw the path of annealed chains from q(z|x) to p(z|x): log weights, acceptance and step size.
 
-    The mean log weight at β is drawn from its own integral over β, which estimates log p(x). So its left end is
-    :math:`-\mathrm{KL}(q \| p(z|x))`, its right end :math:`\mathrm{KL}(p(z|x) \| q)`, and a steep piece wants more
-    temperatures.
+    The mean log weight at β is drawn relative to its integral over β, which estimates log p(x). Its left end is then
+    :math:`-\mathrm{KL}(q \| p(z|x))`, its right end :math:`\mathrm{KL}(p(z|x) \| q)`; where it is steep, more
+    temperatures are needed.
 
     Args:
         beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
-        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T of them, ``(T, B)``, in nats.
-        acceptance: mean acceptance probability of the moves at those between, ``(T - 1, B)``.
-        step_size: of the leapfrogs there, ``(T - 1, B)``.
+        log_weight: mean over chains of log p(x, z) - log q(z|x) at the first T temperatures, ``(T, B)``, in nats.
+        acceptance: mean acceptance probability at the inner temperatures, ``(T - 1, B)``.
+        step_size: step size of the leapfrogs at the inner temperatures, ``(T - 1, B)``.
     """
     betas, log_weights = array(beta), array(log_weight)
     relative = log_weights - np.diff(betas) @ log_weights  # (T, B)
@@ -268,13 +268,13 @@ def annealing_paths(beta: Tensor, log_weight: Tensor, acceptance: Tensor, step_s
 
 
 def _limits(k_hat: NDArray[np.float64], thresholds: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the lower and the upper edge of a map of k̂, which show what is usual and the thresholds."""
+    """Return limits of the k̂ axis that include usual values and the thresholds."""
     finite = np.concatenate((k_hat[np.isfinite(k_hat)].clip(-1.0, 3.0), thresholds, [0.0, 0.8]))
     return float(finite.min()), float(finite.max())
 
 
 def _marks(count: int) -> dict[str, Any]:
-    """Let few points be large and many be small and pale."""
+    """Return the style of points: large for few, small and pale for many."""
     return {
         "s": float(np.clip(6000 / max(count, 1), 4, 25)),
         "alpha": float(np.clip(1500 / max(count, 1), 0.35, 0.8)),
@@ -293,8 +293,8 @@ def _legend_below(axes: Axes) -> None:
 
 def _range(values: NDArray[np.float64]) -> str:
     low, high = np.nanmin(values), np.nanmax(values)
-    told = f", k̂ = {low:.2f}" if low == high else f", k̂ = {low:.2f} to {high:.2f}"
-    return told.replace("-", "−")
+    text = f", k̂ = {low:.2f}" if low == high else f", k̂ = {low:.2f} to {high:.2f}"
+    return text.replace("-", "−")
 
 
 def _signed(value: float) -> str:
@@ -302,7 +302,7 @@ def _signed(value: float) -> str:
 
 
 def _band(axes: Axes, beta: NDArray[np.float64], values: NDArray[np.float64]) -> None:
-    """Draw the mean over the data, and the range of the middle nine tenths of them."""
+    """Draw the mean over the data, and the range of the middle 90 % of them."""
     if len(beta) == 0:
         return
     low, high = np.quantile(values, (0.05, 0.95), axis=1)

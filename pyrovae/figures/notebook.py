@@ -1,4 +1,4 @@
-"""A figure that a notebook shows, whether matplotlib's pyplot was imported or not."""
+"""Figure that notebooks show without pyplot."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import io
 
 from matplotlib.figure import Figure
 
-__all__ = ["ShownFigure"]
+__all__ = ["NotebookFigure"]
 
 
-class ShownFigure(Figure):
-    """Be a figure of no backend that a notebook shows where it is the last value of a cell.
+class NotebookFigure(Figure):
+    """A figure without a backend that a notebook shows as the last value of a cell.
 
-    Where pyplot was imported, the notebook knows how to show any figure, and does not ask this one.
+    If pyplot was imported, the notebook shows any figure and does not use this method.
     """
 
     def _repr_png_(self) -> bytes:

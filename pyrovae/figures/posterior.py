@@ -1,4 +1,4 @@
-"""Pictures of posteriors: samples of several approximations against the exact density, and against each other."""
+"""Figures of approximate posteriors: samples over the exact density, and forest plots."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["forest", "plane_posteriors"]
 def plane_posteriors(
     samples: Mapping[str, Tensor], log_density: Tensor, limits: tuple[float, float, float, float], columns: int = 3
 ) -> Figure:
-    """Draw samples of several approximations of one posterior in the plane, over lines of its exact density.
+    """Draw samples of several approximations of one posterior in the plane, over contours of its exact density.
 
-    The lines hold half, nine tenths and ninety-nine hundredths of the probability.
+    The contours contain 50 %, 90 % and 99 % of the probability.
 
     Args:
-        samples: by name, ``(S, 2)`` each.
-        log_density: exact, up to a constant, at the crossings of a grid, ``(n, m)``: the first coordinate to the
-            right, by column, the second upwards, by row.
-        limits: of the first coordinate from and to, and of the second.
-        columns: panels in a row.
+        samples: samples by the name of the approximation, ``(S, 2)`` each.
+        log_density: exact log-density up to a constant on a grid, ``(n, m)``, with the first coordinate by column and
+            the second by row.
+        limits: lower and upper limit of the first coordinate, then of the second.
+        columns: number of panels in a row.
     """
     low, high, bottom, top = limits
     n, m = log_density.shape
@@ -59,11 +59,11 @@ def plane_posteriors(
 
 
 def forest(samples: Mapping[str, Mapping[str, Tensor]], share: float = 0.94) -> Figure:
-    """Draw the intervals of each quantity by each approximation, with ArviZ's forest plot.
+    """Draw intervals of each quantity for each approximation, by ArviZ's forest plot.
 
     Args:
-        samples: by the approximation's name and the quantity's, ``(S, *shape)`` each.
-        share: of the probability, that the thin lines hold; the thick ones hold half.
+        samples: samples by the name of the approximation, then of the quantity, ``(S, *shape)`` each.
+        share: probability within the thin lines; the thick lines contain half.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
@@ -80,7 +80,7 @@ def forest(samples: Mapping[str, Mapping[str, Tensor]], share: float = 0.94) -> 
     arviz.plot_forest(
         data,
         model_names=list(samples),
-        var_names=list(next(iter(samples.values()))),  # in this order; ArviZ's own is that of a set
+        var_names=list(next(iter(samples.values()))),  # in this order; ArviZ's default order is that of a set
         combined=True,
         hdi_prob=share,
         colors=COLOURS[: len(samples)],

@@ -1,4 +1,4 @@
-"""The picture of several runs beside each other."""
+"""Figure that compares several runs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def comparison(
     difference: Sequence[float],
     interval: Sequence[tuple[float, float]],
 ) -> Figure:
-    """Draw the NLL of several runs, and by how much each is worse than the best on the same data.
+    """Draw the NLL of several runs, and the paired difference of each to the best on the same data.
 
     Args:
-        names: of the runs.
-        nll: nats per datum.
-        standard_error: of ``nll``, over the choice of test data.
-        difference: NLL less that of the best, paired datum by datum; NaN where the data are not the same.
-        interval: its 95 % confidence interval, from and to.
+        names: names of the runs.
+        nll: NLL of each run, in nats per datum.
+        standard_error: standard error of ``nll`` over the choice of test data.
+        difference: NLL minus that of the best run, paired by datum; NaN if the data differ.
+        interval: 95 % confidence interval of the difference, lower and upper end.
 
     Raises:
-        InputError: if they are not of one length.
+        InputError: if these have different lengths.
     """
     lengths = {len(values) for values in (names, nll, standard_error, difference, interval)}
     if len(lengths) != 1 or not names:
-        raise checks.InputError(f"names must be as many as the figures of the runs, at least one, but are {len(names)}")
+        raise checks.InputError(f"names must have one entry for each run, at least one, but has {len(names)}")
     rows = np.arange(len(names))
     values, errors, differences = (np.asarray(v, dtype=float) for v in (nll, standard_error, difference))
     limits = np.asarray(interval, dtype=float)

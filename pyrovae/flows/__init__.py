@@ -1,7 +1,7 @@
-"""Normalizing flows: invertible maps of vectors, with a context or without, each one of Pyro's transforms.
+"""Normalizing flows: invertible maps of vectors, optionally given a context, as transforms of Pyro.
 
-To add one, subclass :class:`Flow`. What it registers are networks and parameters; each call makes its transform of
-them anew, because a transform remembers the tensors that it has seen.
+To add one, subclass :class:`Flow`. A flow is a module with networks and parameters; each call makes a new transform,
+because transforms cache the tensors that they have mapped.
 """
 
 from pyrovae.flows.affine import AffineAutoregressive, AffineCoupling

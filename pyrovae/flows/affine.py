@@ -1,4 +1,4 @@
-"""Flows that shift and scale."""
+"""Affine flows: shifts and scales of each component."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ __all__ = ["AffineAutoregressive", "AffineCoupling"]
 
 
 class AffineAutoregressive(Flow):
-    r"""Shift and scale each component, as those before it say: :math:`y_d = \mu_d(x_{<d}) + \sigma_d(x_{<d})\, x_d`.
+    r"""An affine autoregressive flow: :math:`y_d = \mu_d(x_{<d}) + \sigma_d(x_{<d})\, x_d`.
 
-    One pass forward, D passes back. Forward to sample, it is the inverse autoregressive flow (Kingma et al., 2016,
-    arXiv:1606.04934); forward to score, the masked autoregressive flow (Papamakarios et al., 2017, arXiv:1705.07057).
+    The map takes one pass, its inverse D passes. Used to sample, the map is the inverse autoregressive flow (Kingma et
+    al., 2016, arXiv:1606.04934); used to score, the masked autoregressive flow (Papamakarios et al., 2017,
+    arXiv:1705.07057).
 
     Args:
         features: number D of components.
         context_features: number C of features of the context; 0 for none.
-        hidden_features: width of each hidden layer, at least D; two of ``max(64, 2 * D)`` unless told.
+        hidden_features: width of each hidden layer, at least D; two layers of ``max(64, 2 * D)`` by default.
 
     Raises:
         ValueError: if a size is too small.
@@ -44,21 +45,21 @@ class AffineAutoregressive(Flow):
         )
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
         network: Any = partial(self.network, context=context)
-        network.permutation = range(self.features)  # in which order to go back, as numbers: tensors cannot be recorded
+        network.permutation = range(self.features)  # order of the inverse; numbers, since tensors cannot be recorded
         return T.AffineAutoregressive(network)
 
 
 class AffineCoupling(Flow):
-    r"""Shift and scale the second half by what the first half says, which stays (Dinh et al., 2017, arXiv:1605.08803).
+    r"""An affine coupling: shift and scale of the second half depend on the first, which is not changed.
 
-    One pass in either direction.
+    (Dinh et al., 2017, arXiv:1605.08803.) One pass in either direction.
 
     Args:
         features: number D of components, at least 2.
         context_features: number C of features of the context; 0 for none.
-        hidden_features: width of each hidden layer; two of ``max(64, 2 * D)`` unless told.
+        hidden_features: width of each hidden layer; two layers of ``max(64, 2 * D)`` by default.
 
     Raises:
         ValueError: if a size is too small.
@@ -77,5 +78,5 @@ class AffineCoupling(Flow):
         self.network: nn.Module = Dense(kept, context_features, widths, [features - kept, features - kept])
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
         return T.ConditionalAffineCoupling(self.features // 2, self.network).condition(context)

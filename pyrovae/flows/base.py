@@ -1,4 +1,4 @@
-"""What every flow shares, and several flows in a row."""
+"""Base class of flows, and a chain of flows."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["Flow", "FlowChain", "FlowFactory"]
 
 
 class Flow(nn.Module, ABC):
-    """Hold what every flow shares; a subclass defines ``forward(context)``.
+    """Base class of flows; a subclass defines ``forward(context)``.
 
     Args:
         features: number D of components of the vectors.
-        context_features: number C of features that the map depends on beside its input; 0 for none.
+        context_features: number C of features of the context, on which the map depends too; 0 for none.
 
     Raises:
         ValueError: if ``features`` is not positive or ``context_features`` is negative.
     """
 
     invertible: bool = True
-    """Whether the transform's inverse can be computed, so that every vector can be scored."""
+    """Whether the inverse can be computed, so that the density is known at every vector."""
 
     def __init__(self, features: int, context_features: int = 0) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Flow(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
 
     def extra_repr(self) -> str:
         """Show the sizes."""
@@ -45,17 +45,17 @@ class Flow(nn.Module, ABC):
 
 
 FlowFactory: TypeAlias = Callable[[int, int], Flow]
-"""Makes a flow of two numbers: of features, and of features of the context."""
+"""Makes a flow from two numbers: features, and features of the context."""
 
 
 class FlowChain(nn.Module):
-    """Put flows in a row, with the order of the components reversed between them.
+    """Several flows in sequence, with the order of the components reversed between them.
 
     Args:
         flow: makes each flow.
         features: number D of components.
-        context_features: number C of features of the context, which is the same for all; 0 for none.
-        num_layers: how many flows.
+        context_features: number C of features of the context, which all flows share; 0 for none.
+        num_layers: number of flows.
 
     Raises:
         ValueError: if ``num_layers`` is not positive.
@@ -75,11 +75,15 @@ class FlowChain(nn.Module):
 
     @property
     def invertible(self) -> bool:
-        """Whether every flow is."""
+        """Whether all flows are invertible."""
         return all(flow.invertible for flow in self.flows)
 
     def forward(self, context: Tensor | None = None) -> list[Transform]:
-        """Return fresh transforms of ``(*, D)``, the first one first, given the context ``(*, C)`` if there is one."""
+        """Return new transforms of ``(*, D)``, in the order of application.
+
+        Args:
+            context: the context ``(*, C)``, if there is one.
+        """
         transforms: list[Transform] = []
         for flow in self.flows:
             if transforms:

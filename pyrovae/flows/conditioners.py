@@ -1,4 +1,4 @@
-"""What flows read their parameters from: networks that take a context or none."""
+"""Conditioners: networks that compute the parameters of flows, with or without a context."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 
-__all__ = ["Autoregressive", "Dense", "Linear", "hidden_widths"]
+__all__ = ["Autoregressive", "Dense", "LinearConditioner", "hidden_widths"]
 
 
 class Autoregressive(ConditionalAutoRegressiveNN):
-    """Let Pyro's autoregressive network do without a context, follow its own type and take one component.
+    """Pyro's autoregressive network, also without a context, for parameters of any type, and for one component.
 
     Args:
-        features: number D of components; each is seen by those after it.
-        context_features: number C of features that all see; 0 for none.
+        features: number D of components; the parameters of each depend on the components before it.
+        context_features: number C of features of the context; 0 for none.
         hidden_features: width of each hidden layer.
-        sizes: how many numbers each parameter has, for each component.
+        sizes: size of each parameter, per component.
     """
 
     def __init__(
         self, features: int, context_features: int, hidden_features: Sequence[int], sizes: Sequence[int]
     ) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*input_dim = 1")  # then it has nothing to see but the context
+            warnings.filterwarnings("ignore", message=".*input_dim = 1")  # parameters then depend on the context alone
             order = torch.arange(features)
             super().__init__(features, context_features, list(hidden_features), list(sizes), permutation=order)
 
@@ -39,13 +39,13 @@ class Autoregressive(ConditionalAutoRegressiveNN):
 
 
 class Dense(ConditionalDenseNN):
-    """Let Pyro's network of vectors do without a context.
+    """Pyro's dense network, also without a context.
 
     Args:
-        features: number of components that it sees.
-        context_features: number C of features that it sees beside; 0 for none.
+        features: number of components of the input.
+        context_features: number C of features of the context; 0 for none.
         hidden_features: width of each hidden layer.
-        sizes: how many numbers each parameter has.
+        sizes: size of each parameter.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Dense(ConditionalDenseNN):
         return self._forward(x) if context is None else super().forward(x, context)
 
 
-class Linear(nn.Module):
-    """Hold parameters, or make them of a context by a linear map.
+class LinearConditioner(nn.Module):
+    """Parameters as a linear function of the context, or as learned constants without one.
 
     Args:
         context_features: number C of features of the context; 0 for none.
-        sizes: how many numbers each parameter has.
+        sizes: size of each parameter.
     """
 
     def __init__(self, context_features: int, sizes: Sequence[int]) -> None:
@@ -80,10 +80,10 @@ class Linear(nn.Module):
 
 
 def hidden_widths(hidden_features: Sequence[int] | None, features: int, minimum: int = 1) -> list[int]:
-    """Return the width of each hidden layer, or of two by default, if each is at least ``minimum``.
+    """Return the width of each hidden layer, by default two layers of ``max(64, 2 * features)``.
 
     Raises:
-        ValueError: if one is not, or if there is none.
+        ValueError: if a width is below ``minimum``, or there is none.
     """
     if hidden_features is None:
         return [max(64, 2 * features)] * 2

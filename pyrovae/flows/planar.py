@@ -1,4 +1,4 @@
-"""Flows that bend space around a plane or a point, and whose inverse has no formula."""
+"""Planar and radial flows, whose inverse has no closed form."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from torch.distributions.transforms import Transform
 
 from pyrovae.flows.base import Flow
-from pyrovae.flows.conditioners import Linear
+from pyrovae.flows.conditioners import LinearConditioner
 
 __all__ = ["Planar", "Radial"]
 
 
 class Planar(Flow):
-    r"""Push along one direction: :math:`y = x + u \tanh(w^\top x + b)` (Rezende & Mohamed, 2015, arXiv:1505.05770).
+    r"""A planar flow: :math:`y = x + u \tanh(w^\top x + b)` (Rezende & Mohamed, 2015, arXiv:1505.05770).
 
-    It scores what it has just mapped and nothing else.
+    The density is known only at the vectors that it has just mapped.
 
     Args:
         features: number D of components.
@@ -34,21 +34,22 @@ class Planar(Flow):
 
     def __init__(self, features: int, context_features: int = 0) -> None:
         super().__init__(features, context_features)
-        self.parameters_of = Linear(context_features, [1, features, features])
+        self.parameters_of = LinearConditioner(context_features, [1, features, features])
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
         return ConditionedPlanar(self.parameters_of(context))
 
 
 class Radial(Flow):
-    r"""Push away from a point or towards it: :math:`y = x + \beta (x - x_0) / (\alpha + \|x - x_0\|)`.
+    r"""A radial flow: :math:`y = x + \beta (x - x_0) / (\alpha + \|x - x_0\|)`.
 
-    It scores what it has just mapped and nothing else (Rezende & Mohamed, 2015, arXiv:1505.05770).
+    (Rezende & Mohamed, 2015, arXiv:1505.05770.) The density is known only at the vectors that it has just mapped.
 
     Args:
         features: number D of components.
-        context_features: number C of features of the context, on which the three depend linearly; 0 for none.
+        context_features: number C of features of the context, on which :math:`x_0`, :math:`\alpha` and :math:`\beta`
+            depend linearly; 0 for none.
 
     Raises:
         ValueError: if a size is too small.
@@ -62,8 +63,8 @@ class Radial(Flow):
 
     def __init__(self, features: int, context_features: int = 0) -> None:
         super().__init__(features, context_features)
-        self.parameters_of = Linear(context_features, [features, 1, 1])
+        self.parameters_of = LinearConditioner(context_features, [features, 1, 1])
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
         return ConditionedRadial(self.parameters_of(context))

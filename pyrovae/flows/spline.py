@@ -1,4 +1,4 @@
-"""Flows that bend each component by a monotone spline."""
+"""Spline flows: a monotone rational spline for each component."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from torch.distributions.transforms import Transform
 
 from pyrovae import checks
 from pyrovae.flows.base import Flow
-from pyrovae.flows.conditioners import Autoregressive, Dense, Linear, hidden_widths
+from pyrovae.flows.conditioners import Autoregressive, Dense, LinearConditioner, hidden_widths
 
 __all__ = ["Spline", "SplineAutoregressive", "SplineCoupling"]
 
 
 class _SplineFlow(Flow):
-    """Hold the options of linear rational splines on [-bound, bound], which go on as the identity.
+    """Base class of flows by linear rational splines on [-bound, bound], and the identity outside.
 
-    Pyro has quadratic ones too, whose inverse asserts what rounding may break.
+    Pyro has quadratic splines too, but an assertion in their inverse can fail by rounding.
     """
 
     def __init__(self, features: int, context_features: int, count_bins: int, bound: float) -> None:
         super().__init__(features, context_features)
         self.count_bins = checks.integer("count_bins", count_bins, minimum=2)
         self.bound = checks.number("bound", bound, open_below=True)
-        # Widths and heights of the pieces, derivatives between them, and where each piece is divided.
+        # Widths and heights of the pieces, derivatives at the knots, and the point that divides each piece.
         self.sizes = [count_bins, count_bins, count_bins - 1, count_bins]
 
     def spline(self, network: Any, features: int) -> _ConditionalSpline:
-        """Return a spline of so many components, which the network gives the parameters of."""
+        """Return a spline of ``features`` components, with parameters from the network."""
         return _ConditionalSpline(network, features, self.count_bins, self.bound)
 
     def extra_repr(self) -> str:
@@ -42,7 +42,7 @@ class _SplineFlow(Flow):
 
 
 class Spline(_SplineFlow):
-    r"""Bend each component by a monotone rational spline of its own (Durkan et al., 2019, arXiv:1906.04032).
+    r"""A spline flow: each component has its own monotone rational spline (Durkan et al., 2019, arXiv:1906.04032).
 
     One pass in either direction.
 
@@ -68,23 +68,23 @@ class Spline(_SplineFlow):
         bound: float = 4.0,
     ) -> None:
         super().__init__(features, context_features, count_bins, bound)
-        self.parameters_of = Linear(context_features, [features * size for size in self.sizes])
+        self.parameters_of = LinearConditioner(context_features, [features * size for size in self.sizes])
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
         return self.spline(self.parameters_of, self.features).condition(context)
 
 
 class SplineAutoregressive(_SplineFlow):
-    r"""Bend each component by a monotone rational spline that those before it shape: :math:`y_d = g(x_d; x_{<d})`.
+    r"""An autoregressive spline flow: :math:`y_d = g(x_d; x_{<d})`, a spline that depends on the components before.
 
-    One pass forward, D passes back (Durkan et al., 2019, arXiv:1906.04032; linear pieces: Dolatabadi et al., 2020,
-    arXiv:2001.05168).
+    The map takes one pass, its inverse D passes (Durkan et al., 2019, arXiv:1906.04032; linear pieces: Dolatabadi et
+    al., 2020, arXiv:2001.05168).
 
     Args:
         features: number D of components.
         context_features: number C of features of the context; 0 for none.
-        hidden_features: width of each hidden layer, at least D; two of ``max(64, 2 * D)`` unless told.
+        hidden_features: width of each hidden layer, at least D; two layers of ``max(64, 2 * D)`` by default.
         count_bins: number of pieces of a spline, at least 2.
         bound: b; a spline is the identity outside :math:`[-b, b]`.
 
@@ -109,7 +109,7 @@ class SplineAutoregressive(_SplineFlow):
         self.network: nn.Module = Autoregressive(features, context_features, widths, self.sizes)
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
         network = partial(self.network, context=context)
         transform = T.SplineAutoregressive(self.features, network, self.count_bins, self.bound)
         transform.spline = self.spline(network, self.features)
@@ -117,14 +117,14 @@ class SplineAutoregressive(_SplineFlow):
 
 
 class SplineCoupling(_SplineFlow):
-    r"""Bend the second half by monotone rational splines that the first half shapes, which stays.
+    r"""A spline coupling: splines of the second half depend on the first half, which is not changed.
 
     One pass in either direction (Durkan et al., 2019, arXiv:1906.04032).
 
     Args:
         features: number D of components, at least 2.
         context_features: number C of features of the context; 0 for none.
-        hidden_features: width of each hidden layer; two of ``max(64, 2 * D)`` unless told.
+        hidden_features: width of each hidden layer; two layers of ``max(64, 2 * D)`` by default.
         count_bins: number of pieces of a spline, at least 2.
         bound: b; a spline is the identity outside :math:`[-b, b]`.
 
@@ -151,12 +151,12 @@ class SplineCoupling(_SplineFlow):
         self.network: nn.Module = Dense(self.kept, context_features, hidden_widths(hidden_features, features), sizes)
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """Return a fresh transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
+        """Return a new transform of ``(*, D)``, given the context ``(*, C)`` if there is one."""
         return _Coupling(self.spline(partial(self.network, context=context), self.features - self.kept), self.kept)
 
 
 class _BoundedSpline(ConditionedSpline):
-    """Never let Pyro's spline see what is outside: how much that is would be fixed in a recording."""
+    """Pyro's spline without boolean indexing of values outside: their number would be fixed in a recording."""
 
     def spline_op(self, x: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
         y, log_derivative = super().spline_op(x.clamp(-self.bound, self.bound), **kwargs)
@@ -170,7 +170,7 @@ class _ConditionalSpline(T.ConditionalSpline):
 
 
 class _Coupling(Transform):
-    """Keep the first components and bend the others, given them; Pyro's has parameters of its own."""
+    """A coupling with given splines: the first components are kept. Pyro's coupling has parameters of its own."""
 
     domain = constraints.real_vector
     codomain = constraints.real_vector

@@ -1,4 +1,4 @@
-"""Likelihoods p(x|z): a code in, a distribution over ``data_shape`` out. Subclass :class:`Likelihood` to add one."""
+"""Likelihoods p(x|z): maps from codes to distributions over data. Subclass :class:`Likelihood` to add one."""
 
 from pyrovae.likelihoods.base import Likelihood, LikelihoodFactory, caveat_of
 from pyrovae.likelihoods.bernoulli import Bernoulli

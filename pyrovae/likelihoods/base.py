@@ -1,4 +1,4 @@
-"""What every likelihood p(x|z) shares."""
+"""Base class of likelihoods p(x|z)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Likelihood", "LikelihoodFactory", "caveat_of"]
 
 
 class Likelihood(nn.Module, ABC):
-    """Hold what every likelihood p(x|z) shares; a subclass defines ``forward(z)``.
+    """Base class of likelihoods p(x|z); a subclass defines ``forward(z)``.
 
     Args:
         data_shape: shape of one datum, such as ``(1, 28, 28)`` or ``(64,)``.
@@ -27,13 +27,13 @@ class Likelihood(nn.Module, ABC):
     """
 
     support: constraints.Constraint = constraints.real
-    """Where each component of x must lie: a real number, unless a subclass says otherwise."""
+    """The set of each component of x; the real numbers by default."""
 
     discrete: bool = False
-    """Whether p(x|z) is a probability of discrete data, or a density."""
+    """Whether p(x|z) is a probability of discrete data, rather than a density."""
 
     levels: int | None = None
-    """The number of levels, evenly spaced from 0 to 1, that it is a probability of; None if it is of no such levels."""
+    """Number of levels of x, evenly spaced from 0 to 1; None for other data."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Likelihood(nn.Module, ABC):
         """Raise unless every component of ``x``, of shape ``(*, *data_shape)``, lies in the support.
 
         Raises:
-            ValueError: naming the likelihood, its support and the range of ``x``, or a number outside a discrete one.
+            ValueError: naming the likelihood, its support, and the range of ``x`` or, if discrete, a number outside.
         """
         inside = self.support.check(x)
         if not bool(inside.all()):
@@ -60,7 +60,7 @@ class Likelihood(nn.Module, ABC):
             )
 
     def check_levels(self, levels: int | None) -> None:
-        """Raise unless the data have as many levels as p(x|z), if both have a number of them.
+        """Raise if data and p(x|z) both have a number of levels, and these differ.
 
         Raises:
             ValueError: naming both numbers.
@@ -71,17 +71,17 @@ class Likelihood(nn.Module, ABC):
             )
 
     def initialize(self, x: Tensor) -> None:
-        """Start from the data, before training; by default, nothing does.
+        """Initialize parameters from the data before training; by default, none are.
 
         Args:
             x: training data, ``(N, *data_shape)``.
         """
 
     def caveat(self, kind: str) -> str | None:
-        """Say why the number that p(x|z) gives is no likelihood to publish, if so, else return None.
+        """Return a warning if p(x|z) is no proper likelihood of data of this kind, else None.
 
         Args:
-            kind: what the data are, as their :class:`DataSet` says: ``binary``, ``dequantized``, ``scaled``,
+            kind: kind of the data, as :attr:`DataSet.kind`: ``binary``, ``dequantized``, ``scaled``,
                 ``counts``, ``discrete`` or ``real``.
         """
         return caveat_of(self.discrete, kind)
@@ -92,7 +92,12 @@ class Likelihood(nn.Module, ABC):
 
 
 def caveat_of(discrete: bool, kind: str) -> str | None:
-    """Say why a probability of discrete data, or a density, is no likelihood of data of a kind, or return None."""
+    """Return a warning if p(x|z), a probability or a density, is no proper likelihood of data of a kind, else None.
+
+    Args:
+        discrete: whether p(x|z) is a probability.
+        kind: kind of the data, as :attr:`DataSet.kind`.
+    """
     quantised = kind in ("binary", "scaled", "counts", "discrete")
     if discrete and not quantised:
         return "The likelihood is a probability of discrete data, and the data are continuous: it has no meaning."
@@ -110,3 +115,4 @@ def caveat_of(discrete: bool, kind: str) -> str | None:
 
 
 LikelihoodFactory: TypeAlias = Callable[[tuple[int, ...], int], Likelihood]
+"""Makes a likelihood from the shape of a datum and the number of latent dimensions."""

@@ -1,4 +1,4 @@
-"""Coins, one a pixel."""
+"""Bernoulli likelihood of binary pixels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Bernoulli"]
 
 
 class Bernoulli(Likelihood):
-    r"""Take pixels as independent coins: :math:`\log p(x|z) = \sum_i x_i \log p_i(z) + (1 - x_i) \log(1 - p_i(z))`.
+    r"""Independent Bernoulli pixels: :math:`\log p(x|z) = \sum_i x_i \log p_i(z) + (1 - x_i) \log(1 - p_i(z))`.
 
-    On binary data this is a probability. On grey values in [0, 1] it is the negative cross-entropy that
-    many tutorials train with, which is not normalised: binarise the data before publishing a likelihood.
+    On binary data this is a probability. On grey values in [0, 1] it is the negative cross-entropy, with which
+    many tutorials train; it is not normalised, so binarise the data before publishing a likelihood.
 
     Args:
         data_shape: shape of one datum.
@@ -41,7 +41,7 @@ class Bernoulli(Likelihood):
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
-        # Values are validated at their logits.
+        # Not with validation: LinearBernoulli does not validate values.
         end = split_last_linear(self.network, z) if is_fast_matmul(z) and not is_validation_enabled() else None
         if end is not None:
             h, last = end
@@ -49,12 +49,12 @@ class Bernoulli(Likelihood):
         return UnitBernoulli(logits=self.network(z)).to_event(len(self.data_shape))
 
     def initialize(self, x: Tensor) -> None:
-        """Start at the logits of the data's mean (Burda et al., 2015, arXiv:1509.00519)."""
-        # As if one more datum, grey all over, had been seen: a pixel that is always off gets a finite logit.
+        """Set the output's bias to the logits of the data's mean (Burda et al., 2015, arXiv:1509.00519)."""
+        # With one more datum whose values are all 1/2, so that pixels that are always off get a finite logit.
         init_output_bias(self.network, torch.logit((x.sum(0) + 0.5) / (len(x) + 1)))
 
     def caveat(self, kind: str) -> str | None:
-        """Say that grey values have a cross-entropy and no likelihood."""
+        """Return a warning that grey values have a cross-entropy and no likelihood."""
         if kind == "binary":
             return None
         return "The data are grey, so that this is a cross-entropy and no log-likelihood: binarise them to publish it."

@@ -1,4 +1,4 @@
-"""The density on [0, 1] that the cross-entropy of grey values lacks."""
+"""Continuous Bernoulli likelihood of values in [0, 1]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions import UnitExponential
+from pyrovae import distributions
 from pyrovae.likelihoods.base import Likelihood
 from pyrovae.networks import MLP, NetworkFactory, init_output_bias, make_network
 
@@ -14,11 +14,11 @@ __all__ = ["ContinuousBernoulli"]
 
 
 class ContinuousBernoulli(Likelihood):
-    r"""Normalise the cross-entropy of pixels in [0, 1]: :math:`p(x_i|z) \propto p_i(z)^{x_i} (1 - p_i(z))^{1 - x_i}`.
+    r"""The normalised cross-entropy of pixels in [0, 1]: :math:`p(x_i|z) \propto p_i(z)^{x_i} (1 - p_i(z))^{1 - x_i}`.
 
     In the logit l, :math:`\log p(x_i|z) = l x_i + \log(l / (e^l - 1))`
-    (Loaiza-Ganem & Cunningham, 2019, arXiv:1907.06845). It is a density: dequantise 8-bit images, whose many
-    exact zeros would otherwise make it grow without bound.
+    (Loaiza-Ganem & Cunningham, 2019, arXiv:1907.06845). It is a density: dequantise 8-bit images, because
+    with many exact zeros it would be unbounded.
 
     Args:
         data_shape: shape of one datum.
@@ -38,10 +38,10 @@ class ContinuousBernoulli(Likelihood):
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
-        return UnitExponential(self.network(z)).to_event(len(self.data_shape))
+        return distributions.ContinuousBernoulli(self.network(z)).to_event(len(self.data_shape))
 
     def initialize(self, x: Tensor) -> None:
-        """Start where the mean is that of the data, by Cohen's (1991) approximation to the inverse of the mean."""
-        # Off the ends: from the logit of a pixel that is always off, training would not come back.
+        """Set the output's bias to logits with the data's mean, by Cohen's (1991) approximation of the inverse."""
+        # Clamped: gradients would vanish at the extreme logit of a pixel that is always off.
         r = (2 * x.mean(0) - 1).clamp(-0.96, 0.96)
         init_output_bias(self.network, 2 * r * (3 - r**2) / (1 - r**2))

@@ -1,4 +1,4 @@
-"""Counts, such as those of genes in a cell or of words in a text."""
+"""Likelihoods of counts, such as of genes in a cell or of words in a text."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pyrovae.networks import MLP, NetworkFactory, Positive, init_output_bias, ma
 
 __all__ = ["CountLikelihood", "NegativeBinomial", "Poisson"]
 
-LARGEST_LOG_RATE = 50.0  # further out, float32 overflows
+LARGEST_LOG_RATE = 50.0  # clamped, because float32 overflows at larger rates
 
 
 class CountLikelihood(Likelihood):
-    r"""Hold what likelihoods of counts share; a subclass defines ``counts(log_rate)``.
+    r"""Base class of likelihoods of counts; a subclass defines ``counts(log_rate)``.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension if
             zero-inflated).
-        zero_inflated: let each count be 0 with a probability from the network, whatever its rate.
+        zero_inflated: whether each count is 0 with an extra probability from the network.
         library: ``free``: the network gives the logarithm of each rate; ``observed``: it gives the shares of
-            the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, which is
-            taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2).
+            the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, and :math:`\ell`
+            is taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2).
     """
 
     support = Counts()
@@ -52,7 +52,7 @@ class CountLikelihood(Likelihood):
         outputs = (2 if zero_inflated else 1) * self.data_shape[0], *self.data_shape[1:]
         self.network = make_network(network, self.latent_dim, outputs)
         if library == "observed":
-            # The typical total, for samples and the mean: one count a component until data have been seen.
+            # Total of samples and of the mean; one count per component until it is initialized from data.
             self.register_buffer("total", torch.ones(self.data_shape).sum())
 
     @abstractmethod
@@ -72,8 +72,8 @@ class CountLikelihood(Likelihood):
         return GivenTotal(log_share, self.total, counts, dims)
 
     def initialize(self, x: Tensor) -> None:
-        """Start at the data's mean, with half of the zeros taken as inflated; the typical total is the median."""
-        # As if one more datum, of half a count each, had been seen: a count that is always 0 gets a finite logarithm.
+        """Set the output's bias to the data's mean, with half of the zeros as inflated, and the total to the median."""
+        # With one more datum of half a count each, so that counts that are always 0 get a finite logarithm.
         mean = (x.sum(0) + 0.5) / (len(x) + 1)
         if self.zero_inflated:
             gate = ((x == 0).sum(0) + 0.5) / (len(x) + 1) / 2
@@ -84,7 +84,7 @@ class CountLikelihood(Likelihood):
             self.total.copy_(x.flatten(1).sum(1).median().clamp(min=1))
 
     def caveat(self, kind: str) -> str | None:
-        """Say that, given the totals, this is no likelihood of the data."""
+        """Return a warning that, with known totals, this is no likelihood of the data."""
         if self.library == "observed":
             return (
                 "Each datum's total count is taken as known, so that this is log p(x | z, total) and no "
@@ -102,18 +102,18 @@ class CountLikelihood(Likelihood):
 
 
 class Poisson(CountLikelihood):
-    r"""Take counts as Poisson: :math:`\log p(x|z) = \sum_i x_i \log \lambda_i(z) - \lambda_i(z) - \log x_i!`.
+    r"""Poisson counts: :math:`\log p(x|z) = \sum_i x_i \log \lambda_i(z) - \lambda_i(z) - \log x_i!`.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to the logarithms of the rates (and, if zero-inflated, to as many logits
             after them, along the first dimension).
-        zero_inflated: let each count be 0 with a probability from the network, whatever its rate.
+        zero_inflated: whether each count is 0 with an extra probability from the network.
         library: ``free``: the network gives the logarithm of each rate; ``observed``: it gives the shares of
-            the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, which is
-            taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and the mean then have
-            the training data's median total.
+            the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, and :math:`\ell`
+            is taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and
+            the mean then have the training data's median total.
 
     Example:
         >>> Poisson((2000,), 10)(torch.zeros(3, 10)).log_prob(torch.zeros(3, 2000)).shape
@@ -126,7 +126,7 @@ class Poisson(CountLikelihood):
 
 
 class NegativeBinomial(CountLikelihood):
-    r"""Take counts as Poisson whose rate is itself spread by a gamma distribution.
+    r"""Negative binomial counts: Poisson counts whose rate has a gamma distribution.
 
     With mean :math:`\lambda` and inverse dispersion :math:`\theta`, of variance
     :math:`\lambda + \lambda^2 / \theta`:
@@ -140,11 +140,11 @@ class NegativeBinomial(CountLikelihood):
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to the logarithms of the means (and, if zero-inflated, to as many logits
             after them, along the first dimension).
-        zero_inflated: let each count be 0 with a probability from the network, whatever its mean.
+        zero_inflated: whether each count is 0 with an extra probability from the network.
         library: ``free``: the network gives the logarithm of each mean; ``observed``: it gives the shares of
-            the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, which is
-            taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and the mean then have
-            the training data's median total.
+            the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, and :math:`\ell`
+            is taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and
+            the mean then have the training data's median total.
 
     Example:
         >>> fn = NegativeBinomial((2000,), 10, library="observed")(torch.zeros(3, 10))
@@ -169,7 +169,7 @@ class NegativeBinomial(CountLikelihood):
         return NegativeBinomialCounts(log_rate, self.positive(self.raw_dispersion))
 
     def initialize(self, x: Tensor) -> None:
-        """Start at the data's mean and variance."""
+        """Initialize the output's bias and the dispersion from the data's mean and variance."""
         super().initialize(x)
         excess = (x.var(0, correction=0) - x.mean(0)).clamp(min=1e-6)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Probabilities of grey levels: bits/dim without dequantisation."""
+"""Probabilities of grey levels, for bits/dim without dequantisation."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ __all__ = ["Categorical", "DiscretizedLogistic"]
 
 
 class DiscretizedLogistic(LocationScale):
-    r"""Round logistic noise around an image to the nearest level.
+    r"""Logistic noise around an image, rounded to the nearest level.
 
     :math:`P(x_i|z) = \mathrm{sigm}\frac{x_i + h - \mu_i(z)}{s} - \mathrm{sigm}\frac{x_i - h - \mu_i(z)}{s}` with
-    h half a step, open at the first and the last level: a probability, which sums to 1 over the levels, so
-    that bits/dim is exact (Kingma et al., 2016, arXiv:1606.04934; Salimans et al., 2017, arXiv:1701.05517).
+    h half a step; the first and the last level include everything beyond. These probabilities sum to 1 over the
+    levels, so that bits/dim is exact (Kingma et al., 2016, arXiv:1606.04934; Salimans et al., 2017, arXiv:1701.05517).
     Its mean is the exact mean of the levels.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
-        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension where
+        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension if
             the scale comes from the network).
-        scale: where s comes from: ``fixed``; one learned number ``shared`` by all pixels; one learned number
+        scale: source of s: ``fixed``; one learned number ``shared`` by all pixels; one learned number
             for each ``pixel``; or from the ``network``, for each pixel and code.
-        initial_scale: its value at the start (always, if fixed), in units of x, which goes from 0 to 1.
-        link: how it is kept positive: ``softplus`` or ``exp``.
+        initial_scale: initial scale (constant if fixed), in units of x, which goes from 0 to 1.
+        link: map that keeps it positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
-        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. If it is not given, ``train`` takes that of the
-            data, and otherwise it is 256.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. By default, ``train`` takes the number of the
+            data; elsewhere the default is 256.
 
     Example:
         >>> DiscretizedLogistic((3, 8, 8), 2)(torch.zeros(5, 2)).log_prob(torch.ones(5, 3, 8, 8)).shape
@@ -71,17 +71,17 @@ class DiscretizedLogistic(LocationScale):
 
 
 class Categorical(Likelihood):
-    r"""Learn a probability for each level of each pixel: :math:`P(x_i = v/(L-1)|z) = \mathrm{softmax}_v\,l_{iv}(z)`.
+    r"""A probability for each level of each pixel: :math:`P(x_i = v/(L-1)|z) = \mathrm{softmax}_v\,l_{iv}(z)`.
 
-    It knows nothing of the order of the levels, and can learn any distribution over them
+    It does not use the order of the levels, and can represent any distribution over them
     (van den Oord et al., 2016, arXiv:1601.06759).
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to the logits: L times as many rows of the first dimension as the data.
-        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. If it is not given, ``train`` takes that of the
-            data, and otherwise it is 256.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. By default, ``train`` takes the number of the
+            data; elsewhere the default is 256.
 
     Example:
         >>> Categorical((1, 8, 8), 2, levels=17)(torch.zeros(5, 2)).log_prob(torch.ones(5, 1, 8, 8)).shape
@@ -107,8 +107,8 @@ class Categorical(Likelihood):
         return QuantizedCategorical(logits.movedim(-dims - 1, -1)).to_event(dims)
 
     def initialize(self, x: Tensor) -> None:
-        """Start at each pixel's histogram."""
-        # As if one more datum, of all levels equally, had been seen: a level that never occurs gets a finite logit.
+        """Set the output's bias to the logarithm of each pixel's histogram."""
+        # With one more datum that has all levels equally, so that levels that never occur get a finite logit.
         count = x.new_full((self.levels, *self.data_shape), 1 / self.levels)
         for batch in x.split(1000):
             index = (batch * (self.levels - 1)).round().long()

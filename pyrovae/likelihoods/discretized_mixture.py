@@ -1,4 +1,4 @@
-"""A mixture of discretised logistic noise, with channels that depend on each other."""
+"""Mixture of discretised logistic distributions, with channels that depend on each other."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ __all__ = ["DiscretizedLogisticMixture"]
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    r"""Mix K discretised logistic distributions at each pixel, whose channels depend on each other.
+    r"""A mixture of K discretised logistic distributions at each pixel, whose channels depend on each other.
 
-    With :math:`x_{cp}` the channel c of the pixel p, all channels of a pixel come from one component, and the
-    location of each is moved by those before it, as in PixelCNN++ (Salimans et al., 2017, arXiv:1701.05517):
-    :math:`P(x|z) = \prod_p \sum_k \pi_{kp} \prod_c P(x_{cp} \mid \mu_{kcp} + \sum_{j<c} a_{kcjp} (x_{jp} -
-    \tfrac12), s_{kcp})`, with all of :math:`\pi, \mu, s, a` from the network. Data of other than three
-    dimensions, ``(C, H, W)``, have no channels: each component of x is mixed by itself. The mean is exact for one
-    channel; for later ones it is the mean at the means of the channels before them, exact but for what the
-    ends 0 and 1 cut off.
+    With :math:`x_{cp}` the channel c of the pixel p, all channels of a pixel come from one component, and the location
+    of each channel depends linearly on the channels before it, as in PixelCNN++ (Salimans et al., 2017,
+    arXiv:1701.05517): :math:`P(x|z) = \prod_p \sum_k \pi_{kp} \prod_c P(x_{cp} \mid \mu_{kcp} + \sum_{j<c} a_{kcjp}
+    (x_{jp} - \tfrac12), s_{kcp})`, with all of :math:`\pi, \mu, s, a` from the network. Data that are not ``(C, H, W)``
+    have no channels: each component of x has its own mixture. The mean is exact for the first channel. For later
+    channels it is computed at the means of the channels before, which is exact except for the truncation at 0 and 1.
 
     Args:
         data_shape: shape of one datum.
@@ -33,11 +32,11 @@ class DiscretizedLogisticMixture(Likelihood):
         network: decoder, from D features to all parameters: for images ``(C, H, W)`` with more than one channel
             K (1 + 2 C + C (C - 1) / 2) channels, else 3 K times as many rows of the first dimension as the data.
         num_components: number K of components.
-        initial_scale: scale of each component at the start, in units of x, which goes from 0 to 1.
-        link: how scales are kept positive: ``softplus`` or ``exp``.
+        initial_scale: initial scale of each component, in units of x, which goes from 0 to 1.
+        link: map that keeps scales positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
-        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. If it is not given, ``train`` takes that of the
-            data, and otherwise it is 256.
+        levels: number L of levels; x is one of 0, 1 / (L - 1), ..., 1. By default, ``train`` takes the number of the
+            data; elsewhere the default is 256.
 
     Example:
         >>> DiscretizedLogisticMixture((3, 8, 8), 2)(torch.zeros(5, 2)).log_prob(torch.ones(5, 3, 8, 8)).shape
@@ -82,8 +81,8 @@ class DiscretizedLogisticMixture(Likelihood):
         return QuantizedLogisticMixture(logits, loc, scale, slopes, self.data_shape, self.levels)
 
     def initialize(self, x: Tensor) -> None:
-        """Start with locations at the quantiles of each pixel, with equal weights, and without slopes."""
-        some = x[:: -(-len(x) // 1000)].sort(0).values  # (n, *data_shape): the quantiles of all are no better a start
+        """Set the output's bias to quantiles of each pixel as locations, equal weights, and zero slopes."""
+        some = x[:: -(-len(x) // 1000)].sort(0).values  # (n, *data_shape): some 1000 data suffice
         index = (torch.arange(self.num_components, device=x.device) + 0.5) / self.num_components * len(some)
         loc = some[index.long()].reshape(self.num_components * self.channels, -1)  # (K C, P)
         value = torch.zeros(sum(self.sizes), loc.shape[1], dtype=x.dtype, device=x.device)

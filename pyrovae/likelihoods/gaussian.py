@@ -1,4 +1,4 @@
-"""Gaussian noise around a mean image."""
+"""Gaussian likelihood."""
 
 from __future__ import annotations
 
@@ -16,31 +16,29 @@ from pyrovae.networks import MLP, NetworkFactory
 
 __all__ = ["Gaussian"]
 
-NEW_SHARE = 0.1  # of a batch's scale in the running one
+RUNNING_MOMENTUM = 0.1  # weight of a batch's scale in the running average
 
 
 class Gaussian(LocationScale):
-    r"""Add Gaussian noise to a mean image: :math:`p(x|z) = \mathcal{N}(x; \mu(z), \mathrm{diag}\,\sigma^2)`.
+    r"""Gaussian noise around a mean image: :math:`p(x|z) = \mathcal{N}(x; \mu(z), \mathrm{diag}\,\sigma^2)`.
 
-    With a fixed scale this is squared error with its constants: maximising it is minimising
-    :math:`\|x - \mu(z)\|^2 / 2\sigma^2`.
+    With a fixed scale this is the negative squared error :math:`-\|x - \mu(z)\|^2 / 2\sigma^2` and a constant.
 
-    The ``optimal`` scale is that of the :math:`\sigma`-VAE (Rybkin et al., 2021, arXiv:2006.13202): while it is
-    trained, :math:`\sigma^2` is the mean squared error of the batch, the value that maximises the batch's
-    likelihood; where it is evaluated, :math:`\sigma` is a running average over training batches, so that nothing
-    is learned from what is evaluated. The average moves whenever a log-probability is computed in training mode with
-    gradients.
+    The ``optimal`` scale is that of the :math:`\sigma`-VAE (Rybkin et al., 2021, arXiv:2006.13202): in
+    training, :math:`\sigma^2` is the mean squared error of the batch, the value that maximises the batch's
+    likelihood; in evaluation, :math:`\sigma` is a running average over training batches, so that it does not depend on
+    the evaluated data. The average is updated whenever a log-probability is computed in training mode with gradients.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
-        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension where
+        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension if
             the scale comes from the network).
-        scale: where :math:`\sigma` comes from: ``fixed``; one learned number ``shared`` by all pixels; one
+        scale: source of :math:`\sigma`: ``fixed``; one learned number ``shared`` by all pixels; one
             learned number for each ``pixel``; from the ``network``, for each pixel and code; or the ``optimal``
             number, computed from the squared error.
-        initial_scale: its value at the start (always, if fixed), in units of x.
-        link: how it is kept positive: ``softplus`` or ``exp``.
+        initial_scale: initial scale (constant if fixed), in units of x.
+        link: map that keeps it positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
 
     Example:
@@ -64,19 +62,19 @@ class Gaussian(LocationScale):
         self.scale = scale
 
     def noise(self, loc: Tensor, scale: Tensor) -> TorchDistributionMixin:
-        """Return normal distributions, at the optimal scale in training if that is wanted."""
+        """Return normal distributions; with ``scale="optimal"`` in training, at the optimal scale."""
         if self.scale == "optimal" and self.training:
-            return OptimalNormal(loc, scale, self._follow, self.positive.minimum)
+            return OptimalNormal(loc, scale, self._update_scale, self.positive.minimum)
         return dist.Normal(loc, scale)
 
     def initialize(self, x: Tensor) -> None:
-        """Start at the data's mean; the optimal scale, at their deviation from it."""
+        """Set the output's bias to the data's mean, and an optimal scale to their standard deviation."""
         super().initialize(x)
         if self.scale == "optimal":
             self._set_scale((x - x.mean(0)).square().mean().sqrt())
 
-    def _follow(self, scale: Tensor) -> None:
-        self._set_scale(torch.lerp(self.positive(self.raw_scale), scale, NEW_SHARE))
+    def _update_scale(self, scale: Tensor) -> None:
+        self._set_scale(torch.lerp(self.positive(self.raw_scale), scale, RUNNING_MOMENTUM))
 
     def _set_scale(self, scale: Tensor) -> None:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Noise around an image that forgives outliers."""
+"""Laplace and Student's t likelihoods, which are robust to outliers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["Laplace", "StudentT"]
 
 
 class Laplace(LocationScale):
-    r"""Add Laplace noise to an image: :math:`\log p(x|z) = -\sum_i |x_i - \mu_i(z)| / b + \log 2b`.
+    r"""Laplace noise around an image: :math:`\log p(x|z) = -\sum_i |x_i - \mu_i(z)| / b + \log 2b`.
 
-    With a fixed scale this is absolute error with its constants.
+    With a fixed scale this is the negative absolute error divided by b, and a constant.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
-        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension where
+        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension if
             the scale comes from the network).
-        scale: where b comes from: ``fixed``; one learned number ``shared`` by all pixels; one learned number
+        scale: source of b: ``fixed``; one learned number ``shared`` by all pixels; one learned number
             for each ``pixel``; or from the ``network``, for each pixel and code.
-        initial_scale: its value at the start (always, if fixed), in units of x; the standard deviation is
+        initial_scale: initial scale (constant if fixed), in units of x; the standard deviation is
             :math:`\sqrt2\,b`.
-        link: how it is kept positive: ``softplus`` or ``exp``.
+        link: map that keeps it positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
 
     Example:
@@ -43,23 +43,23 @@ class Laplace(LocationScale):
 
 
 class StudentT(LocationScale):
-    r"""Add Student's t noise to an image.
+    r"""Student's t noise around an image.
 
     :math:`p(x_i|z) \propto \left(1 + \frac{(x_i - \mu_i(z))^2}{\nu s^2}\right)^{-(\nu + 1) / 2}`,
-    which at large :math:`\nu` is Gaussian; the smaller it is, the less outliers count.
+    which is Gaussian in the limit of large :math:`\nu`; the smaller :math:`\nu`, the smaller the effect of outliers.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
-        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension where
+        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension if
             the scale comes from the network).
-        scale: where s comes from: ``fixed``; one learned number ``shared`` by all pixels; one learned number
+        scale: source of s: ``fixed``; one learned number ``shared`` by all pixels; one learned number
             for each ``pixel``; or from the ``network``, for each pixel and code.
-        initial_scale: its value at the start (always, if fixed), in units of x; the standard deviation is
+        initial_scale: initial scale (constant if fixed), in units of x; the standard deviation is
             :math:`\sqrt{\nu / (\nu - 2)}\,s`.
-        link: how it is kept positive: ``softplus`` or ``exp``.
+        link: map that keeps it positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
-        df: degrees of freedom :math:`\nu`, above 1, so that there is a mean.
+        df: degrees of freedom :math:`\nu`, above 1, so that the mean exists.
 
     Example:
         >>> StudentT((64,), 2, df=3.0)(torch.zeros(3, 2)).log_prob(torch.zeros(3, 64)).shape

@@ -1,4 +1,4 @@
-"""Noise around a mean image, and where its scale comes from."""
+"""Base class of likelihoods with a location and a scale."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["LocationScale"]
 
 
 class LocationScale(Likelihood):
-    r"""Hold what likelihoods of a location and a scale share; a subclass defines ``noise(loc, scale)``.
+    r"""Base class of likelihoods with a location and a scale; a subclass defines ``noise(loc, scale)``.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
-        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension where
+        network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension if
             the scale comes from the network).
-        scale: where the scale comes from: ``fixed``; one learned number ``shared`` by all components of x; one
+        scale: source of the scale: ``fixed``; one learned number ``shared`` by all components of x; one
             learned number for each, ``pixel``; or from the ``network``, for each component and code.
-        initial_scale: its value at the start (always, if fixed), in units of x.
-        link: how it is kept positive: ``softplus`` or ``exp``.
+        initial_scale: initial scale (constant if fixed), in units of x.
+        link: map that keeps it positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of x.
     """
 
@@ -61,7 +61,7 @@ class LocationScale(Likelihood):
 
         Args:
             loc: ``(*, *data_shape)``.
-            scale: of a shape that broadcasts to that.
+            scale: broadcasts to the shape of ``loc``.
         """
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
@@ -73,7 +73,7 @@ class LocationScale(Likelihood):
         return self.noise(loc, self.positive(raw_scale)).to_event(len(self.data_shape))
 
     def initialize(self, x: Tensor) -> None:
-        """Start at the data's mean."""
+        """Set the output's bias to the data's mean."""
         mean = x.mean(0)
         init_output_bias(self.network, torch.cat((mean, torch.zeros_like(mean))) if self.scale == "network" else mean)
 

@@ -1,7 +1,6 @@
-"""Networks: tensor to tensor, over any leading batch dimensions.
+"""Networks: maps from tensors ``(*, *in_shape)`` to tensors ``(*, *out_shape)``, over any leading dimensions.
 
-What comes in ``(*, *in_shape)``; what goes out ``(*, *out_shape)``. To add one, write an
-``nn.Module`` whose constructor takes the two shapes first and its own options after them.
+To add one, write an ``nn.Module`` whose constructor takes the two shapes first, then its own options.
 """
 
 from pyrovae.networks.base import NetworkFactory, Positive, Shape, init_output_bias, make_network, split_last_linear

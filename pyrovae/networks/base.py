@@ -1,4 +1,4 @@
-"""What conditionals need of networks: how one is made, where its output starts, how numbers are kept positive."""
+"""Tools for the networks of conditionals: making and checking one, its initial output, maps to positive numbers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Shape: TypeAlias = int | tuple[int, ...]
 """A number of features, or a shape such as ``(1, 28, 28)``."""
 
 NetworkFactory: TypeAlias = Callable[[Shape, Shape], nn.Module]
-"""What a conditional is given: ``network(in_shape, out_shape)``."""
+"""Makes a network: ``network(in_shape, out_shape)``; a network class itself is such a factory."""
 
 
 class Positive(nn.Module):
-    r"""Map to positive numbers: :math:`s = \epsilon + \mathrm{softplus}(r)` or :math:`s = \epsilon + e^r`.
+    r"""A map to positive numbers: :math:`s = \epsilon + \mathrm{softplus}(r)` or :math:`s = \epsilon + e^r`.
 
     Args:
-        link: ``softplus`` (grows linearly, the safer one) or ``exp``.
-        minimum: the bound :math:`\epsilon` below, which keeps a density from growing without limit.
+        link: ``softplus``, which grows linearly and so is safer, or ``exp``.
+        minimum: the lower bound :math:`\epsilon`, which keeps densities bounded.
 
     Example:
         >>> Positive("exp", minimum=0.5)(torch.zeros(2))
@@ -52,13 +52,13 @@ class Positive(nn.Module):
 
 
 def make_network(network: NetworkFactory, in_shape: Shape, out_shape: Shape) -> nn.Module:
-    """Make a conditional's network and try it, or say which class does not map the one shape to the other.
+    """Make a conditional's network, and check on zeros that it maps one shape to the other.
 
     Raises:
-        ValueError: if the class's constructor does not accept two shapes, or what it makes does not map them.
+        ValueError: if the constructor does not accept two shapes, or the network gives another output shape.
     """
     kind = checks.class_of(network)
-    known = kind is not None and kind.__module__.startswith(("torch.nn.", "pyrovae."))  # and not made for shapes
+    known = kind is not None and kind.__module__.startswith(("torch.nn.", "pyrovae."))  # its errors need no traceback
     refusal = (
         "network must be a class that takes the shapes of its input and output, such as MLP, "
         f"but {type(network).__name__ if kind is None else kind.__name__} was given"
@@ -66,7 +66,7 @@ def make_network(network: NetworkFactory, in_shape: Shape, out_shape: Shape) -> 
     shape, due = ((2, *checks.shape("network's shapes", part)) for part in (in_shape, out_shape))
     try:
         made = checks.make("network", network, nn.Module, in_shape, out_shape, like="MLP")
-        found = _tried(made, shape)
+        found = _output_shape(made, shape)
     except checks.InputError:
         raise
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
@@ -78,11 +78,11 @@ def make_network(network: NetworkFactory, in_shape: Shape, out_shape: Shape) -> 
     return made
 
 
-def _tried(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | str:
-    """Return the shape of the network's output for zeros of a shape, or say that it is no tensor."""
+def _output_shape(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | str:
+    """Return the shape of the network's output for zeros of a given shape; a description if the output is no tensor."""
     modes = [(module, module.training) for module in network.modules()]
     like = next(network.parameters(), torch.empty(0))
-    network.eval()  # statistics of batches stay as they are
+    network.eval()  # so that batch statistics do not change
     with torch.no_grad():
         y = network(torch.zeros(shape, dtype=like.dtype, device=like.device))
     for module, training in modes:
@@ -91,11 +91,11 @@ def _tried(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | str:
 
 
 def init_output_bias(network: nn.Module, value: Tensor) -> None:
-    """Move a network's output to where it should start, by the bias of its last layer, if that has one.
+    """Set the bias of a network's last layer, so that its initial output is near a given value.
 
     Args:
-        network: any; one that does not end in a linear or convolutional layer with a bias is left as it is.
-        value: the wanted output for a typical input, ``out_shape``.
+        network: any network; one without a bias in its last linear or convolutional layer is not changed.
+        value: desired output for a typical input, ``out_shape``.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
     bias = layers[-1].bias if layers else None
@@ -104,20 +104,20 @@ def init_output_bias(network: nn.Module, value: Tensor) -> None:
     with torch.no_grad():
         if bias.numel() == value.numel():
             bias.copy_(value.flatten())
-        elif len(bias) == len(value):  # one bias a channel
+        elif len(bias) == len(value):  # one bias per channel
             bias.copy_(value.flatten(1).mean(1))
 
 
 def split_last_linear(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear] | None:
-    """Return what the linear layer that a network ends in is given for ``x``, ``(*, H)``, and that layer.
+    """Split a network into everything before its last linear layer, applied to ``x``, and that layer.
 
     Args:
-        network: any; one that can tell has a method ``until_last``, as :class:`MLP` has.
-        x: its input, ``(*, *in_shape)``.
+        network: any network; to be split, it must have a method ``until_last``, as :class:`MLP` does.
+        x: input of the network, ``(*, *in_shape)``.
 
     Returns:
-        None where the network cannot tell, or where anything is done besides its layers: a ``forward`` of one's own
-        or hooks, of the network, of its ``layers`` or of the last of these.
+        input of the last layer, ``(*, H)``, and the layer. None if the network has no such method, or does more than
+        apply its layers: by a ``forward`` of a subclass, or by hooks on it, on its ``layers`` or on the last of them.
 
     Example:
         >>> h, last = split_last_linear(MLP(3, (1, 2, 2), hidden_features=(8,)), torch.zeros(5, 3))
@@ -126,21 +126,23 @@ def split_last_linear(network: nn.Module, x: Tensor) -> tuple[Tensor, nn.Linear]
     """
     layers = getattr(network, "layers", None)
     classes = type(network).__mro__
-    told, done = (next((i for i, cls in enumerate(classes) if name in vars(cls)), -1) for name in _PAIR)
-    if told < 0 or done < told:  # a subclass does otherwise than what until_last was written for
+    has_until_last, has_forward = (
+        next((i for i, cls in enumerate(classes) if name in vars(cls)), -1) for name in _PAIR
+    )
+    if has_until_last < 0 or has_forward < has_until_last:  # a subclass overrides forward, but not until_last
         return None
     if type(layers) is not nn.Sequential or not layers or type(layers[-1]) is not nn.Linear:
         return None
-    if not all(map(_is_untouched, (network, layers, layers[-1]))):
+    if not all(map(_has_no_hooks, (network, layers, layers[-1]))):
         return None
-    until_last: Callable[[Tensor], tuple[Tensor, nn.Linear]] = network.until_last  # type: ignore[assignment] # told above
+    until_last: Callable[[Tensor], tuple[Tensor, nn.Linear]] = network.until_last  # type: ignore[assignment] # checked above
     return until_last(x)
 
 
 _PAIR = ("until_last", "forward")
 
 
-def _is_untouched(module: nn.Module) -> bool:
+def _has_no_hooks(module: nn.Module) -> bool:
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     everywhere = (nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks)
     own = not {"forward", "until_last", "__call__"}.isdisjoint(vars(module))

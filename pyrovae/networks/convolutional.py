@@ -1,4 +1,4 @@
-"""The convolutional pair: an image in, features out, and the mirror image."""
+"""Convolutional encoder (images to features) and decoder (features to images)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "downsampling_layers"
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Halve the image once a layer, then read all that is left with one last convolution.
+    """A convolutional encoder: each layer halves the image, and a last convolution covers all that remains.
 
     Each layer is a convolution of stride 2 with padding ``kernel_size // 2``, normalization, an activation and
-    dropout; the last convolution is as large as the image that remains (7x7 for MNIST) and gives one value
-    a feature. With the defaults: 1 -> 16 -> 32 channels, 3x3, ReLU, then 7x7.
+    dropout. The kernel of the last convolution is as large as the remaining image (7x7 for MNIST), so that each
+    feature is one value. With the defaults: 1 -> 16 -> 32 channels, 3x3, ReLU, then 7x7.
 
     Args:
         in_features: shape ``(C, H, W)`` of the image.
@@ -29,9 +29,10 @@ class ConvolutionalEncoder(nn.Module):
         channels: channels after each layer.
         kernel_size: side of the kernels, in pixels; odd.
         activation: class of the nonlinearity.
-        normalization: made of the number of channels of each layer, such as ``torch.nn.BatchNorm2d``.
+        normalization: makes the normalization of each layer from its number of channels, such as
+            ``torch.nn.BatchNorm2d``.
         dropout: probability that a whole channel is set to zero in training (``torch.nn.Dropout2d``; Tompson
-            et al., 2015, arXiv:1411.4280), for pixels side by side could stand in for each other.
+            et al., 2015, arXiv:1411.4280), since neighbouring pixels carry nearly the same information.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.
 
@@ -67,7 +68,7 @@ class ConvolutionalEncoder(nn.Module):
 
 
 class ConvolutionalDecoder(nn.Module):
-    """Mirror :class:`ConvolutionalEncoder`: one large transposed convolution, then double the image once a layer.
+    """A convolutional decoder, mirror of :class:`ConvolutionalEncoder`: each layer doubles the image.
 
     With the defaults on ``(1, 28, 28)``: features -> 32 channels by a 7x7 transposed convolution, then
     32 -> 16 -> 1 channels by 3x3 transposed convolutions of stride 2; ReLU between, linear at the end.
@@ -79,7 +80,8 @@ class ConvolutionalDecoder(nn.Module):
         channels: channels before each doubling.
         kernel_size: side of the kernels, in pixels; odd.
         activation: class of the nonlinearity.
-        normalization: made of the number of channels before each doubling, such as ``torch.nn.BatchNorm2d``.
+        normalization: makes a normalization from the number of channels before each doubling, such as
+            ``torch.nn.BatchNorm2d``.
         dropout: probability that a whole channel is set to zero in training.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.
@@ -124,13 +126,13 @@ def downsampling_layers(
     stage: Callable[[int], list[nn.Module]],
     kernel_size: int = 3,
 ) -> nn.Sequential:
-    """Make layers from images to features: convolutions of stride 2 and one as large as the image that remains.
+    """Make layers from images to features: convolutions of stride 2, and one that covers the remaining image.
 
     Args:
         in_shape: shape ``(C, H, W)`` of the image.
-        out_features: number of features, which come out as ``(N, out_features, 1, 1)``.
+        out_features: number of features; the output is ``(N, out_features, 1, 1)``.
         channels: channels after each halving.
-        stage: makes what follows each halving, of its number of channels.
+        stage: makes the layers after each halving, from the number of channels.
         kernel_size: side of the kernels, in pixels; odd.
 
     Example:
@@ -153,13 +155,13 @@ def upsampling_layers(
     stage: Callable[[int], list[nn.Module]],
     kernel_size: int = 3,
 ) -> nn.Sequential:
-    """Make layers from features to images: a transposed convolution to the smallest, then others of stride 2.
+    """Make layers from features to images: a transposed convolution to the smallest size, then some of stride 2.
 
     Args:
-        in_features: number of features, which come in as ``(N, in_features, 1, 1)``.
+        in_features: number of features; the input is ``(N, in_features, 1, 1)``.
         out_shape: shape ``(C, H, W)`` of the image.
         channels: channels before each doubling.
-        stage: makes what comes before each doubling, of its number of channels.
+        stage: makes the layers before each doubling, from the number of channels.
         kernel_size: side of the kernels, in pixels; odd.
 
     Example:
@@ -167,7 +169,7 @@ def upsampling_layers(
         torch.Size([2, 1, 9, 6])
     """
     padding = _padding(kernel_size)
-    heights, widths = [out_shape[1]], [out_shape[2]]  # from the image inwards
+    heights, widths = [out_shape[1]], [out_shape[2]]  # from the full image to the smallest
     outputs = (*checks.integers("channels", channels), out_shape[0])
     for _ in channels:
         heights.append((heights[-1] + 1) // 2)

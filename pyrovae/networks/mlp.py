@@ -14,29 +14,29 @@ from pyrovae.networks.layers import NormalizationFactory, map_leading, post_laye
 __all__ = ["MLP", "GatedMLP"]
 
 Initialization: TypeAlias = Literal["torch", "glorot", "he"]
-"""How the weights of linear maps are drawn."""
+"""Initial distribution of the weights of linear maps."""
 
-_DRAWS = {"torch": None, "glorot": nn.init.xavier_uniform_, "he": nn.init.kaiming_normal_}
+_INITIALIZERS = {"torch": None, "glorot": nn.init.xavier_uniform_, "he": nn.init.kaiming_normal_}
 
 
 class MLP(nn.Module):
-    r"""Map through fully connected layers: :math:`h_{i+1} = \phi(W_i h_i + b_i)`, the last one linear.
+    r"""A fully connected network: :math:`h_{i+1} = \phi(W_i h_i + b_i)`, the last layer linear.
 
-    A hidden layer is, in this order: the linear map, normalization, :math:`\phi`, dropout.
+    A hidden layer consists of, in this order: the linear map, normalization, :math:`\phi`, dropout.
 
     Args:
         in_features: number of features or shape of the input; a shape is flattened.
         out_features: number of features or shape of the output.
         hidden_features: width of each hidden layer; empty for a linear map.
         activation: class of the nonlinearity :math:`\phi`.
-        normalization: made of the width of each hidden layer, such as ``torch.nn.LayerNorm`` or
+        normalization: makes the normalization of each hidden layer from its width, such as ``torch.nn.LayerNorm`` or
             ``torch.nn.BatchNorm1d``.
         dropout: probability that a hidden feature is set to zero in training.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.
-        initialization: how the weights are drawn, of a map from n to m features: ``torch``'s own, of variance 1/(3n);
-            ``glorot``, uniform of variance 2/(n + m) (Glorot & Bengio, 2010), for tanh; ``he``, normal of variance 2/n
-            (He et al., 2015, arXiv:1502.01852), for rectifiers and gates.
+        initialization: initial distribution of the weights of a map from n to m features: ``torch``, the default of
+            torch with variance 1/(3n); ``glorot``, uniform with variance 2/(n + m) (Glorot & Bengio, 2010), for tanh;
+            ``he``, normal with variance 2/n (He et al., 2015, arXiv:1502.01852), for rectifiers and gates.
 
     Raises:
         ValueError: if an option is out of range, or a normalization or activation does not fit.
@@ -69,29 +69,29 @@ class MLP(nn.Module):
         return map_leading(self.layers, x, self.in_shape, self.out_shape, (prod(self.in_shape),))
 
     def until_last(self, x: Tensor) -> tuple[Tensor, nn.Module]:
-        """Return what the last layer is given for ``x``, ``(*, H)``, and that layer."""
+        """Return the input of the last layer for ``x``, ``(*, H)``, and that layer."""
         return _until_last(self.layers, x, self.in_shape)
 
 
 class GatedMLP(nn.Module):
-    r"""Map through gated layers: :math:`h_{i+1} = (W_i h_i + b_i) \odot \sigma(V_i h_i + c_i)`, the last one linear.
+    r"""A gated network: :math:`h_{i+1} = (W_i h_i + b_i) \odot \sigma(V_i h_i + c_i)`, the last layer linear.
 
     (Dauphin et al., 2017, arXiv:1612.08083; in a VAE: Tomczak & Welling, 2018, arXiv:1705.07120.) W and V are
-    one linear map to twice the width, whose second half is the gate. A hidden layer is, in this order: that map,
-    normalization of both halves together, the gate, dropout.
+    one linear map to twice the width, whose second half is the gate. A hidden layer consists of, in this order: that
+    map, normalization of both halves together, the gate, dropout.
 
     Args:
         in_features: number of features or shape of the input; a shape is flattened.
         out_features: number of features or shape of the output.
         hidden_features: width of each hidden layer; empty for a linear map.
-        normalization: made of twice the width of each hidden layer, such as ``torch.nn.LayerNorm`` or
-            ``torch.nn.BatchNorm1d``.
+        normalization: makes the normalization of each hidden layer from twice its width, such as ``torch.nn.LayerNorm``
+            or ``torch.nn.BatchNorm1d``.
         dropout: probability that a hidden feature is set to zero in training.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.
-        initialization: how the weights are drawn, of a map from n to m features: ``torch``'s own, of variance 1/(3n);
-            ``glorot``, uniform of variance 2/(n + m) (Glorot & Bengio, 2010), for tanh; ``he``, normal of variance 2/n
-            (He et al., 2015, arXiv:1502.01852), for rectifiers and gates.
+        initialization: initial distribution of the weights of a map from n to m features: ``torch``, the default of
+            torch with variance 1/(3n); ``glorot``, uniform with variance 2/(n + m) (Glorot & Bengio, 2010), for tanh;
+            ``he``, normal with variance 2/n (He et al., 2015, arXiv:1502.01852), for rectifiers and gates.
 
     Raises:
         ValueError: if an option is out of range, or a normalization does not fit.
@@ -123,7 +123,7 @@ class GatedMLP(nn.Module):
         return map_leading(self.layers, x, self.in_shape, self.out_shape, (prod(self.in_shape),))
 
     def until_last(self, x: Tensor) -> tuple[Tensor, nn.Module]:
-        """Return what the last layer is given for ``x``, ``(*, H)``, and that layer."""
+        """Return the input of the last layer for ``x``, ``(*, H)``, and that layer."""
         return _until_last(self.layers, x, self.in_shape)
 
 
@@ -136,7 +136,7 @@ def _layers(
     dropout: float,
     rows: int = 1,
 ) -> nn.Sequential:
-    """Make the layers, each linear map ``rows`` times as wide as what the activation makes of it."""
+    """Make the layers; each hidden linear map has ``rows`` times as many outputs as its activation."""
     layers: list[nn.Module] = []
     features = prod(in_shape)
     for width in checks.integers("hidden_features", hidden_features):
@@ -147,7 +147,7 @@ def _layers(
 
 
 def _initialize(layers: nn.Sequential, initialization: Initialization) -> None:
-    draw = _DRAWS[checks.choice("initialization", initialization, _DRAWS)]
+    draw = _INITIALIZERS[checks.choice("initialization", initialization, _INITIALIZERS)]
     for layer in layers:
         if isinstance(layer, nn.Linear) and draw is not None:
             draw(layer.weight)

@@ -1,4 +1,4 @@
-"""The residual pair: an image in, features out, and the mirror image, through pre-activation blocks."""
+"""Residual encoder (images to features) and decoder (features to images) with pre-activation blocks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ __all__ = ["ResNetDecoder", "ResNetEncoder", "ResidualBlock"]
 
 
 class ResidualBlock(nn.Module):
-    r"""Add to an image what two 3x3 convolutions make of it: :math:`h = x + W_2\, \phi(W_1\, \phi(x))`.
+    r"""A residual block: the sum of an image and two 3x3 convolutions of it, :math:`h = x + W_2\, \phi(W_1\, \phi(x))`.
 
-    (He et al., 2016, arXiv:1603.05027.) Before each activation :math:`\phi` comes normalization; between the
-    convolutions dropout (Zagoruyko & Komodakis, 2016, arXiv:1605.07146).
+    (He et al., 2016, arXiv:1603.05027.) Normalization comes before each activation :math:`\phi`, dropout between
+    the convolutions (Zagoruyko & Komodakis, 2016, arXiv:1605.07146).
 
     Args:
-        channels: number of channels that come in and go out.
+        channels: number of channels of input and output.
         activation: class of the nonlinearity :math:`\phi`.
-        normalization: made of the number of channels, such as ``torch.nn.BatchNorm2d``; ``None`` for none.
+        normalization: makes a normalization layer from the number of channels, such as ``torch.nn.BatchNorm2d``;
+            ``None`` for none.
         dropout: probability that a whole channel is set to zero in training.
 
     Raises:
@@ -57,10 +58,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """Halve the image once a stage, each followed by residual blocks, then read all that is left.
+    """A residual encoder: each stage halves the image, and a last convolution covers all that remains.
 
     A stage is a 3x3 convolution of stride 2, blocks (:class:`ResidualBlock`), normalization and an activation.
-    The last convolution is as large as the image that remains (7x7 for MNIST) and gives one value a feature.
+    The kernel of the last convolution is as large as the remaining image (7x7 for MNIST), so that each feature is one
+    value.
 
     Args:
         in_features: shape ``(C, H, W)`` of the image.
@@ -68,7 +70,8 @@ class ResNetEncoder(nn.Module):
         channels: channels of each stage.
         blocks_per_stage: number of residual blocks of each stage.
         activation: class of the nonlinearity.
-        normalization: made of the number of channels of each stage, such as ``torch.nn.BatchNorm2d``.
+        normalization: makes the normalization layers of each stage from its number of channels, such as
+            ``torch.nn.BatchNorm2d``.
         dropout: probability that a whole channel is set to zero in training, within the blocks.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.
@@ -105,10 +108,10 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-    """Mirror :class:`ResNetEncoder`: one large transposed convolution, then residual blocks before each doubling.
+    """A residual decoder, mirror of :class:`ResNetEncoder`: each stage doubles the image.
 
-    A stage is blocks (:class:`ResidualBlock`), normalization, an activation and a 3x3 transposed convolution of
-    stride 2, the last of which gives the image.
+    The first layer is a transposed convolution to the smallest image. A stage is blocks (:class:`ResidualBlock`),
+    normalization, an activation and a 3x3 transposed convolution of stride 2, the last of which gives the image.
 
     Args:
         in_features: number of features or shape of the input; a shape is flattened.
@@ -116,7 +119,8 @@ class ResNetDecoder(nn.Module):
         channels: channels of each stage.
         blocks_per_stage: number of residual blocks of each stage.
         activation: class of the nonlinearity.
-        normalization: made of the number of channels of each stage, such as ``torch.nn.BatchNorm2d``.
+        normalization: makes the normalization layers of each stage from its number of channels, such as
+            ``torch.nn.BatchNorm2d``.
         dropout: probability that a whole channel is set to zero in training, within the blocks.
         weight_decay: L2 penalty: ``weight_decay / 2`` times the squared norm of the weights is added to the
             loss of each datum, in nats.

@@ -1,4 +1,4 @@
-"""Objectives: bounds of log p(x) and gradient estimators, on top of Pyro's ELBOs."""
+"""Objectives of training: bounds of log p(x) and gradient estimators, as subclasses of Pyro's ELBO."""
 
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 

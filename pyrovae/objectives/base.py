@@ -1,4 +1,4 @@
-"""What pyrovae's own objectives share: a loss of many samples of each datum, and what to differentiate for it."""
+"""Base class of objectives, and the log weights of samples that they are computed from."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = ["Objective", "Weights", "scaled_log_prob", "weights_of"]
 
 
 class Objective(ELBO):
-    """Hold what pyrovae's own objectives share; a subclass defines ``losses``.
+    """Base class of pyrovae's objectives; a subclass defines ``losses``.
 
-    All K samples of all B data of a batch are drawn and weighed in one run of the programs, in a plate of samples to
+    All K samples of all B data of a batch are drawn and weighted in one run of the programs, in a plate of samples to
     the left of the data plate.
 
     Args:
-        num_particles: number K of samples of each datum.
-        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+        num_particles: number K of samples per datum.
+        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
     """
 
     needs_rsample: bool = True
-    """Whether gradients flow through the samples, which then must be reparametrised."""
+    """Whether samples must be reparametrised, because gradients flow through them."""
 
     def __init__(self, num_particles: int = 1, vectorize_particles: bool = True) -> None:
         checks.integer("num_particles", num_particles)
@@ -42,12 +42,12 @@ class Objective(ELBO):
 
     @abstractmethod
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
-        """Return the loss on a batch in nats, and a scalar whose gradient the parameters follow.
+        """Return the loss on a batch in nats, and the scalar to differentiate (a surrogate).
 
         Args:
-            model: the program of p(x, z).
-            guide: the program of q(z|x).
-            arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
+            model: program of p(x, z).
+            guide: program of q(z|x).
+            arguments: their arguments, x of shape ``(B, *data_shape)`` first.
         """
 
     def loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
@@ -56,11 +56,11 @@ class Objective(ELBO):
             return float(self.losses(model, guide, arguments)[0].detach())
 
     def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
-        """Return the scalar that is differentiated; its value need not be that of the loss."""
+        """Return the scalar to differentiate, whose value may differ from the loss."""
         return self.losses(model, guide, arguments)[1]
 
     def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
-        """Return the loss on a batch, in nats, and leave its gradients in the parameters."""
+        """Return the loss on a batch, in nats, and add its gradients to the parameters."""
         loss, surrogate = self.losses(model, guide, arguments)
         surrogate.backward()
         return float(loss.detach())
@@ -83,13 +83,13 @@ class Objective(ELBO):
 
 
 class Weights(NamedTuple):
-    """Hold the log-probabilities of K samples of B data, each ``(K, B)``, in nats, as a tempered program scales them.
+    """Log-probabilities of K samples of B data, each ``(K, B)``, in nats, with the KL scaled by beta.
 
     Attributes:
-        log_likelihood: log p(x|z), less what the guide observes, such as its factors.
+        log_likelihood: log p(x|z), minus the log-probability of sites that the guide observes, such as factors.
         log_prior: log p(z).
         log_posterior: log q(z|x).
-        beta: scale of the KL, which is part of ``log_prior`` and ``log_posterior``.
+        beta: scale of the KL, which is contained in ``log_prior`` and ``log_posterior``.
         plate_scale: factor of each datum's bound: the number of data that one datum of a subsampled plate stands for; 1
             without subsampling.
     """
@@ -107,13 +107,13 @@ class Weights(NamedTuple):
 
 
 def scaled_log_prob(site: dict[str, Any]) -> Tensor:
-    r"""Return a site's log-probability for each sample and datum, masked, and scaled by its own scale alone.
+    r"""Return a site's log-probability for each sample and datum, with its mask and scale, but not that of the plate.
 
-    A plate that is subsampled scales all its sites by how many data each stands for. That factor belongs outside of
-    :math:`\log \sum_k w_k`, and the scale of a tempered site inside, which is why they are taken apart here.
+    A subsampled plate scales its sites by the ratio of all data to those of the batch. This factor belongs outside of
+    :math:`\log \sum_k w_k`, but the scale of a tempered site inside, so the two are separated here.
 
     Args:
-        site: a node of a trace whose log-probabilities are computed.
+        site: a node of a trace with computed log-probabilities.
     """
     return scale_and_mask(site["unscaled_log_prob"], scale=site["scale"] / _plate_scale(site), mask=site["mask"])
 
@@ -131,8 +131,8 @@ def weights_of(traces: list[tuple[Trace, Trace]]) -> Weights:
     for model_trace, guide_trace in traces:
         check_sites(model_trace, guide_trace)
         latents = latents_of(guide_trace)
-        # What the guide observes, such as a factor for the loss of a classifier, is a term of its own, as in Pyro's
-        # ELBOs: it has its whole gradient, also where an estimator leaves out the score of the latents.
+        # A site that the guide observes, such as a factor with a classifier's loss, is a separate term as in Pyro's
+        # ELBOs: it has its full gradient, even if an estimator omits the score of the latents.
         added = (scaled_log_prob(guide_trace.nodes[name]) for name in observed_of(guide_trace))
         observed = (scaled_log_prob(model_trace.nodes[name]) for name in observed_of(model_trace))
         sums = (

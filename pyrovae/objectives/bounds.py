@@ -1,4 +1,4 @@
-r"""Bounds of log p(x) of many samples, :math:`w_k = p(x, z_k) / q(z_k|x)`, :math:`z_k \sim q(z|x)`."""
+r"""Bounds of log p(x) from several samples, with :math:`w_k = p(x, z_k) / q(z_k|x)`, :math:`z_k \sim q(z|x)`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["CIWAE", "IWAE", "MIWAE", "Renyi"]
 
 
 class _Bound(Objective):
-    """Maximise a bound that is a function of the log weights alone, and follow its own gradient."""
+    """Base class of bounds that are functions of the log weights, with their exact gradient."""
 
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
-        """Return the loss twice: it is what is differentiated."""
+        """Return the loss twice: it is also the scalar to differentiate."""
         weights = weights_of(list(self._get_traces(model, guide, arguments, {})))
         loss = -weights.plate_scale * self.bound(weights.log_weight).sum()
         return loss, loss
@@ -30,14 +30,15 @@ class _Bound(Objective):
 
 
 class IWAE(_Bound):
-    r"""Maximise :math:`L_K = \mathrm{E} \log \frac1K \sum_k w_k`, of each datum (Burda et al., 2015, arXiv:1509.00519).
+    r"""The importance-weighted bound :math:`L_K = \mathrm{E} \log \frac1K \sum_k w_k` of each datum.
 
-    Under a tempered KL, :math:`\log w_k = \log p(x|z_k) + \beta (\log p(z_k) - \log q(z_k|x))`. In a subsampled plate
-    the bound of each datum counts N / B times; Pyro's own ``RenyiELBO`` takes that factor into the logarithm.
+    (Burda et al., 2015, arXiv:1509.00519.)
+    With a tempered KL, :math:`\log w_k = \log p(x|z_k) + \beta (\log p(z_k) - \log q(z_k|x))`. In a subsampled plate
+    the bound of each datum is multiplied by N / B; Pyro's own ``RenyiELBO`` puts this factor inside the logarithm.
 
     Args:
-        num_particles: number K of samples of each datum.
-        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+        num_particles: number K of samples per datum.
+        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -49,19 +50,19 @@ class IWAE(_Bound):
         super().__init__(num_particles, vectorize_particles)
 
     def bound(self, log_weight: Tensor) -> Tensor:
-        """Return logsumexp of the log weights less log K, ``(B,)``."""
+        """Return logsumexp of the log weights minus log K, ``(B,)``."""
         return log_weight.logsumexp(0) - math.log(len(log_weight))
 
 
 class MIWAE(_Bound):
-    r"""Maximise the mean of M bounds :math:`L_K`, whose gradient has a higher signal-to-noise ratio for the guide.
+    r"""The mean of M bounds :math:`L_K`, whose gradient has a higher signal-to-noise ratio for the guide.
 
     (Rainforth et al., 2018, arXiv:1802.04537.)
 
     Args:
         num_particles: number K of samples in each bound.
-        num_bounds: number M of bounds for each datum.
-        vectorize_particles: draw them in one run, or in M K runs, for programs that do not broadcast.
+        num_bounds: number M of bounds per datum.
+        vectorize_particles: whether to draw them in one run; if not, in M K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -81,12 +82,12 @@ class MIWAE(_Bound):
 
 
 class CIWAE(_Bound):
-    r"""Maximise :math:`\lambda\,\mathrm{ELBO} + (1 - \lambda) L_K` (Rainforth et al., 2018, arXiv:1802.04537).
+    r"""The combination :math:`\lambda\,\mathrm{ELBO} + (1 - \lambda) L_K` (Rainforth et al., 2018, arXiv:1802.04537).
 
     Args:
-        num_particles: number K of samples of each datum.
+        num_particles: number K of samples per datum.
         elbo_weight: share :math:`\lambda` of the ELBO, from 0 to 1.
-        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -105,15 +106,15 @@ class CIWAE(_Bound):
 
 
 class Renyi(_Bound):
-    r"""Maximise the Rényi bound :math:`\frac{1}{1-\alpha} \log \frac1K \sum_k w_k^{1-\alpha}`.
+    r"""The Rényi bound :math:`\frac{1}{1-\alpha} \log \frac1K \sum_k w_k^{1-\alpha}`.
 
     (Li & Turner, 2016, arXiv:1602.02311.) At :math:`\alpha = 1` it is the ELBO, at 0 the bound of :class:`IWAE`; below
-    0 it may lie above log p(x). Pyro's ``RenyiELBO`` is wrong in a subsampled plate, whose factor enters its logarithm.
+    0 it may exceed log p(x). Pyro's ``RenyiELBO`` is wrong in a subsampled plate, whose factor enters its logarithm.
 
     Args:
-        num_particles: number K of samples of each datum.
+        num_particles: number K of samples per datum.
         alpha: order :math:`\alpha` of the divergence.
-        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))

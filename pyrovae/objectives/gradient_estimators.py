@@ -1,4 +1,4 @@
-r"""Gradient estimators that treat the model, the samples' path and the guide's density each with weights of its own.
+r"""Gradient estimators with separate weights for the model, the path of the samples and the score of the guide.
 
 With :math:`w_k = p_\theta(x, z_k) / q_\phi(z_k|x)` and :math:`z_k = z_k(\phi)`, the parameters follow
 
@@ -7,8 +7,8 @@ With :math:`w_k = p_\theta(x, z_k) / q_\phi(z_k|x)` and :math:`z_k = z_k(\phi)`,
     + b_k \frac{\partial \log w_k}{\partial z_k} \nabla_\phi z_k(\phi)
     - c_k \nabla_\phi \log q_\phi(z_k|x),
 
-where each estimator has its own :math:`a, b, c`; the gradient of :class:`~pyrovae.objectives.IWAE` has all three
-equal to the normalised weights :math:`\tilde w_k`.
+where each estimator has its own :math:`a, b, c`; for the gradient of :class:`~pyrovae.objectives.IWAE`, all three
+are equal to the normalised weights :math:`\tilde w_k`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from pyrovae.programs import Arguments, PyroFunction
 __all__ = ["PIWAE", "RWS", "STL", "DReG"]
 
 
-class _Parts(NamedTuple):
-    """Hold the weights of the three parts of a gradient, ``(K, B)`` each, or None where the part is left out."""
+class _GradientWeights(NamedTuple):
+    """Weights a, b, c of the three parts of a gradient, ``(K, B)`` each, or None for an omitted part."""
 
     model: Tensor
     path: Tensor | None
@@ -44,14 +44,14 @@ class _Parts(NamedTuple):
 
 
 class _Estimator(Objective):
-    """Follow a gradient whose three parts have their own weights, and report the bound of all samples."""
+    """Base class of estimators with weights for the three parts of the gradient; they report the bound."""
 
     @abstractmethod
-    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
-        """Return the weights of the gradient's parts, from the log weights ``(K, B)`` with a KL scaled by beta."""
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _GradientWeights:
+        """Return the weights of the gradient's parts, from log weights ``(K, B)`` with the KL scaled by beta."""
 
     def bound(self, log_weight: Tensor) -> Tensor:
-        """Return the bound that is reported, in nats: from ``(K, B)`` to ``(B,)``."""
+        """Return the reported bound in nats, ``(B,)``, from log weights ``(K, B)``."""
         return log_weight.logsumexp(0) - math.log(len(log_weight))
 
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ class _Estimator(Objective):
         if parts.path is not None and torch.is_grad_enabled():
             path = (parts.path * log_weight).sum()
             for _, guide_trace in pairs:
-                # From the last site to the first, because a sample also moves those that are drawn after it.
+                # From the last site to the first, because later samples depend on earlier ones.
                 for name in reversed(latents_of(guide_trace)):
                     site = guide_trace.nodes[name]
                     (slope,) = torch.autograd.grad(path, site["value"], retain_graph=True)
@@ -84,8 +84,8 @@ class _Estimator(Objective):
                 )
 
     def _get_trace(self, model: PyroFunction, guide: PyroFunction, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
-        """Trace guide and model at samples that do not know where they come from."""
-        with _Leaves():
+        """Trace guide and model at samples that are detached from the guide's parameters."""
+        with _DetachedSamples():
             guide_trace = prune_subsample_sites(poutine.trace(guide).get_trace(*args, **kwargs))
         self._check(guide_trace)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
@@ -104,8 +104,8 @@ class _Estimator(Objective):
         return model_trace, guide_trace
 
 
-class _Leaves(Messenger):
-    """Cut each latent sample off from where it comes as soon as it is drawn, and keep the sample beside the leaf."""
+class _DetachedSamples(Messenger):
+    """Detach each latent sample when it is drawn; the attached sample is kept in the site as ``sampled``."""
 
     def _pyro_post_sample(self, msg: Message) -> None:
         if msg["is_observed"] or site_is_subsample(msg):
@@ -119,17 +119,17 @@ class _Leaves(Messenger):
 
 
 class STL(_Estimator):
-    r"""Maximise the ELBO by the path of the samples alone: "sticking the landing".
+    r"""The path derivative of the ELBO, "sticking the landing".
 
-    (Roeder et al., 2017, arXiv:1703.09194.) It leaves out the score :math:`\nabla_\phi \log q_\phi(z|x)`, whose mean
-    is zero: the variance of the guide's gradient vanishes where the guide is the exact posterior. Weighted, it leaves
-    out the score of the gradient of :class:`~pyrovae.objectives.IWAE`, :math:`a = b = \tilde w, c = 0`, where its
-    mean is not zero: the guide's gradient is biased (Tucker et al., 2018, arXiv:1810.04152).
+    (Roeder et al., 2017, arXiv:1703.09194.) The score :math:`\nabla_\phi \log q_\phi(z|x)`, whose mean is zero, is
+    omitted: the variance of the guide's gradient is then zero if the guide is the exact posterior. If weighted, the
+    score is omitted from the gradient of :class:`~pyrovae.objectives.IWAE`, :math:`a = b = \tilde w, c = 0`, where
+    its mean is not zero: the guide's gradient is biased (Tucker et al., 2018, arXiv:1810.04152).
 
     Args:
-        num_particles: number K of samples of each datum.
-        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
-        weighted: maximise :math:`L_K` instead of the ELBO.
+        num_particles: number K of samples per datum.
+        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
+        weighted: whether to maximise :math:`L_K` instead of the ELBO.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -145,21 +145,21 @@ class STL(_Estimator):
         """Return the ELBO, or the bound of all samples, ``(B,)``."""
         return super().bound(log_weight) if self.weighted else log_weight.mean(0)
 
-    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
-        """Weigh all samples alike, or by their normalised weights, and leave out the score."""
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _GradientWeights:
+        """Return equal or normalised weights, without the score."""
         share = log_weight.softmax(0) if self.weighted else torch.full_like(log_weight, 1 / len(log_weight))
-        return _Parts(share, share, None)
+        return _GradientWeights(share, share, None)
 
 
 class DReG(_Estimator):
-    r"""Maximise :math:`L_K` with the doubly reparametrised gradient of the guide.
+    r"""The bound :math:`L_K` with the doubly reparametrised gradient of the guide.
 
     :math:`a = \tilde w, b = \tilde w^2, c = 0` (Tucker et al., 2018, arXiv:1810.04152): unbiased, and its
     signal-to-noise ratio grows with K. With a tempered KL, :math:`b = (1 - \beta) \tilde w + \beta \tilde w^2`.
 
     Args:
-        num_particles: number K of samples of each datum.
-        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+        num_particles: number K of samples per datum.
+        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -170,21 +170,21 @@ class DReG(_Estimator):
     def __init__(self, num_particles: int = 5, vectorize_particles: bool = True) -> None:
         super().__init__(num_particles, vectorize_particles)
 
-    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
-        """Weigh the model by the normalised weights, the path by their squares."""
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _GradientWeights:
+        """Return the normalised weights for the model, and their squares for the path."""
         share = log_weight.softmax(0)
-        return _Parts(share, (1 - beta) * share + beta * share**2, None)
+        return _GradientWeights(share, (1 - beta) * share + beta * share**2, None)
 
 
 class PIWAE(_Estimator):
-    r"""Train the model by :math:`L_{MK}` and the guide by M bounds :math:`L_K`.
+    r"""The bound :math:`L_{MK}` for the model, and the mean of M bounds :math:`L_K` for the guide.
 
     (Rainforth et al., 2018, arXiv:1802.04537.)
 
     Args:
         num_particles: number K of samples in each of the guide's bounds.
-        num_bounds: number M of the guide's bounds for each datum.
-        vectorize_particles: draw them in one run, or in M K runs, for programs that do not broadcast.
+        num_bounds: number M of the guide's bounds per datum.
+        vectorize_particles: whether to draw them in one run; if not, in M K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -197,24 +197,24 @@ class PIWAE(_Estimator):
         super().__init__(num_particles * checks.integer("num_bounds", num_bounds), vectorize_particles)
         self.num_bounds = num_bounds
 
-    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
-        """Normalise the model's weights over all samples, the guide's within each bound."""
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _GradientWeights:
+        """Return weights normalised over all samples for the model, and within each bound for the guide."""
         within = log_weight.unflatten(0, (self.num_bounds, -1)).softmax(1).flatten(0, 1) / self.num_bounds
-        return _Parts(log_weight.softmax(0), within, within)
+        return _GradientWeights(log_weight.softmax(0), within, within)
 
 
 class RWS(_Estimator):
-    r"""Train the model by :math:`L_K`, the guide towards the weighted samples: reweighted wake-sleep.
+    r"""Reweighted wake-sleep: the bound :math:`L_K` for the model, weighted samples as targets for the guide.
 
     (Bornschein & Bengio, 2015, arXiv:1406.2751; Le et al., 2019, arXiv:1805.10469.) The guide minimises
     :math:`\mathrm{KL}(p(z|x)\,\|\,q(z|x))`, estimated by :math:`-\sum_k \tilde w_k \log q(z_k|x)` (wake), by
-    :math:`-\log q(z|x)` of data dreamt by the model (sleep), or by both. Samples need not be reparametrised, so
-    that latents may be discrete. Weights are normalised for each datum; those of Pyro's class are of the whole batch.
+    :math:`-\log q(z|x)` of data sampled from the model (sleep), or by both. Samples need not be reparametrised, so
+    latents may be discrete. Weights are normalised per datum; those of Pyro's class over the whole batch.
 
     Args:
-        num_particles: number K of samples of each datum, at least 2.
+        num_particles: number K of samples per datum, at least 2.
         sleep: share of the sleep phase in the guide's gradient, from 0 to 1.
-        vectorize_particles: draw them in one run, or in K runs, for programs that do not broadcast.
+        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -229,33 +229,35 @@ class RWS(_Estimator):
         self.sleep = checks.number("sleep", sleep, 0.0, 1.0)
         self._found: dict[tuple[int, torch.Size], DataSites] = {}
 
-    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _Parts:
-        """Weigh model and guide by the normalised weights; the score counts backwards, the path not at all."""
+    def parts(self, log_weight: Tensor, beta: Tensor | float) -> _GradientWeights:
+        """Return the normalised weights for the model, and negated for the score, without the path."""
         share = log_weight.softmax(0)
-        return _Parts(share, None, -(1 - self.sleep) * share)
+        return _GradientWeights(share, None, -(1 - self.sleep) * share)
 
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
-        """Add the sleep phase to what is differentiated."""
+        """Add the sleep phase to the scalar to differentiate."""
         loss, surrogate = super().losses(model, guide, arguments)
         if self.sleep == 0:
             return loss, surrogate
-        dreamt = self._datum_of(model, arguments)
-        with torch.no_grad(), Unobserved(dreamt.entries):
-            dream = poutine.trace(model).get_trace(*arguments)
-        x = dreamt.join({name: dream.nodes[name]["value"] for name in dreamt.entries}, arguments[0])
-        told = poutine.trace(poutine.replay(guide, trace=dream)).get_trace(x.to(arguments[0].dtype), *arguments[1:])
-        told.compute_log_prob()
-        log_q = sum((told.nodes[name]["log_prob_sum"] for name in latents_of(told)), torch.zeros(()))
+        sites = self._data_sites(model, arguments)
+        with torch.no_grad(), Unobserved(sites.entries):
+            simulated = poutine.trace(model).get_trace(*arguments)
+        x = sites.join({name: simulated.nodes[name]["value"] for name in sites.entries}, arguments[0])
+        guide_trace = poutine.trace(poutine.replay(guide, trace=simulated)).get_trace(
+            x.to(arguments[0].dtype), *arguments[1:]
+        )
+        guide_trace.compute_log_prob()
+        log_q = sum((guide_trace.nodes[name]["log_prob_sum"] for name in latents_of(guide_trace)), torch.zeros(()))
         return loss, surrogate - self.sleep * log_q
 
-    def _datum_of(self, model: PyroFunction, arguments: Arguments) -> DataSites:
-        """Find the sites at which the model observes x; a step that is recorded has no values, and asks those before.
+    def _data_sites(self, model: PyroFunction, arguments: Arguments) -> DataSites:
+        """Find the sites at which the model observes x; in a step that is being recorded, return those found before.
 
-        It is asked again at each step that is not recorded, for what does not depend on x at first may do so later.
+        They are found again at each step that is not recorded, because the model may come to depend on x later.
         """
         key = len(arguments), arguments[0].shape[1:]
         if key not in self._found or get_proxy_mode() is None:
-            with poutine.block():  # what is traced here is no part of the step
+            with poutine.block():  # these runs are not part of the step
                 self._found[key] = find_data_sites(model, arguments)
                 check_simulation(model, arguments, self._found[key])
         return self._found[key]

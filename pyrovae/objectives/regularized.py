@@ -1,4 +1,4 @@
-"""ELBOs whose KL term is cut, taken apart, or replaced by another distance of q(z) to p(z)."""
+"""ELBOs with a modified KL: free bits, total correlation, maximum mean discrepancy."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ __all__ = ["MMD", "BetaTCVAE", "FreeBits"]
 
 
 class FreeBits(Objective):
-    r"""Leave each latent dimension some nats for free.
+    r"""The ELBO with free bits: the KL of each latent dimension counts only above a threshold.
 
     :math:`\mathrm{E}[\log p(x|z)] - \sum_d \max(\lambda, \mathrm{KL}_d)`, where :math:`\mathrm{KL}_d` is the batch's
-    mean KL of dimension d, in closed form where both distributions are independent over dimensions and guide and
-    model sample their sites in one order; else a site's KL is sampled as a whole and gets :math:`D\lambda` (Kingma et
+    mean KL of dimension d, in closed form if both distributions are independent over dimensions and guide and
+    model sample their sites in the same order; else the KL of a site is sampled as a whole, with threshold
+    :math:`D\lambda` (Kingma et
     al., 2016, arXiv:1606.04934).
 
     Args:
         free_nats: :math:`\lambda`, in nats per latent dimension.
-        num_particles: number of samples of each datum.
-        vectorize_particles: draw them in one run, or in as many runs, for programs that do not broadcast.
+        num_particles: number of samples per datum.
+        vectorize_particles: whether to draw them in one run; if not, one per run, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -45,13 +46,13 @@ class FreeBits(Objective):
         self.free_nats = checks.number("free_nats", free_nats)
 
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
-        """Return the loss twice: it is what is differentiated."""
+        """Return the loss twice: it is also the scalar to differentiate."""
         pairs = list(self._get_traces(model, guide, arguments, {}))
         weights = weights_of(pairs)
         count = weights.log_likelihood.shape[1]
         loss = -weights.log_likelihood.mean(0).sum()
         names = latents_of(pairs[0][1])
-        # Bottom-up, a site's prior hangs on what the guide samples after it: its KL has no closed form.
+        # In a bottom-up guide, a site's prior depends on later samples of the guide: its KL has no closed form.
         in_order = names == [name for name in pairs[0][0].nodes if name in names]
         for name in names:
             rows = [
@@ -65,7 +66,7 @@ class FreeBits(Objective):
 
 
 def _kl(prior: dict[str, Any], posterior: dict[str, Any], in_order: bool) -> Tensor:
-    """Return the KL of each datum and dimension, ``(*, B, D)``, or sampled for all dimensions, ``(*, B, 1)``."""
+    """Return the KL per datum and dimension, ``(*, B, D)``; if sampled, over all dimensions, ``(*, B, 1)``."""
     p, q, mask = prior["fn"], posterior["fn"], posterior["mask"]
     factorised = all(isinstance(fn, dist.Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (p, q))
     if in_order and factorised:
@@ -80,15 +81,16 @@ def _kl(prior: dict[str, Any], posterior: dict[str, Any], in_order: bool) -> Ten
 
 
 class BetaTCVAE(Objective):
-    r"""Take the KL apart and weigh its parts: index-code information, total correlation, dimension-wise KL.
+    r"""The ELBO with weights of the KL's parts: index-code information, total correlation, dimension-wise KL.
 
     :math:`\mathrm{E}[\log p(x|z)] - \alpha I(z; n) - \beta\,\mathrm{KL}(q(z)\,\|\,\prod_d q(z_d))
     - \gamma \sum_d \mathrm{KL}(q(z_d)\,\|\,p(z_d))`, where the aggregate q(z) is estimated from the batch (Chen et al.,
-    2018, arXiv:1802.04942). At :math:`\alpha = \beta = \gamma = 1` it is the ELBO. The size of the data set, which
-    minibatch-weighted sampling divides by, shifts the parts by constants only; the batch's takes its place.
+    2018, arXiv:1802.04942). At :math:`\alpha = \beta = \gamma = 1` it is the ELBO. Minibatch-weighted
+    sampling divides by the size of the data set, which only shifts the parts by constants; here it divides by the size
+    of the batch.
 
     Args:
-        alpha: weight of the information that the code has on its datum.
+        alpha: weight of the index-code information.
         beta: weight of the total correlation.
         gamma: weight of the dimension-wise KL.
 
@@ -108,7 +110,7 @@ class BetaTCVAE(Objective):
         self.gamma = checks.number("gamma", gamma)
 
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
-        """Return the loss twice: it is what is differentiated."""
+        """Return the loss twice: it is also the scalar to differentiate."""
         pairs = list(self._get_traces(model, guide, arguments, {}))
         weights = weights_of(pairs)
         site = _only_site("BetaTCVAE", pairs[0][1])
@@ -133,12 +135,12 @@ class BetaTCVAE(Objective):
 
 
 class MMD(Objective):
-    r"""Draw the aggregate posterior q(z) to the prior by their maximum mean discrepancy.
+    r"""Reconstruction, and the maximum mean discrepancy of the aggregate posterior q(z) to the prior.
 
     :math:`\mathrm{E}[\log p(x|z)] - \lambda\,\mathrm{MMD}^2(q(z), p(z)) - \kappa\,\mathrm{KL}(q(z|x)\,\|\,p(z))`: with
     :math:`\kappa = 0` a Wasserstein autoencoder (Tolstikhin et al., 2018, arXiv:1711.01558), else an InfoVAE (Zhao et
     al., 2017, arXiv:1706.02262, with :math:`\kappa = 1 - \alpha`). The kernel is a sum of inverse multiquadratics,
-    the estimate unbiased. A learned prior needs :math:`\kappa > 0`, since the distance does not train it.
+    the estimate unbiased. A learned prior needs :math:`\kappa > 0`, since the discrepancy does not train it.
 
     Args:
         mmd_weight: :math:`\lambda`, in nats per datum.
@@ -159,7 +161,7 @@ class MMD(Objective):
         self.kl_weight = checks.number("kl_weight", kl_weight)
 
     def losses(self, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Tensor, Tensor]:
-        """Return the loss twice: it is what is differentiated."""
+        """Return the loss twice: it is also the scalar to differentiate."""
         pairs = list(self._get_traces(model, guide, arguments, {}))
         weights = weights_of(pairs)
         ((model_trace, guide_trace),) = pairs

@@ -1,4 +1,4 @@
-"""The terms of a bound, read off the traces that a Pyro ELBO makes, and whom to blame where they are not finite."""
+"""Reconstruction and KL of an ELBO, from its traces, and the site at which a loss is not finite."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from pyrovae.programs import PyroFunction
 __all__ = ["NonFiniteLoss", "Traces", "collect_traces", "estimate_elbo_terms", "nonfinite_site", "sum_terms"]
 
 Traces: TypeAlias = list[tuple[Trace, Trace]]
-"""Pairs of a model's and a guide's trace, one a particle."""
+"""Pairs of a model's and a guide's trace, one per particle."""
 
 
 class NonFiniteLoss(FloatingPointError):
-    """Say which sample site made the loss NaN or infinite.
+    """The error that the loss is NaN or infinite, with the sample site that made it so.
 
     Attributes:
-        steps_ago: how many steps have been made since, without updating anything.
+        steps_ago: number of steps since the loss, in which nothing was updated.
     """
 
     steps_ago: int = 0
 
 
 def estimate_elbo_terms(model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
-    r"""Estimate the ELBO's two terms on a batch from one sample of each datum, without gradients.
+    r"""Estimate the ELBO's two terms on a batch from one sample per datum, without gradients.
 
     Args:
-        model: the program of p(x, z).
-        guide: the program of q(z|x).
-        arguments: what they are called with, x of shape ``(B, *data_shape)`` first.
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        arguments: their arguments, x of shape ``(B, *data_shape)`` first.
 
     Returns:
         ``(reconstruction, kl)``, shape ``(2,)``: :math:`\sum_i \mathrm{E}_q \log p(x_i|z)` and
@@ -79,9 +79,9 @@ def collect_traces(elbo: ELBO) -> Iterator[Traces]:
 
 
 def sum_terms(traces: Traces, num_particles: int) -> Tensor:
-    """Sum reconstruction and KL over the batch, averaged over particles, untempered: shape ``(2,)``.
+    """Return reconstruction and KL, untempered, summed over the batch and averaged over particles: shape ``(2,)``.
 
-    Values that the guide enumerates count by their probability; factors that are no distribution do not count.
+    Values that the guide enumerates are weighted by their probability; factors (``pyro.factor``) are not included.
     """
     with torch.no_grad():
         reconstruction = kl = torch.zeros(())

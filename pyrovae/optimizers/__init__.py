@@ -1,4 +1,4 @@
-"""One ``PyroOptim`` that drives any torch optimizer and scheduler over all parameters at once."""
+"""Optimizers: any torch optimizer and scheduler, for all parameters at once, as an optimizer of Pyro."""
 
 from pyrovae.optimizers.functional_adam import FunctionalAdam
 from pyrovae.optimizers.joint import JointOptimizer, OptimizerFactory, SchedulerFactory

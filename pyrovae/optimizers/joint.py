@@ -1,4 +1,4 @@
-"""One ``PyroOptim`` that drives any torch optimizer and scheduler over all parameters at once."""
+"""Pyro optimizer that drives one torch optimizer and scheduler for all parameters."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ SchedulerFactory: TypeAlias = Callable[[Optimizer], LRScheduler]
 
 
 class JointOptimizer(PyroOptim):
-    """Step all parameters with one torch optimizer, where Pyro's own keeps one for each.
+    """One torch optimizer for all parameters; Pyro's own optimizers make one per parameter.
 
-    The optimizer runs fused where it can, gradients are clipped by their global norm and then set to
-    None, and parameters that appear later join the others. While it is ``holding``, gradients wait for those of the
-    next call; while ``found_inf`` is a tensor that holds 1, nothing is updated, and nobody waits to know. Where there
-    are several processes, gradients are first summed over all of them, and an error of one (``failure``) is raised in
-    all.
+    The optimizer is fused where possible. Gradients are clipped by their global norm and set to None after the step.
+    Parameters that appear later are added. While ``accumulating`` is true, gradients are kept and added to those of
+    the next call. If ``found_inf`` is a tensor with the value 1, nothing is updated, without waiting for the device.
+    With several processes, gradients are summed over all of them, and an error of one (``failure``) is raised in all.
 
     Args:
-        optimizer: makes the torch optimizer of a list of parameters; the class itself will do.
-        scheduler: makes the learning-rate scheduler of the optimizer; it steps once an epoch.
-        max_norm: largest norm of all gradients together, or None.
+        optimizer: makes the torch optimizer from a list of parameters, such as the class itself.
+        scheduler: makes the learning-rate scheduler from the optimizer; it steps once per epoch.
+        max_norm: largest global norm of the gradients, or None.
 
     Raises:
         ValueError: if torch refuses the options.
@@ -49,7 +48,7 @@ class JointOptimizer(PyroOptim):
         scheduler: SchedulerFactory | None = None,
         max_norm: float | None = None,
     ) -> None:
-        super().__init__(torch.optim.Adam, {})  # what Pyro makes of these is never used
+        super().__init__(torch.optim.Adam, {})  # Pyro's own optimizers are never used
         self.max_norm = None if max_norm is None else checks.number("max_norm", max_norm, open_below=True)
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
@@ -58,13 +57,13 @@ class JointOptimizer(PyroOptim):
         self.failure: Exception | None = None
         self.accumulating = False
         self.found_inf: Tensor | None = None
-        self._held: dict[Tensor, Tensor] = {}
+        self._accumulated: dict[Tensor, Tensor] = {}
         self._recordable: FunctionalAdam | None = None
         self.is_updated = False
-        self._rehearse()
+        self._check_options()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
-        """Make one step on ``params``, which hold their gradients, and clear these."""
+        """Make one step on ``params`` by their gradients, and clear these."""
         if self.is_updated:
             self.is_updated = False
             return
@@ -72,15 +71,15 @@ class JointOptimizer(PyroOptim):
             self._recordable.flush()
         params = list(params)
         if self.accumulating:
-            self._hold(params)
+            self._accumulate(params)
             return
-        for param, grad in self._held.items():
+        for param, grad in self._accumulated.items():
             param.grad = grad if param.grad is None else grad.add_(param.grad)
-        params = list(dict.fromkeys([*params, *self._held]))
-        self._held = {}
+        params = list(dict.fromkeys([*params, *self._accumulated]))
+        self._accumulated = {}
         new = [param for param in params if param not in self._params]
         if distributed.count() > 1:
-            self._join(new)
+            self._sum_over_processes(new)
         elif new:
             self._add(new)
         if self.max_norm is not None:
@@ -92,17 +91,17 @@ class JointOptimizer(PyroOptim):
         if self.found_inf is None:
             self.optimizer.step()
         elif all(group.get("fused") for group in self.optimizer.param_groups):
-            self.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined] # as a gradient scaler says it
+            self.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined] # as gradient scalers do
             self.optimizer.step()
         elif not bool(self.found_inf):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def functional_update(self, params: Collection[Tensor]) -> FunctionalAdam | None:
-        """Return the update for a compiled graph to make, if it is nothing but Adam's, in one process.
+        """Return the update as an object for a compiled graph; None if it is more than Adam's, or there are processes.
 
         Args:
-            params: which the graph updates.
+            params: parameters that the graph updates.
         """
         alone = self.max_norm is None and self.found_inf is None and distributed.count() == 1
         if not alone or not FunctionalAdam.supports(self.optimizer, params):
@@ -113,18 +112,18 @@ class JointOptimizer(PyroOptim):
         return self._recordable if self._recordable.has_parameters(params) else None
 
     def count_update(self, params: Iterable[Tensor]) -> None:
-        """Count an update that a graph has made by :meth:`functional_update`; the next call has nothing to do."""
+        """Count an update that a graph has made by :meth:`functional_update`; the next call then does nothing."""
         assert self._recordable is not None
         self._recordable.count_step(params)
         self.is_updated = True
 
     @property
     def learning_rate(self) -> float:
-        """The first parameter group's learning rate."""
+        """Learning rate of the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def end_epoch(self, loss: float) -> None:
-        """Step the scheduler; one that waits for a plateau looks at ``loss``."""
+        """Step the scheduler; ``ReduceLROnPlateau`` receives ``loss``."""
         try:
             if isinstance(self.scheduler, ReduceLROnPlateau):
                 self.scheduler.step(loss)
@@ -143,29 +142,31 @@ class JointOptimizer(PyroOptim):
         return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
-        """Take a state up; it waits for the first step, which tells the parameters."""
+        """Set the state; it is loaded at the first step, when the parameters are known."""
         self._pending = state_dict
 
-    def _rehearse(self) -> None:
-        """Make optimizer and scheduler of a stand-in and let them step, so that bad options are refused now."""
-        stand_in: list[Tensor] = [nn.Parameter(torch.zeros(()))]
-        self.optimizer, self.scheduler = self._make(stand_in)
+    def _check_options(self) -> None:
+        """Make optimizer and scheduler for a dummy parameter and let them step, so that bad options are refused now."""
+        dummy: list[Tensor] = [nn.Parameter(torch.zeros(()))]
+        self.optimizer, self.scheduler = self._make(dummy)
         if self.scheduler is not None:
             self.optimizer.step()
             self.end_epoch(0.0)
-            self.optimizer, self.scheduler = self._make(stand_in)
+            self.optimizer, self.scheduler = self._make(dummy)
 
-    def _hold(self, params: list[Tensor]) -> None:
+    def _accumulate(self, params: list[Tensor]) -> None:
         for param in params:
             if param.grad is not None:
-                # The tensor may be one that the next step writes over.
-                self._held[param] = self._held[param].add_(param.grad) if param in self._held else param.grad.clone()
+                # Cloned, because the next step may write into the same tensor.
+                self._accumulated[param] = (
+                    self._accumulated[param].add_(param.grad) if param in self._accumulated else param.grad.clone()
+                )
                 param.grad = None
 
-    def _join(self, new: list[Tensor]) -> None:
-        """Sum the gradients over all processes, once they know each other's new parameters and errors."""
-        speaks = bool(new) or self.failure is not None
-        if self._params and distributed.sum_gradients(list(self._params), hold=speaks):
+    def _sum_over_processes(self, new: list[Tensor]) -> None:
+        """Sum the gradients over all processes, after the exchange of new parameters and errors."""
+        has_news = bool(new) or self.failure is not None
+        if self._params and distributed.sum_gradients(list(self._params), hold=has_news):
             return
         distributed.raise_everywhere(self.failure)
         store = pyro.get_param_store()
@@ -177,7 +178,7 @@ class JointOptimizer(PyroOptim):
         distributed.sum_gradients(list(self._params))
 
     def _add(self, new: list[Tensor]) -> None:
-        # Pyro hands over a set; by name, the order is the same in every process.
+        # Pyro passes a set; sorted by name, the order is the same in every process.
         store = pyro.get_param_store()
         new = sorted(new, key=lambda param: store.param_name(param) or "")
         if self._params:

@@ -1,4 +1,4 @@
-"""Posteriors q(z|x), the guide's conditionals: an image in, a distribution over ``(D,)`` out.
+"""Posteriors q(z|x), the conditionals of guides: maps from data to distributions over ``(D,)``.
 
 Subclass :class:`Posterior` to add one.
 """

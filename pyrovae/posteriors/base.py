@@ -1,4 +1,4 @@
-"""What every posterior q(z|x) shares."""
+"""Base class of posteriors q(z|x)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Posterior", "PosteriorFactory"]
 
 
 class Posterior(nn.Module, ABC):
-    """Hold what every posterior q(z|x) shares; a subclass defines ``forward(x)``.
+    """Base class of posteriors q(z|x); a subclass defines ``forward(x)``.
 
     Args:
         data_shape: shape of one datum, such as ``(1, 28, 28)`` or ``(64,)``.
@@ -27,10 +27,10 @@ class Posterior(nn.Module, ABC):
     """
 
     support: constraints.Constraint = constraints.real_vector
-    """Where z lies; a prior that is used with the posterior must have the same."""
+    """The set of z; the prior used with the posterior must have the same."""
 
     has_density: bool = True
-    """Whether q(z|x) can be scored at every z, and not at its own latest draws alone."""
+    """Whether the density q(z|x) is known at every z, rather than only at the latest draws."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
@@ -47,3 +47,4 @@ class Posterior(nn.Module, ABC):
 
 
 PosteriorFactory: TypeAlias = Callable[[tuple[int, ...], int], Posterior]
+"""Makes a posterior from the shape of a datum and the number of latent dimensions."""

@@ -18,23 +18,23 @@ __all__ = ["FlowPosterior"]
 
 
 class FlowPosterior(Posterior):
-    r"""Push a normal through flows that know the datum: :math:`z = f(u; h(x))`.
+    r"""An amortized normalizing flow: :math:`z = f(u; h(x))`.
 
-    The normal is diagonal and amortized too: :math:`u \sim \mathcal{N}(\mu(x), \mathrm{diag}\,\sigma(x)^2)`.
-    Draws and their own density take one pass through each flow. With :class:`~pyrovae.AffineAutoregressive` this is
+    The base is an amortized diagonal normal, :math:`u \sim \mathcal{N}(\mu(x), \mathrm{diag}\,\sigma(x)^2)`. Sampling,
+    and the density of the samples, take one pass through each flow. With :class:`~pyrovae.AffineAutoregressive` this is
     the inverse autoregressive flow (Kingma et al., 2016, arXiv:1606.04934), with :class:`~pyrovae.Planar` or
-    :class:`~pyrovae.Radial` a flow of Rezende & Mohamed (2015, arXiv:1505.05770), which scores its latest draws alone.
-    An autoregressive one scores other z in D passes.
+    :class:`~pyrovae.Radial` it is a flow of Rezende & Mohamed (2015, arXiv:1505.05770), whose density is known only at
+    its latest draws. The density at other z takes D passes of an autoregressive flow.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: encoder, from ``data_shape`` to 2D features and those of the context.
         flow: makes each flow.
-        num_layers: how many flows.
-        context_features: number of features h(x) that the flows see; 0 for flows that are the same for all data.
-        link: how the base's scale is kept positive: ``softplus`` or ``exp``.
-        min_scale: its smallest value, in units of u.
+        num_layers: number of flows.
+        context_features: number of features h(x) of the context; 0 for flows that do not depend on the datum.
+        link: map that keeps the base's scale positive: ``softplus`` or ``exp``.
+        min_scale: smallest scale of the base, in units of u.
 
     Raises:
         ValueError: if a number is too small.

@@ -1,4 +1,4 @@
-"""Mixtures as posteriors."""
+"""Mixtures of normals as posteriors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["MixturePosterior"]
 
 
 class MixturePosterior(Posterior):
-    r"""Amortize a mixture: :math:`q(z|x) = \sum_k \pi_k(x)\, \mathcal{N}(z; \mu_k(x), \mathrm{diag}\,\sigma_k(x)^2)`.
+    r"""An amortized mixture: :math:`q(z|x) = \sum_k \pi_k(x)\, \mathcal{N}(z; \mu_k(x), \mathrm{diag}\,\sigma_k(x)^2)`.
 
-    Its draws are differentiable with respect to the weights too: see
+    Samples are differentiable with respect to the weights too: see
     :class:`~pyrovae.distributions.NormalMixture`.
 
     Args:
@@ -26,7 +26,7 @@ class MixturePosterior(Posterior):
         latent_dim: number D of latent dimensions.
         network: encoder, from ``data_shape`` to K + 2KD features.
         num_components: number K of components.
-        link: how the scales are kept positive: ``softplus`` or ``exp``.
+        link: map that keeps the scales positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of z.
 
     Example:

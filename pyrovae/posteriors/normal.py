@@ -17,7 +17,7 @@ __all__ = ["DiagonalNormal", "FullCovarianceNormal", "LowRankNormal"]
 
 
 class DiagonalNormal(Posterior):
-    r"""Amortize :math:`q(z|x) = \mathcal{N}(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)`.
+    r"""An amortized diagonal normal, :math:`q(z|x) = \mathcal{N}(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)`.
 
     (Kingma & Welling, 2014, arXiv:1312.6114.)
 
@@ -25,7 +25,7 @@ class DiagonalNormal(Posterior):
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: encoder, from ``data_shape`` to 2D features.
-        link: how the scale is kept positive: ``softplus`` or ``exp``.
+        link: map that keeps the scale positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of z.
 
     Example:
@@ -53,17 +53,17 @@ class DiagonalNormal(Posterior):
 
 
 class FullCovarianceNormal(Posterior):
-    r"""Amortize :math:`q(z|x) = \mathcal{N}(z; \mu(x), L(x) L(x)^\top)`, L a Cholesky factor.
+    r"""An amortized normal of full covariance, :math:`q(z|x) = \mathcal{N}(z; \mu(x), L(x) L(x)^\top)`.
 
-    With a full covariance it can be the exact posterior of a linear-Gaussian model, which is not diagonal
+    L is a Cholesky factor. Unlike a diagonal normal, it can be the exact posterior of a linear-Gaussian model
     (Kingma & Welling, 2019, section 2.5.1, arXiv:1906.02691).
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: encoder, from ``data_shape`` to 2D + D(D - 1)/2 features.
-        link: how the diagonal of L is kept positive: ``softplus`` or ``exp``.
-        min_scale: its smallest entry, in units of z.
+        link: map that keeps the diagonal of L positive: ``softplus`` or ``exp``.
+        min_scale: smallest entry of the diagonal, in units of z.
 
     Example:
         >>> FullCovarianceNormal((64,), 3)(torch.zeros(5, 64)).covariance_matrix.shape
@@ -84,7 +84,7 @@ class FullCovarianceNormal(Posterior):
         self.sizes = [latent_dim, latent_dim, latent_dim * (latent_dim - 1) // 2]
         self.network = make_network(network, self.data_shape, sum(self.sizes))
         self.positive = Positive(link, checks.number("min_scale", min_scale))
-        # Where in L, row by row, its diagonal lies and what is below.
+        # Positions in the flattened L of its diagonal, then of the entries below.
         rows, columns = torch.tril_indices(latent_dim, latent_dim, -1)
         position = torch.cat((torch.arange(latent_dim) * (latent_dim + 1), rows * latent_dim + columns))
         self.register_buffer("position", position, persistent=False)
@@ -100,17 +100,18 @@ class FullCovarianceNormal(Posterior):
 
 
 class LowRankNormal(Posterior):
-    r"""Amortize :math:`q(z|x) = \mathcal{N}(z; \mu(x), W(x) W(x)^\top + \mathrm{diag}\,\sigma(x)^2)`, W of rank R.
+    r"""An amortized normal, :math:`q(z|x) = \mathcal{N}(z; \mu(x), W(x) W(x)^\top + \mathrm{diag}\,\sigma(x)^2)`.
 
-    Between a diagonal and a full covariance, at a cost linear in D (Rezende et al., 2014, arXiv:1401.4082, have
-    rank 1). It is computed in double precision, which a small :math:`\sigma` needs.
+    W has rank R: a low-rank covariance and a diagonal. The family lies between diagonal and full covariance, at a cost
+    linear in D (Rezende et al., 2014, arXiv:1401.4082, use rank 1). It is computed in double precision, because
+    :math:`\sigma` may be small.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         network: encoder, from ``data_shape`` to (2 + R)D features.
-        rank: number R of directions in which components vary together.
-        link: how :math:`\sigma` is kept positive: ``softplus`` or ``exp``.
+        rank: rank R of W.
+        link: map that keeps :math:`\sigma` positive: ``softplus`` or ``exp``.
         min_scale: smallest :math:`\sigma`, in units of z.
 
     Example:

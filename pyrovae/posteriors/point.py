@@ -1,4 +1,4 @@
-"""Codes without noise."""
+"""Deterministic codes as posteriors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["PointPosterior"]
 
 
 class PointPosterior(Posterior):
-    r"""Encode each datum as one point, with certainty: :math:`z = \mu(x)`, for autoencoders without noise.
+    r"""A deterministic code :math:`z = \mu(x)`, for autoencoders without noise.
 
-    A point has no density: :math:`\log q(z|x)` counts as 0. What an objective reports is then no bound on
-    :math:`\log p(x)`, and no marginal likelihood can be had from importance weights of one and the same z.
+    A point has no density: :math:`\log q(z|x)` counts as 0. The value of an objective is then no bound on
+    :math:`\log p(x)`, and importance sampling, whose samples are all the same z, cannot estimate it.
 
     Args:
         data_shape: shape of one datum.

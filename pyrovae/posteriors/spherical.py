@@ -1,4 +1,4 @@
-"""Posteriors on the sphere."""
+"""Von Mises-Fisher posterior on the unit sphere."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["VonMisesFisher"]
 
 
 class VonMisesFisher(Posterior):
-    r"""Amortize :math:`q(z|x) \propto e^{\kappa(x)\, \mu(x)^\top z}` on the sphere, a direction and how sure it is.
+    r"""A von Mises-Fisher distribution on the unit sphere: :math:`q(z|x) \propto e^{\kappa(x) \mu(x)^\top z}`.
 
-    It goes with :class:`~pyrovae.SphericalUniform` (Davidson et al., 2018, arXiv:1804.00891).
+    It is used with :class:`~pyrovae.SphericalUniform` (Davidson et al., 2018, arXiv:1804.00891).
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of components, at least 2; the sphere itself has D - 1 dimensions.
         network: encoder, from ``data_shape`` to D + 1 features.
-        link: how the concentration is kept positive: ``softplus`` or ``exp``.
+        link: map that keeps the concentration positive: ``softplus`` or ``exp``.
         min_concentration: smallest concentration :math:`\kappa`; at 0, all directions are equally likely.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a program predicts: codes, reconstructions, new data, paths between codes."""
+"""Predictions of a program: codes, reconstructions, new data, and paths between codes."""
 
 from pyrovae.prediction.interpolation import class_direction, linear_path, spherical_path
 from pyrovae.prediction.predictive import decode, encode, generate, is_discrete, prior_grid, reconstruct

@@ -1,4 +1,4 @@
-"""Ways through the latents: between two codes, and along the difference of two classes."""
+"""Paths between codes, and directions between classes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["class_direction", "linear_path", "spherical_path"]
 
 
 def linear_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
-    r"""Go straight from one code to another: :math:`z(t) = (1 - t) z_0 + t z_1`, t evenly spaced from 0 to 1.
+    r"""Return the straight path between two codes: :math:`z(t) = (1 - t) z_0 + t z_1`, t evenly spaced from 0 to 1.
 
     Args:
         start: :math:`z_0`, ``(*, D)``.
-        end: :math:`z_1`, likewise.
-        num_points: how many codes, both ends among them; at least 2.
+        end: :math:`z_1`, ``(*, D)``.
+        num_points: number of codes, including both ends; at least 2.
 
     Returns:
         ``(num_points, *, D)``.
 
     Raises:
-        ValueError: if there are fewer points, or the ends have two shapes.
+        ValueError: if there are fewer points, or the ends have different shapes.
 
     Example:
         >>> linear_path(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 0.0]), 3)
@@ -34,25 +34,25 @@ def linear_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
 
 
 def spherical_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
-    r"""Go from one code to another as on a sphere: the direction turns evenly, the norm grows or shrinks evenly.
+    r"""Return a path between codes by spherical interpolation of the direction and linear interpolation of the norm.
 
     .. math:: z(t) = \bigl((1 - t) \|z_0\| + t \|z_1\|\bigr) \frac{\sin((1 - t) \omega) u_0 + \sin(t \omega) u_1}
         {\sin \omega}, \qquad u_i = \frac{z_i}{\|z_i\|}, \quad \cos \omega = u_0 \cdot u_1
 
-    Nearly all of a standard normal in many dimensions lies near a sphere of radius :math:`\sqrt{D}`, which a straight
-    line leaves (Shoemake, 1985, doi:10.1145/325165.325242; for latents: White, 2016, arXiv:1609.04468). Where the
-    directions are the same, opposite, or unknown, the way is straight.
+    Nearly all mass of a standard normal in many dimensions is near a sphere of radius :math:`\sqrt{D}`, which a
+    straight line leaves (Shoemake, 1985, doi:10.1145/325165.325242; for latents: White, 2016, arXiv:1609.04468). If the
+    directions are the same, opposite, or undefined, the path is straight.
 
     Args:
         start: :math:`z_0`, ``(*, D)``.
-        end: :math:`z_1`, likewise.
-        num_points: how many codes, both ends among them; at least 2.
+        end: :math:`z_1`, ``(*, D)``.
+        num_points: number of codes, including both ends; at least 2.
 
     Returns:
         ``(num_points, *, D)``.
 
     Raises:
-        ValueError: if there are fewer points, or the ends have two shapes.
+        ValueError: if there are fewer points, or the ends have different shapes.
 
     Example:
         >>> spherical_path(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 0.0]), 3)
@@ -73,21 +73,21 @@ def spherical_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
 
 
 def class_direction(codes: Tensor, labels: Tensor | None, to: int, source: int | None = None) -> Tensor:
-    """Return the way from one class to another: the mean of its codes minus that of the other's, or of all others.
+    """Return the direction to a class: the mean of its codes minus that of another class, or of all others.
 
     (Larsen et al., 2016, arXiv:1512.09300, add such a vector to codes to change one attribute of an image.)
 
     Args:
         codes: ``(N, D)``.
-        labels: ``(N,)`` integers; data of an unknown class, -1, are left out.
-        to: the class to go to.
-        source: the class to come from; all others if not given.
+        labels: ``(N,)`` integers; data of an unknown class, -1, are ignored.
+        to: target class.
+        source: source class; all others if not given.
 
     Returns:
         ``(D,)``.
 
     Raises:
-        ValueError: if there are no labels, or none of these.
+        ValueError: if there are no labels, or none of these classes.
 
     Example:
         >>> class_direction(torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0, 1]), to=1)

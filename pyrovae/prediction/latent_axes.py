@@ -1,4 +1,4 @@
-"""Coordinates of codes: single latents, or principal directions of the codes of data."""
+"""Coordinate axes in the space of codes: single latents, or principal directions of the codes of data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Axes", "narrowest_site", "principal_directions", "single_latents"]
 
 @dataclass(frozen=True)
 class Axes:
-    r"""Hold coordinates u of codes, :math:`z = o + \sum_i u_i a_i`; directions are divided by their length.
+    r"""Axes :math:`a_i` of coordinates u of codes, :math:`z = o + \sum_i u_i a_i`; on a sphere, z is normalised.
 
     Attributes:
         origin: o, ``(D,)``.
-        axes: the a, of length 1 and at right angles, ``(n, D)``.
-        names: of the coordinates.
-        directions: whether codes have length 1.
+        axes: the orthonormal :math:`a_i`, ``(n, D)``.
+        names: names of the coordinates.
+        directions: whether codes are directions, of length 1.
     """
 
     origin: Tensor
@@ -36,25 +36,25 @@ class Axes:
         """Return the codes at coordinates, ``(N, D)``.
 
         Args:
-            coordinates: ``(N, n)``.
+            coordinates: coordinates, ``(N, n)``.
         """
         z = self.origin + coordinates @ self.axes
         return z / z.norm(dim=-1, keepdim=True).clamp(min=1e-6) if self.directions else z
 
     def coordinates(self, codes: Tensor) -> Tensor:
-        """Return the coordinates of codes, or of what of them lies along the axes, ``(N, n)``.
+        """Return the coordinates of codes, projected onto the axes, ``(N, n)``.
 
         Args:
-            codes: ``(N, D)``.
+            codes: codes, ``(N, D)``.
         """
         return (codes - self.origin) @ self.axes.T
 
 
 def single_latents(codes: Tensor, which: Sequence[int], site: str = "z") -> Axes:
-    """Take some latents as coordinates; the others stay at their means.
+    """Return some latents as axes; the others are at their means.
 
     Args:
-        codes: of data, ``(N, D)``.
+        codes: codes of data, ``(N, D)``.
         which: numbers of the latents, from 0.
         site: name of the latent site.
 
@@ -69,33 +69,35 @@ def single_latents(codes: Tensor, which: Sequence[int], site: str = "z") -> Axes
 
 
 def principal_directions(codes: Tensor, count: int) -> Axes:
-    """Take the directions in which codes vary most as coordinates, named with their share of the variance.
+    """Return the principal directions of codes as axes, named with their share of the variance.
 
     Args:
-        codes: of data, ``(N, D)``.
-        count: directions, of which there are no more than D.
+        codes: codes of data, ``(N, D)``.
+        count: number of directions, at most D.
 
     Example:
         >>> principal_directions(torch.tensor([[0.0, -1.0], [0.0, 1.0]]), 2).names
         ['direction 1 (100%)', 'direction 2 (0%)']
     """
     origin, D = codes.mean(0), codes.shape[1]
-    rows = torch.cat((codes - origin, codes.new_zeros(D, D)))  # directions for fewer data than latents, too
+    rows = torch.cat(
+        (codes - origin, codes.new_zeros(D, D))
+    )  # so that there are D directions even for fewer data than latents
     _, values, vectors = torch.linalg.svd(rows, full_matrices=False)
-    vectors = vectors * vectors.gather(1, vectors.abs().argmax(1, keepdim=True)).sign()  # not left to chance
+    vectors = vectors * vectors.gather(1, vectors.abs().argmax(1, keepdim=True)).sign()  # fixes the sign
     shares = values.square() / values.square().sum().clamp(min=1e-12)
     names = [f"direction {i + 1} ({share:.0%})" for i, share in enumerate(shares[:count].tolist())]
     return Axes(origin, vectors[:count], names, _are_directions(codes))
 
 
 def narrowest_site(latents: dict[str, Tensor]) -> str | None:
-    """Name the latent site that a map shows: of several, the narrowest, which is the most abstract.
+    """Return the name of the latent site with the fewest dimensions, which a map shows.
 
     Args:
-        latents: by site name, ``(N, *event_shape)``.
+        latents: latents by site name, ``(N, *event_shape)``; sites of integers are ignored.
 
     Returns:
-        None where all are whole numbers.
+        the name, or None if all sites are of integers.
 
     Example:
         >>> narrowest_site({"y": torch.eye(3), "z1": torch.randn(3, 8), "z2": torch.randn(3, 4)})

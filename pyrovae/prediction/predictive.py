@@ -1,4 +1,4 @@
-"""What a program predicts: codes of data, reconstructions, new data, decoded codes."""
+"""Predictions of a program: codes of data, reconstructions, new data, decoded codes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid
 
 
 def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
-    """Return the mean of each latent site of the guide, given the means of those before it.
+    """Return the mean of each latent site of the guide, given the means of the sites before it.
 
-    Of a discrete site it is the most probable value, of directions the mean direction.
+    For a discrete site it is the most probable value, for directions the mean direction.
 
     Args:
         guide: program of q(z|x).
-        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that take labels.
 
     Returns:
-        by site name, ``(B, *event_shape)``.
+        means by site name, ``(B, *event_shape)``.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -45,7 +45,7 @@ def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
 
 
 class _Means(Messenger):
-    """Take the mean at each latent site, instead of a sample."""
+    """A handler that sets each latent site to its mean instead of a sample."""
 
     def _pyro_sample(self, msg: Message) -> None:
         if not msg["is_observed"] and not site_is_subsample(msg):
@@ -67,16 +67,16 @@ def decode(
 
     Args:
         model: program of p(x, z).
-        latents: by site name, ``(B, *event_shape)``.
+        latents: codes by site name, ``(B, *event_shape)``.
         data_shape: shape of one datum.
-        labels: for a program that is called with labels, ``(B,)``.
-        given: for a program whose p(x|z) depends on x, such as on its total count: these x, ``(B, *data_shape)``.
+        labels: labels ``(B,)``, for a program that takes labels.
+        given: data ``(B, *data_shape)``, for a program whose p(x|z) depends on x, such as on its total count.
 
     Returns:
         ``(B, *data_shape)``.
 
     Raises:
-        ValueError: if the model has no such site, other data, or distributions that depend on an x that is not given.
+        ValueError: if the model has no such site, data of another shape, or depends on an x that is not given.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -88,12 +88,14 @@ def decode(
     dtype = parameter_dtype(model)
     latents = {name: as_tensor(name, z, dtype) for name, z in latents.items()}
     z = next(iter(latents.values()))
-    told = () if labels is None else (labels,)
+    given_labels = () if labels is None else (labels,)
     if given is not None and given.shape != (len(z), *data_shape):
         raise checks.InputError(
             f"given must have the shape {(len(z), *data_shape)}, of a datum for each code, but has {tuple(given.shape)}"
         )
-    arguments = arguments_of((placeholder_data(z, len(z), data_shape) if given is None else given, *told), model)
+    arguments = arguments_of(
+        (placeholder_data(z, len(z), data_shape) if given is None else given, *given_labels), model
+    )
     if len(z) == 0:
         return arguments[0].to(z.dtype)
     data_sites = find_data_sites(model, arguments)
@@ -118,7 +120,7 @@ def reconstruct(model: PyroFunction, guide: PyroFunction, x: Batch) -> Tensor:
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that take labels.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -132,23 +134,23 @@ def reconstruct(model: PyroFunction, guide: PyroFunction, x: Batch) -> Tensor:
 def generate(
     model: PyroFunction, num_samples: int, like: Batch, *, noise: bool = False, given: Batch | None = None
 ) -> Tensor:
-    """Draw new data from the model: latents from the prior, and the mean of p(x|z) or a draw from it.
+    """Generate data from the model: latents from the prior, then the mean of p(x|z) or a sample from it.
 
     Args:
         model: program of p(x, z).
-        num_samples: how many.
-        like: data whose shape, type and device the new ones have, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
-            the labels to draw for, which are gone through again and again.
-        noise: draw x from p(x|z) instead of taking its mean.
-        given: for a program whose p(x|z) depends on x, such as on its total count: data (or ``(x, y)``) that it is
-            called with, which are gone through again and again.
+        num_samples: number of data.
+        like: data with the shape, type and device of the result, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
+            the labels to generate data for, which are repeated cyclically.
+        noise: whether to sample x from p(x|z) instead of taking the mean.
+        given: data, or ``(x, y)``, for a program whose p(x|z) depends on x, such as on its total count; they are
+            repeated cyclically.
 
     Returns:
         ``(num_samples, *data_shape)``.
 
     Raises:
-        ValueError: if the model cannot be simulated: p(x|z) depends on an x that is not given, or something else that
-            is observed (a label, a factor) depends on the latents.
+        ValueError: if the model cannot be simulated: p(x|z) depends on an x that is not given, or another observed site
+            (a label, a factor) depends on the latents.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -164,9 +166,9 @@ def generate(
 
 
 def mean_of(fn: Any) -> Tensor:
-    """Return the mean of a distribution, ``(*batch_shape, *event_shape)``; of classes, the most probable one.
+    """Return the mean of a distribution, ``(*batch_shape, *event_shape)``; for classes, the most probable one.
 
-    Where it has no formula, it is the mean of 64 samples; of directions, it is a direction.
+    Without a formula, it is the mean of 64 samples; for directions, it is normalised.
 
     Args:
         fn: the distribution.
@@ -189,7 +191,7 @@ def is_discrete(model: PyroFunction, like: Batch) -> bool:
 
     Args:
         model: program of p(x, z).
-        like: data to call it with, ``(B, *data_shape)``, or the tuple ``(x, y)``.
+        like: example data, ``(B, *data_shape)``, or the tuple ``(x, y)``.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Gaussian((4,), 2), DiagonalNormal((4,), 2))
@@ -204,12 +206,12 @@ def is_discrete(model: PyroFunction, like: Batch) -> bool:
 
 
 def prior_grid(model: PyroFunction, like: Tensor, columns: int = 20) -> Tensor:
-    """Return the decoder's means on a grid of codes, evenly spaced in the percentiles of each latent's prior.
+    """Return the decoder's means on a grid of codes, at evenly spaced percentiles of the prior of each latent.
 
     Args:
         model: program of p(x, z) with one latent site of two dimensions.
-        like: data whose shape, type and device the means have, ``(*, *data_shape)`` with one leading dimension.
-        columns: codes in a row and in a column, at percentiles (i + 1/2) / columns.
+        like: data with the shape, type and device of the means, ``(*, *data_shape)`` with one leading dimension.
+        columns: number of codes in a row and in a column, at percentiles (i + 1/2) / columns.
 
     Returns:
         ``(columns * columns, *data_shape)``; the first coordinate varies fastest.

@@ -1,4 +1,4 @@
-"""A model run without data: what it makes, and whether that is what its weights are of."""
+"""Simulation of data and latents from a model."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ __all__ = [
 
 
 class Simulated(NamedTuple):
-    """A run of a model that samples x.
+    """A run of a model in which x is sampled.
 
     Attributes:
-        trace: of the run.
-        latents: by site name, ``(B, *event_shape)``.
-        arguments: what the model was called with.
+        trace: trace of the run.
+        latents: latents by site name, ``(B, *event_shape)``.
+        arguments: arguments of the model.
         data_sites: the sites at which it observes x.
     """
 
@@ -53,26 +53,26 @@ class Simulated(NamedTuple):
 
     @property
     def x(self) -> Tensor:
-        """The data that were drawn, ``(B, *data_shape)``."""
+        """The sampled data, ``(B, *data_shape)``."""
         values = {name: self.trace.nodes[name]["value"] for name in self.data_sites.entries}
         return self.data_sites.join(values, self.arguments[0])
 
 
 def simulate(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
-    """Draw data from the model together with their latents.
+    """Sample data and their latents from the model.
 
     Args:
         model: program of p(x, z).
-        num_samples: how many.
-        like: data whose shape, type and device the new ones have, ``(*, *data_shape)``; or the tuple ``(x, y)`` with
-            the labels to draw for, which are gone through again and again.
+        num_samples: number of data.
+        like: data with the shape, type and device of the result, ``(*, *data_shape)``; or the tuple ``(x, y)`` with
+            the labels to sample data for, which are repeated cyclically.
 
     Returns:
-        the latents by site name, ``(num_samples, *event_shape)``, and what the programs are to be called with: ``(x,)``
-        or ``(x, y)``.
+        the latents by site name, ``(num_samples, *event_shape)``, and the arguments of the programs: ``(x,)`` or
+        ``(x, y)``.
 
     Raises:
-        ValueError: if the model weighs other data than it makes, as :func:`pyrovae.execution.check_simulation` says.
+        ValueError: if the model cannot be simulated, see :func:`pyrovae.execution.check_simulation`.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -90,23 +90,23 @@ def run_unobserved(model: PyroFunction, num_samples: int, like: Batch, given: Ba
 
     Args:
         model: program of p(x, z).
-        num_samples: how many data.
+        num_samples: number of data.
         like: as for :func:`simulate`.
-        given: what the model is called with, if its distribution of x depends on x; gone through again and again.
+        given: arguments of the model, if its distribution of x depends on x; repeated cyclically.
 
     Raises:
-        ValueError: as :func:`pyrovae.execution.check_simulation` says.
+        ValueError: if the model cannot be simulated, see :func:`pyrovae.execution.check_simulation`.
     """
     checks.integer("num_samples", num_samples)
     x, *labels = _parts(like)
     if given is not None:
-        x, *told = arguments_of(given)
-        labels = told or labels
+        x, *given_labels = arguments_of(given)
+        labels = given_labels or labels
     if any(len(y) == 0 for y in labels):
         raise checks.InputError("y must hold at least one label to draw data for, but is empty")
-    told = [repeat_to(y, num_samples) for y in labels]
+    repeated = [repeat_to(y, num_samples) for y in labels]
     start = placeholder_data(x, num_samples, tuple(x.shape[1:])) if given is None else repeat_to(x, num_samples)
-    arguments = arguments_of((start, *told), model)
+    arguments = arguments_of((start, *repeated), model)
     some = repeat_to(x, 2) if len(x) else placeholder_data(x, 2, tuple(x.shape[1:]))
     probe = (some, *(repeat_to(y, 2) for y in labels))
     data_sites = find_data_sites(model, probe)
@@ -119,11 +119,11 @@ def run_unobserved(model: PyroFunction, num_samples: int, like: Batch, given: Ba
 
 
 def sample_prior(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
-    """Draw latents from the prior: by site name, ``(num_samples, *event_shape)``, and the arguments of the model.
+    """Sample latents from the prior, by site name, ``(num_samples, *event_shape)``; return the model's arguments too.
 
     Args:
         model: program of p(x, z).
-        num_samples: how many.
+        num_samples: number of samples.
         like: as for :func:`simulate`.
     """
     x, *labels = _parts(like)
@@ -137,21 +137,21 @@ def sample_prior(model: PyroFunction, num_samples: int, like: Batch) -> tuple[di
 
 @contextmanager
 def evaluating_with_validation(*programs: PyroFunction) -> Iterator[None]:
-    """Evaluate with validation: a run or two are worth a sentence for labels out of range, say."""
+    """Evaluate with Pyro's validation, for clear errors, for example for labels out of range; for few runs only."""
     with evaluating(*programs), pyro.validation_enabled(True):
         yield
 
 
 def _parts(like: Batch) -> list[Tensor]:
-    """Return x, and labels if there are some, of which there may be another number."""
+    """Return x, and labels if given; their numbers may differ."""
     return [as_tensor(*part) for part in zip("xy", like if isinstance(like, tuple) else (like,), strict=False)]
 
 
 def placeholder_data(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:
-    """Return data to call a model with that does not observe them."""
+    """Return zeros as data, to call a model whose x is not observed."""
     return torch.zeros(count, *data_shape, dtype=like.dtype, device=like.device)
 
 
 def repeat_to(part: Tensor, count: int) -> Tensor:
-    """Go through data again and again, ``(count, ...)``."""
+    """Repeat data cyclically to a number of ``count``, ``(count, ...)``."""
     return part[torch.arange(count, device=part.device) % len(part)]

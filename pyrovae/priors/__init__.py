@@ -1,4 +1,4 @@
-"""Priors p(z): nothing in, a distribution over ``(D,)`` out. Subclass :class:`Prior` to add one."""
+"""Priors p(z): modules that return a distribution over ``(D,)``. Subclass :class:`Prior` to add one."""
 
 from pyrovae.priors.base import Prior, PriorFactory
 from pyrovae.priors.flow import FlowPrior

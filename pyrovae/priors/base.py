@@ -1,4 +1,4 @@
-"""What every prior p(z) shares."""
+"""Base class of priors p(z)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Prior", "PriorFactory"]
 
 
 class Prior(nn.Module, ABC):
-    """Hold what every prior p(z) shares; a subclass defines ``forward()``.
+    """Base class of priors p(z); a subclass defines ``forward()``.
 
     Args:
         latent_dim: number D of latent dimensions.
@@ -26,7 +26,7 @@ class Prior(nn.Module, ABC):
     """
 
     support: constraints.Constraint = constraints.real_vector
-    """Where z lies; a posterior that is used with the prior must have the same."""
+    """The set of z; the posterior used with the prior must have the same."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -37,21 +37,21 @@ class Prior(nn.Module, ABC):
         """Return p(z), of batch shape ``()`` and event shape ``(D,)``."""
 
     def connect(self, posterior: nn.Module) -> None:
-        """Learn which posterior the prior is used with; by default, nothing depends on it.
+        """Receive the posterior that the prior is used with; ignored by default.
 
         Args:
-            posterior: q(z|x), which knows its ``data_shape``; it must not be registered as a part of the prior.
+            posterior: q(z|x), which has a ``data_shape``; it must not be registered as a submodule of the prior.
         """
 
     def initialize(self, x: Tensor) -> None:
-        """Start from the data, before training; by default, nothing does.
+        """Initialize parameters from the data before training; by default, none are.
 
         Args:
             x: training data, ``(N, *data_shape)``.
         """
 
     def initialize_from_codes(self, z: Tensor) -> None:
-        """Start from codes, before the prior is fitted to them; by default, nothing does.
+        """Initialize parameters from codes, before the prior is fitted to them; by default, none are.
 
         Args:
             z: codes of training data, ``(N, D)``.
@@ -63,3 +63,4 @@ class Prior(nn.Module, ABC):
 
 
 PriorFactory: TypeAlias = Callable[[int], Prior]
+"""Makes a prior from the number of latent dimensions."""

@@ -18,16 +18,16 @@ __all__ = ["FlowPrior"]
 
 
 class FlowPrior(Prior):
-    r"""Learn to make codes normal: :math:`\log p(z) = \log \mathcal{N}(f(z); 0, I) + \log |\det \nabla f(z)|`.
+    r"""A normalizing flow: :math:`\log p(z) = \log \mathcal{N}(f(z); 0, I) + \log |\det \nabla f(z)|`.
 
-    Each flow goes forward from z to the normal, so that scoring takes one pass whatever the flow; an
-    autoregressive one samples in D passes. First of all, each component is shifted and scaled by learned numbers.
-    Priors of this kind: Chen et al. (2017, arXiv:1611.02731), with autoregressive flows.
+    Each flow maps from z towards the normal, so that scoring takes one pass of any flow; sampling by an
+    autoregressive flow takes D passes. Before the flows, each component is shifted and scaled by learned numbers.
+    Chen et al. (2017, arXiv:1611.02731) use such priors, with autoregressive flows.
 
     Args:
         latent_dim: number D of latent dimensions.
         flow: makes each flow, which must have an inverse.
-        num_layers: how many flows.
+        num_layers: number of flows.
 
     Raises:
         ValueError: if a flow has no inverse, or ``num_layers`` is not positive.
@@ -58,6 +58,6 @@ class FlowPrior(Prior):
 
     @torch.no_grad()
     def initialize_from_codes(self, z: Tensor) -> None:
-        """Start by standardising the codes ``z``, ``(N, D)``."""
+        """Set shift and scale to those that standardise the codes ``z``, ``(N, D)``."""
         self.loc.copy_(z.mean(0))
         self.raw_scale.copy_(self.positive.inverse(z.std(0, correction=0).clamp(min=2 * self.positive.minimum)))

@@ -1,4 +1,4 @@
-"""Mixtures as priors."""
+"""Mixtures of normals as priors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["GaussianMixture"]
 
 
 class GaussianMixture(Prior):
-    r"""Learn a mixture of normals: :math:`p(z) = \sum_k \pi_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}\,\sigma_k^2)`.
+    r"""A learned mixture of normals: :math:`p(z) = \sum_k \pi_k\, \mathcal{N}(z; \mu_k, \mathrm{diag}\,\sigma_k^2)`.
 
-    Weights, means and scales are learned with the rest (Dilokthanakul et al., 2016, arXiv:1611.02648, and
-    Jiang et al., 2017, arXiv:1611.05148, have such priors).
+    Weights, means and scales are trained with the other parameters (Dilokthanakul et al., 2016, arXiv:1611.02648, and
+    Jiang et al., 2017, arXiv:1611.05148, use such priors).
 
     Args:
         latent_dim: number D of latent dimensions.
@@ -40,7 +40,7 @@ class GaussianMixture(Prior):
         self.num_components = checks.integer("num_components", num_components)
         self.positive = Positive()
         shape = self.num_components, self.latent_dim
-        # Half of the variance between components, half within, so that it is about 1 together.
+        # Half of the variance is between components and half within, so that the total is about 1.
         self.logits = nn.Parameter(torch.zeros(self.num_components))
         self.loc = nn.Parameter(torch.randn(shape) * 0.5**0.5)
         self.raw_scale = nn.Parameter(self.positive.inverse(torch.full(shape, 0.5**0.5)))
@@ -51,7 +51,7 @@ class GaussianMixture(Prior):
 
     @torch.no_grad()
     def initialize_from_codes(self, z: Tensor) -> None:
-        """Start at the mixture that expectation-maximisation fits to the codes ``z``, ``(N, D)``.
+        """Set the parameters to the mixture that expectation-maximisation fits to the codes ``z``, ``(N, D)``.
 
         Raises:
             ValueError: if there are fewer codes than components.
@@ -65,7 +65,7 @@ class GaussianMixture(Prior):
             )
         fitted = Fitted(self.num_components, covariance_type="diag", random_state=0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it is a start
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a starting point need not be converged
             fitted.fit(z.detach().double().cpu().numpy())
         self.logits.copy_(torch.from_numpy(fitted.weights_).log())
         self.loc.copy_(torch.from_numpy(fitted.means_))

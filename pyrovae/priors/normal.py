@@ -14,7 +14,7 @@ __all__ = ["LearnedNormal", "StandardNormal"]
 
 
 class StandardNormal(Prior):
-    r"""Take :math:`p(z) = \mathcal{N}(z; 0, I)` (Kingma & Welling, 2014, arXiv:1312.6114).
+    r"""The standard normal :math:`p(z) = \mathcal{N}(z; 0, I)` (Kingma & Welling, 2014, arXiv:1312.6114).
 
     Args:
         latent_dim: number D of latent dimensions.
@@ -38,7 +38,7 @@ class StandardNormal(Prior):
 
 
 class LearnedNormal(Prior):
-    r"""Learn mean and scale of :math:`p(z) = \mathcal{N}(z; \mu, \mathrm{diag}\,\sigma^2)`, from 0 and 1 on.
+    r"""A normal :math:`p(z) = \mathcal{N}(z; \mu, \mathrm{diag}\,\sigma^2)` with learned parameters, initially 0 and 1.
 
     Args:
         latent_dim: number D of latent dimensions.
@@ -62,6 +62,6 @@ class LearnedNormal(Prior):
 
     @torch.no_grad()
     def initialize_from_codes(self, z: Tensor) -> None:
-        """Start at the moments of the codes ``z``, ``(N, D)``."""
+        """Set mean and scale to those of the codes ``z``, ``(N, D)``."""
         self.loc.copy_(z.mean(0))
         self.raw_scale.copy_(self.positive.inverse(z.std(0, correction=0).clamp(min=2 * self.positive.minimum)))

@@ -1,4 +1,4 @@
-"""Priors on the sphere."""
+"""Uniform prior on the unit sphere."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["SphericalUniform"]
 
 
 class SphericalUniform(Prior):
-    r"""Take every direction as equally likely: :math:`p(z) = 1 / |S^{D-1}|` on the unit sphere.
+    r"""The uniform distribution of directions: :math:`p(z) = 1 / |S^{D-1}|` on the unit sphere.
 
-    It goes with :class:`~pyrovae.VonMisesFisher` (Davidson et al., 2018, arXiv:1804.00891).
+    It is used with :class:`~pyrovae.VonMisesFisher` (Davidson et al., 2018, arXiv:1804.00891).
 
     Args:
         latent_dim: number D of components, at least 2; the sphere itself has D - 1 dimensions.

@@ -1,4 +1,4 @@
-"""The posterior's own mixture as prior."""
+"""VampPrior: a mixture of posteriors of learned pseudo-data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["VampPrior"]
 
 
 class VampPrior(Prior):
-    r"""Mix the posteriors of learned pseudo-data: :math:`p(z) = \frac1K \sum_k q(z|u_k)`.
+    r"""A mixture of the posteriors of learned pseudo-data: :math:`p(z) = \frac1K \sum_k q(z|u_k)`.
 
-    The mixture of all data's posteriors would be the prior that maximises the ELBO; these K data stand for them
-    (Tomczak & Welling, 2018, arXiv:1705.07120). They start at data drawn at random and stay in the data's range.
+    The prior that maximises the ELBO is the mixture of the posteriors of all data; the K pseudo-data approximate it
+    (Tomczak & Welling, 2018, arXiv:1705.07120). They are initialized with random data and stay in the data's range.
 
     Args:
         latent_dim: number D of latent dimensions.
@@ -48,12 +48,12 @@ class VampPrior(Prior):
         self.register_buffer("low", torch.tensor(-math.inf))
         self.register_buffer("high", torch.tensor(math.inf))
         self.register_buffer("logits", torch.zeros(self.num_components), persistent=False)
-        self.register_parameter("pseudo_data", None)  # until the shape of the data is known
-        # In a tuple, where nn.Module does not look: it is registered as part of the program already.
+        self.register_parameter("pseudo_data", None)  # made by connect, when the shape of the data is known
+        # In a tuple, so that nn.Module does not register it: it is already a submodule of the program.
         self._posterior: tuple[nn.Module, ...] = ()
 
     def connect(self, posterior: Any) -> None:
-        """Mix this posterior from now on.
+        """Use a posterior for the mixture.
 
         Args:
             posterior: q(z|x), which must have a density everywhere.
@@ -73,7 +73,7 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Start from data drawn at random from ``x``, ``(N, *data_shape)``, each once if there are enough."""
+        """Set the pseudo-data to random data from ``x``, ``(N, *data_shape)``, without repetition if possible."""
         index = torch.randperm(len(x)).repeat(-(-self.num_components // len(x)))[: self.num_components]
         self._connected()[1].copy_(x[index.to(x.device)])
         self.low.copy_(x.min())
@@ -83,12 +83,12 @@ class VampPrior(Prior):
         """Return the mixture over ``(D,)``.
 
         Raises:
-            ValueError: if there is no posterior to mix.
+            ValueError: if no posterior is connected.
         """
         posterior, pseudo_data = self._connected()
         q = posterior(pseudo_data.clamp(self.low, self.high))  # of batch shape (K,)
         normal = getattr(q, "base_dist", None)
-        if isinstance(q, dist.Independent) and isinstance(normal, dist.Normal):  # a mixture that is faster by far
+        if isinstance(q, dist.Independent) and isinstance(normal, dist.Normal):  # NormalMixture is much faster
             return NormalMixture(self.logits, normal.loc, normal.scale)
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), q)
 

@@ -1,4 +1,4 @@
-"""A run's page: its numbers and pictures in one self-contained HTML file."""
+"""Report of a run: its results and figures in one self-contained HTML file."""
 
 from pyrovae.report.page import write_report
 

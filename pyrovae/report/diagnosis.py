@@ -1,4 +1,4 @@
-"""What the page says of where the nats go."""
+"""Section of the page about a diagnosis: where the nats go."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _DRAWN = ("log_prob", "refined_elbo", "elbo", "distortion", "rate", "mutual_info
 
 
 def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what the page shows of a diagnosis.
+    """Return the section of a diagnosis.
 
     Args:
         run: the run.
-        split: of the data.
-        entry: its figures; those that are missing or None are left out.
+        split: name of the split of the data.
+        entry: results of the diagnosis; those that are missing or None are left out.
 
     Raises:
-        ValueError: if one of them is no number, or the ELBO or the number of images is missing.
+        ValueError: if a result is no number, or the ELBO or the number of images is missing.
     """
     try:
         rows = [
@@ -59,8 +59,8 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
             f"{path} must hold the figures of a diagnosis, but one is missing or no number: {checks.reason(error)}"
         ) from error
     caption = (
-        "The negative ELBO twice: what the model itself needs and what the guide adds to it; what is left to say of "
-        "the image given its code, and what the code costs."
+        "The negative ELBO twice: as -log p(x) and the gaps of the guide; and as distortion, the cost of the image "
+        "given its code, and rate, the cost of the code."
     )
     return {
         "name": split,

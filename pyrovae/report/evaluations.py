@@ -1,4 +1,4 @@
-"""What the page says of an evaluation: its figures, its sentences, and pictures of its values of each datum."""
+"""Section of the page about an evaluation: its results, its sentences, and figures of the values of each datum."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["section"]
 
 
 def section(run: Run, name: str, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return what the page shows of an evaluation.
+    """Return the section of an evaluation.
 
     Args:
         run: the run.
-        name: of the evaluation.
-        entries: the figures of all of the run's evaluations, by name.
+        name: name of the evaluation.
+        entries: results of all of the run's evaluations, by name.
 
     Raises:
-        ValueError: if a figure is missing, or the file of the values of each datum cannot be read.
+        ValueError: if a result is missing, or the file of the values of each datum cannot be read.
     """
     entry, path = entries[name], run.folder / "evaluation" / name
     try:
@@ -55,7 +55,7 @@ def _title(entry: dict[str, Any]) -> str:
 
 
 def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the table's lines; what an older evaluation does not have is left out."""
+    """Return the rows of the table, without values that older evaluations lack."""
 
     def nats(key: str, digits: int) -> str:
         return "unknown" if entry[key] is None else f"{entry[key]:.{digits}f} nats".replace("-", "−")
@@ -67,7 +67,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
         ("Monte Carlo error", nats("mc_error", 4)),
     ]
     if entry.get("bias") is not None:
-        rows.append(("too large by, as the weights themselves tell", nats("bias", 4)))
+        rows.append(("estimated bias, from the weights themselves", nats("bias", 4)))
     for lower, upper, gap, error, count in _sandwich(entry, "lower", "upper", "gap", "gap_error", "num_simulated"):
         spread = "" if error is None else f" ± {error:.4f}"
         rows.append(
@@ -96,7 +96,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _sandwich(entry: dict[str, Any], *keys: str) -> list[Any]:
-    """Return these figures of the sandwich, as a list of one if there was a sandwich and of none otherwise."""
+    """Return values of the sandwich as a list with one item; an empty list without a sandwich."""
     found = entry.get("sandwich")
     if found is None:
         return []
@@ -138,41 +138,41 @@ def _pictures(values: Any, entry: dict[str, Any], references: dict[str, float]) 
     fitted = bool((~k_hat.isnan()).any())
     annealed = ~tensor("acceptance").isnan() if "acceptance" in stats else torch.zeros(len(x), dtype=torch.bool)
     mixed = bool(annealed.any()) and not bool(annealed.all())
-    drawn = {}
+    pictures = {}
     if fitted:
-        drawn["pareto"] = (
+        pictures["pareto"] = (
             figures.pareto_map(log_prob, k_hat, pareto_threshold(K)),
             "Pareto's k̂ of each image's weights. Above the threshold importance sampling fails: the image's "
-            "log p(x) is estimated too low, and the error that is told for it is too small.",
+            "log p(x) is estimated too low, and its reported error is too small.",
         )
     if mixed or not fitted:
-        drawn["error"] = (
+        pictures["error"] = (
             figures.error_map(log_prob, error, annealed if mixed else None),
             "The Monte Carlo error of each image's log p(x), against log p(x).",
         )
     doubt = (k_hat, "k̂") if fitted and not mixed else (error, "Monte Carlo error, nats")
-    drawn["extremes"] = (
+    pictures["extremes"] = (
         figures.extremes(x, log_prob, *doubt),
         f"The images that the model explains worst, each with its log p(x), and those whose log p(x) is estimated "
         f"worst, each with its {doubt[1]}.",
     )
     if "tail" in stats:
-        drawn["tails"] = (
+        pictures["tails"] = (
             figures.weight_tails(tensor("tail"), k_hat, K),
             "The largest weights of some images, as shares of their sum. Where the first is most of the sum, one "
-            "sample decides about the number.",
+            "sample determines the estimate.",
         )
     if table := entry.get("convergence"):
-        drawn["convergence"] = (
+        pictures["convergence"] = (
             figures.convergence_plot(
                 table, elbo=entry["elbo"] if entry["share_annealed"] == 0 else None, references=references
             ),
-            "The bound that fewer weights give, from one run of them. While it still rises, the number is too low.",
+            "The bound by number of weights, from one run. While it still rises, the estimate is too low.",
         )
     if "path_beta" in stats:
-        drawn["paths"] = (
+        pictures["paths"] = (
             figures.annealing_paths(*(tensor(f"path_{k}") for k in ("beta", "log_weight", "acceptance", "step_size"))),
-            "Annealed chains on their way from the start (β = 0) to p(z|x) (β = 1): their mean log weight, the "
+            "Annealed chains from the initial distribution (β = 0) to p(z|x) (β = 1): their mean log weight, the "
             "acceptance of their moves and the step size.",
         )
-    return drawn
+    return pictures

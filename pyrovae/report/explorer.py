@@ -1,4 +1,4 @@
-"""The plane of codes that a page lets its reader explore: where the test images lie, and a sheet of decoded images."""
+"""Interactive plane of codes on the page: positions of test images, and a sheet of decoded images."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from pyrovae.runs import template_of
 
 __all__ = ["colours", "explorer"]
 
-_BYTES = 1_500_000  # of the sheets, before they are compressed
-_COLUMNS = 35  # images in a row of a sheet, at most: between neighbours the page mixes
+_BYTES = 1_500_000  # size of the sheets before compression
+_COLUMNS = 35  # largest number of images in a row of a sheet; the page interpolates between neighbours
 _POINTS = 2000  # test images on the map
-_SHEETS = 10  # classes that are decoded for
+_SHEETS = 10  # largest number of classes with a sheet of their own
 
 
 def explorer(
     program: Any, data: DataSet, latents: Latents, positions: Tensor, pixels: PixelScale, skipped: list[str]
 ) -> dict[str, Any] | None:
-    """Return what the page holds of a plane of codes; None where there is none.
+    """Return the plane of codes for the page; None if there is none.
 
     Args:
-        program: with a model and a guide.
+        program: program with a model and a guide.
         data: the data set.
-        latents: which plane.
-        positions: of the test images of the gallery, whose places are told, ``(N,)``.
-        pixels: makes images of data.
-        skipped: gets a sentence about each thing that cannot be shown.
+        latents: choice of the plane.
+        positions: positions of the gallery's test images in the split, ``(N,)``; their coordinates are included.
+        pixels: converts data to images.
+        skipped: list to which a sentence is appended for each thing that cannot be shown.
 
     Raises:
         ValueError: if the program has no such latents.
@@ -57,7 +57,7 @@ def explorer(
         return None
     codes = found[site]
     rows = codes.reshape(len(codes), -1)  # (M + N, D)
-    plane = plane_of(site, rows, _drawn(program, data, site), latents)
+    plane = plane_of(site, rows, _prior_codes(program, data, site), latents)
     places = plane.coordinates(rows.cpu().float())  # (M + N, 2)
     shown: dict[str, Any] = {}
     with attempt("sheet of decoded images", skipped):
@@ -68,7 +68,7 @@ def explorer(
     (u, v), r = plane.centre, plane.radius
     return {
         **shown,
-        "told": _told(plane, labels is not None, shown["sheets"]),
+        "description": _description(plane, labels is not None, shown["sheets"]),
         "nearest": "nearest test image" + (" in the plane" if rows.shape[1] > 2 else ""),
         "names": list(plane.names),
         "left": u - r,
@@ -81,31 +81,31 @@ def explorer(
     }
 
 
-def _told(plane: Plane, labelled: bool, sheets: list[Any]) -> str:
-    told = f"Each dot is the code of a test image{', coloured by its class' if labelled else ''}. "
-    told += "Beside the map stands what the decoder makes of the point that you choose. "
+def _description(plane: Plane, labelled: bool, sheets: list[Any]) -> str:
+    text = f"Each dot is the code of a test image{', coloured by its class' if labelled else ''}. "
+    text += "Beside the map is the decoded image of the chosen point. "
     if plane.names[0].startswith("direction"):
-        told += "The directions are the two in which the codes differ most, each with its share of their variance. "
+        text += "The axes are the two principal directions of the codes, each with its share of their variance. "
     if len(plane.origin) > 2:
-        told += "What is not in the plane stays at the mean of the codes. "
+        text += "All other directions are at the mean of the codes. "
     if plane.directions:
-        told += "Codes have length 1 here: a point stands for the direction in which it lies. "
+        text += "Codes have length 1 here: a point stands for the direction in which it lies. "
     if sheets != [None]:
         which = "" if len(sheets) < _SHEETS else f" (one of {', '.join(map(str, sheets))})"
-        told += f"The decoder is told a class too: that which you choose{which}. "
-    return told.rstrip()
+        text += f"The decoder also takes a class, which you can choose{which}. "
+    return text.rstrip()
 
 
-def _drawn(program: Any, data: DataSet, site: str) -> Tensor | None:
-    """Return codes from the prior, ``(M, D)``, or None if the model draws none at the site."""
+def _prior_codes(program: Any, data: DataSet, site: str) -> Tensor | None:
+    """Return codes from the prior, ``(M, D)``, or None if the site cannot be sampled."""
     with attempt("draws from the prior", []):
-        drawn = sample_prior(program.model, 1000, template_of(program, data))[0]
-        return drawn[site].reshape(len(drawn[site]), -1) if site in drawn else None
+        samples = sample_prior(program.model, 1000, template_of(program, data))[0]
+        return samples[site].reshape(len(samples[site]), -1) if site in samples else None
     return None
 
 
 def _sheets(program: Any, data: DataSet, plane: Plane, code: Tensor, pixels: PixelScale) -> dict[str, Any]:
-    """Return a sheet of decoded images for each class that the program can be told of, one below the other."""
+    """Return sheets of decoded images, one for each class that the program takes as a label, below each other."""
     template = arguments_of(batch_at(program, data, torch.arange(1)))[0]
     classes: list[Any] = [None]
     if uses_labels(program.model) != "no" and data.test.labels is not None:
@@ -119,18 +119,20 @@ def _sheets(program: Any, data: DataSet, plane: Plane, code: Tensor, pixels: Pix
 
 
 def colours(count: int, *, dark: bool = False) -> list[str]:
-    """Return colours of classes that the colour-blind can tell apart, on a light page or a dark one.
+    """Return colours of classes that colour-blind readers can distinguish, for a light or a dark page.
 
     Args:
-        count: how many.
-        dark: whether they are seen on a dark page.
+        count: number of colours.
+        dark: whether the page is dark.
 
     Example:
         >>> colours(3)
         ['#0072B2', '#E69F00', '#009E73']
     """
     if count <= len(COLOURS):
-        instead = {"#000000": "#FFFFFF", "#882255": "#F0E442"} if dark else {}  # what is lost on a dark page
+        instead = (
+            {"#000000": "#FFFFFF", "#882255": "#F0E442"} if dark else {}
+        )  # for colours that are invisible on a dark page
         return [instead.get(colour, colour) for colour in COLOURS[:count]]
     from matplotlib import colormaps
     from matplotlib.colors import to_hex

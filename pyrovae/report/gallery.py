@@ -1,4 +1,4 @@
-"""The gallery of test images: which are shown, with what is known of each."""
+"""Gallery of test images on the page, with their reconstructions and values."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from pyrovae.runs import labels_of
 
 __all__ = ["batch_at", "chosen", "codes_at", "evaluated_values", "gallery"]
 
-_FEW = 50  # samples of each image where there is no evaluation
+_NUM_SAMPLES = 50  # samples per image of the bound, if there is no evaluation
 
 
 def batch_at(program: Any, data: DataSet, positions: Tensor) -> Batch:
-    """Return test data as the program is called with them: x, or (x, y) if it always takes labels.
+    """Return test data as arguments of the program: x, or (x, y) if it requires labels.
 
     Args:
-        program: with a model.
+        program: program with a model.
         data: the data set.
-        positions: in the test split, ``(N,)``.
+        positions: positions in the test split, ``(N,)``.
     """
     x = data.test[positions]
     return (x, labels_of(data.test)[positions]) if uses_labels(program.model) == "always" else x
 
 
 def codes_at(program: Any, data: DataSet, positions: Tensor) -> dict[str, Tensor]:
-    """Return the means of the latents of test data, by site name, ``(N, *event_shape)``; few are read at a time.
+    """Return the means of the latents of test data by site name, ``(N, *event_shape)``; data are read in parts.
 
     Args:
-        program: with a model and a guide.
+        program: program with a model and a guide.
         data: the data set.
-        positions: in the test split, ``(N,)``.
+        positions: positions in the test split, ``(N,)``.
     """
     parts = [encode(program.guide, batch_at(program, data, part)) for part in positions.split(500)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def evaluated_values(values: Any) -> dict[str, Tensor]:
-    """Return what an evaluation says of each datum: log p(x), its error, k̂ and the ELBO, each ``(N,)``.
+    """Return the values of an evaluation for each datum: log p(x), its error, k̂ and the ELBO, each ``(N,)``.
 
     Args:
-        values: as :meth:`LogMarginal.to_arviz` made them.
+        values: result of :meth:`LogMarginal.to_arviz`.
     """
     stats = values.sample_stats
     names = ("log_prob", "elbo", "pareto_k", "standard_error")
@@ -60,12 +60,12 @@ def evaluated_values(values: Any) -> dict[str, Tensor]:
 
 
 def chosen(known: dict[str, Tensor], total: int, count: int) -> Tensor:
-    """Choose test images: the lowest and the highest log p(x), the most doubtful, and others evenly spaced.
+    """Choose test images: with the lowest, highest and least reliable log p(x), and others evenly spaced.
 
     Args:
-        known: what an evaluation says of the first so many data, by name; may be empty.
-        total: how many test images there are.
-        count: how many are shown at most.
+        known: values of an evaluation by name, of the first test images; may be empty.
+        total: number of test images.
+        count: largest number of chosen images.
 
     Returns:
         their positions in ascending order.
@@ -93,16 +93,16 @@ def chosen(known: dict[str, Tensor], total: int, count: int) -> Tensor:
 def gallery(
     program: Any, data: DataSet, positions: Tensor, known: dict[str, Tensor], pixels: PixelScale, skipped: list[str]
 ) -> dict[str, Any]:
-    """Return what the page holds of test images: the images, their reconstructions, the figures of each.
+    """Return the gallery for the page: images, their reconstructions, and the values of each.
 
     Args:
-        program: with a model and a guide.
+        program: program with a model and a guide.
         data: the data set.
-        positions: of the test images, ``(N,)``.
-        known: what an evaluation says of the first so many test images, by name; where there is none, a bound is
-            estimated from a few samples.
-        pixels: makes images of data.
-        skipped: gets a sentence about each thing that cannot be shown.
+        positions: positions of the test images, ``(N,)``.
+        known: values of an evaluation by name, of the first test images; if empty, a bound is estimated from a few
+            samples.
+        pixels: converts data to images.
+        skipped: list to which a sentence is appended for each thing that cannot be shown.
     """
     batch = batch_at(program, data, positions)
     x = arguments_of(batch)[0]
@@ -126,18 +126,18 @@ def gallery(
         columns.append(_column("label", "class", 0, labels.double().masked_fill(labels < 0, math.nan)))
     if callable(getattr(program, "classify", None)):
         with evaluating(program.guide):
-            columns.append(_column("told", "class told", 0, program.classify(x).argmax(-1)))
+            columns.append(_column("predicted", "predicted class", 0, program.classify(x).argmax(-1)))
     columns.append(_column("index", "place", 0, positions))
     return {
         **shown,
-        "told": _told(columns, len(data.test), len(known.get("log_prob", ()))),
+        "description": _description(columns, len(data.test), len(known.get("log_prob", ()))),
         "count": len(x),
         "classes": classes,
         "columns": columns,
     }
 
 
-def _told(columns: list[dict[str, Any]], total: int, evaluated: int) -> str:
+def _description(columns: list[dict[str, Any]], total: int, evaluated: int) -> str:
     keys, count = {column["key"] for column in columns}, len(columns[0]["values"])
     figures = " Logarithms of probabilities are in nats." if "log_prob" in keys else ""
     if "squared_error" in keys:
@@ -147,12 +147,12 @@ def _told(columns: list[dict[str, Any]], total: int, evaluated: int) -> str:
     which = "evenly spaced"
     if evaluated:
         among = "" if evaluated == total else f" of the {evaluated:,} that were evaluated"
-        which = f"the lowest and highest log p(x) and the most doubtful{among}, and others evenly spaced"
+        which = f"the lowest, highest and least reliable log p(x){among}, and others evenly spaced"
     return f"{count:,} of {total:,} test images: {which}.{figures}"
 
 
 def _evaluated(known: dict[str, Tensor], positions: Tensor) -> list[dict[str, Any]]:
-    """Return the columns of an evaluation, which may be of the first test images only."""
+    """Return the columns of an evaluation, whose values may exist for the first test images only."""
     names = {
         "log_prob": ("log p(x)", 2, True),
         "elbo": ("ELBO", 2, True),
@@ -171,19 +171,19 @@ def _evaluated(known: dict[str, Tensor], positions: Tensor) -> list[dict[str, An
 
 
 def _estimated(program: Any, batch: Batch) -> list[dict[str, Any]]:
-    """Return a bound of log p(x) and the ELBO, of a few samples."""
+    """Return columns of a bound of log p(x) from a few samples, and of the ELBO."""
     with forked_rng(arguments_of(batch)[0].device):
-        found = log_marginal(program.model, program.guide, batch, num_samples=_FEW)
+        found = log_marginal(program.model, program.guide, batch, num_samples=_NUM_SAMPLES)
     return [
-        _column("log_prob", f"log p(x), bound of {_FEW} samples", 2, found.log_prob),
+        _column("log_prob", f"log p(x), bound of {_NUM_SAMPLES} samples", 2, found.log_prob),
         _column("elbo", "ELBO", 2, found.elbo),
     ]
 
 
 def _column(key: str, label: str, digits: int, values: Tensor, *, rising: bool = True) -> dict[str, Any]:
-    """Return figures of images as a page holds them, null where one is unknown or infinite.
+    """Return a column of values for the page, with null for unknown or infinite ones.
 
-    Where one sorts by them, the lowest come first if ``rising``: what is worth a look.
+    The page sorts by it with the lowest value first if ``rising``, so that interesting images come first.
     """
     numbers = [round(value, digits or None) if math.isfinite(value) else None for value in values.tolist()]
     return {"key": key, "label": label, "digits": digits, "rising": rising, "values": numbers}

@@ -1,4 +1,4 @@
-"""Images as a page holds them: many in one PNG, small, with the values of grey that they share."""
+"""Image sheets for the page: many small images in one PNG, with a common grey scale."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pyrovae.figures.base import as_images
 
 __all__ = ["PixelScale", "image_sheet"]
 
-_SIDE = 64  # pixels of an image's longer side, at most
+_SIDE = 64  # largest number of pixels of an image's longer side
 
 
 @dataclass(frozen=True)
 class PixelScale:
-    """Turn data into small images of one scale, so that data and what is decoded can be compared.
+    """A grey scale that converts data to small images, so that data and decoded images can be compared.
 
     Attributes:
         low: value of black.
@@ -42,16 +42,16 @@ class PixelScale:
         """Return the scale of data: from 0 to 1 if they lie within, else from their least to their largest value.
 
         Args:
-            x: ``(N, *data_shape)``.
+            x: data, ``(N, *data_shape)``.
         """
         low, high = x.min().item(), x.max().item()
         return cls(0.0, 1.0) if low >= 0 and high <= 1 else cls(low, high)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return bytes, ``(N, 1 or 3, H, W)``; a vector that is no square becomes a strip.
+        """Return images as bytes, ``(N, 1 or 3, H, W)``; vectors that are no squares become strips.
 
         Args:
-            x: ``(N, *data_shape)``.
+            x: data, ``(N, *data_shape)``.
         """
         scale = max(self.high - self.low, 1e-12)
         images = as_images(((x.detach().cpu().float() - self.low) / scale).clamp(0, 1))  # (N, C, H, W)
@@ -68,8 +68,8 @@ def image_sheet(images: Tensor, columns: int) -> dict[str, Any]:
     """Return one PNG of many images in a grid, as base64, with the size of each image.
 
     Args:
-        images: bytes, ``(N, 1 or 3, H, W)``.
-        columns: images in a row.
+        images: images as bytes, ``(N, 1 or 3, H, W)``.
+        columns: number of images in a row.
     """
     from PIL import Image
 

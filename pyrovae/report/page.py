@@ -1,4 +1,4 @@
-"""The page itself, and the files of its pictures."""
+"""Report page of a run, and the files of its figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
-_BYTES = 1_200_000  # of the gallery's images, before they are compressed
+_BYTES = 1_200_000  # size of the gallery's images before compression
 
 
 def write_report(
@@ -41,23 +41,23 @@ def write_report(
     num_data: int = 400,
     seed: int = 0,
 ) -> Path:
-    """Draw a run's pictures into ``figures/`` and write ``report.html``, which needs no other file.
+    """Draw a run's figures into ``figures/``, and write ``report.html``, which needs no other file.
 
-    Where the run's data are not at hand, or are others now, the page goes without what needs them, and says so.
+    If the run's data are missing or have changed, the page leaves out what needs them, and says so.
 
     Args:
         folder: the run's folder.
-        data: makes the run's data set where it is now, or another.
-        latents: the plane of codes that can be explored: two latents by their numbers from 0, ``pca`` for the first
-            two principal directions of the codes, or None for the two latents where there are no more, and else pca.
-        num_data: test images in the gallery, at most.
-        seed: of the samples that are drawn.
+        data: makes the run's data set from its present place, or another data set.
+        latents: the interactive plane of codes: two latents by their numbers from 0; ``pca`` for the first two
+            principal directions of the codes; or None for the two latents if there are no more, else ``pca``.
+        num_data: largest number of test images in the gallery.
+        seed: seed of the samples.
 
     Returns:
-        the page's path.
+        path of the page.
 
     Raises:
-        ValueError: if the folder does not hold a trained run, what is known of it cannot be read, or it has no such
+        ValueError: if the folder does not contain a trained run, its results cannot be read, or it has no such
             latents.
     """
     run = Run(folder)
@@ -70,7 +70,7 @@ def write_report(
 
 
 def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, seed: int, parts: tqdm[Any]) -> str:
-    """Draw everything and return the page."""
+    """Draw all figures and return the page."""
     config, history, entries = run.config(), run.history(), run.evaluations()
     evaluated = [evaluations.section(run, name, entries) for name in entries]
     diagnosed = [diagnosis.section(run, split, entry) for split, entry in run.diagnoses().items()]
@@ -126,15 +126,17 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
 def _interactive(
     data: DataSet, trained: Any, latents: Latents, num_data: int, known: dict[str, torch.Tensor], skipped: list[str]
 ) -> dict[str, Any]:
-    """Return what the page's scripts work on."""
+    """Return the data of the page's scripts."""
     x = arguments_of(batch_at(trained, data, torch.arange(min(500, len(data.test)))))[0]
     pixels = PixelScale.of(x)
     fitting = max(20, _BYTES // pixels(x[:1]).numel())
     positions = chosen(known, len(data.test), min(num_data, fitting))
     plane = explorer(trained, data, latents, positions, pixels, skipped)
     shown = gallery(trained, data, positions, known, pixels, skipped)
-    told = set(shown["classes"]) | ({label for label in plane["point_labels"] or () if label >= 0} if plane else set())
-    classes = sorted(told)
+    labels = set(shown["classes"]) | (
+        {label for label in plane["point_labels"] or () if label >= 0} if plane else set()
+    )
+    classes = sorted(labels)
     return {
         "gallery": shown,
         "plane": plane,
@@ -143,10 +145,10 @@ def _interactive(
     }
 
 
-def _saved(run: Run, drawn: dict[str, tuple[Figure, str]], prefix: str = "") -> list[dict[str, str]]:
-    """Write pictures to the run's ``figures/``, and return them as the page holds them."""
+def _saved(run: Run, figures: dict[str, tuple[Figure, str]], prefix: str = "") -> list[dict[str, str]]:
+    """Write figures to the run's ``figures/``, and return them encoded for the page."""
     saved = []
-    for name, (figure, caption) in drawn.items():
+    for name, (figure, caption) in figures.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=120)
         with atomic_write(run.folder / "figures" / f"{prefix}{name}.png") as file:

@@ -1,4 +1,4 @@
-"""A plane in the space of codes: two latents, or two principal directions, and what the decoder makes of its points."""
+"""Plane in the space of codes: two latents or two principal directions, with decoded points."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pyrovae.programs import Arguments, PyroFunction
 __all__ = ["Latents", "Plane", "plane_of"]
 
 Latents: TypeAlias = tuple[int, int] | Literal["pca"] | None
-"""Which directions a plane has: two latents by their numbers from 0, the first two principal directions, or the two
-latents where there are no more, and else the principal directions."""
+"""Choice of a plane: two latents by their numbers from 0; ``pca`` for the first two principal directions; None for the
+two latents if there are no more, else ``pca``."""
 
 
 @dataclass(frozen=True, repr=False)
 class Plane(Axes):
-    """Hold two coordinates, the second of which is always 0 and has no name where there is one latent, and a square.
+    """Two axes and the square that is shown; with one latent, the second coordinate is 0 and has no name.
 
     Attributes:
         site: name of the latent site.
-        centre: of the square that is shown, (u, v).
+        centre: centre of the square, (u, v).
         radius: half its side.
     """
 
@@ -42,24 +42,24 @@ class Plane(Axes):
         return not self.names[1]
 
     def grid(self, columns: int) -> Tensor:
-        """Return points in rows from the top left of the square, ``(columns * columns, 2)``, its edges among them.
+        """Return a grid of points from the top left of the square, with its edges, ``(columns * columns, 2)``.
 
         Args:
-            columns: points in a row; there are as many rows, and one where the plane has one coordinate.
+            columns: number of points in a row; there are as many rows, or one if there is one coordinate.
         """
         steps = torch.linspace(-self.radius, self.radius, columns)
         across, down = self.centre[0] + steps, self.centre[1] - (steps.new_zeros(1) if self.is_line else steps)
         return torch.cartesian_prod(down, across).flip(1)
 
     def decoded(self, model: PyroFunction, points: Tensor, like: Tensor, codes: Tensor, label: Any = None) -> Tensor:
-        """Return the means of p(x|z) at points, latents of other sites being at their means, ``(N, *data_shape)``.
+        """Return the means of p(x|z) at points, ``(N, *data_shape)``; other latent sites are at their means.
 
         Args:
             model: program of p(x, z).
-            points: ``(N, 2)``.
-            like: data, ``(*, *data_shape)`` with one leading dimension.
-            codes: of the site, whose shape the model wants, ``(*, *event_shape)`` with one leading dimension.
-            label: class to decode for, of a program that is called with labels; else None.
+            points: points, ``(N, 2)``.
+            like: example data, ``(*, *data_shape)`` with one leading dimension.
+            codes: example codes of the site, ``(*, *event_shape)`` with one leading dimension.
+            label: class to decode for, for a program that takes labels; else None.
         """
         z = self.codes(points).to(codes).reshape(-1, *codes.shape[1:])
         data_shape = tuple(like.shape[1:])
@@ -71,14 +71,14 @@ class Plane(Axes):
         return torch.cat(parts)
 
 
-def plane_of(site: str, codes: Tensor, drawn: Tensor | None, latents: Latents = None) -> Plane:
-    """Choose a plane, and the square of it that holds nearly all codes.
+def plane_of(site: str, codes: Tensor, prior_codes: Tensor | None, latents: Latents = None) -> Plane:
+    """Return a plane, with a square that contains nearly all codes.
 
     Args:
         site: name of the latent site.
-        codes: of data, ``(N, D)``.
-        drawn: codes from the prior, ``(M, D)``, most of which the square holds too; None if there are none.
-        latents: which plane.
+        codes: codes of data, ``(N, D)``.
+        prior_codes: codes from the prior, ``(M, D)``, most of which are in the square too; None if there are none.
+        latents: choice of the plane.
 
     Raises:
         ValueError: if there are no such latents.
@@ -88,7 +88,7 @@ def plane_of(site: str, codes: Tensor, drawn: Tensor | None, latents: Latents = 
         ['z[3]', 'z[7]']
     """
     codes = codes.detach().cpu().float()
-    drawn = None if drawn is None else drawn.detach().cpu().float()
+    prior_codes = None if prior_codes is None else prior_codes.detach().cpu().float()
     D = codes.shape[1]
     if D == 1:
         if latents is not None:
@@ -104,14 +104,14 @@ def plane_of(site: str, codes: Tensor, drawn: Tensor | None, latents: Latents = 
                 f"but [{i},{j}] was given"
             )
         axes = single_latents(codes, (i, j), site)
-    return _fitted(Plane(**vars(axes), site=site, centre=(0.0, 0.0), radius=1.0), codes, drawn)
+    return _fitted(Plane(**vars(axes), site=site, centre=(0.0, 0.0), radius=1.0), codes, prior_codes)
 
 
-def _fitted(plane: Plane, codes: Tensor, drawn: Tensor | None) -> Plane:
-    """Return the plane with the square that holds all codes but a few, and most that the prior makes."""
+def _fitted(plane: Plane, codes: Tensor, prior_codes: Tensor | None) -> Plane:
+    """Return the plane with a square that contains all but a few codes, and most codes from the prior."""
     limits = [plane.coordinates(codes).quantile(torch.tensor([0.002, 0.998]), dim=0)]  # (2, 2)
-    if drawn is not None:
-        limits.append(plane.coordinates(drawn).quantile(torch.tensor([0.02, 0.98]), dim=0))
+    if prior_codes is not None:
+        limits.append(plane.coordinates(prior_codes).quantile(torch.tensor([0.02, 0.98]), dim=0))
     low, high = torch.stack(limits)[:, 0].min(0).values, torch.stack(limits)[:, 1].max(0).values
     if plane.is_line:
         low[1], high[1] = 0.0, 0.0
@@ -120,5 +120,5 @@ def _fitted(plane: Plane, codes: Tensor, drawn: Tensor | None) -> Plane:
 
 
 def _given(model: PyroFunction, site: str, z: Tensor, arguments: Arguments) -> dict[str, Tensor]:
-    """Return the latents, those of other sites at their means given those before."""
+    """Return the latents of all sites; those of other sites are at their means, given the sites before."""
     return {**encode(poutine.condition(model, {site: z}), arguments), site: z}

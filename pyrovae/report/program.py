@@ -1,4 +1,4 @@
-"""Pictures of what a run's program has learned."""
+"""Figures of a run's program: training curves, reconstructions, samples and codes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["pictures"]
 def pictures(
     data: DataSet | None, described: DataRecord, program: Any, history: History, skipped: list[str]
 ) -> dict[str, tuple[Figure, str]]:
-    """Draw the training, reconstructions, samples, and the map of codes, each with its caption.
+    """Draw training curves, reconstructions, samples, and the map of codes, each with a caption.
 
     Args:
-        data: the data set; None where it is not at hand, so that what needs no data is drawn.
-        described: what the run keeps of its data.
+        data: the data set; None if it is missing, then only figures without data are drawn.
+        described: the run's record of its data.
         program: the trained program.
-        history: of its training.
-        skipped: gets a sentence about each picture that the program does not let be drawn.
+        history: history of its training.
+        skipped: list to which a sentence is appended for each figure that cannot be drawn.
     """
     template = described.template(program)
     x = template[0] if isinstance(template, tuple) else template
@@ -58,7 +58,7 @@ def pictures(
             labels = None if data.test.labels is None else data.test.labels[: len(codes)]
             drawn["latent_map"] = (
                 figures.latent_map(codes, labels),
-                "Where the encoder puts the test images"
+                "Codes of the test images"
                 + (", coloured by class." if labels is not None else ".")
                 + ("" if codes.shape[1] <= 2 else " The first two principal components of the means."),
             )
@@ -66,7 +66,7 @@ def pictures(
         if classes is None and _has_a_plane(program, x):
             drawn["manifold"] = (
                 figures.manifold(prior_grid(program.model, x, columns=20), columns=20),
-                "What the decoder makes of the plane of codes, at evenly spaced percentiles of the prior.",
+                "The plane of codes, decoded at evenly spaced percentiles of the prior.",
             )
     return drawn
 

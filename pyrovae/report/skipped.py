@@ -1,4 +1,4 @@
-"""What a page leaves out where a program cannot do it, and says so."""
+"""Parts of the page that a program cannot provide: they are skipped, with a sentence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["attempt"]
 
 @contextmanager
 def attempt(what: str, skipped: list[str]) -> Iterator[None]:
-    """Go on without what a program of someone else's cannot do, and keep a sentence that says why.
+    """Try to compute a part of the page; if the program raises an error, skip it and keep a sentence.
 
     Args:
-        what: is tried.
-        skipped: gets the sentence.
+        what: name of the part.
+        skipped: list to which the sentence is appended.
 
     Example:
         >>> skipped = []

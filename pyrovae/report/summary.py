@@ -1,4 +1,4 @@
-"""The page's beginning, in words: what was trained, how good it is, whether to trust that, and what to do next."""
+"""Summary of a run in words: the program, its likelihood and its reliability, and next steps."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pyrovae.training import History
 
 __all__ = ["accuracy", "best_evaluation", "likelihood", "next_steps", "reproduction_steps", "trained"]
 
-_COLLAPSED = 0.1  # nats, below which the codes say nothing of the data
+_COLLAPSED = 0.1  # KL in nats per image below which the posterior counts as collapsed
 
 
 def trained(data: DataRecord, program: Any, history: History) -> str:
-    """Say what the program is, on what it was trained and how well that went.
+    """Describe the program, its data and the best epoch of its training.
 
     Args:
-        data: what the run keeps of its data.
+        data: the run's record of its data.
         program: the trained program.
-        history: of its training.
+        history: history of its training.
     """
     conditionals = [
         type(part).__name__ for part in program.children() if isinstance(part, Prior | Likelihood | Posterior)
@@ -49,10 +49,10 @@ def trained(data: DataRecord, program: Any, history: History) -> str:
 
 
 def best_evaluation(entries: dict[str, dict[str, Any]]) -> str | None:
-    """Name the evaluation of test images that came closest to log p(x), if there is one.
+    """Return the name of the evaluation of test images that came closest to log p(x), or None.
 
     Args:
-        entries: figures of the run's evaluations, by name.
+        entries: results of the run's evaluations, by name.
     """
     usable = {name: entry for name, entry in entries.items() if entry.get("nll") is not None}
     try:
@@ -62,13 +62,13 @@ def best_evaluation(entries: dict[str, dict[str, Any]]) -> str | None:
 
 
 def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
-    """Say how likely test images are, and whether to trust the number, in sentences that the evaluation has.
+    """Describe the likelihood of test images and its reliability, with the sentences of the evaluation.
 
     Args:
-        entry: figures of an evaluation.
+        entry: results of an evaluation.
 
     Returns:
-        the ``sentence``, the ``figures`` (what, how much, how certain), and ``trust``, a sentence each.
+        the ``sentence``; the ``figures``, each with name, value and error; and ``trust``, a list of sentences.
     """
     nll, error, noise = f"{entry['nll']:.2f}", entry["standard_error"], entry["mc_error"]
     errors = [] if error is None else [f"±{error:.2f} over the choice of images"]
@@ -91,14 +91,14 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
 def next_steps(
     run: Run, data: DataRecord, program: Any, history: History, entry: dict[str, Any] | None
 ) -> list[tuple[str, str]]:
-    """Say what to do next, each with its command, which may be empty.
+    """Suggest next steps, each with a command, which may be empty.
 
     Args:
         run: the run.
-        data: what it keeps of its data.
+        data: the run's record of its data.
         program: the trained program.
-        history: of its training.
-        entry: figures of the best evaluation, if there is one.
+        history: history of its training.
+        entry: results of the best evaluation, or None.
     """
     folder = shlex.quote(str(run.folder))
     best, last = history.epochs[history.best_epoch - 1], history.epochs[-1]
@@ -106,58 +106,58 @@ def next_steps(
     refitted = (run.folder / "refitted.json").exists()
     steps = []
     if bounded and best.validation_kl < _COLLAPSED:
-        told = (
+        text = (
             f"The codes carry {abs(best.validation_kl):.2f} nats per image, next to nothing: the posterior has "
             "collapsed to the prior. A weight of the KL that grows over the first epochs, or a smaller learning rate, "
             "may help."
         )
         warmup = max(1, min(20, len(history.epochs) // 2))
-        steps.append((told, f"pyrovae train --config {folder}/config.yaml --kl_warmup {warmup} --run NEW_FOLDER"))
+        steps.append((text, f"pyrovae train --config {folder}/config.yaml --kl_warmup {warmup} --run NEW_FOLDER"))
     elif last.epoch == history.best_epoch and last.epoch > 1 and not refitted:
-        told = "The last epoch is the best one: more epochs may be better still."
-        steps.append((told, f"pyrovae train --resume true --epochs {2 * last.epoch} --run {folder}"))
+        text = "The last epoch is the best one: more epochs may be better still."
+        steps.append((text, f"pyrovae train --resume true --epochs {2 * last.epoch} --run {folder}"))
     if not bounded:
-        told = "A deterministic encoder has no marginal likelihood: compare reconstructions instead."
+        text = "A deterministic encoder has no marginal likelihood: compare reconstructions instead."
         if refitted:
-            return [*steps, (told, "")]
-        told += " Its codes are not like the prior; fit one to them to draw samples."
-        return [*steps, (told, f"pyrovae refit_prior {folder} --out NEW_FOLDER")]
+            return [*steps, (text, "")]
+        text += " Its codes are not like the prior; fit one to them to draw samples."
+        return [*steps, (text, f"pyrovae refit_prior {folder} --out NEW_FOLDER")]
     if entry is None:
-        told = "The likelihood of the test images, and whether to trust it, is not known yet."
-        return [*steps, (told, f"pyrovae evaluate {folder}")]
+        text = "The likelihood of the test images, and whether to trust it, is not known yet."
+        return [*steps, (text, f"pyrovae evaluate {folder}")]
     if entry["share_annealed"] == 0 and entry["pareto_k"].get("50%") is None:
-        told = f"{_counted(entry['num_samples'], 'sample')} of each image tell too little: take more."
-        steps.append((told, f"pyrovae evaluate {folder} --num_samples 5000"))
+        text = f"{_counted(entry['num_samples'], 'sample')} of each image are too few for k̂: take more."
+        steps.append((text, f"pyrovae evaluate {folder} --num_samples 5000"))
     elif entry["share_annealed"] == 0 and entry["pareto_k"]["share_above"] > 0:
-        told = "Where k̂ is too large, importance samples are not enough: Adaptive anneals chains there."
-        steps.append((told, f"pyrovae evaluate {folder} --method Adaptive"))
+        text = "Where k̂ is too large, importance samples are not enough: Adaptive anneals chains there."
+        steps.append((text, f"pyrovae evaluate {folder} --method Adaptive"))
     if entry["num_data"] < data.sizes["test"]:
         every, some = f"{data.sizes['test']:,}", f"{entry['num_data']:,}"
-        told = f"Of {every} test images {some} were evaluated: publish a number of them all."
-        steps.append((told, f"pyrovae evaluate {folder}"))
+        text = f"Of {every} test images {some} were evaluated: publish a number of them all."
+        steps.append((text, f"pyrovae evaluate {folder}"))
     if not run.diagnoses():
-        told = "A diagnosis tells where the nats go: gaps of the posterior, distortion, rate, active units."
-        steps.append((told, f"pyrovae diagnose {folder}"))
+        text = "A diagnosis shows where the nats go: gaps of the posterior, distortion, rate, active units."
+        steps.append((text, f"pyrovae diagnose {folder}"))
     return steps
 
 
 def reproduction_steps(run: Run) -> list[tuple[str, str]]:
-    """Say how to make the run again, with a command each.
+    """Describe how to repeat the run, each step with a command.
 
     Args:
         run: the run.
     """
     folder = shlex.quote(str(run.folder))
-    told = "The same run again, from the configuration below:"
-    steps = [(told, f"pyrovae train --config {folder}/config.yaml --run NEW_FOLDER")]
+    text = "The same run again, from the configuration below:"
+    steps = [(text, f"pyrovae train --config {folder}/config.yaml --run NEW_FOLDER")]
     path = run.folder / "refitted.json"
     if path.exists():
         try:
             origin = shlex.quote(str(json.loads(path.read_text(encoding="utf-8"))["run"]))
         except (KeyError, TypeError, ValueError) as error:
             raise checks.InputError(f"{path} must name the run that was refitted: {checks.reason(error)}") from error
-        told = f"Its prior was refitted to the codes of {origin}, with the prior of the configuration below:"
-        return [(told, f"pyrovae refit_prior {origin} --out NEW_FOLDER")]
+        text = f"Its prior was refitted to the codes of {origin}, with the prior of the configuration below:"
+        return [(text, f"pyrovae refit_prior {origin} --out NEW_FOLDER")]
     return steps
 
 
@@ -170,7 +170,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def accuracy(data: DataSet, program: Any) -> str:
-    """Say how often a program that names classes is right on test data, if it is one and their classes are known.
+    """Describe the accuracy of a classifying program on test data; empty for other programs or unknown classes.
 
     Args:
         data: the data set.
@@ -179,7 +179,7 @@ def accuracy(data: DataSet, program: Any) -> str:
     if data.test.labels is None or not callable(getattr(program, "classify", None)):
         return ""
     with evaluating(program.guide):
-        told = torch.cat([program.classify(x).argmax(-1) for x in data.test.batches(1000)])
+        predicted = torch.cat([program.classify(x).argmax(-1) for x in data.test.batches(1000)])
     known = data.test.labels >= 0
-    right = (told == data.test.labels)[known].double().mean().item()
+    right = (predicted == data.test.labels)[known].double().mean().item()
     return f" It names the class of {right:.1%} of the test images." if bool(known.any()) else ""

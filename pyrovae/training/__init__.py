@@ -1,4 +1,4 @@
-"""Training: the SVI loop, its history, and what a callback can do with them."""
+"""Training: the SVI loop ``fit``, its history, refitting of priors, and a TensorBoard log."""
 
 from pyrovae.training.checkpoint import State
 from pyrovae.training.history import Epoch, History

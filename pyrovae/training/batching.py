@@ -1,4 +1,4 @@
-"""What a program is fed: batches of a split, with or without labels, as its signature asks."""
+"""Batches of a split, with or without labels, as the signature of a program requires."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Labels: TypeAlias = Literal["no", "where known", "always"]
 
 
 def labels_for(model: PyroFunction, guide: PyroFunction, data: DataSet | None = None) -> Labels:
-    """Tell which labels model and guide take, and whether the data, if they are given, have them.
+    """Return whether model and guide take labels; check that the data, if given, have them.
 
     Raises:
-        ValueError: if they differ, or take labels that the data do not have.
+        ValueError: if model and guide differ, or need labels that the data lack.
     """
     labels = uses_labels(model)
     if uses_labels(guide) != labels:
@@ -45,16 +45,16 @@ def batches(
     generator: torch.Generator | None = None,
     part: Literal["all", "share", "turn"] = "all",
 ) -> Iterator[Arguments]:
-    """Yield what the programs are called with: (x,), or (x, y) where labels are taken and known.
+    """Yield the arguments of programs: (x,), or (x, y) if labels are taken and known.
 
     Args:
-        labels: whether they are taken.
-        split: of the data.
-        batch_size: images in a batch, of all processes together.
-        shuffle: in a drawn order, or as they are.
-        generator: which the order is drawn from; torch's own if not given.
-        part: all, or what one of several processes has to do: its share of each batch, which may be empty, or
-            whole batches by turns.
+        labels: whether the programs take labels.
+        split: split of the data.
+        batch_size: number of images per batch, over all processes.
+        shuffle: whether the order is random.
+        generator: generator of the order; torch's default generator if not given.
+        part: ``all`` batches; or for one of several processes, its ``share`` of each batch, which may be empty, or
+            whole batches in ``turn``, sharded over ranks.
     """
     positions = split.positions(batch_size, shuffle=shuffle, by_label=labels != "no", generator=generator)
     for i in distributed.shard_indices(len(positions)) if part == "turn" else range(len(positions)):
@@ -65,13 +65,13 @@ def batches(
 
 
 def count_batches(labels: Labels, split: Split, batch_size: int) -> int:
-    """Count what :func:`batches` yields."""
+    """Return the number of batches that :func:`batches` yields."""
     known = 0 if labels == "no" or split.labels is None else int((split.labels >= 0).sum())
     return -(-known // batch_size) + -(-(len(split) - known) // batch_size)
 
 
 def parts_of(arguments: Arguments, count: int) -> list[Arguments]:
-    """Split a batch into at most ``count`` parts of nearly the same size; an empty batch is one empty part.
+    """Split a batch into at most ``count`` parts of nearly equal size; an empty batch is one empty part.
 
     Example:
         >>> [len(x) for (x,) in parts_of((torch.zeros(5, 4),), 3)]
@@ -83,12 +83,12 @@ def parts_of(arguments: Arguments, count: int) -> list[Arguments]:
 
 @contextmanager
 def explain_single_datum(count: int, batch_size: int, accumulate: int) -> Iterator[None]:
-    """Say in a sentence how batch normalisation came to a batch of one datum, of which there are no statistics.
+    """Explain the error of batch normalisation on a single datum, which has no statistics.
 
     Args:
-        count: training images.
-        batch_size: images in a batch, of all processes together.
-        accumulate: parts of a batch.
+        count: number of training images.
+        batch_size: number of images per batch, over all processes.
+        accumulate: number of parts of a batch.
 
     Raises:
         ValueError: with the sentence.

@@ -22,7 +22,7 @@ State: TypeAlias = dict[str, Any]
 
 
 def weights_of(model: PyroFunction, guide: PyroFunction) -> dict[str, Tensor]:
-    """Collect what training changes: the store's parameters, and the buffers of the programs' modules."""
+    """Return everything that training changes: the store's parameters and the buffers of the programs' modules."""
     store = pyro.get_param_store()
     weights = {name: store[name].unconstrained().detach() for name in sorted(store.keys())}
     for i, module in enumerate(modules_of(model, guide)):
@@ -31,10 +31,10 @@ def weights_of(model: PyroFunction, guide: PyroFunction) -> dict[str, Tensor]:
 
 
 def load_weights(weights: dict[str, Tensor], model: PyroFunction, guide: PyroFunction) -> None:
-    """Put weights back that :func:`weights_of` collected.
+    """Load weights that :func:`weights_of` returned.
 
     Raises:
-        ValueError: if they are another program's.
+        ValueError: if they belong to another program.
     """
     own = weights_of(model, guide)
     if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
@@ -51,7 +51,7 @@ def state_of(
     best: Any,
     compile: Compile,
 ) -> State:
-    """Collect weights, the best ones so far, the optimizer's state, the history, generators, how steps are compiled."""
+    """Return the state: current and best weights, optimizer, history, generators, and the mode of compilation."""
     return {
         "weights": {name: tensor.clone() for name, tensor in weights_of(model, guide).items()},
         "best": best,
@@ -63,10 +63,10 @@ def state_of(
 
 
 def restore(state: State, optim: JointOptimizer, history: History, model: PyroFunction, guide: PyroFunction) -> None:
-    """Put a state back.
+    """Restore a state.
 
     Raises:
-        ValueError: if it is no state, or another program's.
+        ValueError: if it is no state, or belongs to another program.
     """
     try:
         load_weights(state["weights"], model, guide)
@@ -82,5 +82,5 @@ def restore(state: State, optim: JointOptimizer, history: History, model: PyroFu
 
 
 def compile_mode_of(state: State) -> Compile:
-    """Tell how the steps were compiled that led to a state: those that follow from it are the same only if they are."""
-    return state.get("compile", "graph") if isinstance(state, dict) else "graph"  # an older state says nothing
+    """Return the compile mode that led to a state; exact resuming needs the same mode."""
+    return state.get("compile", "graph") if isinstance(state, dict) else "graph"  # older states have no entry

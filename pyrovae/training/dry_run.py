@@ -1,4 +1,4 @@
-"""The dry run: objective and programs run once before training, so that what does not fit is said in a sentence."""
+"""Dry run of objective and programs before training, so that misfits are reported in one sentence."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def dry_run(
     data: DataSet,
     batch_size: int,
 ) -> None:
-    """Run the programs once in each way, so that their faults show and their parameters are known; forget the noise.
+    """Run the programs once on each kind of batch, to find errors and all parameters; generators are restored.
 
     Args:
         elbo: the objective.
         model: program of p(x, z).
         guide: program of q(z|x).
-        modules: theirs, whose buffers are put back.
+        modules: the programs' modules, whose buffers are restored.
         labels: whether the programs take labels.
-        data: what they will be trained on.
-        batch_size: images in a batch.
+        data: data to train on.
+        batch_size: number of images per batch.
 
     Raises:
-        ValueError: if they do not fit the data or each other.
+        ValueError: if the programs do not fit the data or each other.
     """
     name = type(elbo).__name__
     if any(base.__name__ == "AutoGuide" for base in type(guide).__mro__):
@@ -64,24 +64,24 @@ def dry_run(
         collect_traces(elbo) as traces,
         poutine.trace(param_only=True) as capture,
     ):
-        warnings.simplefilter("ignore")  # the first step gives them again
+        warnings.simplefilter("ignore")  # the first training step repeats them
         warnings.filterwarnings("error", "Failed to verify mean field restriction")
         loss: Any = None
         try:
-            for arguments in _ways(labels, data, batch_size):
+            for arguments in _kinds_of_batches(labels, data, batch_size):
                 arguments_of(arguments, model, guide)
-                with concise_errors(arguments[0]), _supported(name):
+                with concise_errors(arguments[0]), _naming_objective(name):
                     loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)
             if elbo.vectorize_particles and elbo.num_particles > 1 and not _broadcasts(model, guide, arguments):
                 elbo.vectorize_particles = False
-            told: Labels = "always" if labels == "always" else "no"
-            arguments = next(batches(told, data.validation, batch_size))  # as validation is run
+            required: Labels = "always" if labels == "always" else "no"
+            arguments = next(batches(required, data.validation, batch_size))  # as in validation
             with concise_errors(arguments[0]), mode(model, guide, training=False), suppress(FloatingPointError):
                 estimate_elbo_terms(in_data_plate(model), in_data_plate(guide), *arguments)
         except UserWarning as error:
             raise checks.InputError(
-                f"objective {name} needs a guide that samples its sites in the order of the model's, and this one does "
-                "not: it takes them for independent of those that come later"
+                f"objective {name} needs a guide that samples its sites in the order of the model, but this one does "
+                "not: the objective treats each site as independent of later ones"
             ) from error
         finally:
             for buffer, before in buffers:
@@ -106,7 +106,7 @@ def dry_run(
 
 
 def _loss(elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> Any:
-    """Compute the loss, with one sample after the other if the programs cannot draw all of them in one run."""
+    """Compute the loss, with samples drawn one by one if the programs cannot draw all in one run."""
     try:
         return elbo.loss(model, guide, *arguments)
     except (NotImplementedError, UserWarning, MemoryError, torch.OutOfMemoryError):
@@ -115,25 +115,25 @@ def _loss(elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Argum
         if not elbo.vectorize_particles or elbo.num_particles == 1:
             raise
         nesting, elbo.vectorize_particles = elbo.max_plate_nesting, False
-        with suppress(Exception):  # if it is not that, the first error is to be told
+        with suppress(Exception):  # if this fails too, raise the first error
             return elbo.loss(model, guide, *arguments)
         elbo.vectorize_particles, elbo.max_plate_nesting = True, nesting
         raise
 
 
 def _broadcasts(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> bool:
-    """Tell whether two samples in one run get the log-weights that they have one by one."""
+    """Tell whether two samples in one run have the same log weights as one by one."""
     some = tuple(part[:4] for part in arguments)
     try:
         with evaluating(model, guide):
             return BatchedPrograms(model, guide, some, must_cover=False).broadcasts
-    except checks.InputError:  # it has no density, and cannot be told
+    except checks.InputError:  # undecidable for a guide without a density
         return True
 
 
 @contextmanager
-def _supported(objective: str) -> Iterator[None]:
-    """Name the objective where it is what cannot be computed, such as for a guide that is not reparametrised."""
+def _naming_objective(objective: str) -> Iterator[None]:
+    """Name the objective if it cannot be computed, for example for a guide that is not reparametrised."""
     try:
         yield
     except NotImplementedError as error:
@@ -142,8 +142,8 @@ def _supported(objective: str) -> Iterator[None]:
         ) from error
 
 
-def _ways(labels: Labels, data: DataSet, batch_size: int) -> Iterator[Arguments]:
-    """Yield a batch with labels and one without, if the programs are called with them, and the most extreme labels."""
+def _kinds_of_batches(labels: Labels, data: DataSet, batch_size: int) -> Iterator[Arguments]:
+    """Yield a labelled and an unlabelled batch, if programs are called with both, and data of the extreme labels."""
     known = data.train.labels if labels != "no" else None
     positions = data.train.positions(batch_size, by_label=known is not None)
     for position in {known is not None and bool(known[part[0]] >= 0): part for part in positions}.values():

@@ -1,4 +1,4 @@
-"""What training leaves behind: one row an epoch, and the state that exact resuming needs."""
+"""History of a training: one row per epoch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Epoch", "History"]
 
 @dataclass(frozen=True)
 class Epoch:
-    """Keep an epoch's figures: bounds and their terms in nats per datum, untempered.
+    """Results of an epoch: bounds and their terms in nats per datum, untempered.
 
     Attributes:
-        epoch: number of epochs done, from 1.
+        epoch: number of the epoch, from 1.
         train_elbo: mean over the epoch's batches, each before its update.
         train_reconstruction: E_q log p(x|z).
         train_kl: E_q log q(z|x) / p(z).
-        validation_elbo: on the validation split after the epoch, in evaluation mode, with the same noise
-            every time.
+        validation_elbo: bound on the validation split after the epoch, in evaluation mode, with the same noise
+            in every epoch.
         validation_reconstruction: its first term.
         validation_kl: its second term.
-        seconds: of the epoch, validation included.
-        learning_rate: of the epoch.
+        seconds: duration of the epoch, including validation.
+        learning_rate: learning rate in the epoch.
     """
 
     epoch: int
@@ -41,10 +41,10 @@ class Epoch:
 
 @dataclass
 class History:
-    """Collect the epochs of a training run.
+    """The epochs of a training run.
 
     Attributes:
-        epochs: one row an epoch.
+        epochs: one row per epoch.
 
     Example:
         >>> history = History([Epoch(1, -30.0, -28.0, 2.0, -31.0, -29.0, 2.0, 0.1, 1e-3)])
@@ -68,7 +68,7 @@ class History:
         return max((row.validation_elbo for row in self.epochs), default=-math.inf)
 
     def columns(self) -> list[str]:
-        """Name the columns of :meth:`rows`."""
+        """Return the names of the columns of :meth:`rows`."""
         return [column.name for column in fields(Epoch)]
 
     def rows(self) -> list[list[Any]]:

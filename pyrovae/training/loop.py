@@ -1,4 +1,4 @@
-"""The SVI loop: ``fit``."""
+"""Training loop: ``fit``, stochastic variational inference on a data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pyrovae.training.validation import subset_elbo, validate
 
 __all__ = ["Callback", "fit"]
 
-_LONG = 2e12  # floating-point operations, some 20 seconds of one core
+_COMPILE_ABOVE = 2e12  # floating-point operations of a run, about 20 seconds of one core
 
 Callback: TypeAlias = Callable[[History, Callable[[], State]], None]
 """Called after each epoch with the history and a function that returns the state."""
@@ -64,42 +64,43 @@ def fit(
 
     Maximises :math:`\sum_i \mathrm{E}_{q(z|x_i)}[\log p(x_i|z)] - \beta\,\mathrm{KL}(q(z|x_i)\,\|\,p(z))` with
     Pyro's SVI (Hoffman et al., 2013, arXiv:1206.7051; Ranganath et al., 2014, arXiv:1401.0118). Pyro's
-    parameter store, validation flag and registered modules are afterwards as they were, but for the
-    parameters that the programs make with ``pyro.param``, which live nowhere else.
+    parameter store, validation flag and registered modules are restored afterwards, except for parameters
+    that the programs make with ``pyro.param``, which exist in the store only.
 
-    If ``torch.distributed`` has a default process group, all its processes must call this with the same arguments:
-    each takes its share of every batch, gradients are summed, and all end with the same weights.
+    If ``torch.distributed`` has a default process group, all its processes must call this function with the same
+    arguments: each processes its share of every batch, gradients are summed, and all end with the same weights.
 
     Args:
         model: program of p(x, z), called with ``x`` of shape ``(B, *data_shape)``; if its second argument is ``y``,
-            with the labels too, int64 ``(B,)``. If ``y`` has a default, images whose label is unknown come in
-            batches of their own, of x alone.
-        guide: program of q(z|x), called likewise.
-        data: what to train and validate on.
-        epochs: passes over the training images.
-        batch_size: images in a batch, of all processes together.
+            also with the labels, int64 ``(B,)``. If ``y`` has a default, images with unknown label are in separate
+            batches, with x only.
+        guide: program of q(z|x), called with the same arguments.
+        data: data to train and validate on.
+        epochs: number of passes over the training images.
+        batch_size: number of images per batch, over all processes.
         objective: makes the Pyro ELBO that is maximised.
         optimizer: makes the torch optimizer; the class itself or a ``functools.partial`` of it.
-        scheduler: makes the learning-rate scheduler, which steps once an epoch.
+        scheduler: makes the learning-rate scheduler, which steps once per epoch.
         beta: weight :math:`\beta` of the KL (Higgins et al., 2017).
-        kl_warmup: epochs over which it grows from 0 to ``beta``, in equal steps a batch; 0 for ``beta`` throughout.
-        max_norm: largest norm of the gradients, or None.
-        patience: epochs without a better validation ELBO after which training stops, or None.
-        restore_best: leave the weights of the best validation ELBO in the programs, instead of the last.
-        accumulate: parts in which a batch goes through the programs, one after the other, for less memory; what is no
-            sum over data, such as batch normalisation or the distance of ``MMD``, is computed of each part.
-        compile: ``graph`` to record the step and replay it, with the very gradients of Pyro; ``inductor`` to compile
-            the recording too, on CPU with oneDNN's matrix products, with gradients that are the same to rounding and
-            about twice as fast, from the third batch of an epoch on; ``off`` to run Pyro at every step; ``auto`` for
-            ``inductor`` where the run is long enough to pay for some ten seconds of compiling, else ``graph``.
-        precision: of the matrix products of linear and convolutional layers: ``float32``, or rounded to ``tf32`` (10
-            bits after the point, on a GPU) or ``bfloat16`` (7 bits).
-        progress: show a progress bar.
-        callback: called after each epoch, in the first process alone.
-        state: where a callback's earlier state left off, to go on from there; of several processes, the first's counts.
+        kl_warmup: number of epochs in which the weight grows linearly from 0 to ``beta``, in equal steps per batch; 0
+            for ``beta`` throughout.
+        max_norm: largest global norm of the gradients, or None.
+        patience: number of epochs without a better validation ELBO after which training stops, or None.
+        restore_best: whether to end with the weights of the best validation ELBO, instead of the last.
+        accumulate: number of parts in which a batch is processed one after the other, to save memory; terms that are no
+            sum over data, such as batch normalisation or the discrepancy of ``MMD``, are computed for each part.
+        compile: ``graph`` to record the step and replay it, with exactly Pyro's gradients; ``inductor`` to compile the
+            recording too, on CPU with oneDNN's matrix products, with gradients that are the same up to rounding and
+            steps about twice as fast, from the third batch of an epoch on; ``off`` to run Pyro at every step; ``auto``
+            for ``inductor`` if the run is long enough to make up for some ten seconds of compilation, else ``graph``.
+        precision: precision of the matrix products of linear and convolutional layers: ``float32``, or rounded to
+            ``tf32`` (a mantissa of 10 bits, on a GPU) or ``bfloat16`` (7 bits).
+        progress: whether to show a progress bar.
+        callback: called after each epoch, on rank 0 only.
+        state: state that a callback received, to resume from; with several processes, that of rank 0 is used.
 
     Returns:
-        the figures of each epoch; reconstruction and KL are estimated from samples, whatever the objective.
+        the results of each epoch; reconstruction and KL are estimated from samples for every objective.
 
     Raises:
         ValueError: if an option is bad, or the programs do not fit the data or the data plate.
@@ -129,17 +130,17 @@ def fit(
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
     data = data.astype(parameter_dtype(model, guide) or torch.get_default_dtype())
-    if data.kind == "scaled":  # of fewer levels than the likelihood has, it would say nothing by itself
+    if data.kind == "scaled":  # data with fewer levels would be accepted silently
         for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
             likelihood.check_levels(data.observed_levels)
     state = distributed.broadcast(distributed.on_cpu(state))
     if compile == "auto":
-        chosen: Compile = _chosen(elbo, modules, data, epochs) if state is None else compile_mode_of(state)
+        chosen: Compile = _choose_compile(elbo, modules, data, epochs) if state is None else compile_mode_of(state)
     else:
         chosen = compile
     step = TrainingStep(elbo, chosen, modules, optim if accumulate == 1 else None)
     if distributed.count() > 1:
-        step.losses.every = 1  # those of one process concern all
+        step.losses.every = 1  # an error in one process concerns all
     history = History()
     best: dict[str, Tensor] | None = None
 
@@ -150,10 +151,10 @@ def fit(
         pyro.validation_enabled(False),
         matmul.precision(precision, data.train.device),
     ):
-        warnings.filterwarnings("ignore", "Encountered NaN")  # training stops with a better sentence
+        warnings.filterwarnings("ignore", "Encountered NaN")  # training stops with a better message
         if labels == "where known":  # a batch with labels has nothing to enumerate
             warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
-            warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # they may be sampled
+            warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # y may be sampled
         single = partial(explain_single_datum, len(data.train), batch_size, accumulate)
         with distributed.failing_together(), single():
             dry_run(elbo, model, guide, modules, labels, data, batch_size)
@@ -163,13 +164,13 @@ def fit(
             best = state["best"] if restore_best else None
             if restore_best and best is None:
                 raise checks.InputError("state must come from a training with restore_best, to go on with it")
-        alike: dict[str, object] = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
-        alike |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
-        alike |= {"beta": beta, "precision": precision}
-        alike |= {"number of images": (len(data.train), len(data.validation))}
-        synchronize_start(model, guide, alike)
+        shared: dict[str, object] = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
+        shared |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
+        shared |= {"beta": beta, "precision": precision}
+        shared |= {"number of images": (len(data.train), len(data.validation))}
+        synchronize_start(model, guide, shared)
         weight = torch.full((), float(beta), device=data.train.device)
-        for module in modules:  # what another loop has left behind
+        for module in modules:  # gradients left from other training loops
             module.zero_grad(set_to_none=True)
         svi = SVI(
             Temper(weight)(in_data_plate(model)),
@@ -246,7 +247,7 @@ def fit(
         if best is not None:
             load_weights(best, model, guide)
     end = history.epochs[-1]
-    last = max(end.train_elbo, end.validation_elbo)  # statistics of few batches can spoil the latter alone
+    last = max(end.train_elbo, end.validation_elbo)  # the latter may be poor after few batches, by batch statistics
     if last < untrained - max(10.0, abs(untrained)):
         warnings.warn(
             f"the ELBO of the last epoch, {last:.4g} nats per datum, is far below the {untrained:.4g} from before "
@@ -256,12 +257,12 @@ def fit(
     return history
 
 
-def _chosen(elbo: ELBO, modules: list[nn.Module], data: DataSet, epochs: int) -> Compile:
-    """Compile where the matrix products of the whole run take far longer than the compiler."""
-    if data.train.device.type != "cpu":  # kernels that are launched together are fast as they are
+def _choose_compile(elbo: ELBO, modules: list[nn.Module], data: DataSet, epochs: int) -> Compile:
+    """Return ``inductor`` if the matrix products of the whole run take far longer than compilation, else ``graph``."""
+    if data.train.device.type != "cpu":  # kernels in a CUDA graph are fast without compilation
         return "graph"
     weights = sum(parameter.numel() for module in modules for parameter in module.parameters())
-    return "inductor" if 6 * weights * elbo.num_particles * len(data.train) * epochs > _LONG else "graph"
+    return "inductor" if 6 * weights * elbo.num_particles * len(data.train) * epochs > _COMPILE_ABOVE else "graph"
 
 
 def _figures(part: str, reconstruction: float, kl: float) -> str:
@@ -271,13 +272,13 @@ def _figures(part: str, reconstruction: float, kl: float) -> str:
 def _share_of_step(
     step: TrainingStep, optim: JointOptimizer, model: PyroFunction, guide: PyroFunction, *arguments: Tensor
 ) -> float:
-    """Compute loss and gradients on this process's share, which may be empty; what fails shall fail everywhere."""
+    """Compute loss and gradients on this process's share, which may be empty; errors are kept for all processes."""
     if distributed.count() == 1:
         loss = step.loss_and_grads(model, guide, *arguments)
         optim.found_inf = step.losses.found_inf
         return loss
     try:
         return step.loss_and_grads(model, guide, *arguments) if len(arguments[0]) > 0 else 0.0
-    except Exception as error:  # it is raised where the processes meet
+    except Exception as error:  # raised in all processes by the optimizer
         optim.failure = error
         return math.nan

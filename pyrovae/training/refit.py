@@ -1,4 +1,4 @@
-"""Ex-post density estimation: another prior for the codes of a trained program."""
+"""Ex-post density estimation: a new prior for the codes of a trained program."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def refit_prior(
     patience: int = 5,
     progress: bool = True,
 ) -> tuple[History, float]:
-    r"""Fit a prior to the aggregate posterior of a trained program and put it in the place of the program's own.
+    r"""Fit a prior to the aggregate posterior of a trained program, and replace the program's prior by it.
 
     Maximises :math:`\mathrm{E}_{x}\,\mathrm{E}_{q(z|x)} \log p(z)` over the prior alone, which is the part of the ELBO
-    that depends on it; encoder and decoder stay as they are (Ghosh et al., 2020, arXiv:1903.12436). One code is drawn
-    for each image.
+    that depends on it; encoder and decoder are not changed (Ghosh et al., 2020, arXiv:1903.12436). One code is sampled
+    per image.
 
     Args:
         program: a module with ``prior``, ``model`` and ``guide``, such as :class:`~pyrovae.VAE` or
             :class:`~pyrovae.Autoencoder`.
-        data: what it was trained on.
-        prior: makes the new prior of the number of latents.
-        epochs: passes over the codes of the training images, at most.
-        batch_size: codes in a batch.
+        data: data that it was trained on.
+        prior: makes the new prior from the number of latents.
+        epochs: largest number of passes over the codes of the training images.
+        batch_size: number of codes per batch.
         optimizer: makes the torch optimizer.
-        patience: epochs without a better log p(z) on the codes of the validation images after which it stops.
-        progress: show a progress bar.
+        patience: number of epochs without a better log p(z) of validation codes after which fitting stops.
+        progress: whether to show a progress bar.
 
     Returns:
-        the history, whose ELBO is the mean log p(z) of the codes, in nats; and by how much that of the validation
-        codes is better than under the old prior.
+        the history, whose ELBO is the mean log p(z) of the codes, in nats; and the improvement of that of the
+        validation codes over the old prior.
 
     Raises:
         ValueError: if the program has no prior to replace, or the new one does not fit its codes.
@@ -80,7 +80,7 @@ def refit_prior(
     parts = [_codes(program, labels, part, batch_size, old.latent_dim) for part in (data.train, data.validation)]
     codes = DataSet(torch.cat(parts))
     codes.train, codes.validation = _split(parts[0]), _split(parts[1])
-    with _kept(program):
+    with _constant_parameters(program):
         with torch.no_grad():
             before = old().log_prob(parts[1]).mean().item()
         posterior = getattr(program, "posterior", None)
@@ -106,7 +106,7 @@ def refit_prior(
                 pyro.sample("z", new(), obs=z)
 
         def guide(z: Tensor) -> None:
-            """Have nothing to guess: the codes are seen."""
+            """Sample nothing, since the codes are observed."""
 
         history = fit(
             model,
@@ -124,8 +124,8 @@ def refit_prior(
 
 
 @contextmanager
-def _kept(program: Any) -> Iterator[None]:
-    """Keep a program as it is, even where a new prior is made of a part of it."""
+def _constant_parameters(program: Any) -> Iterator[None]:
+    """Keep a program's parameters constant, even if the new prior uses some of them."""
     learned = [parameter for parameter in program.parameters() if parameter.requires_grad]
     with mode(program.model, program.guide, training=False):
         for parameter in learned:
@@ -138,8 +138,8 @@ def _kept(program: Any) -> Iterator[None]:
 
 
 def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_dim: int) -> Tensor:
-    """Draw a code of each image, ``(N, D)``, at the site that has the prior."""
-    drawn = []
+    """Sample a code of each image, ``(N, D)``, at the site of the prior."""
+    codes = []
     with private_modules(), mode(program.model, program.guide, training=False), torch.no_grad():
         for arguments in batches("always" if labels == "always" else "no", split, batch_size):
             with concise_errors(arguments[0]), InDataPlate(len(arguments[0])):
@@ -150,8 +150,8 @@ def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_d
             names = [name for name in model.nodes if name in latents and guide.nodes[name]["value"].shape == shape]
             if not names:
                 raise checks.InputError(f"program must have a latent site of shape ({latent_dim},), as its prior has")
-            drawn.append(guide.nodes[names[0]]["value"])  # the model's first, if there are more
-    return torch.cat(drawn)
+            codes.append(guide.nodes[names[0]]["value"])  # the first in the model, if there are several
+    return torch.cat(codes)
 
 
 def _split(codes: Tensor) -> Split:

@@ -19,15 +19,15 @@ __all__ = ["clone_buffers", "merge_buffers", "per_rank_rng", "synchronize_start"
 
 
 def synchronize_start(model: PyroFunction, guide: PyroFunction, arguments: dict[str, object]) -> None:
-    """Let all processes begin with the weights and the generators of the first.
+    """Give all processes the weights and the generators' states of rank 0.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        arguments: numbers and words that must be the same in all, by their names.
+        arguments: numbers and strings by name, which must be the same in all processes.
 
     Raises:
-        ValueError: in all of them, if these differ, or if they do not have the same programs.
+        ValueError: in all processes, if these arguments or the programs differ.
     """
     if distributed.count() == 1:
         return
@@ -47,15 +47,17 @@ def synchronize_start(model: PyroFunction, guide: PyroFunction, arguments: dict[
 
 @contextmanager
 def per_rank_rng() -> Iterator[torch.Generator | None]:
-    """Give each of several processes noise of its own, and one generator for what they draw alike.
+    """Seed the generators of each process differently, and yield a generator that is the same in all.
 
-    Both follow from a single number that is drawn from torch's generator, which the processes have in common, and
-    which is afterwards as it was left by that draw, as are the others. One process alone goes on with its own.
+    Both seeds derive from one random number of torch's generator, whose state the processes share. At the end, all
+    generators have the state after that draw. With one process, nothing changes, and None is yielded.
     """
     if distributed.count() == 1:
         yield None
         return
-    number = distributed.broadcast(int(torch.randint(2**62, ())))  # its callback may have drawn, too
+    number = distributed.broadcast(
+        int(torch.randint(2**62, ()))
+    )  # rank 0's, since its callback may have drawn from the generator
     common = all_generators()
     seed = distributed.derive_seed(number, distributed.rank())
     torch.manual_seed(seed)
@@ -68,7 +70,7 @@ def per_rank_rng() -> Iterator[torch.Generator | None]:
 
 
 def clone_buffers(model: PyroFunction, guide: PyroFunction) -> dict[str, Tensor]:
-    """Keep the programs' buffers as they are, where several processes change them."""
+    """Clone the programs' buffers before an epoch; an empty dictionary with one process."""
     if distributed.count() == 1:
         return {}
     held = [dict(module.named_buffers()) for module in modules_of(model, guide)]
@@ -76,25 +78,25 @@ def clone_buffers(model: PyroFunction, guide: PyroFunction) -> dict[str, Tensor]
 
 
 def merge_buffers(before: dict[str, Tensor], model: PyroFunction, guide: PyroFunction, seen: int) -> None:
-    """Give all processes the mean of the buffers that training changed, weighted by the data that each has seen.
+    """Set the changed buffers to their mean over all processes, weighted by the number of data of each.
 
     Args:
-        before: what :func:`clone_buffers` kept.
+        before: the buffers that :func:`clone_buffers` returned.
         model: program of p(x, z).
         guide: program of q(z|x).
-        seen: by this process.
+        seen: number of data that this process has seen.
     """
     if distributed.count() == 1:
         return
     now = clone_buffers(model, guide)
     mine = {name: tensor.cpu() for name, tensor in now.items() if not torch.equal(tensor, before[name])}
-    told = distributed.all_gather((seen, mine))
+    gathered = distributed.all_gather((seen, mine))
     for i, module in enumerate(modules_of(model, guide)):
         for name, buffer in module.named_buffers():
-            found = [(share, changed[f"{i} {name}"]) for share, changed in told if f"{i} {name}" in changed]
+            found = [(share, changed[f"{i} {name}"]) for share, changed in gathered if f"{i} {name}" in changed]
             if found and buffer.is_floating_point():
                 total = sum(share for share, _ in found)
                 means = [(share / total) * tensor.double() for share, tensor in found]
                 buffer.copy_(torch.stack(means).sum(0))
-            elif found:  # a count, say of steps
+            elif found:  # a counter, for example of steps
                 buffer.copy_(found[0][1])

@@ -1,4 +1,4 @@
-"""TensorBoard's log, as a callback."""
+"""TensorBoard log of a training, as a callback."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["tensorboard_writer"]
 
 
 def tensorboard_writer(folder: str | Path) -> Callable[[History, Callable[[], dict[str, Any]]], None]:
-    """Make a callback of ``fit`` that writes each epoch's figures for TensorBoard.
+    """Return a callback of ``fit`` that writes each epoch's results for TensorBoard.
 
     Args:
-        folder: where the log goes.
+        folder: folder of the log.
 
     Raises:
         ValueError: if TensorBoard is not installed.

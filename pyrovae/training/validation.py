@@ -1,4 +1,4 @@
-"""The bound on the validation images, the same number for any number of processes."""
+"""Validation bound, which does not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from pyrovae.training.batching import Labels, batches, count_batches
 
 __all__ = ["subset_elbo", "validate"]
 
-_SOME = 500  # data that tell a bound well enough to see that another is absurd
+_SUBSET = 500  # data of a rough bound, to detect diverged training
 
 
 def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Split, batch_size: int) -> list[float]:
     """Return reconstruction and KL of x in nats per datum, in evaluation mode, with the same noise at every call.
 
-    Each batch has noise of its own; several processes take the batches by turns.
+    Each batch has its own seed; batches are sharded over ranks.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         labels: whether the programs take labels.
-        split: of the data.
-        batch_size: images in a batch.
+        split: split of the data.
+        batch_size: number of images per batch.
 
     Raises:
         FloatingPointError: if they are not finite, naming the site, in all processes.
     """
     labels = "always" if labels == "always" else "no"
-    turns = distributed.shard_indices(count_batches(labels, split, batch_size))
+    indices = distributed.shard_indices(count_batches(labels, split, batch_size))
     totals: list[Tensor] = []
     with distributed.failing_together(), forked_rng(split.device), mode(model, guide, training=False):
-        for i, arguments in zip(turns, batches(labels, split, batch_size, part="turn"), strict=True):
+        for i, arguments in zip(indices, batches(labels, split, batch_size, part="turn"), strict=True):
             torch.manual_seed(distributed.derive_seed(i))
             totals.append(estimate_elbo_terms(model, guide, *arguments))
     parts = distributed.gather_shards(torch.stack(totals).double().cpu().tolist() if totals else [])
@@ -52,10 +52,10 @@ def subset_elbo(model: PyroFunction, guide: PyroFunction, labels: Labels, split:
         model: program of p(x, z).
         guide: program of q(z|x).
         labels: whether the programs take labels.
-        split: of the data.
-        batch_size: images in a batch.
+        split: split of the data.
+        batch_size: number of images per batch.
     """
-    some = split.take(torch.arange(min(len(split), _SOME)))
+    some = split.take(torch.arange(min(len(split), _SUBSET)))
     try:
         reconstruction, kl = validate(model, guide, labels, some, batch_size)
     except NonFiniteLoss:

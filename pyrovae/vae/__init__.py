@@ -1,4 +1,4 @@
-"""Programs: a model and a guide made of conditionals."""
+"""Variational autoencoders as programs: a model and a guide, composed of conditionals."""
 
 from pyrovae.vae.autoencoder import Autoencoder
 from pyrovae.vae.conditional import ConditionalVAE

@@ -1,4 +1,4 @@
-"""The autoencoder: one code a datum, without noise."""
+"""Deterministic autoencoders, plain and regularised."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["Autoencoder"]
 
 
 class Autoencoder(VAE):
-    r"""Encode each datum as one point: the deterministic baseline that a VAE is compared with.
+    r"""A deterministic autoencoder, as a baseline for VAEs: each datum has one code.
 
     Training maximises :math:`\log p(x|z(x)) + \lambda \log p(z(x))`. With :math:`\lambda = 0` this is the plain
-    autoencoder, whose prior is not trained at all. With a standard normal prior,
+    autoencoder, whose prior is not trained. With a standard normal prior,
     :math:`-\lambda \log p(z) = \lambda \|z\|^2 / 2` and a constant: the regularised autoencoder, RAE (Ghosh et al.,
-    2020, arXiv:1903.12436), whose decay of the decoder's weights is the network's option ``weight_decay``.
+    2020, arXiv:1903.12436); its weight decay of the decoder is the network's option ``weight_decay``.
 
-    A point has no density, so that there is no marginal likelihood, and what training reports as ELBO bounds
-    nothing: it is the reconstruction :math:`\log p(x|z(x))` minus the KL, which is :math:`-\log p(z(x))` unweighted, or
-    0 if :math:`\lambda = 0`. Nor are codes of data like draws from the prior: to sample, let
-    :func:`~pyrovae.training.refit_prior` fit one to the codes after training.
+    A point has no density, so there is no marginal likelihood, and the ELBO that training reports is no bound: it is
+    the reconstruction :math:`\log p(x|z(x))` minus the KL, which is :math:`-\log p(z(x))` without a weight, or 0 if
+    :math:`\lambda = 0`. The codes of data are not distributed as the prior: to sample, fit a prior to the codes after
+    training, by :func:`~pyrovae.training.refit_prior`.
 
     Args:
         data_shape: shape of one datum.
@@ -38,7 +38,7 @@ class Autoencoder(VAE):
         prior: p(z), from which new codes are drawn.
         likelihood: p(x|z), whose negative logarithm is the reconstruction loss.
         encoder: z(x), from ``data_shape`` to D features.
-        z_penalty: :math:`\lambda`, how many times the logarithm of the prior counts.
+        z_penalty: weight :math:`\lambda` of the log prior.
 
     Raises:
         ValueError: if a size is not positive, or ``z_penalty`` is negative.
@@ -66,7 +66,7 @@ class Autoencoder(VAE):
         self.z_penalty = checks.number("z_penalty", z_penalty)
 
     def model(self, x: Tensor) -> Tensor:
-        """Sample ``z`` from the prior, as much as it counts, and observe ``x``, of shape ``(B, *data_shape)``."""
+        """Sample ``z`` from the prior, weighted by the penalty, and observe ``x``, of shape ``(B, *data_shape)``."""
         check_data(x, self.likelihood.data_shape)
         pyro.module("vae", self)
         with pyro.plate("data", len(x)):
@@ -75,14 +75,14 @@ class Autoencoder(VAE):
             return pyro.sample("x", self.likelihood(z), obs=x)  # (B, *data_shape)
 
     def guide(self, x: Tensor) -> Tensor:
-        """Put ``z``, ``(B, D)``, where the encoder says, given ``x`` of shape ``(B, *data_shape)``."""
+        """Set ``z``, ``(B, D)``, to the code of ``x``, of shape ``(B, *data_shape)``."""
         pyro.module("vae", self)
-        # A point's log q is 0, whatever its weight: this is for objectives that ask the guide how much its KL counts.
+        # log q of a point is 0 with any weight, but objectives read the weight of the KL from the guide.
         with pyro.plate("data", len(x)), self._weight():
             return pyro.sample("z", self.posterior(x))  # (B, D)
 
     def _weight(self) -> AbstractContextManager[Any]:
-        # A scale must be positive, in Pyro.
+        # Pyro requires scales to be positive, so weight 0 is a mask.
         return poutine.scale(scale=self.z_penalty) if self.z_penalty else poutine.mask(mask=False)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""The variational autoencoder of data given their labels."""
+"""Conditional variational autoencoder: data given their labels."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["ConditionalVAE"]
 
 
 class ConditionalVAE(Program):
-    r"""Explain data given their labels: :math:`p(x, z|y) = p(z)\,p(x|z, y)`, with the guide :math:`q(z|x, y)`.
+    r"""A VAE of data given their labels: :math:`p(x, z|y) = p(z)\,p(x|z, y)`, with the guide :math:`q(z|x, y)`.
 
-    The code then need not say which class a datum is of (Kingma et al., 2014, arXiv:1406.5298;
-    Sohn et al., 2015). The likelihood is given the code followed by the label, one component a class (1 for
-    the datum's class, 0 for the others); the posterior is given the datum followed by the label, one row of
-    the first dimension a class, so that networks for vectors and for images both take it.
+    The code then need not contain the class (Kingma et al., 2014, arXiv:1406.5298; Sohn et al., 2015). The input of
+    the likelihood is the code followed by the one-hot label. The input of the posterior is the datum followed by the
+    one-hot label as C further rows of the first dimension (channels, for images), so that networks for vectors and
+    for images both accept it.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         num_classes: number C of classes.
-        prior: p(z).
-        likelihood: p(x|z, y), made with D + C latents.
-        posterior: q(z|x, y), made for data with C more rows (channels, for images) than ``data_shape``.
+        prior: makes p(z).
+        likelihood: makes p(x|z, y), for D + C latents.
+        posterior: makes q(z|x, y), for data with C more rows (channels, for images) than ``data_shape``.
 
     Raises:
-        ValueError: if a size is not positive, or prior and posterior are over different sets.
+        ValueError: if a size is not positive, or prior and posterior have different supports.
 
     Example:
         >>> vae = ConditionalVAE((1, 8, 8), 2)
@@ -57,20 +57,20 @@ class ConditionalVAE(Program):
         self.data_shape = checks.shape("data_shape", data_shape)
         self.num_classes = checks.integer("num_classes", num_classes)
         checks.integer("latent_dim", latent_dim)
-        codes, joined = latent_dim + num_classes, (self.data_shape[0] + num_classes, *self.data_shape[1:])
+        codes, with_labels = latent_dim + num_classes, (self.data_shape[0] + num_classes, *self.data_shape[1:])
         self.prior = checks.make("prior", prior, Prior, latent_dim, like="StandardNormal")
         self.likelihood = checks.make("likelihood", likelihood, Likelihood, self.data_shape, codes, like="Bernoulli")
-        self.posterior = checks.make("posterior", posterior, Posterior, joined, latent_dim, like="DiagonalNormal")
+        self.posterior = checks.make("posterior", posterior, Posterior, with_labels, latent_dim, like="DiagonalNormal")
         connect(self.prior, self.posterior)
 
     def initialize(self, x: Tensor) -> None:
-        """Let prior and likelihood start from the data, of no class more than of another.
+        """Initialize prior and likelihood from the data, with equal weights of all classes as labels.
 
         Args:
             x: training data, ``(N, *data_shape)``.
         """
         even = x.new_full((len(x), self.num_classes), 1 / self.num_classes)
-        self.prior.initialize(self._joined(x, even, len(self.data_shape)))
+        self.prior.initialize(self._append_labels(x, even, len(self.data_shape)))
         self.likelihood.initialize(x)
 
     def model(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override] # labels are its own
@@ -80,7 +80,7 @@ class ConditionalVAE(Program):
         labels = self.one_hot(y, x)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())  # (B, D)
-            return pyro.sample("x", self._explained(z, labels), obs=x)  # (B, *data_shape)
+            return pyro.sample("x", self._likelihood_of(z, labels), obs=x)  # (B, *data_shape)
 
     def guide(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         """Sample ``z``, ``(B, D)``, given ``x`` of shape ``(B, *data_shape)`` and its classes ``y``, ``(B,)``."""
@@ -88,13 +88,13 @@ class ConditionalVAE(Program):
         pyro.module("vae", self)
         labels = self.one_hot(y, x)
         with pyro.plate("data", len(x)):
-            return pyro.sample("z", self._inferred(x, labels))  # (B, D)
+            return pyro.sample("z", self._posterior_of(x, labels))  # (B, D)
 
     def one_hot(self, y: Tensor, x: Tensor) -> Tensor:
-        """Return labels ``y``, ``(B,)``, as rows of 0 and one 1, ``(B, C)``, of the type of ``x``.
+        """Return labels ``y``, ``(B,)``, as one-hot vectors, ``(B, C)``, of the type of ``x``.
 
         Raises:
-            ValueError: where Pyro validates, if a label is not one of the classes.
+            ValueError: if a label is not one of the classes, while Pyro validates.
         """
         if is_validation_enabled():
             if y.is_floating_point() or y.shape != x.shape[:1]:
@@ -107,18 +107,18 @@ class ConditionalVAE(Program):
                     f"y must hold classes from 0 to {self.num_classes - 1} (num_classes is {self.num_classes}), "
                     f"but holds {y.min().item()} to {y.max().item()}"
                 )
-        # An embedding, because it never takes a label for another, even where Pyro does not validate.
+        # An embedding raises for labels out of range, even without Pyro's validation.
         return F.embedding(y, torch.eye(self.num_classes, dtype=x.dtype, device=x.device))
 
-    def _explained(self, z: Tensor, labels: Tensor) -> TorchDistributionMixin:
-        return self.likelihood(self._joined(z, labels, 1))
+    def _likelihood_of(self, z: Tensor, labels: Tensor) -> TorchDistributionMixin:
+        return self.likelihood(self._append_labels(z, labels, 1))
 
-    def _inferred(self, x: Tensor, labels: Tensor) -> TorchDistributionMixin:
-        return self.posterior(self._joined(x, labels, len(self.data_shape)))
+    def _posterior_of(self, x: Tensor, labels: Tensor) -> TorchDistributionMixin:
+        return self.posterior(self._append_labels(x, labels, len(self.data_shape)))
 
     @staticmethod
-    def _joined(values: Tensor, labels: Tensor, dims: int) -> Tensor:
-        """Append labels, ``(*, C)``, to values of so many event dimensions, as C more rows of the first of these."""
+    def _append_labels(values: Tensor, labels: Tensor, dims: int) -> Tensor:
+        """Append labels, ``(*, C)``, to values with ``dims`` event dimensions, as C more rows of the first of these."""
         batch = torch.broadcast_shapes(values.shape[:-dims], labels.shape[:-1])
         first, *rest = values.shape[-dims:]
         rows = labels.reshape(*labels.shape, *(1 for _ in rest)).expand(*batch, labels.shape[-1], *rest)

@@ -1,4 +1,4 @@
-"""Several stochastic layers, each a conditional of the one above it."""
+"""Hierarchical variational autoencoder: several layers of latents."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["GaussianLayer", "HierarchicalVAE"]
 
 
 class GaussianLayer(Gaussian):
-    r"""Take a layer of latents as normal, mean and scale from the layer above: :math:`p(z_i|z_{i+1})`.
+    r"""A normal layer of latents, with mean and scale from the layer above: :math:`p(z_i|z_{i+1})`.
 
     A :class:`~pyrovae.likelihoods.Gaussian` likelihood of codes, whose scale comes from the network and starts at 1.
 
     Args:
         data_shape: shape of the layer, ``(D_i,)``.
         latent_dim: number of latents of the layer above.
-        network: from the layer above to twice the layer.
-        initial_scale: the scale at the start, in units of the layer.
-        link: how the scale is kept positive: ``softplus`` or ``exp``.
+        network: map from the layer above to twice the number of latents of the layer.
+        initial_scale: initial scale, in units of the layer.
+        link: map that keeps the scale positive: ``softplus`` or ``exp``.
         min_scale: smallest scale, in units of the layer.
 
     Example:
@@ -54,31 +54,31 @@ class GaussianLayer(Gaussian):
 
 
 class HierarchicalVAE(Program):
-    r"""Stack L layers of latents, the sites ``z1`` (next to the data) to ``zL``.
+    r"""A VAE with L layers of latents: the sites ``z1`` (next to the data) to ``zL``.
 
-    The model goes down, :math:`p(z_L) \prod_{i<L} p(z_i|z_{i+1})\; p(x|z_1)`. The guide goes up,
-    :math:`q(z_1|x) \prod_{i<L} q(z_{i+1}|z_i)` (Burda et al., 2015, arXiv:1509.00519). Or, as a ladder, it goes up
-    through the means alone, to one normal :math:`\hat q_i(z_i)` a layer, and then down with the model:
-    :math:`q(z_L|x) = \hat q_L` and
+    The model is top-down, :math:`p(z_L) \prod_{i<L} p(z_i|z_{i+1})\; p(x|z_1)`. The guide is bottom-up, :math:`q(z_1|x)
+    \prod_{i<L} q(z_{i+1}|z_i)` (Burda et al., 2015, arXiv:1509.00519). Or it is a ladder: a deterministic pass upwards
+    through the means gives one normal :math:`\hat q_i(z_i)` per layer, and sampling is top-down: :math:`q(z_L|x) = \hat
+    q_L` and
 
     .. math:: q(z_i|z_{i+1}, x) \propto \hat q_i(z_i)\, p(z_i|z_{i+1}),
 
-    the normal whose precision is the sum of the two and whose mean is weighted by them (Sønderby et al., 2016,
+    the normal whose precision is the sum of both precisions and whose mean is weighted by these (Sønderby et al., 2016,
     arXiv:1602.02282).
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number of latents of the top layer.
-        dims: number of latents of each layer below it, from the data upwards.
-        prior: p(z_L).
-        likelihood: p(x|z_1).
-        posterior: q(z_1|x).
-        layer: each p(z_i|z_{i+1}).
-        layer_posterior: each q(z_{i+1}|z_i).
-        inference: ``bottom_up`` or ``ladder``; a ladder wants normal layers and posteriors.
+        dims: number of latents of each layer below the top, from the data upwards.
+        prior: makes p(z_L).
+        likelihood: makes p(x|z_1).
+        posterior: makes q(z_1|x).
+        layer: makes each p(z_i|z_{i+1}).
+        layer_posterior: makes each q(z_{i+1}|z_i).
+        inference: ``bottom_up`` or ``ladder``; a ladder needs normal layers and posteriors.
 
     Raises:
-        ValueError: if a size is not positive, or a layer and its posterior are over different sets.
+        ValueError: if a size is not positive, or a layer and its posterior have different supports.
 
     Example:
         >>> vae = HierarchicalVAE((1, 28, 28), 50, dims=(100,))
@@ -104,18 +104,18 @@ class HierarchicalVAE(Program):
         self.data_shape = checks.shape("data_shape", data_shape)
         self.prior = checks.make("prior", prior, Prior, latent_dim, like="StandardNormal")
 
-        def explained(name: str, factory: LikelihoodFactory, below: tuple[int, ...], above: int) -> Likelihood:
+        def make_likelihood(name: str, factory: LikelihoodFactory, below: tuple[int, ...], above: int) -> Likelihood:
             return checks.make(name, factory, Likelihood, below, above, like="Bernoulli")
 
-        def inferred(name: str, factory: PosteriorFactory, below: tuple[int, ...], above: int) -> Posterior:
+        def make_posterior(name: str, factory: PosteriorFactory, below: tuple[int, ...], above: int) -> Posterior:
             return checks.make(name, factory, Posterior, below, above, like="DiagonalNormal")
 
-        self.likelihood = explained("likelihood", likelihood, self.data_shape, self.dims[0])
+        self.likelihood = make_likelihood("likelihood", likelihood, self.data_shape, self.dims[0])
         steps = list(pairwise(self.dims))  # (below, above)
-        layers = [explained("layer", layer, (below,), above) for below, above in steps]
-        posteriors = [inferred("posterior", posterior, self.data_shape, self.dims[0])]
-        posteriors += [inferred("layer_posterior", layer_posterior, (below,), above) for below, above in steps]
-        for p, q in zip(layers, posteriors, strict=False):  # the last posterior has the prior
+        layers = [make_likelihood("layer", layer, (below,), above) for below, above in steps]
+        posteriors = [make_posterior("posterior", posterior, self.data_shape, self.dims[0])]
+        posteriors += [make_posterior("layer_posterior", layer_posterior, (below,), above) for below, above in steps]
+        for p, q in zip(layers, posteriors, strict=False):  # the last posterior belongs to the prior
             if not checks.same_constraint(q.support, constraints.independent(p.support, 1)):
                 raise checks.InputError(
                     f"layer and posterior must have one support, but that of {type(p).__name__} is "
@@ -127,7 +127,7 @@ class HierarchicalVAE(Program):
         self.posteriors = nn.ModuleList(posteriors)
 
     def initialize(self, x: Tensor) -> None:
-        """Let prior and likelihood start from the data: the prior from what the top posterior sees of them.
+        """Initialize the likelihood from the data, and the prior from the input of the top posterior.
 
         Args:
             x: training data, ``(N, *data_shape)``.
@@ -178,7 +178,7 @@ class HierarchicalVAE(Program):
 
 
 def _normal(fn: TorchDistributionMixin, conditional: nn.Module) -> dist.Normal:
-    """Return the normals of a vector of independent ones, or say which conditional gave something else."""
+    """Return the base of a vector of independent normals; raise for any other distribution, naming the conditional."""
     if not isinstance(getattr(fn, "base_dist", None), dist.Normal):
         given = fn.base_dist if isinstance(fn, dist.Independent) else fn
         raise checks.InputError(

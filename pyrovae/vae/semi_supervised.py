@@ -1,4 +1,4 @@
-"""The variational autoencoder of data of which few are labelled."""
+"""Semi-supervised variational autoencoder, for data with few labels."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ __all__ = ["SemiSupervisedVAE"]
 
 
 class SemiSupervisedVAE(ConditionalVAE):
-    r"""Learn classes from few labels and many data: :math:`p(x, y, z) = p(y)\,p(z)\,p(x|z, y)`, p(y) uniform.
+    r"""A VAE that learns classes from few labels: :math:`p(x, y, z) = p(y)\,p(z)\,p(x|z, y)`, p(y) uniform.
 
-    The model M2 of Kingma et al. (2014, arXiv:1406.5298). A batch without labels has the latent site ``y`` (a
-    one-hot vector), and the guide :math:`q(y|x)\,q(z|x, y)`; a batch with labels observes it. What is maximised is
+    The model M2 of Kingma et al. (2014, arXiv:1406.5298). For a batch without labels, ``y`` is a latent site
+    (a one-hot vector), with the guide :math:`q(y|x)\,q(z|x, y)`; for a batch with labels it is observed. Maximised is
 
     .. math:: \sum_{\text{labelled}} \Big(\mathrm{E}_{q(z|x, y)}\Big[\log\frac{p(x, y, z)}{q(z|x, y)}\Big]
         + \alpha \log q(y|x)\Big)
         + \sum_{\text{unlabelled}} \sum_y q(y|x)\,
         \mathrm{E}_{q(z|x, y)}\Big[\log\frac{p(x, y, z)}{q(y|x)\,q(z|x, y)}\Big].
 
-    Under ``pyro.infer.TraceEnum_ELBO`` (with ``max_plate_nesting=1``) the sum over y is computed; under other
-    ELBOs, and in evaluation, y is sampled. The term of :math:`\alpha` is there in training mode alone, so that
-    every evaluation is of :math:`\log p(x)`, or of :math:`\log p(x, y)` where labels are given.
+    Under ``pyro.infer.TraceEnum_ELBO`` (with ``max_plate_nesting=1``) the sum over y is computed exactly; under other
+    ELBOs, and in evaluation, y is sampled. The term with :math:`\alpha` exists in training mode only, so that
+    evaluation is of :math:`\log p(x)`, or of :math:`\log p(x, y)` if labels are given.
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of latent dimensions.
         num_classes: number C of classes.
-        prior: p(z).
-        likelihood: p(x|z, y), as for :class:`ConditionalVAE`.
-        posterior: q(z|x, y), as for :class:`ConditionalVAE`.
-        classifier: q(y|x), from ``data_shape`` to the logits of the C classes.
-        classification_weight: :math:`\alpha`, in nats of each nat that the true label costs the classifier.
+        prior: makes p(z).
+        likelihood: makes p(x|z, y), as for :class:`ConditionalVAE`.
+        posterior: makes q(z|x, y), as for :class:`ConditionalVAE`.
+        classifier: makes the network of q(y|x), from ``data_shape`` to the logits of the C classes.
+        classification_weight: weight :math:`\alpha` of the classifier's log-probability of the true label.
 
     Raises:
-        ValueError: if a size is not positive, or prior and posterior are over different sets.
+        ValueError: if a size is not positive, or prior and posterior have different supports.
 
     Example:
         >>> vae = SemiSupervisedVAE((1, 8, 8), 2)
@@ -78,12 +78,12 @@ class SemiSupervisedVAE(ConditionalVAE):
         with pyro.plate("data", len(x)):
             labels = pyro.sample("y", uniform, obs=given)  # (B, C)
             if given is not None:
-                labels = given  # in generation, where what is observed is drawn anew, the class is still the given one
+                labels = given  # also when observed sites are sampled anew, the given class is kept
                 if self.training:
-                    log_q = self._classified(x).log_prob(given)  # (B,)
+                    log_q = self._classifier_of(x).log_prob(given)  # (B,)
                     pyro.factor("classification", self.classification_weight * log_q)
             z = pyro.sample("z", self.prior())  # (B, D)
-            return pyro.sample("x", self._explained(z, labels), obs=x)  # (B, *data_shape)
+            return pyro.sample("x", self._likelihood_of(z, labels), obs=x)  # (B, *data_shape)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Sample ``y``, unless it is given, and ``z``, ``(B, D)``, given ``x`` of shape ``(B, *data_shape)``."""
@@ -91,16 +91,16 @@ class SemiSupervisedVAE(ConditionalVAE):
         pyro.module("vae", self)
         with pyro.plate("data", len(x)):
             if y is None:
-                labels = pyro.sample("y", self._classified(x), infer={"enumerate": "parallel"})  # (B, C)
+                labels = pyro.sample("y", self._classifier_of(x), infer={"enumerate": "parallel"})  # (B, C)
             else:
                 labels = self.one_hot(y, x)
-            return pyro.sample("z", self._inferred(x, labels))  # (B, D)
+            return pyro.sample("z", self._posterior_of(x, labels))  # (B, D)
 
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y|x) for ``x`` of shape ``(*, *data_shape)``: probabilities, ``(*, C)``."""
         return self.classifier(x).softmax(-1)
 
-    def _classified(self, x: Tensor) -> dist.OneHotCategorical:
+    def _classifier_of(self, x: Tensor) -> dist.OneHotCategorical:
         return _OneHot(logits=self.classifier(x))
 
     def extra_repr(self) -> str:
@@ -109,7 +109,7 @@ class SemiSupervisedVAE(ConditionalVAE):
 
 
 class _OneHot(dist.OneHotCategorical):
-    """Sample without torch's one_hot, which asks for the largest class as a number and so cannot be recorded."""
+    """A one-hot distribution that samples without torch's ``one_hot``, whose check of values cannot be recorded."""
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - as torch's is
         classes = self._categorical.sample(sample_shape)

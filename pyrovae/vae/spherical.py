@@ -1,4 +1,4 @@
-"""The variational autoencoder whose codes are directions."""
+"""Variational autoencoder with codes on the unit sphere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["SphericalVAE"]
 
 
 class SphericalVAE(VAE):
-    r"""Take codes from the unit sphere in D dimensions: a von Mises-Fisher posterior, a uniform prior.
+    r"""A VAE with codes on the unit sphere: a von Mises-Fisher posterior and a uniform prior.
 
-    A uniform prior does not pull all codes to one place, as a normal one does to the origin
+    Unlike a normal prior, which pulls codes to the origin, a uniform prior has no preferred place
     (Davidson et al., 2018, arXiv:1804.00891).
 
     Args:
         data_shape: shape of one datum.
         latent_dim: number D of components of a code; the sphere itself has D - 1 dimensions.
-        prior: p(z), over the sphere.
-        likelihood: p(x|z).
-        posterior: q(z|x), over the sphere.
+        prior: makes p(z), on the sphere.
+        likelihood: makes p(x|z).
+        posterior: makes q(z|x), on the sphere.
 
     Example:
         >>> vae = SphericalVAE((1, 8, 8), 3)

@@ -1,4 +1,4 @@
-"""The variational autoencoder: one prior, one likelihood, one posterior."""
+"""Variational autoencoder: one prior, one likelihood, one posterior."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["VAE", "check_data", "connect"]
 
 
 class VAE(Program):
-    r"""Tie a prior, a likelihood and a posterior into Pyro's ``model`` and ``guide``.
+    r"""A variational autoencoder: Pyro's ``model`` and ``guide``, composed of a prior, a likelihood and a posterior.
 
     The model is :math:`p(x, z) = p(z)\,p(x|z)`, the guide :math:`q(z|x)`; training maximises
     :math:`\mathrm{E}_{q(z|x)}[\log p(x, z) - \log q(z|x)] \le \log p(x)`
@@ -27,7 +27,7 @@ class VAE(Program):
         posterior: q(z|x).
 
     Raises:
-        ValueError: if the three disagree about the number of latents or the shape of the data.
+        ValueError: if the three differ in the number of latents or the shape of the data.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((1, 8, 8), 2), DiagonalNormal((1, 8, 8), 2))
@@ -57,7 +57,7 @@ class VAE(Program):
         self.posterior = posterior
 
     def initialize(self, x: Tensor) -> None:
-        """Let prior and likelihood start from the data, which saves the first epochs of training.
+        """Initialize prior and likelihood from the data, which saves the first epochs of training.
 
         Args:
             x: training data, ``(N, *data_shape)``.
@@ -82,10 +82,10 @@ class VAE(Program):
 
 
 def check_data(x: Tensor, data_shape: tuple[int, ...]) -> None:
-    """Refuse data of another shape than ``(B, *data_shape)``, of which a network might take rows for data.
+    """Refuse data of another shape than ``(B, *data_shape)``, of which a network might mistake rows for data.
 
     Args:
-        x: data.
+        x: the data.
         data_shape: shape of one datum.
 
     Raises:
@@ -100,7 +100,7 @@ def check_data(x: Tensor, data_shape: tuple[int, ...]) -> None:
 
 
 def connect(prior: Prior, posterior: Posterior) -> None:
-    """Let a prior be used with a posterior, if both are over the same set.
+    """Connect a prior with a posterior of the same support.
 
     Args:
         prior: p(z).

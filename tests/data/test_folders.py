@@ -78,9 +78,9 @@ def test_what_a_picture_loses_is_said(tmp_path):
         data = ImageFolder(tmp_path)
     said = sorted(str(warning.message).partition(", 1 ")[2] for warning in said)
     assert [sentence.split(":")[0][:30] for sentence in said] == [
-        "are left out, for their ending",
-        "are transparent in parts, whic",
-        "have several pages, of which t",
+        "are left out, because their en",
+        "are partly transparent; these ",
+        "have several pages; only the f",
     ]
     assert [sentence.rpartition("/")[2] for sentence in said] == ["moving.gif", "drawn.png", "pages.tif"]
     black = (everything(data) == 0).all(1).flatten(1).sum(1)  # pixels

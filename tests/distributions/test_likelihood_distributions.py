@@ -10,6 +10,7 @@ import torch
 from scipy import integrate, stats
 
 from pyrovae.distributions import (
+    ContinuousBernoulli,
     Counts,
     GivenTotal,
     Levels,
@@ -18,7 +19,6 @@ from pyrovae.distributions import (
     QuantizedLogistic,
     QuantizedLogisticMixture,
     UnitBernoulli,
-    UnitExponential,
 )
 
 LOGITS = [-1e4, -300.0, -20.0, -0.51, -0.49, -1e-3, 0.0, 1e-6, 0.004, 0.49, 0.51, 3.0, 20.0, 300.0, 1e4]
@@ -40,7 +40,7 @@ def mixture(*, K=3, C=3, P=1, levels=4, data_shape=None, scale=0.3):
 
 @pytest.mark.parametrize("logit", LOGITS)
 def test_continuous_bernoulli_integrates_to_one_and_has_its_mean(logit):
-    fn = UnitExponential(torch.tensor(logit, dtype=torch.float64))
+    fn = ContinuousBernoulli(torch.tensor(logit, dtype=torch.float64))
 
     def density(x):
         return fn.log_prob(torch.tensor(x, dtype=torch.float64)).exp().item()
@@ -53,24 +53,24 @@ def test_continuous_bernoulli_integrates_to_one_and_has_its_mean(logit):
 
 def test_continuous_bernoulli_is_sound_in_single_precision():
     logits = torch.tensor(LOGITS, requires_grad=True)
-    exact = UnitExponential(logits.detach().double())
+    exact = ContinuousBernoulli(logits.detach().double())
     for x in (0.0, 0.3, 1.0):
-        log_prob = UnitExponential(logits).log_prob(torch.tensor(x))
+        log_prob = ContinuousBernoulli(logits).log_prob(torch.tensor(x))
         torch.testing.assert_close(log_prob.double(), exact.log_prob(torch.tensor(x)), rtol=1e-6, atol=1e-6)
         (grad,) = torch.autograd.grad(log_prob.sum(), logits)
         torch.testing.assert_close(grad.double(), x - exact.mean, rtol=0, atol=1e-6)  # as of any exponential family
-    torch.testing.assert_close(UnitExponential(logits).mean.double(), exact.mean, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ContinuousBernoulli(logits).mean.double(), exact.mean, rtol=0, atol=1e-6)
 
 
 def test_continuous_bernoulli_is_pyros_where_that_is_sound():
     logits, x = torch.tensor([-5.0, -1.0, 1.0, 5.0]), torch.rand(10, 4)
     theirs = dist.ContinuousBernoulli(logits=logits)
-    torch.testing.assert_close(UnitExponential(logits).log_prob(x), theirs.log_prob(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ContinuousBernoulli(logits).log_prob(x), theirs.log_prob(x), rtol=1e-4, atol=1e-4)
 
 
 def test_continuous_bernoulli_samples_have_its_distribution():
     for logit in (-1e4, -3.0, 0.0, 1e-7, 2.0, 40.0):
-        x = UnitExponential(torch.tensor(logit)).sample((5000,)).double()
+        x = ContinuousBernoulli(torch.tensor(logit)).sample((5000,)).double()
         assert x.min() >= 0
         assert x.max() <= 1
         if logit < 0:
@@ -238,7 +238,7 @@ def test_counts_are_integers_from_zero_on():
 @pytest.mark.parametrize(
     "fn",
     [
-        UnitExponential(torch.randn(3)),
+        ContinuousBernoulli(torch.randn(3)),
         QuantizedLogistic(torch.rand(3), torch.rand(3), 5),
         QuantizedCategorical(torch.randn(3, 5)),
         mixture(data_shape=(1, 3), C=1, P=3),

@@ -24,7 +24,7 @@ from pyrovae import (
     log_weights,
 )
 from pyrovae.distributions import LinearBernoulli, UnitBernoulli
-from pyrovae.distributions.linear_bernoulli import _IN_CACHE
+from pyrovae.distributions.linear_bernoulli import _LOGITS_AT_A_TIME
 from pyrovae.matmul import fast_matmul, precision
 from pyrovae.networks import split_last_linear
 
@@ -56,7 +56,7 @@ def test_log_prob_is_that_of_the_logits(lead, event_shape, bias):
 
 
 def test_many_rows_are_gone_through_in_parts():
-    fused, plain = pair((2 * _IN_CACHE // 784 + 5, 2), event_shape=(784,))
+    fused, plain = pair((2 * _LOGITS_AT_A_TIME // 784 + 5, 2), event_shape=(784,))
     x = torch.rand(2, 784).round()
     torch.testing.assert_close(fused.log_prob(x), plain.log_prob(x), rtol=1e-5, atol=1e-3)
     assert is_fused(fused)

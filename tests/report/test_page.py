@@ -159,7 +159,7 @@ def test_an_older_evaluation_is_shown(own):
     assert shown["title"] == "test likelihood, importance, K = 30"
     assert shown["convergence"] == []
     assert "decoder runs per image" not in dict(shown["rows"])
-    assert "too large by, as the weights themselves tell" in dict(shown["rows"])
+    assert "estimated bias, from the weights themselves" in dict(shown["rows"])
 
 
 @pytest.mark.slow

@@ -168,7 +168,7 @@ def test_one_latent_has_a_row_of_images_and_directions_have_a_plane(digits):
     assert line["rows"] == 1
     assert line["names"] == ["z[0]", ""]
     sphere = explorer(SphericalVAE((1, 8, 8), 3), digits, None, torch.arange(3), PixelScale(0.0, 1.0), [])
-    assert "Codes have length 1" in sphere["told"]
+    assert "Codes have length 1" in sphere["description"]
 
 
 def test_the_gallery_shows_what_is_worth_a_look():
@@ -194,7 +194,7 @@ def test_figures_of_images_beyond_the_evaluation_are_unknown(digits):
     assert column(shown, "pareto_k") == [0.0, None, None]
     assert column(shown, "label") == digits.test.labels[[0, 3, 7]].tolist()
     assert column(shown, "index") == [0, 3, 7]
-    assert "of the 5 that were evaluated" in shown["told"]
+    assert "of the 5 that were evaluated" in shown["description"]
 
 
 def test_without_an_evaluation_a_bound_of_few_samples_is_told_as_such(digits):
@@ -228,7 +228,7 @@ def test_what_a_program_cannot_do_is_left_out_with_a_sentence():
     assert explorer(Scalar(), data, None, torch.arange(3), PixelScale(-3.0, 3.0), skipped) is None
     shown = gallery(Scalar(), data, torch.arange(3), {}, PixelScale(-3.0, 3.0), skipped)
     assert shown["reconstructions"] is None
-    assert shown["told"] == "3 of 6 test images: evenly spaced. Logarithms of probabilities are in nats."
+    assert shown["description"] == "3 of 6 test images: evenly spaced. Logarithms of probabilities are in nats."
     assert len(column(shown, "log_prob")) == 3
     assert [sentence.partition(":")[0] for sentence in skipped] == [
         "No picture of reconstructions",

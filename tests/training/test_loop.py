@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, Digits, InputError, NonFiniteLoss, StandardNormal, fit
 from pyrovae.compilation import TrainingStep
-from pyrovae.compilation.graph_capture import _recorded
+from pyrovae.compilation.graph_capture import _record
 from pyrovae.optimizers import JointOptimizer
 from pyrovae.training import tensorboard_writer
 
@@ -155,7 +155,9 @@ def compiled(monkeypatch):
 
     def compile(self, *arguments, instead=None):
         found.append((len(arguments[0]), None if instead is None else instead.__name__))
-        graph, self._compiled_held = (self._graph, self._held) if instead is None else _recorded(instead, arguments)
+        graph, self._compiled_constants = (
+            (self._graph, self._constants) if instead is None else _record(instead, arguments)
+        )
         self._compiled = lambda *inputs: tuple(result * (1 + 1e-5) for result in graph(*inputs))
 
     monkeypatch.setattr("pyrovae.compilation.graph_capture.Recording.compile", compile)
@@ -193,8 +195,8 @@ def test_what_the_compiled_step_updates_is_what_the_optimizer_would(digits, monk
     counted = []
     monkeypatch.setattr(
         JointOptimizer,
-        "updated",
-        lambda self, params, count=JointOptimizer.updated: (counted.append(len(params)), count(self, params)),
+        "count_update",
+        lambda self, params, count=JointOptimizer.count_update: (counted.append(len(params)), count(self, params)),
     )
     ends = []
     for compile in ("graph", "inductor"):

@@ -24,17 +24,17 @@ ORDER = ["iwae", "vampprior", "frey_faces", "gradient_estimators", "annealing", 
 PAGE = """\
 # The published numbers, reproduced
 
-What a library's likelihoods are worth shows where others have published the number, or an ordering. Each table below is
-made by one command, whose training goes on where it was interrupted; its figures are kept in `docs/reproductions/`, and
-this page is written from them by `python scripts/reproductions/page.py`. Published figures could be read second-hand
-only, as is said with each; those that we found nowhere are left out.
+The likelihoods of a library can be tested against published numbers and orderings. Each table below is
+made by one command, which continues an interrupted training. Its results are in `docs/reproductions/`, and
+`python scripts/reproductions/page.py` generates this page from them. Published numbers could only be read second-hand,
+as each section says; those that we did not find are left out.
 
-Runs are single ones with the seed that is named. "± images" is the standard error over the choice of test images,
-"± samples" that of the estimate's own samples, as its weights tell: where k̂ is too large for an image (above 0.7, or
-its threshold for fewer samples), they tell too little, and the NLL is too large. Other errors are standard errors as
-well; what another seed would change is in none of them. Findings are what a source found or, where it could not be
-read, what we expected; of two runs, one is better if it is by more than two standard errors, and nothing is shown if
-neither is. Minutes are those of the runs' own processes, beside other work.
+Each run is a single one with the given seed. "± images" is the standard error over the choice of test images,
+"± samples" that over the choice of samples, estimated from the weights: if k̂ is too large for an image (above 0.7, or
+its threshold for fewer samples), this error is too small, and the NLL is too large. Other errors are standard errors,
+too; none of them includes the variation between seeds. Findings are what a source found or, if it could not be
+read, what we expected. Of two runs, one is better if the difference is more than two standard errors; otherwise
+nothing is shown. Minutes are those of the runs' own processes, on a shared machine.
 {% if missing %}
 Not run yet: {{ missing|join(", ") }}.
 {% endif %}
@@ -70,7 +70,7 @@ minutes of training: {{ "%.0f"|format(record.runs|sum(attribute="minutes")) }}.
 | {{ row|join(" | ") }} |
 {% endfor %}
 {% if record.deviations -%}
-**What we did otherwise**
+**Differences from the source**
 {% for sentence in record.deviations %}
 - {{ sentence }}
 {%- endfor %}

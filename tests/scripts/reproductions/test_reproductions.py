@@ -44,7 +44,7 @@ def page(monkeypatch):
 @pytest.fixture(autouse=True)
 def _short_checks(monkeypatch):
     """Let evaluations check few data by short chains: these runs are untrained, and nobody reads the verdicts."""
-    module = importlib.import_module("pyrovae.cli.commands.evaluate")
+    module = importlib.import_module("pyrovae.runs.evaluation")
     short = functools.partial(module.cross_check, num_chains=2, num_temperatures=3)
     monkeypatch.setattr(module, "cross_check", short)
 

@@ -130,6 +130,7 @@ class Adaptive(Estimator):
         Raises:
             ValueError: if there is no datum, all weights of one are zero, or the state is of other data.
         """
+        checks.integer("num_draws", num_draws, minimum=0)
         state = self._state if state is None else state
         kept = [arguments for arguments in batches if len(arguments[0]) > 0]
         if not kept:

@@ -228,6 +228,7 @@ def test_a_program_that_is_told_labels_is_sampled_without_data(tmp_path, monkeyp
     assert np.load("samples.npy").shape == (6, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["[]", "{}", '{"format": 2}', "no json", '{"format": 1, "data_shape": [0]}'])
 def test_a_broken_record_is_one_sentence(content, here, capsys):
     (here / "run" / "data.json").write_text(content, encoding="utf-8")

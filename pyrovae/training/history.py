@@ -80,7 +80,7 @@ class History:
         a bound that still climbs at the end, spikes of the loss.
 
         Example:
-            >>> rows = [Epoch(i, -30.0 + i, -30.0 + i, 0.0, -31.0, -31.0, 0.01, 0.1, 1e-3) for i in range(1, 6)]
+            >>> rows = [Epoch(i, -30.0, -30.0, 0.01, -31.0, -31.0, 0.01, 0.1, 1e-3) for i in range(1, 6)]
             >>> print(History(rows).health()[0])
             The posterior has collapsed: the KL on validation data is 0.01 nats per datum ...
         """

@@ -20,6 +20,7 @@ from pyrovae.runs.stored_evaluation import (
     differences_of_data,
     read_evaluation,
 )
+from pyrovae.runs.trained_run import TrainedRun, load
 
 __all__ = [
     "FORMAT",
@@ -32,6 +33,7 @@ __all__ = [
     "ProgramFactory",
     "Run",
     "StoredEvaluation",
+    "TrainedRun",
     "assemble",
     "caveats_of",
     "check_comparable",
@@ -40,6 +42,7 @@ __all__ = [
     "differences_of_data",
     "evaluate",
     "labels_of",
+    "load",
     "options_of_the_vae",
     "other_data",
     "read_evaluation",

@@ -141,7 +141,7 @@ def test_an_interruption_while_packages_are_imported_is_one_line(words, tmp_path
         (tmp_path / "bin" / name).write_text("import sys\nfrom pyrovae.cli import main\nsys.exit(main())\n")
     words = [str(tmp_path / "bin" / word) if word != "-m" and "-m" not in words else word for word in words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
-    ended = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, *words, "data"], env=environment, capture_output=True, text=True)
     assert ended.returncode in (130, -signal.SIGINT)
     if words[-1].endswith("another.py"):
         assert "Traceback" in ended.stderr  # a program of one's own is told all

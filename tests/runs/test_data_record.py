@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -206,7 +206,7 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     assert {"training_curves", "samples", "manifold", "test-importance-5-extremes"} <= pictures
     assert not {"reconstructions", "latent_map"} & pictures
     served = []
-    monkeypatch.setattr(sys.modules["pyrovae.cli.commands.explore"], "serve", lambda *told: served.append(told))
+    monkeypatch.setattr(import_module("pyrovae.cli.commands.explore"), "serve", lambda *told: served.append(told))
     assert main(["explore", "run", "--num_data=7"]) == 0
     session, title, _ = served[0]
     assert len(session.x) == 7

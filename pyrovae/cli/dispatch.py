@@ -13,7 +13,7 @@ from pyrovae import checks, distributed, progress
 from pyrovae.cli import commands, words
 from pyrovae.cli.exit_status import run_command
 from pyrovae.parsing import Parser
-from pyrovae.runs import complete, options_of_the_vae
+from pyrovae.runs import complete, options_replaced_by_program
 
 __all__ = ["dispatch", "parser_of"]
 
@@ -61,7 +61,7 @@ def _dispatch(known: dict[str, Callable[..., None]], arguments: list[str]) -> No
         )
     given = chosen[command]
     quiet = bool(given.get("quiet"))
-    left_out = {"config", "quiet", *options_of_the_vae(given, named)}
+    left_out = {"config", "quiet", *options_replaced_by_program(given, named)}
     for name in left_out:
         given.pop(name, None)
     completed, options = complete(known[command], given, skip=set(left_out))

@@ -32,7 +32,7 @@ def run_command(command: Callable[[], None], *, keeps: bool = True) -> int:
         with _sayable(), _flushed_denormals(), _importable_here(), _silence():
             command()
             if sys.stdout is not None:
-                sys.stdout.flush()  # what cannot be said is said now
+                sys.stdout.flush()  # what cannot be sentences is sentences now
     except NonFiniteLoss as error:
         status, text = 1, f"{error}; nothing was updated from it{', and the epochs done before are kept' * keeps}"
     except distributed.LostProcess as error:
@@ -87,8 +87,8 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    said = "".join(_PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in letters)
-    return said, error.end
+    sentences = "".join(_PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in letters)
+    return sentences, error.end
 
 
 codecs.register_error("pyrovae plain", _plain)

@@ -4,7 +4,7 @@ from pyrovae.evaluation.adaptive.adaptive import Adaptive
 from pyrovae.evaluation.adaptive.result import AdaptiveResult
 from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
 from pyrovae.evaluation.comparison import compare
-from pyrovae.evaluation.comparison_table import Compared, Comparison
+from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
@@ -29,8 +29,8 @@ __all__ = [
     "Adaptive",
     "AdaptiveResult",
     "Annealed",
-    "Compared",
     "Comparison",
+    "ComparisonRow",
     "Convergence",
     "CrossCheck",
     "Diagnosis",

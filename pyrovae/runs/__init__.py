@@ -7,17 +7,17 @@ from pyrovae.runs.configuration import (
     ProgramFactory,
     assemble,
     complete,
-    options_of_the_vae,
+    options_replaced_by_program,
 )
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.evaluation import Evaluation, evaluate
 from pyrovae.runs.folder import FORMAT, Run
-from pyrovae.runs.program import OtherData, caveats_of, labels_of, other_data, some_of, stand_in, template_of
+from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
     check_comparable,
     common_evaluation,
-    differences_of_data,
+    data_differences,
     read_evaluation,
 )
 
@@ -37,13 +37,13 @@ __all__ = [
     "check_comparable",
     "common_evaluation",
     "complete",
-    "differences_of_data",
+    "data_differences",
     "evaluate",
+    "first_data",
     "labels_of",
-    "options_of_the_vae",
+    "options_replaced_by_program",
     "other_data",
     "read_evaluation",
-    "some_of",
-    "stand_in",
+    "simulated_data",
     "template_of",
 ]

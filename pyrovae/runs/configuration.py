@@ -24,10 +24,10 @@ __all__ = [
     "ModuleFactory",
     "ProgramFactory",
     "assemble",
-    "chosen_by",
     "complete",
-    "options_of_the_vae",
-    "program_of",
+    "components_of",
+    "make_program",
+    "options_replaced_by_program",
 ]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
@@ -64,7 +64,7 @@ def assemble(
     """
     checks.integer("latent_dim", latent_dim)
     dataset = checks.make("data", data, DataSet, like="Digits")
-    made = program_of(
+    made = make_program(
         dataset.data_shape,
         prior,
         likelihood,
@@ -77,7 +77,7 @@ def assemble(
     return dataset, made
 
 
-def program_of(
+def make_program(
     data_shape: tuple[int, ...],
     prior: PriorFactory = StandardNormal,
     likelihood: LikelihoodFactory = Bernoulli,
@@ -165,7 +165,7 @@ def _check(likelihood: Likelihood, dataset: DataSet) -> None:
         raise checks.InputError(f"{error}{scaled}") from error
 
 
-def chosen_by(config: dict[str, Any], but: set[str | int]) -> dict[str, Any]:
+def components_of(config: dict[str, Any], but: set[str | int]) -> dict[str, Any]:
     """Return what a run's configuration chooses, by the names of the arguments of :func:`assemble`.
 
     Args:
@@ -183,7 +183,7 @@ def chosen_by(config: dict[str, Any], but: set[str | int]) -> dict[str, Any]:
     return chosen
 
 
-def options_of_the_vae(given: Namespace, words: Iterable[str]) -> set[str]:
+def options_replaced_by_program(given: Namespace, words: Iterable[str]) -> set[str]:
     """Name the options that say nothing where a whole program is given: its conditionals are its own options.
 
     Args:

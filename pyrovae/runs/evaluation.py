@@ -266,7 +266,7 @@ class _Job:
 
             def show(result: AdaptiveResult) -> None:
                 errors = f"Monte Carlo error {result.monte_carlo_error:.2g}, bias {result.bias:.2g}"
-                bar.set_postfix_str(f"{errors}, {result.num_untrusted} untrusted", refresh=False)
+                bar.set_postfix_str(f"{errors}, {result.num_unreliable} untrusted", refresh=False)
                 bar.update(result.num_evaluations - bar.n)
                 file.save(result.state)
 
@@ -278,7 +278,7 @@ class _Job:
                 chunks=Chunks(self.chunk_size),
                 seed=self.seed,
                 state=state,
-                progress=show,
+                callback=show,
             )
             if result.adaptive is not None:
                 show(result.adaptive)

@@ -24,10 +24,10 @@ from pyrovae import checks
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
-from pyrovae.runs.configuration import DataFactory, assemble, chosen_by, program_of
+from pyrovae.runs.configuration import DataFactory, assemble, components_of, make_program
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.lock import locked
-from pyrovae.runs.metrics import history_of, table_of
+from pyrovae.runs.metrics import history_from_csv, history_to_csv
 from pyrovae.runs.weights import load_weights, save_weights
 from pyrovae.training import History, State
 
@@ -72,10 +72,10 @@ class Run:
         """Begin a run with its configuration as YAML and its data; a folder that holds one already is refused."""
         self.refuse_existing("run must be a new folder, or go on with --resume true")
         if data is not None:
-            self.keep_data(data)
+            self.save_data_record(data)
         self.rewrite_config(config)
 
-    def keep_data(self, data: DataRecord) -> None:
+    def save_data_record(self, data: DataRecord) -> None:
         """Keep what data the run is trained on."""
         data.write(self.folder / "data.json")
 
@@ -138,7 +138,7 @@ class Run:
                 "--data.path or --data.root"
             ) from error
         difference = self.difference(dataset)
-        if difference is not None and (data is None or dataset.data_shape != self.described().data_shape):
+        if difference is not None and (data is None or dataset.data_shape != self.describe_data().data_shape):
             raise checks.InputError(
                 f"data must be those that {self.folder} was trained on, but they are not: {difference}"
                 + ("; other data are taken where --data says which" if data is None else "")
@@ -156,8 +156,8 @@ class Run:
         if self.data_record() is None:
             return self.load(weights)[1]
         chosen = self._chosen({"data"})
-        described = self.described()
-        program = program_of(described.data_shape, levels=described.observed_levels, **chosen)
+        described = self.describe_data()
+        program = make_program(described.data_shape, levels=described.observed_levels, **chosen)
         self._load_weights(program, weights)
         return program
 
@@ -165,7 +165,7 @@ class Run:
         """Read what the run keeps of the data that it was trained on; None of an older run."""
         return DataRecord.read(self.folder / "data.json")
 
-    def described(self) -> DataRecord:
+    def describe_data(self) -> DataRecord:
         """Describe the data that the run was trained on; those of an older run are loaded."""
         return self.data_record() or DataRecord.of(self.load()[0])
 
@@ -177,7 +177,7 @@ class Run:
     def _chosen(self, but: set[str | int] | None = None) -> dict[str, Any]:
         config = self.config()
         try:
-            return chosen_by(config, but or set())
+            return components_of(config, but or set())
         except checks.InputError as error:
             raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {error}") from error
 
@@ -197,7 +197,7 @@ class Run:
 
     def save_metrics(self, history: History) -> None:
         """Write ``metrics.csv``, a line an epoch."""
-        write_text(self.folder / "metrics.csv", table_of(history))
+        write_text(self.folder / "metrics.csv", history_to_csv(history))
 
     def state(self) -> State | None:
         """Read the state to resume from, or None if no epoch was finished."""
@@ -223,7 +223,7 @@ class Run:
         """Read ``metrics.csv``."""
         path = self.folder / "metrics.csv"
         with _reading(path):
-            return history_of(path.read_text(encoding="utf-8"))
+            return history_from_csv(path.read_text(encoding="utf-8"))
 
     def save_evaluation(self, name: str, summary: dict[str, Any], result: LogMarginal) -> Path:
         """Write an evaluation as JSON, and its per-datum values as netCDF beside it; return the JSON's path."""

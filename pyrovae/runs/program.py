@@ -15,7 +15,7 @@ from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
 
-__all__ = ["OtherData", "caveats_of", "labels_of", "other_data", "some_of", "stand_in", "template_of"]
+__all__ = ["OtherData", "caveats_of", "first_data", "labels_of", "other_data", "simulated_data", "template_of"]
 
 
 def labels_of(split: Split) -> Tensor:
@@ -29,7 +29,7 @@ def labels_of(split: Split) -> Tensor:
     return split.labels
 
 
-def some_of(program: Any, split: Split, count: int) -> Batch:
+def first_data(program: Any, split: Split, count: int) -> Batch:
     """Return the first data of a split as the program is evaluated on them: x, or (x, y) if it always takes labels."""
     x = split[:count]
     return (x, labels_of(split)[: len(x)]) if uses_labels(program.model) == "always" else x
@@ -77,7 +77,7 @@ def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
     return OtherData(f"-data-{given.hashes['test'][:8]}", sentence)
 
 
-def stand_in(program: Any, described: DataRecord, count: int) -> DataSet:
+def simulated_data(program: Any, described: DataRecord, count: int) -> DataSet:
     """Return data that the program draws itself, all of them test data, where those of its run are not at hand.
 
     Args:
@@ -108,7 +108,7 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
                 f"{data.observed_levels}: it is not that of these data."
             )
     else:
-        caveat = caveat_of(is_discrete(program.model, some_of(program, data.test, 2)), data.kind)
+        caveat = caveat_of(is_discrete(program.model, first_data(program, data.test, 2)), data.kind)
     caveats = [] if caveat is None else [caveat]
     if uses_labels(program.model) == "always":
         caveats.append(

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation import CrossCheck, LogMarginal
-from pyrovae.evaluation.comparison_table import listed
+from pyrovae.evaluation.comparison_table import join_names
 from pyrovae.evaluation.likelihood.result import STATISTICS
 from pyrovae.runs.folder import Run
 
-__all__ = ["StoredEvaluation", "check_comparable", "common_evaluation", "differences_of_data", "read_evaluation"]
+__all__ = ["StoredEvaluation", "check_comparable", "common_evaluation", "data_differences", "read_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _result(values: Any) -> LogMarginal:
     stored = values.sample_stats
     missing = [name for name in STATISTICS if name not in stored]
     if missing:
-        raise ValueError(f"it lacks {listed(missing)}")
+        raise ValueError(f"it lacks {join_names(missing)}")
     statistics: dict[str, Any] = {name: tensor(stored[name].values) for name in STATISTICS}
     x = tensor(values.observed_data["x"].values)
     B = len(x)
@@ -169,7 +169,9 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
     first, *others = tested.values()
     common = [name for name in first if all(name in entries for entries in others)]
     if not common:
-        has = ", ".join(f"{run} has {listed(list(entries)) if entries else 'none'}" for run, entries in tested.items())
+        has = ", ".join(
+            f"{run} has {join_names(list(entries)) if entries else 'none'}" for run, entries in tested.items()
+        )
         raise checks.InputError(
             f"runs must have an evaluation of test data in common, but {has}: run pyrovae evaluate with the same "
             'options for each, or name one for each with --evaluation "[NAME, NAME]"'
@@ -211,7 +213,7 @@ def check_comparable(evaluated: Mapping[str, StoredEvaluation]) -> None:
         )
 
 
-def differences_of_data(evaluated: Mapping[str, StoredEvaluation]) -> list[str]:
+def data_differences(evaluated: Mapping[str, StoredEvaluation]) -> list[str]:
     """Say in what the data of several evaluations differ, by the runs' configurations, in a sentence each.
 
     Args:
@@ -240,4 +242,4 @@ def _by_value(values: Mapping[str, str], of: str = "for") -> str:
     runs: dict[str, list[str]] = {}
     for run, value in values.items():
         runs.setdefault(value, []).append(run)
-    return ", ".join(f"{value} {of} {listed(names)}" for value, names in runs.items())
+    return ", ".join(f"{value} {of} {join_names(names)}" for value, names in runs.items())

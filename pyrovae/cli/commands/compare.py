@@ -15,7 +15,7 @@ from pyrovae.runs import (
     StoredEvaluation,
     check_comparable,
     common_evaluation,
-    differences_of_data,
+    data_differences,
     read_evaluation,
 )
 
@@ -37,7 +37,7 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     first = next(iter(entries.values()))
     gaps = {run: entry.gap for run, entry in entries.items() if entry.gap is not None}
     comparison = compare_results({run: entry.result for run, entry in entries.items()}, first.bits, gaps)
-    differences = [] if all(row.paired for row in comparison.rows) else differences_of_data(entries)
+    differences = [] if all(row.paired for row in comparison.rows) else data_differences(entries)
     sandwiches = [f"{run}: {entry.sandwich}" for run, entry in entries.items() if entry.sandwich is not None]
     others = [f"{run}: {entry.other_data}" for run, entry in entries.items() if entry.other_data is not None]
     warnings = (*comparison.warnings, *differences, *others, *first.caveats, *sandwiches)

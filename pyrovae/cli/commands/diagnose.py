@@ -14,7 +14,7 @@ from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
 from pyrovae.files import check_writable
 from pyrovae.programs import Arguments
-from pyrovae.runs import DataFactory, Run, caveats_of, other_data, some_of
+from pyrovae.runs import DataFactory, Run, caveats_of, first_data, other_data
 
 __all__ = ["diagnose"]
 
@@ -71,13 +71,13 @@ def diagnose(
     result = evaluation.diagnose(
         program.model,
         program.guide,
-        some_of(program, part, num_data),
+        first_data(program, part, num_data),
         num_samples=num_samples,
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
         estimator=method,
         chunk_size=chunk_size,
-        progress=watched,
+        wrap_batches=watched,
     )
     caveats = [*caveats_of(program, dataset), *([] if other is None else [other.sentence])]
     summary = {

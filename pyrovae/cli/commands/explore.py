@@ -6,7 +6,7 @@ import torch
 
 from pyrovae import checks
 from pyrovae.explore import Session, serve
-from pyrovae.runs import DataFactory, Run, other_data, stand_in
+from pyrovae.runs import DataFactory, Run, other_data, simulated_data
 
 __all__ = ["explore"]
 
@@ -41,7 +41,7 @@ def explore(
         if data is not None:
             raise
         torch.manual_seed(checks.seed(seed))
-        dataset = stand_in(program, folder.described(), checks.integer("num_data", num_data, minimum=2))
+        dataset = simulated_data(program, folder.describe_data(), checks.integer("num_data", num_data, minimum=2))
         told += " (no test images at hand: those shown are drawn from the model)"
         print(f"images that the model draws stand in for test images: {error}")
     other = other_data(folder, dataset, True) if data is not None else None

@@ -31,7 +31,7 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
     folder = Run(run)
     program = folder.load_program()
     torch.manual_seed(checks.seed(seed))
-    template = folder.described().template(program)
+    template = folder.describe_data().template(program)
     x = generate(program.model, num_samples, template, noise=noise)
     columns = len(template[1]) if isinstance(template, tuple) else None  # one for each class
     if path.suffix == ".npy":

@@ -172,7 +172,7 @@ def _begin(
             f"data must be those that the run was trained on when it is resumed, but they are not: {difference}"
         )
     if record is None:
-        folder.keep_data(DataRecord.of(dataset))  # from now on
+        folder.save_data_record(DataRecord.of(dataset))  # from now on
     folder.rewrite_config(config)
     return before, state
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.arviz_import import import_arviz
 from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow, join_names
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
 from pyrovae.evaluation.likelihood.result import LogMarginal
@@ -36,7 +37,7 @@ def compare(
     .. math:: \sqrt{\frac{1}{N (N - 1)} \sum_i (d_i - \bar d)^2},
 
     and its 95 % interval is :math:`\bar d` plus or minus this error times Student's 97.5 % quantile for N - 1 degrees
-    of freedom. This includes the Monte Carlo error, as part of the scatter of the :math:`d_i`, but not the biases of the
+    of freedom. This includes the Monte Carlo error, as part of the scatter of :math:`d_i`, but not the biases of the
     two NLLs. The interval is therefore extended downwards by the bias of the other model and upwards by that of the
     best model. On the side of a model with k̂ above 0.7 for more than a fifth of the data it is unbounded, because the
     weights cannot show the bias then; a sandwich or annealing can. A warning says where this decides whether two models
@@ -178,9 +179,7 @@ def _effort(result: LogMarginal) -> str:
 
 def _elpd(log_prob: Mapping[str, Tensor], results: Mapping[str, LogMarginal]) -> pandas.DataFrame:
     """Return ArviZ's table with log p(x) of these data in the place of its leave-one-out estimates."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-        import arviz
+    arviz = import_arviz()
     import numpy as np
     import xarray
     from arviz.stats.stats_utils import ELPDData

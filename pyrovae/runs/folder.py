@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import yaml
 from torch import nn
 
 from pyrovae import checks
+from pyrovae.arviz_import import import_arviz
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
@@ -276,12 +276,11 @@ class Run:
             name: of the evaluation, such as ``test-importance-5000``.
         """
         path = self.folder / "evaluation" / f"{name}.nc"
-        with _reading(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-            import arviz
-
-            with arviz.rc_context({"data.load": "eager"}):  # a broken part is found here, and no file is left open
-                return arviz.from_netcdf(str(path), engine="h5netcdf")
+        az = import_arviz()
+        # Eagerly, so that a broken part is found here, and no file is left open.
+        with _reading(path), az.rc_context({"data.load": "eager"}):
+            values: arviz.InferenceData = az.from_netcdf(str(path), engine="h5netcdf")
+        return values
 
     def _save_weights(self, program: nn.Module, *, best: bool) -> None:
         names = ["weights.safetensors"] * best + ["checkpoint/weights.safetensors"]

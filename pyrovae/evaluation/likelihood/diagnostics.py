@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pyrovae.arviz_import import import_arviz
 
 __all__ = [
     "annealed_error",
@@ -124,15 +125,11 @@ def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
         >>> pareto_k(torch.tensor([0.0, 1.0]).repeat(500)[:, None])
         tensor([-1.], dtype=torch.float64)
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-        from arviz import psislw
-
     weights = log_weights.detach().double().cpu()
     if len(weights) < 25:
         return torch.full(weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)
     with np.errstate(all="ignore"):
-        shapes = torch.from_numpy(np.atleast_1d(psislw(weights.T.contiguous().numpy())[1]))
+        shapes = torch.from_numpy(np.atleast_1d(import_arviz().psislw(weights.T.contiguous().numpy())[1]))
     shapes = shapes.nan_to_num(math.inf, math.inf, -math.inf)
     # Weights that differ by rounding only have no tail, whatever the fitted shape.
     step = torch.as_tensor(resolution, dtype=torch.float64, device="cpu") + 1e-6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.arviz_import import import_arviz
 from pyrovae.evaluation.likelihood.bias import estimated_bias
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_threshold
@@ -301,9 +301,6 @@ class LogMarginal:
         ``log_likelihood``, because each datum has its own latents, so that ``arviz.loo`` and ``waic`` of log p(x|z)
         would not score the model. ``log_prob`` is the held-out score that they would estimate.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-            import arviz
         import xarray
 
         def array(tensor: Tensor) -> Any:
@@ -331,7 +328,7 @@ class LogMarginal:
         latent_dims = {
             name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
         }
-        data = arviz.from_dict(
+        data: arviz.InferenceData = import_arviz().from_dict(
             posterior=draws if self.log_likelihood.numel() else None,
             observed_data={"x": array(self.compact().x)},
             coords={"datum": range(len(self.x))},

@@ -1,4 +1,4 @@
-"""Runs: what their configuration says, and their folder on disk."""
+"""Runs: their configuration, their folder on disk, and their evaluation."""
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.configuration import (
@@ -6,7 +6,7 @@ from pyrovae.runs.configuration import (
     ModuleFactory,
     ProgramFactory,
     assemble,
-    complete,
+    fill_defaults,
     options_replaced_by_program,
 )
 from pyrovae.runs.data_record import DataRecord
@@ -36,9 +36,9 @@ __all__ = [
     "caveats_of",
     "check_comparable",
     "common_evaluation",
-    "complete",
     "data_differences",
     "evaluate",
+    "fill_defaults",
     "first_data",
     "labels_of",
     "options_replaced_by_program",

@@ -1,4 +1,4 @@
-"""The figures of each epoch as a table of text."""
+"""Training history as CSV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["history_from_csv", "history_to_csv"]
 
 
 def history_to_csv(history: History) -> str:
-    """Return a history as CSV, a line an epoch.
+    """Return a history as CSV, one line per epoch.
 
     Example:
         >>> history = History([Epoch(1, -3.0, -2.0, 1.0, -3.5, -2.5, 1.0, 0.1, 1e-3)])
@@ -26,10 +26,10 @@ def history_to_csv(history: History) -> str:
 
 
 def history_from_csv(text: str) -> History:
-    """Read what :func:`history_to_csv` wrote.
+    """Read a history from the result of :func:`history_to_csv`.
 
     Raises:
-        ValueError: if it is no such table.
+        ValueError: if it is not such a table.
     """
     table = csv.reader(io.StringIO(text, newline=""))
     if next(table, None) != History().columns():

@@ -16,7 +16,7 @@ PACKAGE = Path(pyrovae.__file__).parent
 FLOORS = [
     [{"interrupts"}],
     [{"checks"}, {"reprs"}],
-    [{"files"}, {"distributed"}, {"progress"}, {"tensors"}, {"rng"}],
+    [{"files"}, {"distributed"}, {"progress"}, {"tensors"}, {"rng"}, {"arviz_import"}],
     [{"programs"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"matmul"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}],

@@ -5,7 +5,7 @@ from pyrovae.evaluation.adaptive.result import AdaptiveResult
 from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.comparison import compare
-from pyrovae.evaluation.comparison_table import Compared, Comparison
+from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
@@ -32,8 +32,8 @@ __all__ = [
     "AdaptiveResult",
     "Annealed",
     "Baseline",
-    "Compared",
     "Comparison",
+    "ComparisonRow",
     "Convergence",
     "CrossCheck",
     "Diagnosis",

@@ -1,4 +1,4 @@
-"""Evaluation of a run: log p(x) of its data block by block, with checks, bounds and caveats, written to its folder."""
+"""Evaluation of a run: log p(x) of its data, block by block, with checks, bounds and caveats, in its folder."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _FITTED = 10_000  # training data that the model without latents is fitted to
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation of a run, as it was written to the run's folder.
+    """An evaluation of a run, as written to the run's folder.
 
     Attributes:
         result: log p(x) of each datum, with errors.
-        summary: the set's figures and the options, as in the JSON file.
-        sentences: the verdict, the sandwich's result, and caveats.
-        path: of the JSON file; the figures of each datum lie beside it as ``.nc``.
+        summary: results of the set and options, as in the JSON file.
+        sentences: the verdict, the result of the sandwich, and caveats.
+        path: path of the JSON file; the results of each datum are beside it in a file ``.nc``.
     """
 
     result: LogMarginal
@@ -85,31 +85,31 @@ def evaluate(
 ) -> Evaluation | None:
     """Estimate the marginal likelihood of a run's data, and write the result to the run's folder.
 
-    Each block of 100 data has its own seed. Blocks are sharded over processes, and gathered by the first.
+    Each block of 100 data has its own seed. Blocks are sharded over processes, and the first gathers the results.
 
     Args:
         run: the run.
         estimator: ``Importance()`` if not given.
-        data: where the run's data are now, or other data; those of the run's configuration if not given.
+        data: the run's data at their present place, or other data; those of the run's configuration if not given.
         split: part of the data.
         num_data: number of data to evaluate, from the first; all if not given.
-        sandwich: bound the estimator's error from both sides on data simulated from the model.
+        sandwich: whether to bound the estimator's bias on data simulated from the model.
         reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
-        num_checked: number of random data that chains from the prior estimate once more, to find modes that the guide
-            misses; 0 for none. ``Adaptive`` has an option of its own for this.
-        weights: of the best validation ELBO, or of the last epoch.
-        num_draws: posterior draws of each datum to keep.
+        num_checked: number of random data that chains from the prior estimate again, to find modes that the guide
+            misses; 0 for none. ``Adaptive`` has its own option for this.
+        weights: weights of the best validation ELBO, or of the last epoch.
+        num_draws: number of posterior draws of each datum to keep.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
-        precision: of the networks' matrix products.
-        device: where to run the program.
-        seed: of the samples.
+        precision: precision of the networks' matrix products.
+        device: device to run the program on.
+        seed: seed of the samples.
 
     Returns:
-        the evaluation; None in other processes than the first.
+        the evaluation; None in all processes except the first.
 
     Raises:
-        ValueError: if an option is bad, or the run and its data cannot be loaded.
+        ValueError: if an option is invalid, or the run and its data cannot be loaded.
     """
     estimator = Importance() if estimator is None else checks.instance("estimator", estimator, Estimator)
     checks.seed(seed)
@@ -127,7 +127,7 @@ def evaluate(
             model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
         )
 
-    if sandwich:  # a sandwich that would be refused is refused before the long run
+    if sandwich:  # raise errors of the sandwich before the long run
         few = Annealed(num_temperatures=1, num_chains=1, start="guide" if reverse is None else reverse.start)
         bound(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
     distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
@@ -137,7 +137,7 @@ def evaluate(
             result: LogMarginal | None = job.resume(run, name, estimator)
         else:
             result = job.by_blocks(run, estimator)
-    if result is None:  # the first process has all results, and goes on alone
+    if result is None:  # only the first process has the results, and continues
         return None
     with in_precision():
         from_prior = isinstance(estimator, Annealed) and estimator.start == "prior"
@@ -209,7 +209,7 @@ def _options(reverse: Annealed | None, estimator: Estimator) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Job:
-    """A trained program, and the data that it is evaluated on."""
+    """A trained program, the data to evaluate it on, and the options of the evaluation."""
 
     program: Any
     dataset: DataSet
@@ -243,7 +243,7 @@ class _Job:
         return cls(program, dataset, part, count, other, weights, num_draws, chunk_size, device, seed)
 
     def suffix(self, precision: Precision) -> str:
-        """Return what tells this evaluation from others by the same estimator, for the name of a file."""
+        """Return a suffix of file names that distinguishes this evaluation from others by the same estimator."""
         suffix = f"-{precision}" if precision != "float32" else ""
         suffix += f"-first{self.count}" if self.count < len(self.split) else ""
         suffix += "-last" if self.weights == "last" else ""
@@ -281,7 +281,7 @@ class _Job:
         return None if distributed.rank() > 0 else buffer.concatenated()
 
     def resume(self, run: Run, name: str, estimator: Adaptive) -> LogMarginal:
-        """Estimate all data together, from where an earlier call of the same name stopped."""
+        """Estimate all data together, continuing an earlier call of the same name."""
         batch = self.batch(slice(0, self.count))
         arguments = batch if isinstance(batch, tuple) else (batch,)
         path = run.folder / "evaluation" / f"{name}.safetensors"
@@ -291,7 +291,7 @@ class _Job:
 
             def show(result: AdaptiveResult) -> None:
                 errors = f"Monte Carlo error {result.monte_carlo_error:.2g}, bias {result.bias:.2g}"
-                bar.set_postfix_str(f"{errors}, {result.num_untrusted} untrusted", refresh=False)
+                bar.set_postfix_str(f"{errors}, {result.num_unreliable} unreliable", refresh=False)
                 bar.update(result.num_evaluations - bar.n)
                 file.save(result.state)
 
@@ -303,7 +303,7 @@ class _Job:
                 chunks=Chunks(self.chunk_size),
                 seed=self.seed,
                 state=state,
-                progress=show,
+                callback=show,
             )
             if result.adaptive is not None:
                 show(result.adaptive)
@@ -329,6 +329,6 @@ class _Job:
         model, guide = self.program.model, self.program.guide
         try:
             check = cross_check(model, guide, data, result, num_checked, seed=self.seed, chunk_size=self.chunk_size)
-        except checks.InputError:  # the latents cannot be annealed; the verdict says that modes were not looked for
+        except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

@@ -14,7 +14,7 @@ from pyrovae.prediction import encode, generate, reconstruct
 from pyrovae.programs import Batch
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
-from pyrovae.runs.program import some_of, template_of
+from pyrovae.runs.program import first_data, template_of
 from pyrovae.training import History
 
 __all__ = ["TrainedRun", "load"]
@@ -88,7 +88,7 @@ class TrainedRun:
             num_draws: number of posterior draws to keep of each datum.
             chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
         """
-        batch = some_of(self.program, self.data.test, len(self.data.test)) if x is None else x
+        batch = first_data(self.program, self.data.test, len(self.data.test)) if x is None else x
         return log_marginal(
             self.program.model,
             self.program.guide,
@@ -119,7 +119,7 @@ class TrainedRun:
         if any("has collapsed" in sentence for sentence in said):
             return said
         latents = check_latents(
-            self.program.model, self.program.guide, some_of(self.program, self.data.validation, _CHECKED)
+            self.program.model, self.program.guide, first_data(self.program, self.data.validation, _CHECKED)
         )
         return said if latents is None else [*said, latents]
 

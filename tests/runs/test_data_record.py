@@ -223,7 +223,7 @@ def test_a_program_that_is_told_labels_is_sampled_without_data(tmp_path, monkeyp
     data = ["--data=ArrayFile", "--data.path=data.npz"]
     assert main(["train", *data, "--program=ConditionalVAE", "--program.num_classes=3", "--epochs=1", "--run=run"]) == 0
     (tmp_path / "data.npz").unlink()
-    assert Run("run").described().classes == [0, 1, 2]
+    assert Run("run").describe_data().classes == [0, 1, 2]
     assert main(["sample", "run", "--num_samples=6", "--out=samples.npy"]) == 0
     assert np.load("samples.npy").shape == (6, 6)
 

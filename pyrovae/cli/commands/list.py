@@ -24,7 +24,7 @@ Kind = Literal[
     "priors", "posteriors", "likelihoods", "objectives", "estimators", "programs", "data", "networks", "flows"
 ]
 
-# Where the public classes of each kind are, and the type of the options that take them.
+# Module of the public classes of each kind, and type of the options that take them.
 _KINDS: dict[Kind, tuple[ModuleType, Any]] = {
     "priors": (priors, PriorFactory),
     "posteriors": (posteriors, PosteriorFactory),
@@ -39,7 +39,7 @@ _KINDS: dict[Kind, tuple[ModuleType, Any]] = {
 
 
 def list_classes(kinds: list[Kind]) -> None:
-    """List the classes that options can be given by name, a line each.
+    """List the classes that can be chosen by name, one per line.
 
     Args:
         kinds: which of them: priors, posteriors, likelihoods, objectives, estimators, programs, data, networks or

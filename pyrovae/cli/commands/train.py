@@ -21,7 +21,7 @@ from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
-from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble
+from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble, first_data
 from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
 __all__ = ["train"]

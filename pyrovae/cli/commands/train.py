@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, Literal
@@ -43,7 +44,7 @@ def train(
     epochs: int = 20,
     batch_size: int = 128,
     beta: float = 1.0,
-    kl_warmup: int = 0,
+    kl_warmup: int | None = None,
     max_norm: float | None = None,
     patience: int | None = None,
     accumulate: int = 1,
@@ -76,9 +77,10 @@ def train(
         epochs: passes over the training images.
         batch_size: images in a batch, of all processes together.
         beta: weight of the KL.
-        kl_warmup: epochs over which it grows from 0 to beta.
+        kl_warmup: epochs over which it grows from 0 to beta; by default a fifth of them, but 0 for MMD, RWS and
+            deterministic encoders.
         max_norm: largest norm of the gradients.
-        patience: epochs without a better validation ELBO after which training stops.
+        patience: epochs without a better validation ELBO after which training stops, not counting the KL warm-up.
         accumulate: parts in which a batch goes through the program, one after the other, for less memory; batch
             normalisation and other statistics of a batch are those of each part.
         compile: graph records the training step and replays it, inductor compiles it too, off runs Pyro at every step;
@@ -166,6 +168,8 @@ def _begin(
     before, state, record = folder.config_text(), folder.state(), folder.data_record()
     difference = folder.difference(dataset)
     known = record is not None and difference is None
+    if folder.config().get("kl_warmup") == 0:  # also the default, when there was none yet
+        config = re.sub("^kl_warmup: null$", "kl_warmup: 0", config, flags=re.MULTILINE)
     _refuse_changes(folder.config(), yaml.safe_load(config), _FREE_ON_RESUME | ({"data"} if known else set()))
     if difference is not None:
         raise checks.InputError(

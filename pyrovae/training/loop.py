@@ -84,7 +84,7 @@ def fit(
         scheduler: makes the learning-rate scheduler, which steps once per epoch.
         beta: weight :math:`\beta` of the KL (Higgins et al., 2017).
         kl_warmup: number of epochs in which the weight grows linearly from 0 to ``beta``, in equal steps per batch; 0
-            for ``beta`` throughout. None for a fifth of the run, or of the resumed run as it was begun; but for 0 if
+            for ``beta`` throughout. None for three tenths of the run, or as a resumed run was begun; but for 0 if
             the objective is ``MMD`` or ``RWS``, or the guide is deterministic. Without it, a posterior often collapses
             to the prior.
         max_norm: largest global norm of the gradients, or None.

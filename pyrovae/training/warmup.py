@@ -14,7 +14,7 @@ from pyrovae.training.checkpoint import State
 
 __all__ = ["DEFAULT_SHARE", "Warmup", "warms_up_by_default"]
 
-DEFAULT_SHARE = 0.2
+DEFAULT_SHARE = 0.3
 """Share of a run's steps in which the weight of the KL grows, unless ``kl_warmup`` is given; see docs/training.md."""
 
 

@@ -1,9 +1,9 @@
 """Measure how often the posterior collapses, and the test NLL, with and without KL warm-up, over seeds and settings.
 
-All seeds of a setting are trained at once: their programs are one program for ``fit``, whose loss is the sum over
-seeds. Adam updates each parameter by itself, so every seed is trained as it would be alone; initial weights and the
-noise of the codes differ between seeds, the order of the batches does not. A result that is in the file already is
-not measured again.
+All seeds and variants of a setting are trained side by side in one loop, with the steps of ``fit``: the loss of
+``Trace_ELBO`` (or with the KL in closed form, as ``TraceMeanField_ELBO``), Adam, and a weight of the KL that grows
+linearly. Variants of a seed share initial weights and noise; all share the order of the batches. A setting that is in
+the file already is not measured again. ``--page`` prints the table of docs/training.md.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyro
-import pyro.distributions as dist
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits
-from torch import Tensor, nn
-from torch.distributions import kl_divergence
+from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 import pyrovae as pv
@@ -36,14 +33,20 @@ COLLAPSED = 0.01  # nats per datum; a latent with a smaller KL is collapsed
 @dataclass(frozen=True)
 class Setting:
     data: Callable[[], pv.DataSet]
-    likelihood: pv.LikelihoodFactory
+    likelihood: Any
     latent_dim: int
     epochs: int = 60
     hidden_features: tuple[int, ...] = (64, 64)
     lr: float = 2e-3
 
 
-def settings(root: str | None, mnist_epochs: int) -> dict[str, Setting]:
+class Variant(NamedTuple):
+    share: float  # of the run, in which the weight of the KL grows
+    initialize: bool
+    analytic: bool  # whether the KL is in closed form
+
+
+def settings(options: argparse.Namespace) -> dict[str, Setting]:
     """Return the settings by name; those of MNIST only if there is a folder of it."""
 
     def counts() -> pv.DataSet:
@@ -54,160 +57,213 @@ def settings(root: str | None, mnist_epochs: int) -> dict[str, Setting]:
         values = load_breast_cancer().data
         return pv.DataSet(((values - values.mean(0)) / values.std(0)).astype(np.float32))
 
+    grey, D = partial(pv.DiscretizedLogistic, levels=17), {2: "2 latents", 10: "10 latents"}
     found = {}
-    for latent_dim in (2, 10):
-        for name, binarization, likelihood in (
-            ("dynamic, Bernoulli", "dynamic", pv.Bernoulli),
-            ("threshold, Bernoulli", "threshold", pv.Bernoulli),
-            ("grey, DiscretizedLogistic", "none", partial(pv.DiscretizedLogistic, levels=17)),
-            ("grey, Gaussian", "none", pv.Gaussian),
-        ):
-            data = partial(pv.Digits, binarization=binarization)
-            found[f"digits, {name}, {latent_dim} latents"] = Setting(data, likelihood, latent_dim)
-        found[f"counts, NegativeBinomial, {latent_dim} latents"] = Setting(counts, pv.NegativeBinomial, latent_dim)
-        found[f"table, Gaussian, {latent_dim} latents"] = Setting(table, pv.Gaussian, latent_dim)
-    first = found["digits, dynamic, Bernoulli, 2 latents"]
-    for lr in (1e-3, 2e-3):
-        found[f"digits, dynamic, Bernoulli, 2 latents, default networks, lr {lr:g}"] = Setting(
-            first.data, first.likelihood, 2, hidden_features=(400, 400), lr=lr
+    for dim, latents in D.items():
+        found[f"digits, dynamic, Bernoulli, {latents}"] = Setting(pv.Digits, pv.Bernoulli, dim)
+        found[f"digits, threshold, Bernoulli, {latents}"] = Setting(
+            partial(pv.Digits, binarization="threshold"), pv.Bernoulli, dim
         )
-    for latent_dim in (2, 50) if root is not None else ():
-        found[f"MNIST, dynamic, Bernoulli, {latent_dim} latents"] = Setting(
-            partial(pv.MNIST, root, binarization="dynamic"), pv.Bernoulli, latent_dim, mnist_epochs, lr=1e-3
+        greys = partial(pv.Digits, binarization="none")
+        found[f"digits, grey, DiscretizedLogistic, {latents}"] = Setting(greys, grey, dim)
+        found[f"digits, grey, Gaussian, {latents}"] = Setting(greys, pv.Gaussian, dim)
+        found[f"counts, NegativeBinomial, {latents}"] = Setting(counts, pv.NegativeBinomial, dim)
+        found[f"table, Gaussian, {latents}"] = Setting(table, pv.Gaussian, dim)
+    found["digits, dynamic, Bernoulli, 2 latents, 20 epochs"] = Setting(pv.Digits, pv.Bernoulli, 2, epochs=20)
+    found["digits, dynamic, Bernoulli, 2 latents, networks of 400-400, 20 epochs"] = Setting(
+        pv.Digits, pv.Bernoulli, 2, epochs=20, hidden_features=(400, 400)
+    )
+    for dim in (2, 50) if options.root is not None else ():
+        found[f"MNIST, dynamic, Bernoulli, {dim} latents"] = Setting(
+            partial(pv.MNIST, options.root, binarization="dynamic"), pv.Bernoulli, dim, options.mnist_epochs, lr=1e-3
         )
     return found
 
 
-class Ensemble(pv.Program):
-    """Independent VAEs as one program: one site of all their codes, one factor of all their likelihoods."""
+class Ensemble:
+    """VAEs of the same kind side by side: M members, whose parameters are stacked."""
 
     def __init__(self, members: list[pv.VAE]) -> None:
-        super().__init__()
-        self.members = members
-        self.size, self.latent_dim = len(members), members[0].prior.latent_dim
-        self.likelihood, self.likelihood_names = self._stack("likelihood")
-        self.posterior, self.posterior_names = self._stack("posterior")
+        self.member = members[0]
+        self.decoders, self.buffers = stack_module_state([member.likelihood for member in members])
+        self.encoders, _ = stack_module_state([member.posterior for member in members])
 
-    def _stack(self, part: str) -> tuple[nn.ParameterList, list[str]]:
-        stacked, _ = stack_module_state([getattr(member, part) for member in self.members])
-        return nn.ParameterList(stacked.values()), list(stacked)
+    def parameters(self) -> list[Tensor]:
+        """Return the stacked parameters, ``(M, ...)`` each."""
+        return [*self.decoders.values(), *self.encoders.values()]
 
-    def model(self, x: Tensor) -> None:
-        """Sample the codes of all members, and add their log-likelihoods of ``x``, ``(B, *data_shape)``."""
-        pyro.module("ensemble", self)
-        template = [self.members[0].likelihood]
-
-        def log_prob(parameters: dict[str, Tensor], z: Tensor) -> Tensor:
-            return functional_call(template[0], parameters, (z,)).log_prob(x)
-
-        with pyro.plate("data", len(x)):
-            prior = dist.Normal(x.new_zeros(()), x.new_ones(()))
-            z = pyro.sample("z", prior.expand((self.size * self.latent_dim,)).to_event(1))  # (B, S * D)
-            with pyro.validation_enabled(False):
-                z = z.unflatten(-1, (self.size, -1)).transpose(0, 1)  # (S, B, D)
-                each = vmap(log_prob)(dict(zip(self.likelihood_names, self.likelihood, strict=True)), z)  # (S, B)
-            pyro.factor("x", each.sum(0))
-
-    def guide(self, x: Tensor) -> None:
-        """Sample the codes of all members from their posteriors."""
-        pyro.module("ensemble", self)
-        template = [self.members[0].posterior]
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of q(z|x), ``(M, B, D)``, for ``x`` of shape ``(B, *data_shape)``."""
 
         def moments(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            normal = functional_call(template[0], parameters, (x,)).base_dist
+            normal = functional_call(self.member.posterior, parameters, (x,)).base_dist
             return normal.loc, normal.scale
 
-        with pyro.plate("data", len(x)):
-            with pyro.validation_enabled(False):
-                both = vmap(moments)(dict(zip(self.posterior_names, self.posterior, strict=True)))
-            loc, scale = (part.transpose(0, 1).flatten(1) for part in both)  # (B, S * D) each
-            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+        return vmap(moments)(self.encoders)
 
-    def separate(self) -> list[pv.VAE]:
-        """Give the members their trained parameters, and return them."""
-        for i, member in enumerate(self.members):
-            for part in ("likelihood", "posterior"):
-                named = zip(getattr(self, f"{part}_names"), getattr(self, part), strict=True)
-                getattr(member, part).load_state_dict({name: values[i].detach() for name, values in named}, False)
-        return self.members
+    def log_likelihood(self, z: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x|z), ``(M, B)``, for codes ``(M, B, D)``."""
+
+        def log_prob(parameters: dict[str, Tensor], buffers: dict[str, Tensor], z: Tensor) -> Tensor:
+            return functional_call(self.member.likelihood, {**parameters, **buffers}, (z,)).log_prob(x)
+
+        return vmap(log_prob)(self.decoders, self.buffers, z)
 
 
-def measure(setting: Setting, data: pv.DataSet, share: float, initialize: bool, seeds: int, samples: int) -> Any:
-    """Train all seeds; return the KL of each latent and the NLL of the test data, in nats per datum, of each seed."""
+def analytic_kl(loc: Tensor, scale: Tensor) -> Tensor:
+    """Return KL(N(loc, scale) || N(0, 1)) of each component."""
+    return 0.5 * (loc**2 + scale**2 - 1) - scale.log()
+
+
+def sampled_kl(loc: Tensor, scale: Tensor, z: Tensor) -> Tensor:
+    """Return log q(z|x) - log p(z) of each component."""
+    return 0.5 * (z**2 - ((z - loc) / scale) ** 2) - scale.log()
+
+
+def train(
+    setting: Setting, data: pv.DataSet, variants: list[Variant], seeds: int, train_size: int | None, batch: int = 128
+) -> Ensemble:
+    """Train the variants, each with all seeds; the members are in the order of the variants, then of the seeds."""
     network = partial(pv.MLP, hidden_features=setting.hidden_features)
     members = []
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        likelihood = setting.likelihood(data.data_shape, setting.latent_dim, network=network)  # type: ignore[call-arg]
-        posterior = pv.DiagonalNormal(data.data_shape, setting.latent_dim, network=network)
-        members.append(pv.VAE(pv.StandardNormal(setting.latent_dim), likelihood, posterior))
-        if initialize:
-            members[-1].initialize(data.train[torch.arange(min(4096, len(data.train)))])
-    torch.manual_seed(0)
+    for variant in variants:
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            likelihood = setting.likelihood(data.data_shape, setting.latent_dim, network=network)
+            posterior = pv.DiagonalNormal(data.data_shape, setting.latent_dim, network=network)
+            members.append(pv.VAE(pv.StandardNormal(setting.latent_dim), likelihood, posterior))
+            if variant.initialize:
+                members[-1].initialize(data.train[torch.arange(min(4096, len(data.train)))])
     ensemble = Ensemble(members)
-    optimizer = partial(torch.optim.Adam, lr=setting.lr)
-    warmup = round(share * setting.epochs)
-    pv.fit(
-        ensemble.model, ensemble.guide, data,
-        epochs=setting.epochs, kl_warmup=warmup, optimizer=optimizer, compile="off", progress=False,
-    )  # fmt: skip
-    x = data.test[torch.arange(min(500, len(data.test)))]
-    kls, nlls = [], []
-    for member in ensemble.separate():
-        with torch.no_grad():
-            q, p = member.posterior(x).base_dist, member.prior().base_dist
-            kls.append([round(value, 4) for value in kl_divergence(q, p).mean(0).tolist()])
-        torch.manual_seed(0)
-        nlls.append(round(pv.log_marginal(member.model, member.guide, x, num_samples=samples).nll, 3))
-    return {"kl_per_latent": kls, "nll": nlls}
+    optimizer = torch.optim.Adam(ensemble.parameters(), lr=setting.lr, fused=True)
+    size = min(len(data.train), train_size or len(data.train))
+    total = setting.epochs * math.ceil(size / batch)
+    warmup = torch.tensor([variant.share * total for variant in variants]).repeat_interleave(seeds)  # (M,), in steps
+    analytic = torch.tensor([variant.analytic for variant in variants]).repeat_interleave(seeds)  # (M,)
+    torch.manual_seed(0)
+    step = 0
+    for _ in range(setting.epochs):
+        for position in torch.randperm(size).split(batch):
+            x = data.train[position]
+            beta = torch.where(warmup > 0, step / warmup.clamp_min(1.0), 1.0).clamp_max(1.0)
+            loc, scale = ensemble.encode(x)
+            noise = torch.randn(seeds, *loc.shape[1:]).repeat(len(variants), 1, 1)
+            z = loc + scale * noise  # (M, B, D)
+            kl = torch.where(analytic[:, None, None], analytic_kl(loc, scale), sampled_kl(loc, scale, z)).sum((1, 2))
+            loss = (beta * kl - ensemble.log_likelihood(z, x).sum(1)).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return ensemble
 
 
-def baseline(setting: Setting, data: pv.DataSet) -> None:
-    """(None: the best model without latents is what evaluation prints.)"""
+@torch.no_grad()
+def test(ensemble: Ensemble, x: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
+    """Return KL of each latent, ``(M, D)``, and NLL by importance sampling, ``(M,)``, in nats per datum."""
+    loc, scale = ensemble.encode(x)
+    weights = []
+    for _ in range(num_samples):
+        noise = torch.randn(loc.shape[1:])
+        z = loc + scale * noise
+        weights.append(ensemble.log_likelihood(z, x) - sampled_kl(loc, scale, z).sum(-1))
+    log_prob = torch.stack(weights).double().logsumexp(0) - math.log(num_samples)  # (M, B)
+    return analytic_kl(loc, scale).mean(1), -log_prob.mean(1)
+
+
+def measure(name: str, setting: Setting, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure all variants of a setting."""
+    variants = [Variant(share, bool(initialize), False) for initialize in (1, 0) for share in options.shares]
+    variants += [Variant(share, True, True) for share in options.analytic]
+    seeds = options.mnist_seeds if name.startswith("MNIST") else options.seeds
+    train_size = options.mnist_size if name.startswith("MNIST") else None
+    data = setting.data()
+    ensemble = train(setting, data, variants, seeds, train_size)
+    kl, nll = test(ensemble, data.test[torch.arange(min(500, len(data.test)))], options.num_samples)
+    common = {"setting": name, "epochs": setting.epochs, "hidden_features": setting.hidden_features}
+    common |= {"lr": setting.lr, "train_size": train_size or len(data.train), "num_samples": options.num_samples}
+    common |= {"date": datetime.date.today().isoformat()}
+    return [
+        {
+            **common,
+            **variant._asdict(),
+            "kl_per_latent": [[round(value, 4) for value in row] for row in kl[i * seeds : (i + 1) * seeds].tolist()],
+            "nll": [round(value, 3) for value in nll[i * seeds : (i + 1) * seeds].tolist()],
+        }
+        for i, variant in enumerate(variants)
+    ]
+
+
+class Summary(NamedTuple):
+    seeds: int
+    collapsed: int  # seeds all of whose latents are collapsed
+    in_part: int  # seeds some of whose latents are
+    kl: float
+    nll: float
+    spread: float  # standard deviation over seeds
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Summary:
+        kl, nll = torch.tensor(row["kl_per_latent"]), torch.tensor(row["nll"], dtype=torch.float64)
+        dead = kl < COLLAPSED
+        all_dead = dead.all(1)
+        in_part = int((dead.any(1) & ~all_dead).sum())
+        return cls(len(kl), int(all_dead.sum()), in_part, kl.sum(1).mean().item(), nll.mean().item(), nll.std().item())
+
+
+def page(results: list[dict[str, Any]]) -> str:
+    """Return the table, a line a variant."""
+    lines = [
+        "| setting | KL | `initialize` | warm-up | all latents collapsed | some | KL, nats | test NLL, nats |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    before = None
+    for row in results:
+        found = Summary.of(row)
+        name = "" if row["setting"] == before else row["setting"]
+        before = row["setting"]
+        kind, initialize = "closed form" if row["analytic"] else "sampled", "yes" if row["initialize"] else "no"
+        lines.append(
+            f"| {name} | {kind} | {initialize} | {row['share']:.0%} | {found.collapsed} of {found.seeds} | "
+            f"{found.in_part} of {found.seeds} | {found.kl:.2f} | {found.nll:.2f} ± {found.spread:.2f} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, MNIST is left out")
-    parser.add_argument("--only", nargs="*", default=[""], help="settings to measure, by the start of their name")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.2], help="of the epochs, for the warm-up")
-    parser.add_argument("--initialize", type=int, nargs="+", default=[1, 0], choices=[0, 1])
+    parser.add_argument("--only", nargs="+", default=[""], help="settings to measure, by the start of their name")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.3], help="of the run, for the warm-up")
+    parser.add_argument(
+        "--analytic", type=float, nargs="*", default=[0.0], help="such shares with the KL in closed form"
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--num_samples", type=int, default=200)
-    parser.add_argument("--mnist_epochs", type=int, default=10)
+    parser.add_argument("--mnist_epochs", type=int, default=5)
+    parser.add_argument("--mnist_size", type=int, default=20000, help="number of training images of MNIST")
+    parser.add_argument("--mnist_seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/collapse.json"))
+    parser.add_argument(
+        "--page", action="store_true", help="print the table of what is in the file, and measure nothing"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    torch.distributions.Distribution.set_default_validate_args(False)
     results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else []
-    known = {(row["setting"], row["share"], row["initialize"]) for row in results}
-    for name, setting in settings(options.root, options.mnist_epochs).items():
-        if not name.startswith(tuple(options.only)):
+    if options.page:
+        print(page(results))
+        return
+    known = {row["setting"] for row in results}
+    for name, setting in settings(options).items():
+        if name in known or not name.startswith(tuple(options.only)):
             continue
-        for initialize in options.initialize:
-            for share in options.shares:
-                if (name, share, bool(initialize)) in known:
-                    continue
-                start = time.perf_counter()
-                figures = measure(setting, setting.data(), share, bool(initialize), options.seeds, options.num_samples)
-                row = {"setting": name, "share": share, "initialize": bool(initialize), "epochs": setting.epochs}
-                row |= {"hidden_features": setting.hidden_features, "lr": setting.lr, "seeds": options.seeds}
-                row |= {"num_samples": options.num_samples, "date": datetime.date.today().isoformat(), **figures}
-                results.append(row)
-                options.out.write_text(json.dumps(results), encoding="utf-8")
-                print(f"{summary(row)}  ({time.perf_counter() - start:.0f} s)", flush=True)
-
-
-def summary(row: dict[str, Any]) -> str:
-    """Return a result as one line."""
-    kl = torch.tensor(row["kl_per_latent"])  # (S, D)
-    dead = kl < COLLAPSED
-    nll = torch.tensor(row["nll"], dtype=torch.float64)
-    return (
-        f"{row['setting']}; warm-up {row['share']:g}; {'' if row['initialize'] else 'not '}initialized: "
-        f"collapsed {dead.all(1).sum()}/{len(kl)}, in part {(dead.any(1) & ~dead.all(1)).sum()}/{len(kl)}, "
-        f"KL {kl.sum(1).mean():.2f}, NLL {nll.mean():.2f} ± {nll.std():.2f} ({nll.min():.2f} to {nll.max():.2f})"
-    )
+        start = time.perf_counter()
+        results += measure(name, setting, options)
+        options.out.write_text(json.dumps(results), encoding="utf-8")
+        print(page([row for row in results if row["setting"] == name]))
+        print(f"({time.perf_counter() - start:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

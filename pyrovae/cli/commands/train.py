@@ -77,7 +77,7 @@ def train(
         epochs: passes over the training images.
         batch_size: images in a batch, of all processes together.
         beta: weight of the KL.
-        kl_warmup: epochs over which it grows from 0 to beta; by default a fifth of them, but 0 for MMD, RWS and
+        kl_warmup: epochs over which it grows from 0 to beta; by default three tenths of all, but 0 for MMD, RWS and
             deterministic encoders.
         max_norm: largest norm of the gradients.
         patience: epochs without a better validation ELBO after which training stops, not counting the KL warm-up.

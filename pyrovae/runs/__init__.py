@@ -1,6 +1,7 @@
 """Runs: what their configuration says, and their folder on disk."""
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
+from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -24,6 +25,7 @@ from pyrovae.runs.stored_evaluation import (
 __all__ = [
     "FORMAT",
     "AdaptiveStateFile",
+    "CheckpointWriter",
     "DataFactory",
     "DataRecord",
     "Evaluation",

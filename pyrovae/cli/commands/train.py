@@ -21,7 +21,7 @@ from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
-from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble
+from pyrovae.runs import CheckpointWriter, DataFactory, DataRecord, ProgramFactory, Run, assemble
 from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
 __all__ = ["train"]
@@ -104,11 +104,10 @@ def train(
     if hasattr(made, "initialize"):
         made.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
     logs: list[Callback] = []
-    saved: list[int] = []
+    writer = CheckpointWriter(folder, made)
 
     def save(history: History, state: Callable[[], State]) -> None:
-        folder.save_epoch(made, history, state())
-        saved.append(len(history.epochs))
+        writer.epoch(history, state())
         for write in logs:
             write(history, state)
 
@@ -140,13 +139,14 @@ def train(
         except (Exception, KeyboardInterrupt) as error:
             if distributed.rank() > 0:
                 raise
+            writer.flush()
             if before is None or isinstance(error, NonFiniteLoss):
                 folder.discard()  # if it ended before its first weights, there is nothing to keep
-            elif isinstance(error, checks.InputError) and not saved:
+            elif isinstance(error, checks.InputError) and writer.num_epochs == 0:
                 with suppress(checks.InputError):  # the disk may be full
                     folder.rewrite_config(before)
             raise
-        distributed.on_rank_zero(lambda: folder.save_metrics(history))
+        distributed.on_rank_zero(lambda: (writer.flush(), folder.save_metrics(history)))
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from pyrovae import checks
@@ -85,24 +84,10 @@ def evaluate(
 
 
 def _print(result: LogMarginal, summary: dict[str, Any], sentences: list[str]) -> None:
-    bits = "" if summary["bits_per_dim"] is None else f", {summary['bits_per_dim']:.4f} bits/dim"
-    count, chains = len(result.x), summary["share_annealed"] == 1.0
-    effort = f"{count} data, K = {summary['num_samples']}" + (" chains" if chains else "")
-    if summary["adaptive"] is not None:
-        effort = f"{count} data, {summary['num_evaluations'] / count:,.0f} decoder runs each"
-    elif "num_temperatures" in summary["estimator"]:
-        effort += f", T = {summary['estimator']['num_temperatures']}"
-    print(f"{summary['split']} NLL {result.nll:.2f} nats per datum{bits} ({effort})")
-    over = "unknown over test data, for there is one"
-    if count > 1:
-        over = f"{result.sampling_error:.2f} over test data"
-    noise = result.monte_carlo_error
-    print(f"  standard error {over}, {'unknown' if math.isnan(noise) else f'{noise:.4f}'} Monte Carlo")
-    print(f"  ELBO {result.elbo.mean():.2f} nats per datum")
+    first, *others, _ = result.lines(summary["bits_per_dim"])  # the verdict is the first of the sentences
+    print(f"{summary['split']} {first}")
     if (baseline := summary["baseline"]) is not None:
         family = f"independent {baseline['family']} features"
-        print(f"  NLL without latents {baseline['nll']:.2f} nats per datum ({family}, fitted to the training data)")
-    if chains and summary["adaptive"] is None:
-        print(f"  acceptance {summary['acceptance']['50%']:.2f}, {result.ess.median():.1f} effective chains (medians)")
-    for sentence in sentences:
-        print(f"  {sentence}")
+        others.insert(2, f"  NLL without latents {baseline['nll']:.2f} ({family}, fitted to the training data)")
+    for line in (*others, *(f"  {sentence}" for sentence in sentences)):
+        print(line)

@@ -20,11 +20,18 @@ from pyrovae.reprs import short_repr
 
 if TYPE_CHECKING:
     import arviz
+    import pandas
 
     from pyrovae.evaluation.adaptive.result import AdaptiveResult
     from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 
-__all__ = ["STATISTICS", "ChainPaths", "LogMarginal", "concatenate", "finite"]
+__all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "ChainPaths", "LogMarginal", "concatenate", "finite"]
+
+MIN_ACCEPTANCE = 0.3
+"""Acceptance below which chains hardly move."""
+
+MAX_CHAIN_ERROR = 0.45
+"""Standard error, in nats, of 16 chains whose log weights have a variance of about 1.5."""
 
 _TAIL = 50  # number of largest weights kept of each datum
 _HEAVY = 0.2  # share of the data; docs/likelihood.md has the coverage of intervals below and above it
@@ -185,6 +192,64 @@ class LogMarginal:
         figures = {"nll": self.nll, "standard_error": self.sampling_error, "monte_carlo_error": self.monte_carlo_error}
         counts = {"num_data": len(self.log_prob), "num_samples": int(self.num_samples.max()), "method": self.method}
         return short_repr(self, **figures, **counts)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self, bits_per_dim: float | None = None) -> list[str]:
+        """Return the result in a few lines: NLL, errors, ELBO and the verdict, as ``pyrovae evaluate`` prints it.
+
+        Args:
+            bits_per_dim: the NLL in bits/dim, for data that have such.
+        """
+        count, noise, chains = len(self.log_prob), self.monte_carlo_error, bool((~self.acceptance.isnan()).all())
+        bits = "" if bits_per_dim is None else f", {bits_per_dim:.4f} bits/dim"
+        effort = f"K = {int(self.num_samples.max())}" + (" chains" if chains else "")
+        if self.paths is not None:
+            effort += f", T = {len(self.paths.log_weight)}"
+        if self.is_adaptive:
+            effort = f"{self.num_evaluations.double().mean():,.0f} decoder runs each"
+        over = "unknown over the data, for there is one"
+        if count > 1:
+            over = f"{self.sampling_error:.2f} over the data"
+        lines = [
+            f"NLL {self.nll:.2f} nats per datum{bits} ({count} data, {effort})",
+            f"  standard error {over}, {'unknown' if math.isnan(noise) else f'{noise:.4f}'} Monte Carlo",
+            f"  ELBO {self.elbo.mean():.2f} nats per datum",
+        ]
+        if chains and not self.is_adaptive:
+            accepted, ess = self.acceptance.median(), self.ess.median()
+            lines.append(f"  acceptance {accepted:.2f}, {ess:.1f} effective chains (medians)")
+        return [*lines, f"  {self.verdict}"]
+
+    @property
+    def reliable(self) -> Tensor:
+        """Whether each datum's estimate can be trusted by its own diagnostics, ``(B,)``.
+
+        Importance samples: k̂ is below its threshold, or the weights are equal. Chains: they move, and their standard
+        error is at most 0.45 nats. An adaptive estimate says itself which data have enough samples.
+        """
+        if self.adaptive is not None:
+            return self.adaptive.reliable.to(self.log_prob.device)
+        equal = self.ess > 0.999 * self.num_samples
+        sampled = (self.pareto_k <= pareto_threshold(self.num_samples)) | (equal & (self.num_samples >= 25))
+        moving = (self.acceptance >= MIN_ACCEPTANCE) & (self.standard_error <= MAX_CHAIN_ERROR)
+        return torch.where(self.acceptance.isnan(), sampled, moving) & self.log_prob.isfinite()
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a table with a row for each datum: its figures in nats, and whether they are reliable.
+
+        Example:
+            >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+            >>> table = log_marginal(vae.model, vae.guide, torch.ones(3, 4), num_samples=100).to_dataframe()
+            >>> table.shape, list(table.columns[:2])
+            ((3, 10), ['log_prob', 'standard_error'])
+        """
+        import pandas
+
+        columns = {name: getattr(self, name).detach().cpu().numpy() for name in STATISTICS}
+        table = pandas.DataFrame({**columns, "reliable": self.reliable.cpu().numpy()})
+        return table.rename_axis("datum")
 
     @property
     def nll(self) -> float:

@@ -7,12 +7,10 @@ import math
 from torch import Tensor
 
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
-from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.evaluation.likelihood.result import MAX_CHAIN_ERROR, MIN_ACCEPTANCE, LogMarginal
 
 __all__ = ["verdict"]
 
-_MIN_ACCEPTANCE = 0.3  # smaller acceptance means that chains hardly move
-_MAX_CHAIN_ERROR = 0.45  # nats; standard error of 16 chains whose log weights have a variance of about 1.5
 _MAX_CHAIN_BIAS = 0.5  # nats; with a larger bias, chains are not said to agree
 
 
@@ -81,14 +79,14 @@ def _chain_verdict(result: LogMarginal, chosen: Tensor) -> str:
     C, error, accepted = result.num_samples[chosen], result.standard_error[chosen], result.acceptance[chosen]
     if int(C.min()) == 1:
         return "One chain for each datum is too few to tell whether the estimate can be trusted."
-    rejecting = (accepted < _MIN_ACCEPTANCE).double().mean().item()
+    rejecting = (accepted < MIN_ACCEPTANCE).double().mean().item()
     if rejecting > 0.01:
         return (
             f"The chains of {rejecting:.0%} of the data reject most of their moves: they cannot be trusted, "
             "and need more temperatures."
         )
     bias = result.bias[chosen].nan_to_num().mean().item()
-    disagreeing = (~(error <= _MAX_CHAIN_ERROR)).double().mean().item()
+    disagreeing = (~(error <= MAX_CHAIN_ERROR)).double().mean().item()
     if disagreeing > 0.1 or bias > _MAX_CHAIN_BIAS:
         return (
             f"The chains of {disagreeing:.0%} of the data disagree: by their spread the NLL is too large by about "

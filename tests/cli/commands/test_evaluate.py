@@ -60,7 +60,7 @@ def test_annealed(run, capsys):
 def test_one_image_has_no_standard_error(run, capsys):
     assert main(["evaluate", str(run), "--num_data=1", "--num_samples=1", "--num_checked=0"]) == 0
     said = capsys.readouterr().out
-    assert "  standard error unknown over test data, for there is one, unknown Monte Carlo\n" in said
+    assert "  standard error unknown over the data, for there is one, unknown Monte Carlo\n" in said
     assert "nan" not in said
 
 

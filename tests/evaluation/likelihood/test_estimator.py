@@ -129,3 +129,29 @@ def test_a_users_estimator_from_the_shell(tmp_path, capsys):
     capsys.readouterr()
     assert main(["evaluate", run, "--method=someones_package.estimators.PriorSampling", "--method.chains=3"]) == 2
     assert "--method.chains: there is no such option" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_results_are_lines_and_a_table(cls):
+    program = oracle()
+    ml = estimate(cls, program, program.simulate(20))
+    first, *others = str(ml).splitlines()
+    assert first.startswith(f"NLL {ml.nll:.2f} nats per datum (20 data, ")
+    assert others[-1] == f"  {ml.verdict}"
+    table = ml.to_dataframe()
+    assert table.shape == (20, 10)
+    assert table["log_prob"].tolist() == ml.log_prob.tolist()
+    assert table["reliable"].tolist() == ml.reliable.tolist()
+    assert table["reliable"].mean() > 0.7
+
+
+def test_what_is_not_reliable_is_marked():
+    good, bad = LinearGaussian(2, 5, guide="mean-field"), LinearGaussian(50, 100, guide="mean-field", shift=1.0)
+    for program, share in ((good, 1.0), (bad, 0.0)):
+        torch.manual_seed(0)
+        ml = log_marginal(program.model, program.guide, program.simulate(20), num_samples=1000)
+        assert ml.reliable.double().mean().item() == pytest.approx(share, abs=0.15)
+    exact = LinearGaussian(2, 5)
+    assert log_marginal(exact.model, exact.guide, exact.simulate(5), num_samples=50).reliable.all()
+    few = log_marginal(good.model, good.guide, good.simulate(5), num_samples=3)
+    assert not few.reliable.any()

@@ -16,11 +16,14 @@ BEGIN, END = "<!-- made by architecture.py -->\n", "<!-- end -->\n"
 WIDTH, MARGIN, GAP = 400, 10, 10  # in units that are pixels on a telephone
 BOX_HEIGHT, ROW_HEIGHT, LEVEL_GAP = 30, 38, 22
 PER_ROW = 4
+STAGGER = (-22, 14, -8, 28)  # by level
 
 STYLE = """
-.ground { fill: #ffffff } .box { fill: #eef2f9; stroke: #5b76a8 } .line { stroke: #a9b6cc } .name { fill: #14202f }
+.ground { fill: #ffffff } .box { fill: #eef2f9; stroke: #5b76a8; fill-opacity: 0.85 }
+.line { stroke: #a9b6cc } .end { fill: #5b76a8 } .name { fill: #14202f }
 @media (prefers-color-scheme: dark) {
-  .ground { fill: #16191f } .box { fill: #263246; stroke: #7f9ccf } .line { stroke: #55657f } .name { fill: #e8edf5 }
+  .ground { fill: #16191f } .box { fill: #263246; stroke: #7f9ccf } .line { stroke: #55657f }
+  .end { fill: #7f9ccf } .name { fill: #e8edf5 }
 }
 """
 
@@ -87,7 +90,7 @@ def picture() -> str:
     edges = [(above, below) for above, below in direct_imports(graph) if below not in ground]
     places: dict[str, tuple[float, float, float]] = {}  # left, top, width
     top = float(MARGIN)
-    for level in reversed(levels_of(graph)):
+    for i, level in enumerate(reversed(levels_of(graph))):
         importers = {part: [places[a] for a, b in edges if b == part and a in places] for part in level}
         middles = {
             part: sum(left + width / 2 for left, _, width in above) / len(above) if above else WIDTH / 2
@@ -99,8 +102,10 @@ def picture() -> str:
             parts = ordered[row::num_rows]
             width = (WIDTH - 2 * MARGIN - (PER_ROW - 1) * GAP) / PER_ROW
             left = (WIDTH - len(parts) * width - (len(parts) - 1) * GAP) / 2
-            for i, part in enumerate(parts):
-                places[part] = (left + i * (width + GAP), top, width)
+            if len(parts) < PER_ROW:  # so that lines do not pass behind the middles of boxes
+                left += STAGGER[i % len(STAGGER)]
+            for j, part in enumerate(parts):
+                places[part] = (left + j * (width + GAP), top, width)
             top += ROW_HEIGHT
         top += LEVEL_GAP
     height = top - LEVEL_GAP - (ROW_HEIGHT - BOX_HEIGHT) + MARGIN
@@ -112,16 +117,17 @@ def picture() -> str:
         f'<rect class="ground" width="{WIDTH}" height="{height:g}" rx="6"/>',
     ]
     for above, below in edges:
-        left, y, width = places[above]
-        to_left, to_y, to_width = places[below]
-        lines.append(
-            f'<line class="line" x1="{left + width / 2:g}" y1="{y + BOX_HEIGHT:g}" x2="{to_left + to_width / 2:g}" '
-            f'y2="{to_y:g}"/>'
-        )
-    for part, (left, y, width) in places.items():
+        (left, y, width), (to_left, to_y, to_width) = places[above], places[below]
+        ends = f'x2="{to_left + to_width / 2:g}" y2="{to_y:g}"'
+        lines.append(f'<line class="line" x1="{left + width / 2:g}" y1="{y + BOX_HEIGHT:g}" {ends}/>')
+    for left, y, width in places.values():
         lines.append(f'<rect class="box" x="{left:g}" y="{y:g}" width="{width:g}" height="{BOX_HEIGHT}" rx="5"/>')
+    for part, (left, y, width) in places.items():
+        middle = f"{left + width / 2:g}"
+        if any(below == part for _, below in edges):
+            lines.append(f'<circle class="end" cx="{middle}" cy="{y:g}" r="2.5"/>')
         lines.append(
-            f'<text class="name" x="{left + width / 2:g}" y="{y + BOX_HEIGHT / 2:g}" text-anchor="middle" '
+            f'<text class="name" x="{middle}" y="{y + BOX_HEIGHT / 2:g}" text-anchor="middle" '
             f'dominant-baseline="central">{html.escape(part)}</text>'
         )
     return "\n".join([*lines, "</svg>", ""])

@@ -36,28 +36,29 @@ BEGIN, END = "<!-- error calibration: begins -->", "<!-- error calibration: ends
 SECTION = """\
 ## How these errors were checked
 
-Over two latents one can integrate. Of small trained VAEs, $\\log p(x)$ of 200 test data is known by quadrature, and
-what each estimate of random sets of these data tells of its errors was compared with its true error, by
+With two latents, $\\log p(x)$ can be integrated numerically. For small trained VAEs, quadrature gives the exact
+$\\log p(x)$ of 200 test data. For random sets of these data, the error that each estimate reports was compared with its
+true error:
 
 ```sh
 python scripts/benchmarks/error_calibration.py --root DIR
 ```
 
-Its results are kept in `docs/error_calibration/`, each with its own command, and this section is written from them: \
+The results are in `docs/error_calibration/`, each with its own command, and this section is generated from them: \
 {{ seeds }}, {{ dates }}, {{ versions }}.
 {% if missing %}
 Not measured yet: {{ missing|join("; ") }}.
 {% endif %}
-![True and told errors, and how often the interval covers the exact NLL]({{ folder }}/coverage.png)
+![True and estimated errors, and how often the interval covers the exact NLL]({{ folder }}/coverage.png)
 
-In the tables, the **error** is the exact mean of $\\log p(x)$ less the estimate, in nats per datum: positive where the
-NLL is too large. It is a mean over the sets, as are the told **bias** and the told **Monte Carlo error**; the latter
-should be the **standard deviation** of the error, but for what the bias differs from set to set. **Covered** says how
-many of the 95 % intervals (`ml.interval`) hold the exact NLL, with a 95 % interval for that share (Clopper & Pearson,
-1934), and **bounded** how many have a lower end, which they lack where k̂ is above 0.7 for more than a fifth of the
-data; without one, only the upper end can be wrong. No two sets have samples in common; many have data in common, for
-all are of the same 200. Two latents are few: how errors grow with their number is not seen here, and a
-[sandwich](#the-sandwich) measures it.
+In the tables, the **error** is the exact mean of $\\log p(x)$ minus the estimate, in nats per datum: positive if the NLL
+is too large. It is a mean over the sets, as are the **estimated bias** and the **estimated Monte Carlo error**. The
+latter should be equal to the **standard deviation** of the error, except for differences of the bias between sets.
+**Covered** is the share of the 95 % intervals (`ml.interval`) that contain the exact NLL, with a 95 % interval for that
+share (Clopper & Pearson, 1934). **Bounded** is the share of intervals with a lower end; an interval has none if k̂ is
+above 0.7 for more than a fifth of the data, and then only its upper end can be wrong. The sets have no samples in common,
+but many have data in common, because all are subsets of the same 200. Two latents are few: these results do not show how
+errors grow with the number of latents. A [sandwich](#the-sandwich) measures that.
 {% for name, rows in tables.items() %}
 **{{ titles[name][0]|upper }}{{ titles[name][1:] }}.** {{ sentences[name] }}
 
@@ -150,16 +151,16 @@ def row(record: dict[str, Any]) -> dict[str, str]:
     if record["estimator"] == "comparison":
         return cells | {
             "difference": f"{mean(sets['difference']):+.4f}",
-            "its standard error, told": f"{mean(sets['difference_error']):.4f}",
-            "bias told of the narrow guide": f"{mean(sets['bias']):.4f}",
+            "its estimated standard error": f"{mean(sets['difference_error']):.4f}",
+            "estimated bias of the narrow guide": f"{mean(sets['bias']):.4f}",
             "told apart": str(count([record], "apart")),
         }
     spread = deviation(sets["error"])
     cells |= {
         "error": f"{mean(sets['error']):+.4f}",
-        "bias, told": f"{mean(sets['bias']):.4f}",
+        "estimated bias": f"{mean(sets['bias']):.4f}",
         "standard deviation": "" if spread is None else f"{spread:.4f}",
-        "Monte Carlo error, told": f"{mean(sets['mc_error']):.4f}",
+        "estimated Monte Carlo error": f"{mean(sets['mc_error']):.4f}",
         "covered": str(count([record], "covers")),
         "bounded": f"{count([record], 'bounded').share:.0%}",
     }
@@ -185,9 +186,9 @@ def sentence(estimator: str, records: Sequence[dict[str, Any]]) -> str:
     if estimator == "comparison":
         apart = count(records, "apart")
         return (
-            "Once by its guide, once by that of 0.6 times the scale, K = 5,000: the difference is zero, and to tell "
-            f"the two apart is wrong. So it is done in {apart.k} of {apart.n} sets of {over}; the 95 % interval of the "
-            f"share ends at {apart.bounds[1]:.1%}."
+            "One estimate uses its guide, the other a guide of 0.6 times the scale, K = 5,000. The true difference is "
+            f"zero, so to tell the two apart is wrong. This happened in {apart.k} of {apart.n} sets of {over}; the 95 "
+            f"% interval of the share ends at {apart.bounds[1]:.1%}."
         )
     covered, bounded = count(records, "covers"), count(records, "bounded")
     parts = [f"Of {covered.n} intervals of {over}, {covered.k} cover the exact NLL: {covered}."]
@@ -198,10 +199,10 @@ def sentence(estimator: str, records: Sequence[dict[str, Any]]) -> str:
         parts.append("None is bounded from below.")
     if estimator == "adaptive":
         reached, true = count(records, "reached"), on_target(records)
-        parts.append(f"The target is told to be reached for {reached.k} sets.")
+        parts.append(f"The estimator reports that it reached the target for {reached.k} sets.")
         if true.n:
-            parts.append(f"For {true.k} of these the error is within it: {true}; it should be for 95 %.")
-        parts.append("Decoder runs are without those of the check by chains from the prior.")
+            parts.append(f"For {true.k} of these the error is within the target: {true}; this should be so for 95 %.")
+        parts.append("Decoder runs do not include those of the check by chains from the prior.")
     return " ".join(parts)
 
 

@@ -50,8 +50,8 @@ def passed_types(hint: Any) -> list[Any]:
 
 
 def takes_class(hint: Any) -> bool:
-    """Return whether a type accepts a class, or a function that makes a component."""
-    return typing.get_origin(_without_none(hint)) is type or is_factory(hint)
+    """Return whether a type accepts a class, an object of a class that is named, or a function that makes one."""
+    return typing.get_origin(_without_none(hint)) is type or inspect.isabstract(_without_none(hint)) or is_factory(hint)
 
 
 def default_name(default: Any) -> str | None:
@@ -80,6 +80,8 @@ def _asked_for(hint: Any) -> tuple[type | None, list[Any] | None]:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is type:
         return arguments[0], None
+    if inspect.isabstract(hint):  # an object of a subclass, made of its options alone
+        return hint, []
     if not arguments or not isinstance(arguments[-1], type):
         return None, None
     return arguments[-1], arguments[0] if isinstance(arguments[0], list) else list(arguments[:-1])

@@ -64,7 +64,7 @@ def _options(parser: ArgumentParser, others: bool) -> Iterator[str]:
             yield action.dest
     for action in parser._actions:
         hint = getattr(action, "_typehint", None)
-        for kind in known_classes(hint) if is_factory(hint) else []:
+        for kind in known_classes(hint):
             if others or kind.__name__ == default_name(action.default):
                 yield from _options_of(kind, hint, action.dest)
 

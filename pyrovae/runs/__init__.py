@@ -20,6 +20,7 @@ from pyrovae.runs.stored_evaluation import (
     data_differences,
     read_evaluation,
 )
+from pyrovae.runs.trained_run import TrainedRun, load
 
 __all__ = [
     "FORMAT",
@@ -32,6 +33,7 @@ __all__ = [
     "ProgramFactory",
     "Run",
     "StoredEvaluation",
+    "TrainedRun",
     "assemble",
     "caveats_of",
     "check_comparable",
@@ -41,6 +43,7 @@ __all__ = [
     "fill_defaults",
     "first_data",
     "labels_of",
+    "load",
     "options_replaced_by_program",
     "other_data",
     "read_evaluation",

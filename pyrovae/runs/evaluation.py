@@ -26,10 +26,15 @@ from pyrovae.evaluation import (
     log_marginal,
 )
 from pyrovae.evaluation import sandwich as bidirectional_sandwich
+from pyrovae.evaluation.baseline import Baseline, independent_baseline
+from pyrovae.evaluation.health import check_latents
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
+from pyrovae.evaluation.likelihood.result import finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
+from pyrovae.likelihoods import Likelihood
 from pyrovae.matmul import Precision
+from pyrovae.prediction import is_discrete
 from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.configuration import DataFactory
@@ -39,6 +44,8 @@ from pyrovae.runs.program import caveats_of, labels_of, other_data, template_of
 __all__ = ["Evaluation", "evaluate"]
 
 _BLOCK = 100  # number of data per block; each block has its own seed
+_CHECKED = 200  # number of data whose latents are checked
+_FITTED = 10_000  # number of training data for the model without latents
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,8 @@ def evaluate(
         torch.manual_seed(seed)
         bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
     caveats = caveats_of(job.program, job.dataset)
+    baseline = None if caveats else job.baseline(result)
+    latents = check_latents(job.program.model, job.program.guide, job.batch(slice(0, min(job.count, _CHECKED))))
     summary = {
         "split": split,
         **result.summary(),
@@ -146,6 +155,8 @@ def evaluate(
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
         "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _options(reverse, estimator)},
         "bits_per_dim": job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
+        "baseline": None if baseline is None else _baseline_summary(baseline, result),
+        "latents": latents,
         "caveats": caveats,
         "other_data": None if job.other is None else job.other.sentence,
         "weights": weights,
@@ -157,10 +168,24 @@ def evaluate(
     sentences = [
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
+        *([] if latents is None else [latents]),
+        *([] if baseline is None else filter(None, [baseline.verdict(result.log_prob)])),
         *caveats,
         *([] if job.other is None else [job.other.sentence]),
     ]
     return Evaluation(result, summary, sentences, run.save_evaluation(name, summary, result))
+
+
+def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:
+    gain, error = baseline.gain(result.log_prob)
+    verdict = baseline.verdict(result.log_prob)
+    return {
+        "nll": baseline.nll,
+        "family": baseline.family,
+        "gain": gain,
+        "gain_error": finite(error),
+        "verdict": verdict,
+    }
 
 
 def _check_options(estimator: Estimator, sandwich: bool, reverse: Annealed | None, num_simulated: int | None) -> None:
@@ -283,6 +308,18 @@ class _Job:
             if result.adaptive is not None:
                 show(result.adaptive)
         return result
+
+    def baseline(self, result: LogMarginal) -> Baseline | None:
+        """Return the best model without latents, fitted to the run's training data, if there is one of its kind."""
+        train = self.dataset.train.with_fixed_noise()
+        likelihood = getattr(self.program, "likelihood", None)
+        if isinstance(likelihood, Likelihood):
+            discrete = likelihood.discrete
+        else:
+            discrete = is_discrete(self.program.model, self.batch(slice(0, 2)))
+        levels, counts = self.dataset.observed_levels, self.dataset.kind == "counts"
+        x = result.x.to(train[:1])
+        return independent_baseline(train[:_FITTED], x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
         """Return the result with a check by chains from the prior, if the latents can be annealed."""

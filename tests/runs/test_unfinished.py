@@ -43,6 +43,7 @@ def test_there_is_none_at_first(vae, path):
     assert AdaptiveStateFile(path, vae, (X,)).load() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "changed"),
     [
@@ -61,6 +62,7 @@ def test_that_of_something_else_is_refused(vae, path, state, what, changed):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"x" * 100])
 def test_a_broken_file_is_refused(vae, path, state, content):
     path.write_bytes(content)

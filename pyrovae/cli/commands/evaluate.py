@@ -99,6 +99,9 @@ def _print(result: LogMarginal, summary: dict[str, Any], sentences: list[str]) -
     noise = result.monte_carlo_error
     print(f"  standard error {over}, {'unknown' if math.isnan(noise) else f'{noise:.4f}'} Monte Carlo")
     print(f"  ELBO {result.elbo.mean():.2f} nats per datum")
+    if (baseline := summary["baseline"]) is not None:
+        family = f"independent {baseline['family']} features"
+        print(f"  NLL without latents {baseline['nll']:.2f} nats per datum ({family}, fitted to the training data)")
     if chains and summary["adaptive"] is None:
         print(f"  acceptance {summary['acceptance']['50%']:.2f}, {result.ess.median():.1f} effective chains (medians)")
     for sentence in sentences:

@@ -14,13 +14,14 @@ from pyrovae import checks, distributed
 from pyrovae.cli.commands.device import device_named
 from pyrovae.compilation import ObjectiveFactory
 from pyrovae.data import DataSet, Digits
+from pyrovae.evaluation import check_latents
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
 from pyrovae.matmul import Precision
 from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
-from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble
+from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble, first_data
 from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
 __all__ = ["train"]
@@ -145,10 +146,20 @@ def train(
                     folder.rewrite_config(before)
             raise
         distributed.on_rank_zero(lambda: folder.save_metrics(history))
+    for sentence in [*history.health(), *_latent_warnings(new_program, dataset, history)]:
+        print(f"  {sentence}")
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
     )
+
+
+def _latent_warnings(program: Any, data: DataSet, history: History) -> list[str]:
+    """Return warnings about single latents, unless the whole posterior has collapsed."""
+    if distributed.rank() > 0 or history.epochs[history.best_epoch - 1].validation_kl < 0.1:
+        return []
+    sentence = check_latents(program.model, program.guide, first_data(program, data.validation, 200))
+    return [] if sentence is None else [sentence]
 
 
 def _open_run(

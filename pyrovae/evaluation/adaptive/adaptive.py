@@ -130,6 +130,7 @@ class Adaptive(Estimator):
         Raises:
             ValueError: if there are no data, all weights of a datum are zero, or the state belongs to other data.
         """
+        checks.integer("num_draws", num_draws, minimum=0)
         state = self._state if state is None else state
         kept = [arguments for arguments in batches if len(arguments[0]) > 0]
         if not kept:

@@ -83,6 +83,7 @@ def same(a, b):
     )
 
 
+@pytest.mark.slow
 def test_the_target_is_reached_and_true(mixed, x, effort):
     ml = effort.marginal
     assert effort.reached
@@ -94,6 +95,7 @@ def test_the_target_is_reached_and_true(mixed, x, effort):
     assert ((ml.log_prob - mixed.log_prob(x)).abs() < 5 * ml.standard_error + 5 * ml.bias).all()
 
 
+@pytest.mark.slow
 def test_the_hard_data_are_annealed_and_the_easy_ones_are_not(mixed, x, effort):
     ml, hard = effort.marginal, mixed.is_hard(x)
     assert ml.method == "adaptive"
@@ -210,6 +212,7 @@ def test_budgets_end_it_and_are_reported(mixed, x, effort):
     assert on.reached
 
 
+@pytest.mark.slow
 def test_the_summary_is_plain(effort):
     import json
 
@@ -224,6 +227,7 @@ def test_the_summary_is_plain(effort):
     assert f"{effort.num_evaluations:,} decoder runs" in effort.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "options", "named"),
     [(39, {}, "x must be"), (40, {"seed": 1}, "seed must be"), (40, {"num_draws": 3}, "num_draws must be")],
@@ -233,6 +237,7 @@ def test_a_state_of_something_else_is_refused(mixed, x, effort, count, options, 
         within(mixed, x[:count], 0.05, state=effort.state, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["rounds", "group_sums"])
 def test_a_state_that_lacks_something_is_refused(mixed, x, effort, lost):
     state = {name: value for name, value in effort.state.items() if name != lost}

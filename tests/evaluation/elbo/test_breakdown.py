@@ -218,6 +218,7 @@ def test_an_autoencoder_is_refused_in_one_sentence(tmp_path, capsys):
     assert not (run / "diagnosis").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"),
     [

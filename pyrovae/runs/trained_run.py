@@ -132,7 +132,8 @@ def load(
     Args:
         folder: the run's folder.
         weights: weights of the best validation ELBO, or of the last epoch.
-        data: function that makes a data set to use in place of the run's own, such as ``functools.partial(ArrayFile, "new.npy")``.
+        data: function that makes a data set to use in place of the run's own, such as
+            ``functools.partial(ArrayFile, "new.npy")``.
 
     Raises:
         ValueError: if the folder contains no run; at their first use, if program or data cannot be loaded.

@@ -1,6 +1,8 @@
-"""Imports go strictly down the floors, and every module has a docstring and ``__all__``."""
+"""Imports go strictly down the floors, the picture shows them, and every module has a docstring and ``__all__``."""
 
 import ast
+import importlib.util
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -11,6 +13,10 @@ import pytest
 import pyrovae
 
 PACKAGE = Path(pyrovae.__file__).parent
+ROOT = Path(__file__).parent.parent
+_SPEC = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "architecture.py")
+architecture = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(architecture)
 
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [
@@ -34,26 +40,36 @@ HEIGHT = {home: height for height, floor in enumerate(FLOORS) for group in floor
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def home(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imported_homes(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pyrovae":
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            yield from (name.name.split(".")[1] for name in node.names if name.name.startswith("pyrovae."))
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down(path):
-    own = home(path)
+    own = architecture.part_of(path)
     group = next(group for floor in FLOORS for group in floor if own in group)
-    for other in imported_homes(path):
+    for other in architecture.imported_parts(path):
         assert other in HEIGHT, f"{path.name} imports {other}, which has no floor"
         assert HEIGHT[other] < HEIGHT[own] or other in group, f"{own} must not import {other}"
+
+
+def test_the_picture_and_the_table_are_up_to_date():
+    """``python docs/architecture.py`` makes both."""
+    docs = ROOT / "docs"
+    assert (docs / "images" / "architecture.svg").read_text() == architecture.picture()
+    page = (docs / "architecture.md").read_text()
+    assert page == architecture.with_table(page)
+
+
+def test_the_picture_has_no_line_that_goes_up():
+    levels = architecture.levels_of(architecture.import_graph())
+    assert {part for level in levels for part in level} == {*HEIGHT} - {"__main__"}
+    level = {part: height for height, parts in enumerate(levels) for part in parts}
+    assert all(level[above] > level[below] for above, below in architecture.direct_imports(architecture.import_graph()))
+
+
+def test_every_file_that_the_page_names_exists():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"([\w/]+\.py)`", text)
+    assert len(named) > 40
+    missing = [name for name in named if not any((folder / name).exists() for folder in (ROOT, PACKAGE))]
+    assert missing == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -178,7 +178,20 @@ def test_the_api_page_lists_what_can_be_imported_from_the_package_itself():
     assert sorted(re.findall(r"`(\w+)`", table)) == sorted(pyrovae.__all__)
 
 
+INTERNAL = {"__main__", "files", "interrupts", "reprs", "tensors"}
+
+
 def public_names():
-    for module in pkgutil.walk_packages(pyrovae.__path__, "pyrovae."):
-        if not module.name.startswith(("pyrovae.__main__", "pyrovae.cli.")):
-            yield from (f"{module.name}.{name}" for name in importlib.import_module(module.name).__all__)
+    """The names that the folders and modules of the package offer, but for the modules that are internal."""
+    for module in pkgutil.iter_modules(pyrovae.__path__):
+        if module.name not in INTERNAL:
+            yield from (
+                f"pyrovae.{module.name}.{name}" for name in importlib.import_module(f"pyrovae.{module.name}").__all__
+            )
+
+
+def test_there_is_a_page_for_each_public_part():
+    pages = {path.stem for path in (ROOT / "docs" / "api").glob("*.md")}
+    assert pages == {module.name for module in pkgutil.iter_modules(pyrovae.__path__)} - INTERNAL
+    listed = re.findall(r"^api/(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(pages)

@@ -1,6 +1,7 @@
 """Runs: their configuration, their folder on disk, and their evaluation."""
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
+from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -25,6 +26,7 @@ from pyrovae.runs.trained_run import TrainedRun, load
 __all__ = [
     "FORMAT",
     "AdaptiveStateFile",
+    "CheckpointWriter",
     "DataFactory",
     "DataRecord",
     "Evaluation",

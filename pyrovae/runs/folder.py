@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.arviz_import import import_arviz
@@ -181,9 +181,20 @@ class Run:
         except checks.InputError as error:
             raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {error}") from error
 
-    def save_epoch(self, program: nn.Module, history: History, state: State) -> None:
-        """Write the results of an epoch: weights (also the best ones), metrics, and the state to resume from."""
-        self._save_weights(program, best=history.best_epoch == len(history.epochs))
+    def save_epoch(
+        self, weights: dict[str, Tensor], best: dict[str, Tensor] | None, history: History, state: State
+    ) -> None:
+        """Write what an epoch changes.
+
+        Args:
+            weights: of the program after the epoch.
+            best: those of the best epoch, if they are not written yet.
+            history: of all epochs until then.
+            state: to resume from.
+        """
+        if best is not None:
+            save_weights(best, self.folder / "weights.safetensors", FORMAT)
+        save_weights(weights, self.folder / "checkpoint" / "weights.safetensors", FORMAT)
         self.save_metrics(history)
         with atomic_write(self.folder / "checkpoint" / "state.pt") as file:
             torch.save({"format": FORMAT, **state}, file)
@@ -192,7 +203,8 @@ class Run:
         """Write a program with a refitted prior: weights, the metrics of its original run, and which run that is."""
         with atomic_write(self.folder / "refitted.json") as file:
             file.write(json.dumps({"format": FORMAT, **origin}, indent=2).encode())
-        self._save_weights(program, best=True)
+        for name in ("weights.safetensors", "checkpoint/weights.safetensors"):
+            save_weights(program.state_dict(), self.folder / name, FORMAT)
         self.save_metrics(history)
 
     def save_metrics(self, history: History) -> None:
@@ -281,10 +293,6 @@ class Run:
         with _reading(path), az.rc_context({"data.load": "eager"}):
             values: arviz.InferenceData = az.from_netcdf(str(path), engine="h5netcdf")
         return values
-
-    def _save_weights(self, program: nn.Module, *, best: bool) -> None:
-        names = ["weights.safetensors"] * best + ["checkpoint/weights.safetensors"]
-        save_weights(program, [self.folder / name for name in names], FORMAT)
 
     def _load_weights(self, program: nn.Module, which: Literal["best", "last"]) -> None:
         path = self.folder / ("weights.safetensors" if which == "best" else "checkpoint/weights.safetensors")

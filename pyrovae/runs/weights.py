@@ -13,21 +13,11 @@ from pyrovae.files import atomic_write
 __all__ = ["load_weights", "save_weights"]
 
 
-def save_weights(program: nn.Module, paths: list[Path], version: int) -> None:
-    """Write a program's weights to each of the paths.
-
-    Args:
-        program: the program.
-        paths: paths of the files.
-        version: version of the format.
-    """
-    weights = save(
-        {name: tensor.detach().contiguous() for name, tensor in program.state_dict().items()},
-        metadata={"format": f"pyrovae {version}"},
-    )
-    for path in paths:
-        with atomic_write(path) as file:
-            file.write(weights)
+def save_weights(weights: dict[str, Tensor], path: Path, version: int) -> None:
+    """Write a program's weights, as its ``state_dict`` has them."""
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
+    with atomic_write(path) as file:
+        file.write(save(contiguous, metadata={"format": f"pyrovae {version}"}))
 
 
 def load_weights(program: nn.Module, path: Path, expected: int) -> None:

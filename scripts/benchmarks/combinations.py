@@ -234,14 +234,14 @@ def page(results: dict[str, dict[str, Any]], epochs: int, num_samples: int, comm
         f"Each number is the negative log-likelihood of the 180 test digits, bounded by importance sampling with K = "
         f"{num_samples} samples, after {epochs} epochs of training: 6 latents, networks of one hidden layer of 64, "
         "batches of 50, Adam at 2e-3, seed 0, the weights of the best validation ELBO. The budget is small and the "
-        "same for all: the tables show what goes with what and how far it gets in that time, not which is best when "
-        "trained to the end.",
-        "Bernoulli columns are in nats per image, of digits binarised anew at each reading. All others are in "
-        "bits per dimension, of all 17 grey levels: discrete likelihoods of the levels as they are, densities of the "
-        "dequantised levels, Poisson and NegativeBinomial of the levels as counts.",
-        "A number in brackets is a combination that is refused before training; the sentence stands below.",
-        "Where a table does not say otherwise, it is of StandardNormal, DiagonalNormal and Bernoulli; a spherical "
-        "prior has its posterior, and the other way round.",
+        "same for all: the tables show which components fit together and the result after this time, not which is "
+        "best after full training.",
+        "Bernoulli columns are in nats per datum, for digits that are binarised again at each reading. All others are "
+        "in bits per dimension, for all 17 grey levels: discrete likelihoods of the levels, densities of the "
+        "dequantised levels, and Poisson and NegativeBinomial of the levels as counts.",
+        "A number in brackets is a combination that is refused before training; its error is below the tables.",
+        "Components that a table does not name are StandardNormal, DiagonalNormal and Bernoulli; a spherical prior has "
+        "the spherical posterior, and vice versa.",
         f"Made on {date.today().isoformat()} by `{command}`, pyrovae {version('pyrovae')}, torch {torch.__version__}, "
         f"pyro-ppl {version('pyro-ppl')}, Python {platform.python_version()}.",
         "## Prior, posterior and likelihood",

@@ -27,6 +27,7 @@ SMALL = [
     "--likelihood.network.hidden_features=[8]",
     "--batch_size=512",
     "--compile=off",
+    "--kl_warmup=1",  # by default, it depends on the number of epochs
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
-from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble, first_data
+from pyrovae.runs import CheckpointWriter, DataFactory, DataRecord, ProgramFactory, Run, assemble, first_data
 from pyrovae.training import Callback, History, State, fit, tensorboard_writer
 
 __all__ = ["train"]
@@ -44,7 +45,7 @@ def train(
     epochs: int = 20,
     batch_size: int = 128,
     beta: float = 1.0,
-    kl_warmup: int = 0,
+    kl_warmup: int | None = None,
     max_norm: float | None = None,
     patience: int | None = None,
     accumulate: int = 1,
@@ -77,9 +78,11 @@ def train(
         epochs: number of passes over the training images.
         batch_size: number of images per batch, over all processes.
         beta: weight of the KL.
-        kl_warmup: epochs over which it grows from 0 to beta.
+        kl_warmup: epochs over which it grows from 0 to beta; by default three tenths of all, but 0 for MMD, RWS and
+            deterministic encoders.
         max_norm: largest norm of the gradients.
-        patience: number of epochs without a better validation ELBO after which training stops.
+        patience: number of epochs without a better validation ELBO after which training stops, not counting the KL
+            warm-up.
         accumulate: number of parts in which a batch is processed one after the other, to save memory; statistics of a
             batch, such as batch normalisation, are computed for each part.
         compile: graph records the training step and replays it, inductor compiles it too, off runs Pyro at every step;
@@ -103,11 +106,10 @@ def train(
     if hasattr(new_program, "initialize"):
         new_program.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
     logs: list[Callback] = []
-    saved: list[int] = []
+    writer = CheckpointWriter(folder, new_program)
 
     def save(history: History, state: Callable[[], State]) -> None:
-        folder.save_epoch(new_program, history, state())
-        saved.append(len(history.epochs))
+        writer.epoch(history, state())
         for write in logs:
             write(history, state)
 
@@ -139,14 +141,16 @@ def train(
         except (Exception, KeyboardInterrupt) as error:
             if distributed.rank() > 0:
                 raise
+            writer.flush()
             if before is None or isinstance(error, NonFiniteLoss):
-                folder.discard()  # without effect after the first weights were written
-            elif isinstance(error, checks.InputError) and not saved:
+                folder.discard()  # if it ended before its first weights, there is nothing to keep
+            elif isinstance(error, checks.InputError) and writer.num_epochs == 0:
                 with suppress(checks.InputError):  # the disk may be full
                     folder.rewrite_config(before)
             raise
+        distributed.on_rank_zero(writer.flush)
         distributed.on_rank_zero(lambda: folder.save_metrics(history))
-    for sentence in [*history.health(), *_latent_warnings(new_program, dataset, history)]:
+    for sentence in [*history.health(), *_latents(new_program, dataset, history)]:
         print(f"  {sentence}")
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
@@ -154,8 +158,8 @@ def train(
     )
 
 
-def _latent_warnings(program: Any, data: DataSet, history: History) -> list[str]:
-    """Return warnings about single latents, unless the whole posterior has collapsed."""
+def _latents(program: Any, data: DataSet, history: History) -> list[str]:
+    """Return what is wrong with single latents, where the whole posterior has not collapsed."""
     if distributed.rank() > 0 or history.epochs[history.best_epoch - 1].validation_kl < 0.1:
         return []
     sentence = check_latents(program.model, program.guide, first_data(program, data.validation, 200))
@@ -177,6 +181,8 @@ def _open_run(
     before, state, record = folder.config_text(), folder.state(), folder.data_record()
     difference = folder.difference(dataset)
     known = record is not None and difference is None
+    if folder.config().get("kl_warmup") == 0:  # also the default, when there was none yet
+        config = re.sub("^kl_warmup: null$", "kl_warmup: 0", config, flags=re.MULTILINE)
     _refuse_changes(folder.config(), yaml.safe_load(config), _CHANGEABLE_ON_RESUME | ({"data"} if known else set()))
     if difference is not None:
         raise checks.InputError(

@@ -17,7 +17,7 @@ _SAMPLES = 32
 
 
 def check_latents(model: PyroFunction, guide: PyroFunction, x: Batch, *, chunk_size: int | None = None) -> str | None:
-    """Return a sentence if the posterior has collapsed to the prior, in all latents or in some; None if it has not.
+    """Return a sentence if the posterior has collapsed to the prior in some or all latents, or else None.
 
     Args:
         model: program of p(x, z).
@@ -26,7 +26,7 @@ def check_latents(model: PyroFunction, guide: PyroFunction, x: Batch, *, chunk_s
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
 
     Returns:
-        the sentence, also None if the guide has no density. torch's random state is left as it was.
+        the sentence, or None; also None if the guide has no density. torch's random state is not changed.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))

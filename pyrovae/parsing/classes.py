@@ -50,7 +50,7 @@ def passed_types(hint: Any) -> list[Any]:
 
 
 def takes_class(hint: Any) -> bool:
-    """Tell whether a type asks for a class, for an object of one that is named, or for a function that makes such."""
+    """Return whether a type accepts a class, an object of a class that is named, or a function that makes one."""
     return typing.get_origin(_without_none(hint)) is type or inspect.isabstract(_without_none(hint)) or is_factory(hint)
 
 

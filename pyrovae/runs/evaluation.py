@@ -43,9 +43,9 @@ from pyrovae.runs.program import caveats_of, labels_of, other_data, template_of
 
 __all__ = ["Evaluation", "evaluate"]
 
-_BLOCK = 100  # data that have a seed of their own
-_CHECKED = 200  # data whose latents are checked
-_FITTED = 10_000  # training data that the model without latents is fitted to
+_BLOCK = 100  # number of data per block; each block has its own seed
+_CHECKED = 200  # number of data whose latents are checked
+_FITTED = 10_000  # number of training data for the model without latents
 
 
 @dataclass(frozen=True)

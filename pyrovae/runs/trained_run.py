@@ -19,20 +19,20 @@ from pyrovae.training import History
 
 __all__ = ["TrainedRun", "load"]
 
-_CHECKED = 200  # data whose latents are checked
+_CHECKED = 200  # number of data whose latents are checked
 
 
 class TrainedRun:
-    """A trained run in Python: its program, data and history, and what is made of them.
+    """A trained run in Python: its program, data, history, and results computed from them.
 
     Args:
         folder: the run's folder, or a :class:`Run`.
-        weights: those of the best validation ELBO, or of the last epoch.
-        data: makes a data set to use in place of the run's own.
+        weights: weights of the best validation ELBO, or of the last epoch.
+        data: function that makes a data set to use in place of the run's own.
 
     Attributes:
         folder: the run on disk.
-        weights: as given.
+        weights: which weights are loaded, ``best`` or ``last``.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TrainedRun:
         data: DataFactory | None = None,
     ) -> None:
         self.folder = folder if isinstance(folder, Run) else Run(folder)
-        self.folder.config()  # refuses a folder that holds no run
+        self.folder.config()  # raises an error if it is not a run
         self.weights = weights
         self._data = data
 
@@ -62,7 +62,7 @@ class TrainedRun:
 
     @cached_property
     def data(self) -> DataSet:
-        """The run's data set, or the one that was given in its place."""
+        """The run's data set, or the data set given in its place."""
         return self._loaded[0]
 
     @cached_property
@@ -85,7 +85,7 @@ class TrainedRun:
             x: data, ``(B, *data_shape)``, or the tuple ``(x, y)``; all test data if not given.
             estimator: 5,000 importance samples if not given.
             num_samples: short for ``Importance(num_samples)``.
-            num_draws: number of posterior draws to keep of each datum.
+            num_draws: number of posterior draws to keep for each datum.
             chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
         """
         batch = first_data(self.program, self.data.test, len(self.data.test)) if x is None else x
@@ -114,14 +114,14 @@ class TrainedRun:
         return generate(self.program.model, num_samples, like, noise=noise)
 
     def health(self) -> list[str]:
-        """Return a sentence for each thing that is wrong with the curves or the latents."""
-        said = self.history.health()
-        if any("has collapsed" in sentence for sentence in said):
-            return said
+        """Return a sentence for each problem of the training curves or the latents."""
+        sentences = self.history.health()
+        if any("has collapsed" in sentence for sentence in sentences):
+            return sentences
         latents = check_latents(
             self.program.model, self.program.guide, first_data(self.program, self.data.validation, _CHECKED)
         )
-        return said if latents is None else [*said, latents]
+        return sentences if latents is None else [*sentences, latents]
 
 
 def load(
@@ -131,11 +131,12 @@ def load(
 
     Args:
         folder: the run's folder.
-        weights: those of the best validation ELBO, or of the last epoch.
-        data: makes a data set to use in place of the run's own, such as ``functools.partial(ArrayFile, "new.npy")``.
+        weights: weights of the best validation ELBO, or of the last epoch.
+        data: function that makes a data set to use in place of the run's own, such as
+            ``functools.partial(ArrayFile, "new.npy")``.
 
     Raises:
-        ValueError: if the folder holds no run, or when they are first used, if program or data cannot be loaded.
+        ValueError: if the folder contains no run; at their first use, if program or data cannot be loaded.
 
     Example:
         >>> load("runs/none-such")

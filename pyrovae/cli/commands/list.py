@@ -42,7 +42,7 @@ def list_classes(kinds: list[Kind]) -> None:
     """List the classes that can be chosen by name, one per line.
 
     Args:
-        kinds: which of them: priors, posteriors, likelihoods, objectives, estimators, programs, data, networks or
+        kinds: kinds of classes: priors, posteriors, likelihoods, objectives, estimators, programs, data, networks or
             flows; all if none is given.
     """
     for kind, (home, factory) in _KINDS.items():

@@ -84,7 +84,7 @@ def test_data_are_repeated_for_a_program_that_does_not_broadcast(start):
     with parts.running():
         assert parts.draw(7).shape == u.shape
         found = parts.gradients(u)
-        torch.testing.assert_close(parts.of(found[0].latents), u)
+        torch.testing.assert_close(parts.coordinates_of(found[0].latents), u)
     for a, b in zip([*expected[0][:3], *expected[1:]], [*found[0][:3], *found[1:]], strict=True):
         torch.testing.assert_close(a, b)
 

@@ -40,7 +40,7 @@ def linear_probe(codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_
 
     x, y = _known(codes, labels)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000)).fit(x, y)
-    return float(probe.log_density(*_known(test_codes, test_labels, "test_labels")))
+    return float(probe.score(*_known(test_codes, test_labels, "test_labels")))
 
 
 def neighbour_probe(
@@ -69,7 +69,7 @@ def neighbour_probe(
     x, y = _known(codes, labels)
     _enough("codes", x, checks.integer("num_neighbours", num_neighbours))
     probe = KNeighborsClassifier(num_neighbours).fit(x, y)
-    return float(probe.log_density(*_known(test_codes, test_labels, "test_labels")))
+    return float(probe.score(*_known(test_codes, test_labels, "test_labels")))
 
 
 def cluster_purity(codes: Tensor, labels: Tensor | None, seed: int = 0) -> float:

@@ -29,6 +29,7 @@ def test_program_data_and_history_are_the_runs(folder):
     assert repr(run) == f"TrainedRun({str(folder)!r}, program=VAE)"
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_functions_and_of_the_command(folder):
     run = pyrovae.load(str(folder))
     x = run.data.test[:30]
@@ -47,6 +48,7 @@ def test_numbers_are_those_of_the_functions_and_of_the_command(folder):
     assert evaluation.result.nll == run.folder.evaluations()[evaluation.path.stem]["nll"]
 
 
+@pytest.mark.slow
 def test_all_test_data_are_the_default(folder):
     assert len(pyrovae.load(folder).log_marginal(num_samples=5).log_prob) == 180
 

@@ -31,6 +31,7 @@ def test_all_are_public_and_found():
     assert all(getattr(pyrovae, cls.__name__) is cls for cls in classes(Estimator))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_right_within_its_errors_and_the_same_for_a_seed(cls):
     program = oracle()
@@ -47,6 +48,7 @@ def test_right_within_its_errors_and_the_same_for_a_seed(cls):
     ml.to_arviz()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_batches_are_put_together(cls):
     program = oracle()
@@ -58,6 +60,7 @@ def test_batches_are_put_together(cls):
         estimate(cls, program, x[:0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", classes(Estimator))
 def test_no_more_latents_at_a_time_than_the_chunk_size(cls):
     program, most = oracle(), []
@@ -112,6 +115,7 @@ def test_the_programs_are_batched_once_for_a_batch(monkeypatch):
         assert len(made) == 1
 
 
+@pytest.mark.slow
 def test_a_users_estimator_from_the_shell(tmp_path, capsys):
     run = str(tmp_path / "run")
     small = ["--posterior.network.hidden_features=[16]", "--likelihood.network.hidden_features=[16]"]

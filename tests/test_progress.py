@@ -65,7 +65,7 @@ def test_commands_are_quiet_if_they_are_told_to_be(tmp_path, capsys, words):
     assert main(["evaluate", run, "--num_samples", "10", "--num_data", "20", "--num_checked", "0", *words]) == 0
     told = capsys.readouterr()
     assert "test NLL" in told.out
-    assert ("test, K = 10" in told.err) == (not words)
+    assert ("test, importance-10" in told.err) == (not words)
 
 
 def test_scripts_are_quiet_if_they_are_told_to_be(capsys):

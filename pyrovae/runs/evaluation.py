@@ -136,7 +136,7 @@ def evaluate(
         if isinstance(estimator, Adaptive):
             result: LogMarginal | None = job.resume(run, name, estimator)
         else:
-            result = job.by_blocks(run, estimator)
+            result = job.by_blocks(run, estimator, split)
     if result is None:  # only the first process has the results, and continues
         return None
     with in_precision():
@@ -254,14 +254,14 @@ class _Job:
         x = self.split[index]
         return (x, labels_of(self.split)[index]) if uses_labels(self.program.model) == "always" else x
 
-    def by_blocks(self, run: Run, estimator: Estimator) -> LogMarginal | None:
+    def by_blocks(self, run: Run, estimator: Estimator, part: str) -> LogMarginal | None:
         """Estimate block by block; return all results in the first process, and None in the others."""
         buffer = DiskBuffer(run.folder / "evaluation")
         chunks, results = Chunks(self.chunk_size), list[LogMarginal]()
         blocks = torch.arange(self.count).split(_BLOCK)
         shard = distributed.shard_indices(len(blocks))
         total = sum(len(blocks[i]) for i in shard)
-        with progress.bar(f"{estimator}", total, "datum", hidden=distributed.rank() > 0) as bar:
+        with progress.bar(f"{part}, {estimator.label}", total, "datum", hidden=distributed.rank() > 0) as bar:
             for i in shard:
                 batch = self.batch(blocks[i])
                 chunks.choose(self.program.model, batch if isinstance(batch, tuple) else (batch,))

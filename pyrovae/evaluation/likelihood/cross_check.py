@@ -77,7 +77,7 @@ class CrossCheck:
                 f"Annealing from the prior finds no more on any of {n} random data: modes that the guide misses were "
                 "looked for, and not found."
             )
-        missed = int((self.difference <= -_HALF).sum())
+        missed = int((self.difference <= -_LOG_2).sum())
         return (
             f"Annealing from the prior finds less than half of p(x) on {missed} of {n} random data: it is too short to "
             "find modes that the guide misses, which were not looked for otherwise."

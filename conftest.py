@@ -7,6 +7,13 @@ from _pytest.doctest import DoctestItem
 from pyro.infer.util import is_validation_enabled
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the examples of estimators, which sample for seconds."""
+    for item in items:
+        if isinstance(item, DoctestItem) and item.name.startswith("pyrovae.evaluation."):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _no_global_state_leaks(request):
     torch.manual_seed(0)

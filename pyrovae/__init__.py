@@ -102,6 +102,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         VampPrior,
     )
     from pyrovae.programs import Program
+    from pyrovae.runs import load
     from pyrovae.training import History, fit, refit_prior
     from pyrovae.vae import VAE, Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE
 
@@ -200,6 +201,7 @@ __all__ = [
     "encode",
     "fit",
     "generate",
+    "load",
     "log_marginal",
     "log_weights",
     "prior_grid",
@@ -221,6 +223,7 @@ _HOMES = (
     "prediction",
     "priors",
     "programs",
+    "runs",
     "training",
     "vae",
 )

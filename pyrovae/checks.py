@@ -201,7 +201,7 @@ def instance(name: str, value: T, base: type) -> T:
 
 
 def _with_article(kind: type) -> str:
-    return f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+    return f"{'an' if kind.__name__[0].lower() in 'aeio' else 'a'} {kind.__name__}"
 
 
 def make(name: str, factory: Callable[..., T], base: type, *arguments: Any, like: str) -> T:

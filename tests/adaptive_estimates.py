@@ -1,4 +1,4 @@
-"""An adaptive estimate with its seed, state and progress, which ``log_marginal`` leaves to the estimator."""
+"""An adaptive estimate with its seed, state and callback, which ``log_marginal`` leaves to the estimator."""
 
 from pyrovae import Adaptive
 from pyrovae.execution.chunking import Chunks
@@ -15,7 +15,7 @@ def adaptive(
     state=None,
     num_draws=10,
     chunk_size=None,
-    progress=None,
+    callback=None,
     **options,
 ):
     """Return the ``AdaptiveResult``, whose ``marginal`` is what ``log_marginal`` returns."""
@@ -28,6 +28,6 @@ def adaptive(
         chunks=Chunks(chunk_size),
         seed=seed,
         state=state,
-        progress=progress,
+        callback=callback,
     )
     return result.adaptive

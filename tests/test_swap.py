@@ -37,7 +37,7 @@ from pyrovae import objectives as of_pyrovae
 from pyrovae import vae as programs
 from pyrovae.flows import Flow
 from pyrovae.programs import uses_labels
-from pyrovae.runs import some_of, template_of
+from pyrovae.runs import first_data, template_of
 
 D = 4
 small = partial(MLP, hidden_features=(48,))
@@ -78,7 +78,7 @@ def train(program, data, epochs=12, **options):
     history = fit(program.model, program.guide, data, epochs=epochs, **options)
     assert history.epochs[-1].validation_elbo > history.epochs[0].validation_elbo
     assert history.epochs[-1].train_elbo > history.epochs[0].train_elbo + 0.5
-    x = some_of(program, data.test, 20)
+    x = first_data(program, data.test, 20)
     if not is_deterministic(program):
         ml = log_marginal(program.model, program.guide, x, num_samples=60)
         assert ml.log_prob.isfinite().all()

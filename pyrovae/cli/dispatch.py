@@ -1,4 +1,4 @@
-"""A command with its options, from the words of the command line to the call of its function."""
+"""Dispatch of a command: its options parsed, its function called."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from typing import get_args, get_origin
 from jsonargparse import Namespace
 
 from pyrovae import checks, distributed, progress
-from pyrovae.cli import commands, words
+from pyrovae.cli import commands, raw_arguments
 from pyrovae.cli.exit_status import run_command
 from pyrovae.parsing import Parser
-from pyrovae.runs import complete, options_of_the_vae
+from pyrovae.runs import fill_defaults, options_replaced_by_program
 
 __all__ = ["dispatch", "parser_of"]
 
-_WITH_OWN_DATA = ("evaluate", "diagnose", "refit_prior", "report", "explore")
+_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "refit_prior", "report", "explore")
 
 
 def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
-    """Run a command; return its exit status. Under torchrun the processes work together, and one of them talks.
+    """Run a command and return its exit status; under torchrun, only one of the processes prints.
 
     Args:
-        functions: the commands, and the names of their functions.
-        arguments: the command, and its options.
+        functions: names of the functions by command.
+        arguments: the command and its options.
     """
-    known: dict[str, Callable[..., None]] = {name: getattr(commands, function) for name, function in functions.items()}
+    callables: dict[str, Callable[..., None]] = {
+        name: getattr(commands, attribute) for name, attribute in functions.items()
+    }
     try:
         with distributed.initialized():
-            return run_command(partial(_dispatch, known, arguments), keeps=arguments[:1] == ["train"])
-    except (checks.InputError, distributed.LostProcess) as error:  # before the processes have met
+            return run_command(partial(_dispatch, callables, arguments), resumable=arguments[:1] == ["train"])
+    except (checks.InputError, distributed.LostProcess) as error:  # before the process group exists
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
 
 
-def _dispatch(known: dict[str, Callable[..., None]], arguments: list[str]) -> None:
-    parser = parser_of(known)
+def _dispatch(functions: dict[str, Callable[..., None]], arguments: list[str]) -> None:
+    parser = parser_of(functions)
     prints = "--print_config" in arguments
     arguments = [word for word in arguments if word != "--print_config"]
-    begun = words.resumed(arguments)
-    named = words.names_in(arguments)
-    if begun is not None:
-        # What the run was begun with stands where the command line does not say otherwise.
-        stored = ["train", "--config", str(begun.folder / "config.yaml")]
+    resumed = raw_arguments.resumed_run(arguments)
+    given_names = raw_arguments.option_names(arguments)
+    if resumed is not None:
+        # The stored configuration is the default; options on the command line override it.
+        stored = ["train", "--config", str(resumed.folder / "config.yaml")]
         try:
             parser.parse_args(stored, defaults=False)
         except checks.InputError as error:
             raise checks.InputError(f"{stored[-1]} cannot be used: {error}") from error
         arguments = [*stored, *arguments[1:]]
-    elif arguments and arguments[0] in _WITH_OWN_DATA:
-        arguments = words.of_default_estimator(words.of_own_data(parser, arguments))
+    elif arguments and arguments[0] in _COMMANDS_ON_A_RUN:
+        arguments = raw_arguments.insert_default_estimator(raw_arguments.insert_run_data(parser, arguments))
     chosen = parser.parse_args(arguments, defaults=False)
     command = chosen.subcommand
     if distributed.count() > 1 and command not in ("train", "evaluate"):
@@ -61,28 +63,28 @@ def _dispatch(known: dict[str, Callable[..., None]], arguments: list[str]) -> No
         )
     given = chosen[command]
     quiet = bool(given.get("quiet"))
-    left_out = {"config", "quiet", *options_of_the_vae(given, named)}
-    for name in left_out:
+    skipped = {"config", "quiet", *options_replaced_by_program(given, given_names)}
+    for name in skipped:
         given.pop(name, None)
-    completed, options = complete(known[command], given, skip=set(left_out))
+    completed, options = fill_defaults(functions[command], given, skip=set(skipped))
     text = completed.dump(Namespace({**vars(options), "resume": False}) if command == "train" else options)
     if prints:
         print(text, end="")
         return
     made = completed.instantiate(options).as_dict()
     with progress.quiet(quiet):
-        known[command](**made, **({"config": text} if command in ("train", "refit_prior") else {}))
+        functions[command](**made, **({"config": text} if command in ("train", "refit_prior") else {}))
 
 
-def parser_of(known: dict[str, Callable[..., None]]) -> Parser:
+def parser_of(functions: dict[str, Callable[..., None]]) -> Parser:
     """Return the parser of the whole command line.
 
     Args:
-        known: the commands' functions.
+        functions: functions by command.
     """
     parser = Parser(prog="pyrovae", allow_abbrev=False)
     subcommands = parser.add_subcommands(metavar="COMMAND")
-    for name, command in known.items():
+    for name, command in functions.items():
         summary, _, details = (command.__doc__ or "").partition("\n\n")
         subparser = Parser(description=f"{summary} {details.partition('Args:')[0].strip()}", allow_abbrev=False)
         subparser.add_function_arguments(command, as_group=False, as_positional=True, skip={"config"})

@@ -1,4 +1,4 @@
-"""How a command ends: what it says of its errors, and its exit status."""
+"""Exit status and error messages of commands."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ from pyrovae.objectives import NonFiniteLoss
 __all__ = ["run_command"]
 
 
-def run_command(command: Callable[[], None], *, keeps: bool = True) -> int:
-    """Run a command; say in one sentence why it failed, if this process is the first to know; return the status.
+def run_command(command: Callable[[], None], *, resumable: bool = True) -> int:
+    """Run a command; print one sentence if it fails, in the first process that fails; return the exit status.
 
     Args:
-        command: what to do.
-        keeps: whether epochs that are done are kept, and ``--resume true`` goes on from them.
+        command: function to run.
+        resumable: whether finished epochs are kept, so that ``--resume true`` continues from them.
 
     Returns:
-        0, 1 if training diverged or another process ended, 2 for bad input, 130 if it was interrupted.
+        0, 1 if training diverged or another process ended, 2 for bad input, 130 if interrupted.
     """
     try:
-        with _sayable(), _flushed_denormals(), _importable_here(), _silence():
+        with _encodable_output(), _flushed_denormals(), _current_folder_importable(), _rank_zero_output():
             command()
             if sys.stdout is not None:
-                sys.stdout.flush()  # what cannot be said is said now
+                sys.stdout.flush()  # errors of the output are raised here
     except NonFiniteLoss as error:
-        status, text = 1, f"{error}; nothing was updated from it{', and the epochs done before are kept' * keeps}"
+        status, text = 1, f"{error}; nothing was updated from it{', and the epochs done before are kept' * resumable}"
     except distributed.LostProcess as error:
         status, text = 1, f"{error}; what was done before is kept, and train goes on from it with --resume true"
     except checks.InputError as error:
         status, text = 2, f"error: {error}"
     except OSError as error:
-        where = error.filename2 or error.filename or ("standard output" if _is_deaf() else None)
+        where = error.filename2 or error.filename or ("standard output" if _output_is_closed() else None)
         why = error.strerror or checks.reason(error)
         status, text = 2, f"error: {'a file cannot be read or written' if where is None else where}: {why}"
     except KeyboardInterrupt:
-        status, text = 130, f"interrupted{'; --resume true goes on from the last epoch' * keeps}"
+        status, text = 130, f"interrupted{'; --resume true goes on from the last epoch' * resumable}"
     else:
         return 0
     if distributed.is_first_failure():
-        with suppress(OSError):  # the status says it, if nothing else can
+        with suppress(OSError):  # the exit status remains
             print(f"pyrovae: {text}", file=sys.stderr)
     return status
 
 
-def _is_deaf() -> bool:
-    """Tell whether standard output takes nothing more, as a full disk or a closed pipe; if so, nothing more is told."""
+def _output_is_closed() -> bool:
+    """Return whether writing to standard output fails, as on a full disk or closed pipe; if so, discard its buffer."""
     try:
         sys.stdout.flush()
     except OSError:
         with suppress(OSError), open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())  # else Python fails at its end
+            os.dup2(nothing.fileno(), sys.stdout.fileno())  # otherwise Python fails at exit
         return True
     return False
 
 
 @contextmanager
-def _sayable() -> Iterator[None]:
-    """Let standard output, whatever its encoding, say everything: in plain letters what it has no others for."""
+def _encodable_output() -> Iterator[None]:
+    """Replace characters that the encoding of standard output lacks by ASCII."""
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):
         yield
@@ -80,23 +80,23 @@ def _sayable() -> Iterator[None]:
             stream.reconfigure(errors=before)
 
 
-_PLAIN = {"\u0302": "-hat", "−": "-", "±": "+/-", "‖": "||", "β": "beta", "×": "x"}
+_ASCII = {"\u0302": "-hat", "−": "-", "±": "+/-", "‖": "||", "β": "beta", "×": "x"}
 
 
-def _plain(error: UnicodeError) -> tuple[str, int]:
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    said = "".join(_PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in letters)
-    return said, error.end
+    replaced = "".join(_ASCII.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in letters)
+    return replaced, error.end
 
 
-codecs.register_error("pyrovae plain", _plain)
+codecs.register_error("pyrovae plain", _to_ascii)
 
 
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
-    torch.set_flush_denormal(True)  # optimizer moments that decay into denormals slow every step by a third
+    torch.set_flush_denormal(True)  # denormal optimizer moments slow each step by a third
     try:
         yield
     finally:
@@ -104,8 +104,8 @@ def _flushed_denormals() -> Iterator[None]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Let the first of several processes alone print and warn."""
+def _rank_zero_output() -> Iterator[None]:
+    """Suppress output and warnings except in the first of several processes."""
     with ExitStack() as stack:
         if distributed.rank() > 0:
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
@@ -115,8 +115,8 @@ def _silence() -> Iterator[None]:
 
 
 @contextmanager
-def _importable_here() -> Iterator[None]:
-    """Find classes by import path in the current folder too, as ``python -m pyrovae`` does."""
+def _current_folder_importable() -> Iterator[None]:
+    """Import classes from the current folder too, as ``python -m pyrovae`` does."""
     here = os.getcwd()
     missing = here not in sys.path and "" not in sys.path
     if missing:

@@ -1,4 +1,4 @@
-"""The command line's entry, which answers ``--help`` and ``--version`` itself, before PyTorch is imported."""
+"""Entry point of the command line, with ``--help`` and ``--version`` that do not import PyTorch."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ COMMANDS = {
     "data": "data",
     "list": "list_classes",
 }
-"""The commands, and the names of their functions in :mod:`pyrovae.cli.commands`."""
+"""Names of the functions in :mod:`pyrovae.cli.commands` by command."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0, 1 if training diverged or another process ended, 2 for bad input.
 
     Args:
-        arguments: the words after ``pyrovae``; those of the process if not given.
+        arguments: command-line arguments after ``pyrovae``; those of the process if not given.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # which keeps torchrun's options from ours
+    arguments = arguments[1:] if arguments[:1] == ["--"] else arguments  # separates torchrun's options from ours
     if arguments and arguments[0] in COMMANDS:
-        from pyrovae.cli.dispatch import dispatch  # here, as PyTorch takes seconds to import
+        from pyrovae.cli.dispatch import dispatch  # imported here because PyTorch takes seconds to import
 
         return dispatch(COMMANDS, arguments)
     if arguments and arguments[0] in ("-h", "--help", "--version"):
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _overview() -> Parser:
-    """Return a parser that knows the commands, but not their options."""
+    """Return a parser of the commands without their options."""
     parser = Parser(
         prog="pyrovae",
         description="Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error.",

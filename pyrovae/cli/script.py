@@ -1,4 +1,4 @@
-"""A function as a program of its own: its arguments are options, its errors one sentence."""
+"""Command line of a function: parameters become options, and errors are one sentence."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["script"]
 
 
 def script(main: Callable[..., None], arguments: list[str] | None = None) -> int:
-    """Run a function with the options of the command line; return the exit status, as :func:`main` does.
+    """Run a function with options from the command line; return the exit status, as :func:`main` does.
 
-    Classes are chosen by name or import path, and have their own options, as in ``pyrovae train``; ``--config`` takes
-    a YAML file, ``--help`` prints the docstring.
+    Classes are chosen by name or import path and have their own options, as in ``pyrovae train``; ``--config`` reads a
+    YAML file, and ``--help`` prints the docstring.
 
     Args:
-        main: whose parameters have types and defaults; its docstring is the help.
-        arguments: the words after the program's name; those of the process if not given.
+        main: function whose parameters have types and defaults; its docstring is the help.
+        arguments: command-line arguments after the program's name; those of the process if not given.
 
     Example:
         >>> def main(name: str = "world") -> None:
@@ -28,8 +28,8 @@ def script(main: Callable[..., None], arguments: list[str] | None = None) -> int
         hello VAE
         0
     """
-    from pyrovae.cli.exit_status import run_command  # these import PyTorch, which --version waits for in vain
-    from pyrovae.runs import complete
+    from pyrovae.cli.exit_status import run_command  # imported here because PyTorch takes seconds to import
+    from pyrovae.runs import fill_defaults
 
     try:
         summary, _, details = (main.__doc__ or "").partition("\n\n")
@@ -40,7 +40,7 @@ def script(main: Callable[..., None], arguments: list[str] | None = None) -> int
         given = parser.parse_args(sys.argv[1:] if arguments is None else arguments, defaults=False)
         quiet = bool(given.pop("quiet", False))
         given.pop("config", None)
-        completed, options = complete(main, given)
+        completed, options = fill_defaults(main, given)
         made = completed.instantiate(options).as_dict()
     except checks.InputError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
@@ -50,4 +50,4 @@ def script(main: Callable[..., None], arguments: list[str] | None = None) -> int
         with progress.quiet(quiet):
             main(**made)
 
-    return run_command(command, keeps=False)
+    return run_command(command, resumable=False)

@@ -29,7 +29,7 @@ Channels: TypeAlias = Literal["first", "last"]
 """Position of the channels of images: ``first``, ``(N, C, H, W)``, or ``last``, ``(N, H, W, C)``."""
 
 _CHUNK = 4096  # images read at a time when a whole set is checked
-_LEVELS = 256  # at most so many evenly spaced values are taken as levels
+_LEVELS = 256  # largest number of evenly spaced values that are taken as levels
 
 
 def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | None) -> Tensor | np.ndarray:

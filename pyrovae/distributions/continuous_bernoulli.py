@@ -24,6 +24,7 @@ class ContinuousBernoulli(TorchDistribution):
         logits: l, any real numbers of shape ``(*)``.
 
     Example:
+        >>> from pyrovae.distributions import ContinuousBernoulli
         >>> ContinuousBernoulli(torch.tensor([0.0, 100.0])).log_prob(torch.tensor(1.0))
         tensor([0.0000, 4.6052])
     """

@@ -3,12 +3,14 @@
 from pyrovae.evaluation.adaptive.adaptive import Adaptive
 from pyrovae.evaluation.adaptive.result import AdaptiveResult
 from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
+from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.comparison import compare
-from pyrovae.evaluation.comparison_table import Compared, Comparison
+from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
+from pyrovae.evaluation.health import check_latents
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
@@ -29,8 +31,9 @@ __all__ = [
     "Adaptive",
     "AdaptiveResult",
     "Annealed",
-    "Compared",
+    "Baseline",
     "Comparison",
+    "ComparisonRow",
     "Convergence",
     "CrossCheck",
     "Diagnosis",
@@ -43,6 +46,7 @@ __all__ = [
     "Sandwich",
     "Separation",
     "anomaly_scores",
+    "check_latents",
     "cluster_purity",
     "compare",
     "convergence",
@@ -50,6 +54,7 @@ __all__ = [
     "cross_check",
     "diagnose",
     "effective_sample_size",
+    "independent_baseline",
     "linear_probe",
     "log_marginal",
     "log_weights",

@@ -1,4 +1,4 @@
-"""How unlike the training data a datum is, and how well such scores tell two sets apart."""
+"""Anomaly scores of data, and the ROC curve of such scores."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def anomaly_scores(
     *,
     refinement_steps: int = 100,
 ) -> dict[str, Tensor]:
-    r"""Score each datum by how unlike the training data it is: the larger, the less like them.
+    r"""Compute four anomaly scores of each datum; a larger score is more anomalous.
 
     ============================  ====================================================================================
     ``reconstruction error``      :math:`\|x - \hat x\|^2`, of the mean of p(x|z) at the mean of q(z|x)
     ``-ELBO``                     in nats
     ``-log p(x)``                 the importance-weighted bound :math:`-L_K`, in nats
-    ``likelihood regret``         what the ELBO gains when the guide is refined for the datum alone, in nats (Xiao et
-                                  al., 2020, arXiv:2003.02977): an encoder serves badly what it has not seen
+    ``likelihood regret``         gain of the ELBO from refining the guide for the datum alone, in nats (Xiao et al.,
+                                  2020, arXiv:2003.02977); large where the encoder is poor, as on unfamiliar data
     ============================  ====================================================================================
 
-    The regret is that of :func:`~pyrovae.evaluation.refine`, which changes the location and the scale of q(z|x) and
-    not the encoder's weights.
+    The regret is the gain of :func:`~pyrovae.evaluation.refine`, which changes the location and scale of q(z|x) instead
+    of the encoder's weights.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
-        num_samples: number K of importance samples of each datum.
-        refinement_steps: steps in which its guide is refined.
+        num_samples: number K of importance samples for each datum.
+        refinement_steps: number of steps in which the guide is refined.
 
     Returns:
-        by name, ``(B,)`` each.
+        scores by name, ``(B,)`` each.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -67,37 +67,37 @@ def anomaly_scores(
 
 @dataclass(frozen=True)
 class Separation:
-    """Hold how well a score tells anomalies from normal data.
+    """The ROC curve of a score of anomalies and normal data.
 
     Attributes:
-        auroc: the probability that an anomaly scores higher than a normal datum, ties counting half.
+        auroc: area under the curve, the probability that an anomaly scores higher than a normal datum; ties count half.
         low: lower end of its 95 % confidence interval.
-        high: upper end.
-        false_alarms: share of the normal data above each threshold, from 0 to 1: the x of the ROC curve.
-        caught: share of the anomalies above it: its y.
+        high: upper end of this interval.
+        false_positive_rate: share of the normal data above each threshold, from 0 to 1, ``(J,)``.
+        true_positive_rate: share of the anomalies above each threshold, ``(J,)``.
     """
 
     auroc: float
     low: float
     high: float
-    false_alarms: Tensor = field(repr=False)
-    caught: Tensor = field(repr=False)
+    false_positive_rate: Tensor = field(repr=False)
+    true_positive_rate: Tensor = field(repr=False)
 
 
 def separation(normal: Tensor, anomalous: Tensor) -> Separation:
-    r"""Measure how well a score tells anomalies from normal data: the ROC curve, and its area with an interval.
+    r"""Compute the ROC curve of a score, and its area with a confidence interval.
 
     The area's variance is that of DeLong et al. (1988, doi:10.2307/2531595),
     :math:`\mathrm{Var}_i(V_i) / m + \mathrm{Var}_j(W_j) / n`, where :math:`V_i` is the share of anomalies above normal
-    datum i, and :math:`W_j` the share of normal data below anomaly j. The interval is of its logit, so that it stays
-    within 0 and 1. Where the two sets do not overlap, the interval is of no width, and says nothing.
+    datum i, and :math:`W_j` the share of normal data below anomaly j. The interval is computed for the logit of the
+    area, so that it stays within 0 and 1. If the two sets do not overlap, the interval has no width and no meaning.
 
     Args:
         normal: scores of m normal data, ``(m,)``.
         anomalous: scores of n anomalies, ``(n,)``.
 
     Raises:
-        ValueError: if there are not two finite scores of each.
+        ValueError: if there are not at least two finite scores of each kind.
 
     Example:
         >>> found = separation(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([2.5, 5.0, 6.0, 7.0]))

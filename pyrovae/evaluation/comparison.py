@@ -1,4 +1,4 @@
-"""Comparison of models by log p(x) of each datum: differences to the best, paired over the same data."""
+"""Comparison of models by log p(x) of each datum: differences from the best model, paired over the same data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.comparison_table import Compared, Comparison, listed
+from pyrovae.arviz_import import import_arviz
+from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow, join_names
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
 from pyrovae.evaluation.likelihood.result import LogMarginal
 
@@ -29,28 +30,29 @@ def compare(
 ) -> Comparison:
     r"""Compare models by their log p(x) of the same data.
 
-    Images that are hard for one model are hard for the others too, so the difference of two NLLs,
-    :math:`\bar d = \frac1N \sum_i d_i` with :math:`d_i = \log p_\text{best}(x_i) - \log p(x_i)`, is known far better
-    than either of them. Its standard error is that of a mean,
+    Data that are hard for one model are hard for the others too, so the difference of two NLLs,
+    :math:`\bar d = \frac1N \sum_i d_i` with :math:`d_i = \log p_\text{best}(x_i) - \log p(x_i)`, is known far more
+    precisely than either of them. Its standard error is that of a mean,
 
     .. math:: \sqrt{\frac{1}{N (N - 1)} \sum_i (d_i - \bar d)^2},
 
-    and :math:`\bar d` give or take Student's 97.5 % quantile of N - 1 degrees of freedom is its 95 % interval. Both
-    count the Monte Carlo error already, which scatters the :math:`d_i`, and not the biases: each NLL is too large by
-    its own. So the interval is widened by the bias of the other model below and by that of the best above. It has no
-    end there where k̂ is above 0.7 for more than a fifth of the data, for then the weights cannot tell the bias: a
-    sandwich or annealing can. There is a warning where this decides whether two models are told apart. Where the data
-    are not exactly the same, nothing is paired: the error is that of two independent means (Welch, 1947), and the row
-    is marked. An interval is of one model against the best, and not of all of them at once.
+    and its 95 % interval is :math:`\bar d` plus or minus this error times Student's 97.5 % quantile for N - 1 degrees
+    of freedom. This includes the Monte Carlo error, as part of the scatter of :math:`d_i`, but not the biases of the
+    two NLLs. The interval is therefore extended downwards by the bias of the other model and upwards by that of the
+    best model. On the side of a model with k̂ above 0.7 for more than a fifth of the data it is unbounded, because the
+    weights cannot show the bias then; a sandwich or annealing can. A warning says where this decides whether two models
+    can be distinguished. If the data of two models are not identical, the difference is not paired: the error is that
+    of two independent means (Welch, 1947), and the row is marked. Each interval compares one model with the best one;
+    there is no correction for multiple comparisons.
 
     Args:
-        results: what :func:`log_marginal` returned, by name of the model; two or more.
-        bits_per_dim: converts nats to bits/dim, such as the method of a :class:`~pyrovae.DataSet`.
-        gaps: of the models that have one, the ``gap`` of their :class:`Sandwich`, in nats. It tells the bias better
-            than the weights themselves do, and takes its place.
+        results: results of :func:`log_marginal` by name of the model; two or more.
+        bits_per_dim: function that converts nats to bits/dim, such as the method of a :class:`~pyrovae.DataSet`.
+        gaps: ``gap`` of the :class:`Sandwich`, in nats, by name of the model, for the models that have one. It replaces
+            the bias that is estimated from the weights.
 
     Raises:
-        ValueError: if there are fewer than two, an estimate is not finite, or the data have different shapes.
+        ValueError: if there are fewer than two results, an estimate is not finite, or the shapes of the data differ.
 
     Example:
         >>> x = torch.ones(3, 4)
@@ -81,7 +83,7 @@ def compare(
         if name != best:
             low, high = low - allowance[name], high + allowance[best]
         rows.append(
-            Compared(
+            ComparisonRow(
                 name=name,
                 num_data=len(result.log_prob),
                 nll=result.nll,
@@ -139,14 +141,14 @@ def _quantile(freedom: float) -> float:
     return float(stdtrit(freedom, 0.975))
 
 
-def _warnings(rows: list[Compared], results: Mapping[str, LogMarginal]) -> list[str]:
+def _warnings(rows: list[ComparisonRow], results: Mapping[str, LogMarginal]) -> list[str]:
     best, *others = rows
     found = []
     apart = [row.name for row in others if not row.paired]
     if apart:
         found.append(
-            f"The data of {listed(apart)} are not those of {best.name}: nothing is paired, and the difference tells "
-            "of the models only if both sets of data are drawn alike."
+            f"The data of {join_names(apart)} are not those of {best.name}: nothing is paired, and the difference "
+            "compares the models only if both sets of data have the same distribution."
         )
     efforts = {row.name: _effort(results[row.name]) for row in rows}
     if len(set(efforts.values())) > 1 and any(not result.is_adaptive for result in results.values()):
@@ -166,7 +168,7 @@ def _warnings(rows: list[Compared], results: Mapping[str, LogMarginal]) -> list[
 
 
 def _bias(result: LogMarginal) -> float:
-    """Return by how much an NLL is too large, with what a check by chains from the prior found missing."""
+    """Return the bias of an NLL, including what a check by chains from the prior finds missing."""
     return result.mean_bias + (0.0 if result.check is None else result.check.missing)
 
 
@@ -176,10 +178,8 @@ def _effort(result: LogMarginal) -> str:
 
 
 def _elpd(log_prob: Mapping[str, Tensor], results: Mapping[str, LogMarginal]) -> pandas.DataFrame:
-    """Return ArviZ's table, of log p(x) of the data themselves where it has that of data left out one by one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-        import arviz
+    """Return ArviZ's table with log p(x) of these data in the place of its leave-one-out estimates."""
+    arviz = import_arviz()
     import numpy as np
     import xarray
     from arviz.stats.stats_utils import ELPDData
@@ -195,13 +195,13 @@ def _elpd(log_prob: Mapping[str, Tensor], results: Mapping[str, LogMarginal]) ->
             "n_samples": int(result.num_samples.max()),
             "n_data_points": len(values),
             "warning": bool((result.pareto_k > pareto_threshold(result.num_samples)).any()),
-            # Stacking exponentiates these, which underflows for images; what all models share changes no weight.
+            # Stacking exponentiates these, which underflows for images; a common shift changes no weight.
             "loo_i": xarray.DataArray((values - highest).numpy(), dims="datum", name="loo_i"),
             "scale": "log",
         }
         return ELPDData(data=list(figures.values()), index=list(figures))
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # ArviZ calls what pandas will drop, and divides by a weight that is zero
+        warnings.simplefilter("ignore")  # ArviZ uses deprecated functions of pandas, and divides by zero weights
         table = arviz.compare({name: entry(name) for name in log_prob}, method="stacking", scale="log")
     return table.drop(columns="p_loo").rename(columns={"elpd_loo": "elpd", "weight": "stacking_weight"})

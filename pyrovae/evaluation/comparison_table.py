@@ -1,4 +1,4 @@
-"""The table of a comparison: its rows, and how it reads as text, Markdown and comma-separated values."""
+"""Table of a comparison, as text, Markdown and comma-separated values."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from pyrovae.reprs import short_repr
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Compared", "Comparison", "listed"]
+__all__ = ["Comparison", "ComparisonRow", "join_names"]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """The figures of one of the models, in nats per datum but for ``bits_per_dim`` and ``stacking_weight``.
+class ComparisonRow:
+    """The results of one model, in nats per datum except ``bits_per_dim`` and ``stacking_weight``.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         num_data: number N of its data.
         nll: mean of -log p(x).
-        standard_error: of ``nll`` over the choice of data, Monte Carlo error included; NaN for one datum.
-        mc_error: of ``nll`` over the choice of samples; NaN for K = 1.
-        bias: by how much ``nll`` is too large, as a sandwich has measured, or else as the weights themselves say.
-        bits_per_dim: ``nll`` in bits per dimension; None where it was not asked for, or the data have no bits.
-        difference: ``nll`` less that of the best; not negative.
-        difference_error: its standard error, Monte Carlo error included; NaN for one datum.
-        low: lower end of the 95 % interval of ``difference``, which allows for the biases of both.
-        high: its upper end.
-        paired: whether the data are those of the best, so that the difference was taken datum by datum.
-        distinguishable: whether the interval leaves out zero; None where there is no interval.
-        stacking_weight: share in the mixture of all models that explains the data best, which is no probability that
-            the model is the best; None where their data differ or one cannot be told apart from the best, so that the
-            data do not determine it.
-        verdict: whether ``nll`` can be trusted, in a sentence.
+        standard_error: standard error of ``nll`` over the choice of data, including the Monte Carlo error; NaN for one
+            datum.
+        mc_error: standard error of ``nll`` over the choice of samples; NaN for K = 1.
+        bias: excess of ``nll``: measured by a sandwich, or else estimated from the weights.
+        bits_per_dim: ``nll`` in bits per dimension; None if not requested, or not defined for the data.
+        difference: ``nll`` minus that of the best model; not negative.
+        difference_error: standard error of ``difference``, including the Monte Carlo error; NaN for one datum.
+        low: lower end of the 95 % interval of ``difference``, which allows for the biases of both models.
+        high: upper end of this interval.
+        paired: whether the data are those of the best model, so that differences are taken datum by datum.
+        distinguishable: whether the interval excludes zero; None without an interval.
+        stacking_weight: share in the mixture of all models with the highest probability of the data; not a probability
+            that the model is the best. None if the data of the models differ, or if a model cannot be distinguished
+            from the best one, so that the data do not determine it.
+        verdict: sentences that say whether ``nll`` can be trusted.
     """
 
     name: str
@@ -60,19 +61,18 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    r"""Hold a table of models, the best first; as a string, it is the table with what there is to say of it.
+    r"""A table of models, the best first; as a string, it is the table with conclusions and warnings.
 
     Attributes:
-        rows: the figures of each model, the lowest NLL first; those that tie are in the order of their names.
-        warnings: what speaks against taking the table as it stands, in sentences.
-        elpd: the table of ``arviz.compare``, whose figures are sums over the data: ``elpd`` is
-            :math:`\sum_i \log p(x_i)` of these data as they are, where ArviZ has an estimate of it, ``elpd_loo``, from
-            data that the model was fitted to; and ``stacking_weight`` the share in the mixture of all models which
-            gives them the highest probability (Yao et al., 2018, arXiv:1704.02030), NaN where it is not determined.
-            None where the models' data differ.
+        rows: results of each model, sorted by NLL and name.
+        warnings: reasons against taking the table as it stands, in sentences.
+        elpd: table of ``arviz.compare`` with sums over the data. ``elpd`` is :math:`\sum_i \log p(x_i)` of these data,
+            in the place of ArviZ's ``elpd_loo``, an estimate of it from the data that a model was fitted to.
+            ``stacking_weight`` is the share in the mixture of all models with the highest probability of the data (Yao
+            et al., 2018, arXiv:1704.02030), NaN if not determined. None if the data of the models differ.
     """
 
-    rows: tuple[Compared, ...]
+    rows: tuple[ComparisonRow, ...]
     warnings: tuple[str, ...]
     elpd: pandas.DataFrame | None = field(repr=False)
 
@@ -83,18 +83,18 @@ class Comparison:
 
     @property
     def sentences(self) -> list[str]:
-        """What the table comes to, what speaks against it, and whether each of its numbers can be trusted."""
+        """Conclusions, warnings, and the verdict on each estimate."""
         best, *others = self.rows
         paired = f", paired over the same {best.num_data} data" if any(row.paired for row in others) else ""
         marked = "" if all(row.paired for row in others) else " Those marked * are of independent data."
-        said = [f"Differences are to {best.name}{paired}.{marked}"]
+        sentences = [f"Differences are to {best.name}{paired}.{marked}"]
         close = [row.name for row in others if row.distinguishable is False]
         if close:
-            said.append(f"{listed(close)} cannot be told apart from {best.name} by these data.")
-        return [*said, *self.warnings, *(f"{row.name}: {row.verdict}" for row in self.rows)]
+            sentences.append(f"{join_names(close)} cannot be told apart from {best.name} by these data.")
+        return [*sentences, *self.warnings, *(f"{row.name}: {row.verdict}" for row in self.rows)]
 
     def cells(self) -> list[list[str]]:
-        """Return the table as it is printed, its head first; no column is empty."""
+        """Return the printed table, with a header and without empty columns."""
         digits = self._digits()
 
         def nats(value: float, digits: int = digits) -> str:
@@ -134,26 +134,26 @@ class Comparison:
         return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", *sentences, ""])
 
     def csv(self) -> str:
-        """Return all figures, unrounded, as comma-separated values; what is unknown is empty."""
+        """Return all results, unrounded, as comma-separated values; unknown values are empty."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(column.name for column in dataclasses.fields(Compared))
+        table.writerow(column.name for column in dataclasses.fields(ComparisonRow))
         for row in self.rows:
             cells = dataclasses.astuple(row)
             table.writerow("" if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells)
         return text.getvalue()
 
     def _digits(self) -> int:
-        """Return how many decimals show two digits of the smallest error of a difference: from two to six."""
+        """Return the number of decimals, from 2 to 6, that show two digits of the smallest error of a difference."""
         errors = [row.difference_error for row in self.rows if row.difference_error > 0]
         return min(6, max(2, 1 - math.floor(math.log10(min(errors))))) if errors else 2
 
 
-def listed(names: list[str]) -> str:
-    """Join names with commas and an and.
+def join_names(names: list[str]) -> str:
+    """Join names with commas and "and".
 
     Example:
-        >>> listed(["a", "b", "c"])
+        >>> join_names(["a", "b", "c"])
         'a, b and c'
     """
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,4 +1,4 @@
-"""Codes as features: how well classes can be told from them, and how well they fill a prior."""
+"""Evaluation of codes as features: probes of classes, clusters, and coverage of the prior."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["cluster_purity", "coverage", "linear_probe", "neighbour_probe"]
 
 
 def linear_probe(codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_labels: Tensor | None) -> float:
-    """Return the share of test data whose class logistic regression tells from their codes.
+    """Return the accuracy of logistic regression of the classes on the codes, on test data.
 
-    A probe of what a representation makes easy (Alain & Bengio, 2017, arXiv:1610.01644): if it is low, classes may
-    still be apart, but not by planes. Features are scaled to unit variance first.
+    The linear probe of Alain & Bengio (2017, arXiv:1610.01644). If the accuracy is low, classes may still be separable,
+    but not linearly. Features are first scaled to unit variance.
 
     Args:
-        codes: to learn from, ``(N, *)``.
-        labels: their classes, ``(N,)`` integers; data of an unknown class, -1, are left out.
-        test_codes: to be told, ``(M, *)``.
-        test_labels: their classes, ``(M,)``, likewise.
+        codes: training codes, ``(N, *)``.
+        labels: classes of the training codes, ``(N,)`` integers; data of an unknown class, -1, are left out.
+        test_codes: test codes, ``(M, *)``.
+        test_labels: classes of the test codes, ``(M,)``; unknown classes are left out too.
 
     Raises:
-        ValueError: if labels are missing, those that are known are of one class only, or no test label is known.
+        ValueError: if labels are missing, all known labels are of one class, or no test label is known.
 
     Example:
         >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
@@ -40,24 +40,24 @@ def linear_probe(codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_
 
     x, y = _known(codes, labels)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000)).fit(x, y)
-    return float(probe.log_density(*_known(test_codes, test_labels, "test_labels")))
+    return float(probe.score(*_known(test_codes, test_labels, "test_labels")))
 
 
 def neighbour_probe(
     codes: Tensor, labels: Tensor | None, test_codes: Tensor, test_labels: Tensor | None, num_neighbours: int = 5
 ) -> float:
-    """Return the share of test data whose class most of the nearest codes have.
+    """Return the accuracy of a nearest-neighbour classifier of the codes, on test data.
 
     Args:
-        codes: to learn from, ``(N, *)``.
-        labels: their classes, ``(N,)`` integers; data of an unknown class, -1, are left out.
-        test_codes: to be told, ``(M, *)``.
-        test_labels: their classes, ``(M,)``, likewise.
-        num_neighbours: how many of them vote.
+        codes: training codes, ``(N, *)``.
+        labels: classes of the training codes, ``(N,)`` integers; data of an unknown class, -1, are left out.
+        test_codes: test codes, ``(M, *)``.
+        test_labels: classes of the test codes, ``(M,)``; unknown classes are left out too.
+        num_neighbours: number of neighbours, which vote on the class.
 
     Raises:
-        ValueError: if labels are missing, those that are known are of one class only, no test label is known, or there
-            are fewer codes of known classes than neighbours.
+        ValueError: if labels are missing, all known labels are of one class, no test label is known, or there are
+            fewer codes of known classes than neighbours.
 
     Example:
         >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
@@ -67,23 +67,23 @@ def neighbour_probe(
     from sklearn.neighbors import KNeighborsClassifier
 
     x, y = _known(codes, labels)
-    _enough("codes", x, checks.integer("num_neighbours", num_neighbours))
+    _check_count("codes", x, checks.integer("num_neighbours", num_neighbours))
     probe = KNeighborsClassifier(num_neighbours).fit(x, y)
-    return float(probe.log_density(*_known(test_codes, test_labels, "test_labels")))
+    return float(probe.score(*_known(test_codes, test_labels, "test_labels")))
 
 
 def cluster_purity(codes: Tensor, labels: Tensor | None, seed: int = 0) -> float:
-    """Return the share of data that are of the most frequent class of their cluster.
+    """Return the purity of clusters: the share of data that belong to the most frequent class of their cluster.
 
     There are as many clusters as classes, found by k-means without the labels (Manning et al., 2008, section 16.3).
 
     Args:
-        codes: ``(N, *)``.
-        labels: ``(N,)`` integers; data of an unknown class, -1, are left out.
-        seed: of the clusters' beginnings.
+        codes: codes, ``(N, *)``.
+        labels: classes, ``(N,)`` integers; data of an unknown class, -1, are left out.
+        seed: seed of the initial clusters.
 
     Raises:
-        ValueError: if labels are missing, or those that are known are of one class only.
+        ValueError: if labels are missing, or all known labels are of one class.
 
     Example:
         >>> x, y = torch.randn(100, 2), torch.arange(100) % 2
@@ -99,18 +99,18 @@ def cluster_purity(codes: Tensor, labels: Tensor | None, seed: int = 0) -> float
 
 
 def coverage(reference: Tensor, codes: Tensor, num_neighbours: int = 5) -> float:
-    r"""Return the share of reference points that have a code in the ball to their k-th nearest reference point.
+    r"""Return the coverage: the share of reference points with a code nearer than their k-th nearest reference point.
 
     .. math:: \frac1M \sum_m \bigl[\min_n \|z_n - r_m\| \le \|r_m - r_m^{(k)}\|\bigr]
 
-    (Naeem et al., 2020, arXiv:2002.09797, of real and generated images.) With draws from the prior as the reference,
-    what is missing are holes, from which a decoder that never saw their codes is asked for images. Codes that have
-    the distribution of the reference, and are as many, reach :math:`1 - 2^{-k}`, about.
+    Naeem et al. (2020, arXiv:2002.09797) define it for real and generated images. With draws from the prior as the
+    reference, low coverage means holes: regions of the prior from which the decoder was never trained. Equally many
+    codes with the distribution of the reference have a coverage of about :math:`1 - 2^{-k}`.
 
     Args:
-        reference: ``(M, D)``.
-        codes: ``(N, D)``.
-        num_neighbours: the number k; fewer than M.
+        reference: reference points, ``(M, D)``.
+        codes: codes, ``(N, D)``.
+        num_neighbours: number k of neighbours, smaller than M.
 
     Raises:
         ValueError: if the two have different numbers of dimensions, or there are too few reference points.
@@ -128,8 +128,8 @@ def coverage(reference: Tensor, codes: Tensor, num_neighbours: int = 5) -> float
             f"{tuple(reference.shape)} and {tuple(codes.shape)}"
         )
     points, others = (part.detach().cpu().double().numpy() for part in (reference, codes))
-    _enough("reference", points, checks.integer("num_neighbours", num_neighbours) + 1)
-    # The nearest of all is the point itself.
+    _check_count("reference", points, checks.integer("num_neighbours", num_neighbours) + 1)
+    # The nearest point is the point itself.
     radius = NearestNeighbors(n_neighbors=num_neighbours + 1).fit(points).kneighbors(points)[0][:, -1]
     distance = NearestNeighbors(n_neighbors=1).fit(others).kneighbors(points)[0][:, 0]
     return float((distance <= radius).mean())
@@ -138,9 +138,9 @@ def coverage(reference: Tensor, codes: Tensor, num_neighbours: int = 5) -> float
 def _known(
     codes: Tensor, labels: Tensor | None, name: Literal["labels", "test_labels"] = "labels"
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the codes of known classes and these as arrays, ``(N, D)`` and ``(N,)``."""
+    """Return the codes of known classes and their classes as arrays, ``(N, D)`` and ``(N,)``."""
     if labels is None:
-        raise checks.InputError(f"{name} must tell the classes of the codes, but None was given")
+        raise checks.InputError(f"{name} must be the classes of the codes, but None was given")
     if labels.shape != codes.shape[:1]:
         raise checks.InputError(f"{name} must be one for each of {len(codes)} codes, but have {tuple(labels.shape)}")
     known = labels >= 0
@@ -151,6 +151,6 @@ def _known(
     return codes.detach()[known.to(codes.device)].cpu().double().flatten(1).numpy(), labels[known].cpu().numpy()
 
 
-def _enough(name: str, points: NDArray[np.float64], count: int) -> None:
+def _check_count(name: str, points: NDArray[np.float64], count: int) -> None:
     if len(points) < count:
         raise checks.InputError(f"{name} must hold at least {count} points, but hold {len(points)}")

@@ -64,7 +64,7 @@ def export_run(folder: str | Path, format: Format = "onnx", out: str | Path | No
     checks.choice("format", format, tuple(_ENDINGS))
     run = Run(folder)
     target = run.folder / "export" if out is None else path_of("out", out)
-    program, data = run.load_program(), run.described()
+    program, data = run.load_program(), run.describe_data()
     with torch.random.fork_rng(devices=[]), mode(program.model, program.guide, training=False):
         torch.manual_seed(0)  # seed of the data and codes of the comparison
         latents, simulated = simulate(program.model, max(_BATCHES), data.template(program))

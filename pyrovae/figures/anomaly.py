@@ -29,8 +29,8 @@ def roc_curves(separations: Mapping[str, Separation]) -> Figure:
     styles = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
     for index, (name, found) in enumerate(separations.items()):
         axes.plot(
-            array(found.false_alarms),
-            array(found.caught),
+            array(found.false_positive_rate),
+            array(found.true_positive_rate),
             color=COLOURS[index % len(COLOURS)],
             linestyle=styles[index % len(styles)],
             linewidth=1.8,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.arviz_import import import_arviz
 from pyrovae.figures.base import COLOURS, array, blank
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def forest(samples: Mapping[str, Mapping[str, Tensor]], share: float = 0.94) -> 
         samples: samples by the name of the approximation, then of the quantity, ``(S, *shape)`` each.
         share: probability within the thin lines; the thick lines contain half.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-        import arviz
-
+    arviz = import_arviz()
     checks.number("share", share, 0.0, 1.0, open_below=True)
     data = [
         arviz.from_dict(posterior={name: array(values)[None] for name, values in of_one.items()})  # (1, S, *shape)

@@ -88,7 +88,7 @@ class CountLikelihood(Likelihood):
         if self.library == "observed":
             return (
                 "Each datum's total count is taken as known, so that this is log p(x | z, total) and no "
-                "likelihood of x: compare it only with models that are told the total too."
+                "likelihood of x: compare it only with models that are given the total too."
             )
         return super().caveat(kind)
 

@@ -35,6 +35,9 @@ class Objective(ELBO):
     needs_rsample: bool = True
     """Whether samples must be reparametrised, because gradients flow through them."""
 
+    warms_up: bool = True
+    """Whether the weight of the KL grows at the start of training by default; False if a posterior cannot collapse."""
+
     def __init__(self, num_particles: int = 1, vectorize_particles: bool = True) -> None:
         checks.integer("num_particles", num_particles)
         in_one = vectorize_particles and num_particles > 1

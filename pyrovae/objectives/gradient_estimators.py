@@ -223,6 +223,7 @@ class RWS(_Estimator):
     """
 
     needs_rsample = False
+    warms_up = False
 
     def __init__(self, num_particles: int = 5, sleep: float = 0.0, vectorize_particles: bool = True) -> None:
         super().__init__(checks.integer("num_particles", num_particles, minimum=2), vectorize_particles)

@@ -155,6 +155,8 @@ class MMD(Objective):
         True
     """
 
+    warms_up = False
+
     def __init__(self, mmd_weight: float = 100.0, kl_weight: float = 0.0) -> None:
         super().__init__()
         self.mmd_weight = checks.number("mmd_weight", mmd_weight)

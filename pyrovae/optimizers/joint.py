@@ -58,7 +58,7 @@ class JointOptimizer(PyroOptim):
         self.accumulating = False
         self.found_inf: Tensor | None = None
         self._accumulated: dict[Tensor, Tensor] = {}
-        self._recordable: FunctionalAdam | None = None
+        self._functional: FunctionalAdam | None = None
         self.is_updated = False
         self._check_options()
 
@@ -67,8 +67,8 @@ class JointOptimizer(PyroOptim):
         if self.is_updated:
             self.is_updated = False
             return
-        if self._recordable is not None:
-            self._recordable.flush()
+        if self._functional is not None:
+            self._functional.flush()
         params = list(params)
         if self.accumulating:
             self._accumulate(params)
@@ -106,15 +106,15 @@ class JointOptimizer(PyroOptim):
         alone = self.max_norm is None and self.found_inf is None and distributed.count() == 1
         if not alone or not FunctionalAdam.supports(self.optimizer, params):
             return None
-        if self._recordable is None:
-            self._recordable = FunctionalAdam(self.optimizer)
-        self._recordable.flush()
-        return self._recordable if self._recordable.has_parameters(params) else None
+        if self._functional is None:
+            self._functional = FunctionalAdam(self.optimizer)
+        self._functional.flush()
+        return self._functional if self._functional.has_parameters(params) else None
 
     def count_update(self, params: Iterable[Tensor]) -> None:
         """Count an update that a graph has made by :meth:`functional_update`; the next call then does nothing."""
-        assert self._recordable is not None
-        self._recordable.count_step(params)
+        assert self._functional is not None
+        self._functional.count_step(params)
         self.is_updated = True
 
     @property
@@ -136,8 +136,8 @@ class JointOptimizer(PyroOptim):
         """Return the state of optimizer and scheduler: tensors, numbers and strings only."""
         if self._pending is not None:
             return self._pending
-        if self._recordable is not None:
-            self._recordable.flush()
+        if self._functional is not None:
+            self._functional.flush()
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 

@@ -1,4 +1,4 @@
-"""Options from the words of a command line or a file, with help that fits a screen and one sentence for each error."""
+"""Parsing of command lines and configuration files, with short help and error messages of one sentence."""
 
 from pyrovae.parsing.classes import known_classes
 from pyrovae.parsing.help_formatter import plain

@@ -1,4 +1,4 @@
-"""The classes that an option can be given."""
+"""Classes that can be chosen for an option."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-__all__ = ["base_of", "class_names", "default_name", "given_to", "is_factory", "known_classes", "takes_class"]
+__all__ = ["base_of", "class_names", "default_name", "is_factory", "known_classes", "passed_types", "takes_class"]
 
 
 def known_classes(hint: Any) -> list[type]:
-    """List the imported classes that an option of a type can be given by name, in the order of their definition.
+    """List the imported classes that can be chosen by name for an option, in the order of their definition.
 
     Args:
-        hint: the option's type, such as ``Callable[[int], Prior]``, which asks for a subclass of ``Prior``.
+        hint: type of the option, such as ``Callable[[int], Prior]``, which asks for a subclass of ``Prior``.
 
     Example:
         >>> from collections.abc import Callable
@@ -26,9 +26,9 @@ def known_classes(hint: Any) -> list[type]:
     """
     base, accepted = _asked_for(hint)
     if base is None or accepted is None:
-        return []  # an activation: torch.nn has too many to name
+        return []  # an activation: torch.nn has too many to list
     found = (kind for kind in _subclasses(base) if not inspect.isabstract(kind) and _is_public(kind))
-    if base.__module__.startswith("torch.nn"):  # of all modules, pyrovae's own, but not those of another family
+    if base.__module__.startswith("torch.nn"):  # pyrovae's own modules, except those of another family
         found = (kind for kind in found if kind.__module__.startswith("pyrovae.") and not _has_abstract_base(kind))
         found = (kind for kind in found if _takes_no_more(kind, accepted))
     return list({kind.__name__: kind for kind in found if _takes(kind, accepted)}.values())
@@ -40,29 +40,29 @@ def class_names(hint: Any) -> list[str]:
 
 
 def base_of(hint: Any) -> type | None:
-    """Return the class of which a type asks for a subclass, if it does."""
+    """Return the class whose subclasses are accepted by a type, or None."""
     return _asked_for(hint)[0]
 
 
-def given_to(hint: Any) -> list[Any]:
-    """Return the types of what a class is given where it is used, which are no options of its own."""
+def passed_types(hint: Any) -> list[Any]:
+    """Return the types of the arguments that a chosen class is called with, which are not options."""
     return _asked_for(hint)[1] or []
 
 
 def takes_class(hint: Any) -> bool:
-    """Tell whether a type asks for a class, or for a function that makes such."""
-    return typing.get_origin(_without_none(hint)) is type or is_factory(hint)
+    """Return whether a type accepts a class, an object of a class that is named, or a function that makes one."""
+    return typing.get_origin(_without_none(hint)) is type or inspect.isabstract(_without_none(hint)) or is_factory(hint)
 
 
 def default_name(default: Any) -> str | None:
-    """Return the name of the class that an option takes where none is given, None if it takes none."""
-    if isinstance(default, dict | Namespace):  # as jsonargparse keeps it
+    """Return the name of the default class of an option, or None."""
+    if isinstance(default, dict | Namespace):  # as stored by jsonargparse
         default = default["class_path"]
     return None if default is None else getattr(default, "__name__", str(default)).rpartition(".")[2]
 
 
 def is_factory(hint: Any) -> bool:
-    """Tell whether a type asks for what makes a component, and not for a function of numbers."""
+    """Return whether a type accepts a function that makes a component, not a function of numbers."""
     hint = _without_none(hint)
     made = typing.get_args(hint)[-1] if typing.get_origin(hint) is Callable and typing.get_args(hint) else None
     return isinstance(made, type) and made.__module__ not in ("builtins", "torch")
@@ -75,11 +75,13 @@ def _without_none(hint: Any) -> Any:
 
 
 def _asked_for(hint: Any) -> tuple[type | None, list[Any] | None]:
-    """Return the class that a type asks for, and what it is made of; None if the class itself is asked for."""
+    """Return the class that a type accepts and the types of its arguments, None for the arguments of ``type[...]``."""
     hint = _without_none(hint)
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is type:
         return arguments[0], None
+    if inspect.isabstract(hint):  # an object of a subclass, made of its options alone
+        return hint, []
     if not arguments or not isinstance(arguments[-1], type):
         return None, None
     return arguments[-1], arguments[0] if isinstance(arguments[0], list) else list(arguments[:-1])
@@ -101,7 +103,7 @@ def _has_abstract_base(kind: type) -> bool:
 
 
 def _takes(kind: type, accepted: list[Any]) -> bool:
-    """Tell whether a class of pyrovae's is made of what it is given; others may annotate it in other words."""
+    """Return whether the constructor of a class of pyrovae accepts these types; other classes are not checked."""
     if not accepted or not kind.__module__.startswith("pyrovae."):
         return True
     return [parameter.annotation for parameter in _parameters(kind)[: len(accepted)]] == accepted

@@ -1,4 +1,4 @@
-"""Help in few lines: an option that takes a class names the classes, and nothing is said twice."""
+"""Short help: options that take a class list the names of the classes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["HelpFormatter", "plain"]
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Format help as jsonargparse does, but classes by their names alone, and a short usage.
+    """A formatter of jsonargparse's help with short usage, and names of classes only.
 
-    The options ``--X.help CLASS``, one for each option that takes a class, are said once, at the end.
+    The options ``--X.help CLASS``, one for each option that takes a class, are explained once, at the end.
     """
 
     _first_helped: str | None = None
 
     def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
-        """Name the arguments without dashes; the options follow in their own list."""
+        """Add a usage line with positional arguments only; the options are in their own list."""
         actions = list(actions)
         if usage is None:
             places = [self._format_args(action, action.dest.upper()) for action in actions if not action.option_strings]
@@ -32,18 +32,18 @@ class HelpFormatter(DefaultHelpFormatter):
         super().add_usage(usage, actions, *args, **kwargs)
 
     def start_section(self, heading: str | None) -> None:
-        """Begin a section, whose heading may be a docstring's first line."""
+        """Start a section; its heading can be the first line of a docstring."""
         super().start_section(None if heading is None else plain(heading))
 
     def add_argument(self, action: Action) -> None:
-        """Add an option, but for those that show the help of a class."""
+        """Add an option, except those that show the help of a class."""
         if not action.dest.endswith(".help"):
             super().add_argument(action)
         elif self._first_helped is None:
             self._first_helped = action.dest
 
     def format_help(self) -> str:
-        """Return the help, at its end how the options of a class are shown."""
+        """Return the help, with a note at the end on the options of classes."""
         if self._first_helped is not None:
             self.add_text(
                 f"Every option that takes a CLASS has help of its own: --{self._first_helped} CLASS lists its options."
@@ -57,7 +57,9 @@ class HelpFormatter(DefaultHelpFormatter):
     def _get_help_string(self, action: Action) -> str:
         if not takes_class(_type(action)):
             text: str = super()._get_help_string(action)
-            classes = action.extra_help() if hasattr(action, "extra_help") else ""  # of tensors, where numbers will do
+            classes = (
+                action.extra_help() if hasattr(action, "extra_help") else ""
+            )  # classes of tensors, where numbers suffice
             return text.removesuffix(f"{classes})") + ")" if classes else text
         names = class_names(_type(action))
         parts = [
@@ -71,7 +73,7 @@ class HelpFormatter(DefaultHelpFormatter):
         return plain(super()._expand_help(action))
 
     def _get_type_str(self, action: Action) -> str | None:
-        """Leave out types that the list of choices before the help shows."""
+        """Return the type, except where the list of choices shows it."""
         hint = _type(action)
         if takes_class(hint) or hint is bool or typing.get_origin(hint) is typing.Literal:
             return None
@@ -80,7 +82,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
 
 def plain(text: str) -> str:
-    r"""Return a docstring's text without its markup, and formulas without TeX's.
+    r"""Return the text of a docstring without markup, and formulas without TeX commands.
 
     Example:
         >>> plain(r"Takes ``x``, as :class:`~pyrovae.priors.Prior` does with :math:`\mathcal{N}(z; \mu, 1)`.")

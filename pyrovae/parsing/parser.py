@@ -1,4 +1,4 @@
-"""The parser: jsonargparse's, with shorter help and one sentence for what is wrong."""
+"""Parser of options: that of jsonargparse with shorter help and error messages of one sentence."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pyrovae.checks import InputError
 from pyrovae.parsing.classes import is_factory
 from pyrovae.parsing.help_formatter import HelpFormatter
-from pyrovae.parsing.sentences import sentence_of
+from pyrovae.parsing.sentences import error_sentence
 
 __all__ = ["Parser"]
 
-set_parsing_settings(import_path_denylist=[])  # as jsonargparse 5 will: os.system is refused before it is imported
+set_parsing_settings(import_path_denylist=[])  # as in jsonargparse 5; os.system is refused before it is imported
 
-_YAML_BOOLS = {"on": True, "off": False, "yes": True, "no": False}  # of version 1.1, in which files are read
+_YAML_BOOLS = {"on": True, "off": False, "yes": True, "no": False}  # booleans of YAML 1.1, the version of files
 
 
 class Parser(ArgumentParser):
-    """Say what is wrong in one sentence: the option, what was given, what would be accepted.
+    """A parser whose errors are one sentence: the option, the given value, and the accepted values.
 
-    jsonargparse makes the parsers of components' own options of this class too, so that each level of nesting
-    words its own part, and puts the names of the options in front.
+    jsonargparse also uses this class for the options of components, so that each level of nesting makes its own
+    sentence, and prepends the name of the option.
 
     Raises:
-        ValueError: instead of exiting, for arguments that cannot be parsed.
+        ValueError: for invalid arguments, instead of exiting.
 
     Example:
         >>> parser = Parser()
@@ -41,11 +41,11 @@ class Parser(ArgumentParser):
         pyrovae.checks.InputError: --epochs: expected an integer, but many was given
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # jsonargparse's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # those of jsonargparse
         super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Read a configuration as UTF-8, in which pyrovae writes it, whatever the locale."""
+        """Read a configuration as UTF-8, as pyrovae writes it, independent of the locale."""
         try:
             content = Path(path).read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -55,14 +55,16 @@ class Parser(ArgumentParser):
         return self.parse_string(content, os.path.basename(path), *args, **kwargs)
 
     def _check_value_key(self, action: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take ``off`` and the like for the word that is offered, where YAML reads false."""
+        """Restore words such as ``off``, which YAML reads as booleans, where they are accepted values."""
         if isinstance(value, bool):
-            words = [word for word in _words(getattr(action, "_typehint", None)) if _YAML_BOOLS.get(word) is value]
+            words = [
+                word for word in _offered_words(getattr(action, "_typehint", None)) if _YAML_BOOLS.get(word) is value
+            ]
             value = words[0] if words else value
         return super()._check_value_key(action, value, *args, **kwargs)
 
     def validate(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
-        """Refuse a function where a class is asked for: nothing but the classes that are named is ever called."""
+        """Refuse a function where a class is required, so that only the named classes are ever called."""
         super().validate(cfg, *args, **kwargs)
         for action in self._actions:
             value, hint = cfg.get(action.dest), getattr(action, "_typehint", None)
@@ -76,7 +78,7 @@ class Parser(ArgumentParser):
                 self.error(f"Parser key \"{action.dest}\": Expected '{name}' to be a subclass of {hint}")
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Any:
-        """Make what was chosen; what an optional component says of its own options is the sentence."""
+        """Make the chosen components; raise the error of an optional component's own options."""
         try:
             return super().instantiate(*args, **kwargs)
         except ValueError as error:
@@ -86,15 +88,15 @@ class Parser(ArgumentParser):
             raise InputError(refusal[1]) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the sentence, where jsonargparse would print its message and exit."""
-        raise InputError(sentence_of(self, message)) from ex
+        """Raise an error of one sentence, where jsonargparse would print its message and exit."""
+        raise InputError(error_sentence(self, message)) from ex
 
 
-def _words(hint: Any) -> list[str]:
-    """Return the words that an option offers; a type of truth values offers none."""
+def _offered_words(hint: Any) -> list[str]:
+    """Return the words that an option accepts; none if it accepts booleans."""
     parts = typing.get_args(hint)
     if bool in parts:
         return []
     if typing.get_origin(hint) is typing.Literal:
         return [part for part in parts if isinstance(part, str)]
-    return [word for part in parts for word in _words(part)]
+    return [word for part in parts for word in _offered_words(part)]

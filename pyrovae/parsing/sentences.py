@@ -1,4 +1,4 @@
-"""jsonargparse's nested messages as one sentence each, which begins with the option."""
+"""Nested messages of jsonargparse rewritten as one sentence, which starts with the option."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from jsonargparse import ArgumentParser
 from pyrovae.parsing.classes import base_of, class_names
 from pyrovae.parsing.suggestions import nearest, nearest_options
 
-__all__ = ["sentence_of"]
+__all__ = ["error_sentence"]
 
 _TYPES = {"int": "an integer", "float": "a number", "bool": "true or false", "tuple": "a list", "str": "a text"}
 
 
-def sentence_of(parser: ArgumentParser, message: str) -> str:
-    """Say in one sentence what is wrong: the option, what was given, what would be accepted.
+def error_sentence(parser: ArgumentParser, message: str) -> str:
+    """Rewrite an error message as one sentence: the option, the given value, and the accepted values.
 
     Args:
-        parser: that refuses something.
-        message: jsonargparse's.
+        parser: parser that raised the error.
+        message: message of jsonargparse.
     """
     key, text = _split_key(message)
-    return _under(key, _sentence(parser, key, text))
+    return _with_key(key, _sentence(parser, key, text))
 
 
 def _split_key(message: str) -> tuple[str, str]:
@@ -33,8 +33,8 @@ def _split_key(message: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", message)
 
 
-def _under(key: str, sentence: str) -> str:
-    """Put an option's name in front, or before the name of the option's own option."""
+def _with_key(key: str, sentence: str) -> str:
+    """Prepend the name of an option to a sentence, or to the name of a nested option."""
     if not key:
         return sentence
     return f"--{key}.{sentence[2:]}" if sentence.startswith("--") else f"--{key}: {sentence}"
@@ -43,13 +43,13 @@ def _under(key: str, sentence: str) -> str:
 def _sentence(parser: ArgumentParser, key: str, text: str) -> str:
     text = " ".join(text.split())
     if text.startswith("--"):
-        return text  # worded by the parser of the component's own options
+        return text  # already rewritten by the parser of the component's options
     alternatives = re.search(r"Union subtypes .*? Errors: - (.*) Given value type: .*? Given value: (.*)$", text)
     if alternatives:
         errors = [error for error in alternatives[1].split(" - ") if "NoneType" not in error]
         nested = next((_split_key(error) for error in errors if "--" in error or 'Parser key "' in error), None)
         if nested is not None:
-            return _under(nested[0], _sentence(parser, "", nested[1]))
+            return _with_key(nested[0], _sentence(parser, "", nested[1]))
         text = next((error for error in errors if "float" in error or "int" in error), errors[0])
         text = re.split(r"\.? Got value: ", text)[0] + f". Got value: {alternatives[2]}"
     text = re.sub(r"^Type \S.*? expects a function or a callable class: ", "", text)
@@ -59,7 +59,7 @@ def _sentence(parser: ArgumentParser, key: str, text: str) -> str:
 
 
 def _command(parser: ArgumentParser, text: str) -> str | None:
-    """Word what concerns options as such: unknown, missing, or in a file that holds none."""
+    """Rewrite errors about unknown or missing options, or files without options."""
     names = ", ".join(_options(parser))
     if found := re.match(r"[Uu]nrecognized arguments: (.*)", text):
         meant = nearest_options(parser, found[1].split()[0].partition("=")[0].lstrip("-"))
@@ -83,7 +83,7 @@ def _command(parser: ArgumentParser, text: str) -> str | None:
 
 
 def _class(parser: ArgumentParser, key: str, text: str) -> str | None:
-    """Word what concerns the choice of a class, with the names that are known."""
+    """Rewrite errors about the choice of a class, with the known names."""
     action = next((action for action in _actions(parser) if action.dest == key), None)
     hint = getattr(action, "_typehint", None)
     base, known = _path(hint), class_names(hint)
@@ -112,7 +112,7 @@ def _class(parser: ArgumentParser, key: str, text: str) -> str | None:
 
 
 def _path(hint: Any) -> str:
-    """Return the import path of the class that an option asks for, if it is public in its package; else its name."""
+    """Return the import path of the class that an option requires if it is public in its package, else its name."""
     base = base_of(hint)
     name = getattr(base or hint, "__name__", "class")
     package = getattr(base, "__module__", "").partition(".")[0]
@@ -120,13 +120,13 @@ def _path(hint: Any) -> str:
 
 
 def _suggestion(*names: str | None) -> str:
-    """Ask whether one of these was meant."""
+    """Return a question whether one of these names was meant."""
     meant = [name for name in names if name]
     return f" (did you mean {' or '.join(meant)}?)" if meant else ""
 
 
 def _value(text: str) -> str:
-    """Word what concerns a value."""
+    """Rewrite errors about values."""
     text, _, given = text.partition("Got value: ")
     text = text.strip().rstrip(".")
     if found := re.match(

@@ -1,4 +1,4 @@
-"""The name that was meant by one that does not exist."""
+"""Suggestions of similar names for names that do not exist."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from pyrovae import checks
-from pyrovae.parsing.classes import default_name, given_to, is_factory, known_classes
+from pyrovae.parsing.classes import default_name, is_factory, known_classes, passed_types
 
 __all__ = ["nearest", "nearest_options"]
 
-_CUTOFF = 0.6  # difflib's own: similar in more than half of the letters
+_CUTOFF = 0.6  # default of difflib: similar in more than half of the letters
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name that is most similar, whatever its case, if one is similar.
+    """Return the most similar name, ignoring case, or None if no name is similar.
 
     Example:
         >>> nearest("vampPrio", ["StandardNormal", "VampPrior"])
@@ -30,16 +30,16 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def nearest_options(parser: ArgumentParser, name: str) -> list[str]:
-    """Return the parser's options of that name, be they a component's, or the one that is most similar.
+    """Return the parser's options of a name, also those of components, or else the most similar option.
 
-    Options of the classes that are taken by default come before those of others.
+    Options of default classes are preferred.
 
     Args:
-        parser: whose options are searched, with those of the classes that they can be given.
-        name: without dashes.
+        parser: parser whose options are searched, with those of the classes that can be chosen.
+        name: name without dashes.
 
     Returns:
-        up to three, without dashes.
+        up to three names without dashes.
     """
     name = name.replace("-", "_")
     by_default, all_options = (list(dict.fromkeys(_options(parser, others))) for others in (False, True))
@@ -53,28 +53,29 @@ def nearest_options(parser: ArgumentParser, name: str) -> list[str]:
 
 
 def _options(parser: ArgumentParser, others: bool) -> Iterator[str]:
-    """Name all options, those of components by the component's name and a dot.
+    """Yield the names of all options; those of components are preceded by the component's name and a dot.
 
     Args:
-        others: whether options are named of all classes that a component can be given, or of the default class alone.
+        parser: the parser.
+        others: whether to include the options of all classes that can be chosen, or of the default class only.
     """
     for action in parser._actions:
         if action.option_strings and not action.dest.endswith(".help"):
             yield action.dest
     for action in parser._actions:
         hint = getattr(action, "_typehint", None)
-        for kind in known_classes(hint) if is_factory(hint) else []:
+        for kind in known_classes(hint):
             if others or kind.__name__ == default_name(action.default):
                 yield from _options_of(kind, hint, action.dest)
 
 
 def _options_of(kind: type, hint: Any, name: str) -> Iterator[str]:
-    """Name the options of a class that a component can be given, with those of what it takes by default."""
+    """Yield the names of the options of a class and of its default components."""
     try:
         parameters = list(inspect.signature(kind, eval_str=True).parameters.values())
-    except (NameError, TypeError, ValueError):  # names that only a type checker knows, or no signature
+    except (NameError, TypeError, ValueError):  # names for type checkers only, or no signature
         return
-    for parameter in parameters[len(given_to(hint)) :]:
+    for parameter in parameters[len(passed_types(hint)) :]:
         yield f"{name}.{parameter.name}"
         default = checks.class_of(parameter.default)
         if default is not None and is_factory(parameter.annotation):

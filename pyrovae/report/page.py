@@ -78,7 +78,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
     skipped: list[str] = []
     parts.update()
     with torch.random.fork_rng(devices=[]):
-        trained, described = run.load_program(), run.described()
+        trained, described = run.load_program(), run.describe_data()
         data: DataSet | None = None
         other = None
         with attempt("test images", skipped):

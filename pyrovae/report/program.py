@@ -14,7 +14,7 @@ from pyrovae.prediction.latent_axes import narrowest_site
 from pyrovae.programs import arguments_of
 from pyrovae.report.gallery import codes_at
 from pyrovae.report.skipped import attempt
-from pyrovae.runs import DataRecord, some_of
+from pyrovae.runs import DataRecord, first_data
 from pyrovae.training import History
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def pictures(
     curves = "The bound and its two terms during training, in nats per image."
     drawn = {"training_curves": (figures.training_curves(history), curves)}
     if data is not None:
-        few = some_of(program, data.test, 20)
+        few = first_data(program, data.test, 20)
         with attempt("picture of reconstructions", skipped):
             drawn["reconstructions"] = (
                 figures.reconstructions(arguments_of(few)[0], reconstruct(program.model, program.guide, few)),

@@ -84,7 +84,11 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     if entry["share_annealed"] < 1 and entry["pareto_k"].get("50%") is not None:
         found.append(("k̂ above its threshold", f"{entry['pareto_k']['share_above']:.1%}", "of the images"))
     sandwich = entry.get("sandwich")
-    trust = [entry["verdict"], *([] if sandwich is None else [sandwich["sentence"]]), *entry["caveats"]]
+    baseline = entry.get("baseline") or {}
+    if "nll" in baseline:
+        found.append(("NLL without latents, nats per image", f"{baseline['nll']:.2f}", baseline["family"]))
+    further = [(sandwich or {}).get("sentence"), entry.get("latents"), baseline.get("verdict")]
+    trust = [entry["verdict"], *(sentence for sentence in further if sentence), *entry["caveats"]]
     return {"sentence": sentence, "figures": found, "trust": trust}
 
 
@@ -116,6 +120,9 @@ def next_steps(
     elif last.epoch == history.best_epoch and last.epoch > 1 and not refitted:
         text = "The last epoch is the best one: more epochs may be better still."
         steps.append((text, f"pyrovae train --resume true --epochs {2 * last.epoch} --run {folder}"))
+    steps += [
+        (sentence, "") for sentence in history.health() if "collapsed" not in sentence and "climbs" not in sentence
+    ]
     if not bounded:
         text = "A deterministic encoder has no marginal likelihood: compare reconstructions instead."
         if refitted:

@@ -1,29 +1,32 @@
-"""Runs: what their configuration says, and their folder on disk."""
+"""Runs: their configuration, their folder on disk, and their evaluation."""
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
+from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
     ProgramFactory,
     assemble,
-    complete,
-    options_of_the_vae,
+    fill_defaults,
+    options_replaced_by_program,
 )
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.evaluation import Evaluation, evaluate
 from pyrovae.runs.folder import FORMAT, Run
-from pyrovae.runs.program import OtherData, caveats_of, labels_of, other_data, some_of, stand_in, template_of
+from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
     check_comparable,
     common_evaluation,
-    differences_of_data,
+    data_differences,
     read_evaluation,
 )
+from pyrovae.runs.trained_run import TrainedRun, load
 
 __all__ = [
     "FORMAT",
     "AdaptiveStateFile",
+    "CheckpointWriter",
     "DataFactory",
     "DataRecord",
     "Evaluation",
@@ -32,18 +35,20 @@ __all__ = [
     "ProgramFactory",
     "Run",
     "StoredEvaluation",
+    "TrainedRun",
     "assemble",
     "caveats_of",
     "check_comparable",
     "common_evaluation",
-    "complete",
-    "differences_of_data",
+    "data_differences",
     "evaluate",
+    "fill_defaults",
+    "first_data",
     "labels_of",
-    "options_of_the_vae",
+    "load",
+    "options_replaced_by_program",
     "other_data",
     "read_evaluation",
-    "some_of",
-    "stand_in",
+    "simulated_data",
     "template_of",
 ]

@@ -1,4 +1,4 @@
-"""The state of an adaptive evaluation on disk, from which a later call continues."""
+"""State of an adaptive evaluation on disk, from which a later call continues."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FORMAT = "pyrovae adaptive 2"
 
 
 class AdaptiveStateFile:
-    """The file with the state of :class:`~pyrovae.Adaptive` for one run and one set of data.
+    """A file with the state of :class:`~pyrovae.Adaptive` for one run and one set of data.
 
     Args:
-        path: of the file.
-        program: whose weights the state is of.
-        data: that it is of, x or x and labels.
-        seed: of its samples.
-        num_draws: how many posterior draws it keeps.
+        path: path of the file.
+        program: program with the evaluated weights.
+        data: evaluated data, x or x and labels.
+        seed: seed of the samples.
+        num_draws: number of posterior draws of each datum.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -40,7 +40,7 @@ class AdaptiveStateFile:
         self, path: str | Path, program: nn.Module, data: Arguments, seed: int = 0, num_draws: int = 10
     ) -> None:
         self.path = Path(path)
-        self.origin = {
+        self.metadata = {
             "weights": _digest(*program.state_dict().values()),
             "data": _digest(*data),
             "seed": str(seed),
@@ -48,33 +48,33 @@ class AdaptiveStateFile:
         }
 
     def load(self) -> dict[str, Tensor] | None:
-        """Read the state, or None if there is none.
+        """Read the state, or return None if there is none.
 
         Raises:
-            ValueError: if it cannot be read, or is of other weights, data, seed or number of draws.
+            ValueError: if it cannot be read, or belongs to other weights, data, seed or number of draws.
         """
         if not self.path.exists():
             return None
         try:
             with safetensors.safe_open(self.path, framework="pt") as file:
-                told = file.metadata() or {}
+                stored = file.metadata() or {}
             tensors: dict[str, Tensor] = load_file(self.path)
         except Exception as error:
             raise checks.InputError(
-                f"{self.path} cannot be read: {checks.reason(error)}; remove it to begin anew"
+                f"{self.path} cannot be read: {checks.reason(error)}; remove it to start again"
             ) from error
-        if told.get("format") != _FORMAT:
-            raise checks.InputError(f"{self.path} must have format {_FORMAT!r}; remove it to begin anew")
-        for name, of in self.origin.items():
-            if told.get(name) != of:
-                raise checks.InputError(f"{self.path} holds what was drawn with other {name}; remove it to begin anew")
+        if stored.get("format") != _FORMAT:
+            raise checks.InputError(f"{self.path} must have format {_FORMAT!r}; remove it to start again")
+        for name, expected in self.metadata.items():
+            if stored.get(name) != expected:
+                raise checks.InputError(f"{self.path} was written for other {name}; remove it to start again")
         return tensors
 
     def save(self, state: dict[str, Tensor]) -> None:
-        """Replace the state."""
+        """Write the state, replacing an earlier one."""
         whole = {name: tensor.contiguous() for name, tensor in state.items()}
         with atomic_write(self.path) as file:
-            file.write(save(whole, metadata={"format": _FORMAT, **self.origin}))
+            file.write(save(whole, metadata={"format": _FORMAT, **self.metadata}))
 
 
 def _digest(*tensors: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""What a run's configuration says: the classes of its components, their options, and what is made of them."""
+"""Configuration of a run: the classes and options of its components, and making them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = [
     "ModuleFactory",
     "ProgramFactory",
     "assemble",
-    "chosen_by",
-    "complete",
-    "options_of_the_vae",
-    "program_of",
+    "components_of",
+    "fill_defaults",
+    "make_program",
+    "options_replaced_by_program",
 ]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
@@ -43,19 +43,19 @@ def assemble(
     latent_dim: int = 20,
     program: ModuleFactory | None = None,
 ) -> tuple[DataSet, Any]:
-    """Make the data set and a fresh program for it.
+    """Make the data set and an untrained program for it.
 
     Args:
-        data: makes the data set.
-        prior: makes p(z) of the number of latents.
-        likelihood: makes p(x|z) of the data's shape and the number of latents.
-        posterior: makes q(z|x) likewise.
+        data: function that makes the data set.
+        prior: function that makes p(z) from the number of latents.
+        likelihood: function that makes p(x|z) from the shape of the data and the number of latents.
+        posterior: function that makes q(z|x) from the same arguments.
         latent_dim: number of latents.
-        program: makes a whole program likewise, a module with ``model`` and ``guide``, in place of the
-            :class:`~pyrovae.VAE` of these three.
+        program: function that makes a whole program from the same arguments, a module with ``model`` and ``guide``, in
+            place of the :class:`~pyrovae.VAE` of these three.
 
     Raises:
-        ValueError: if the likelihood cannot explain the data.
+        ValueError: if the likelihood does not suit the data.
 
     Example:
         >>> data, vae = assemble(latent_dim=2)
@@ -64,7 +64,7 @@ def assemble(
     """
     checks.integer("latent_dim", latent_dim)
     dataset = checks.make("data", data, DataSet, like="Digits")
-    made = program_of(
+    made = make_program(
         dataset.data_shape,
         prior,
         likelihood,
@@ -77,7 +77,7 @@ def assemble(
     return dataset, made
 
 
-def program_of(
+def make_program(
     data_shape: tuple[int, ...],
     prior: PriorFactory = StandardNormal,
     likelihood: LikelihoodFactory = Bernoulli,
@@ -88,17 +88,17 @@ def program_of(
     levels: int | None = None,
     check: Callable[[Likelihood], None] = lambda likelihood: None,
 ) -> Any:
-    """Make a fresh program for data of a shape; the arguments are those of :func:`assemble`.
+    """Make an untrained program for data of a given shape; other arguments are as in :func:`assemble`.
 
     Args:
-        data_shape: of one datum.
-        prior: makes p(z).
-        likelihood: makes p(x|z).
-        posterior: makes q(z|x).
+        data_shape: shape of one datum.
+        prior: function that makes p(z).
+        likelihood: function that makes p(x|z).
+        posterior: function that makes q(z|x).
         latent_dim: number of latents.
-        program: makes a whole program.
-        levels: number of grey levels of the data, which a likelihood takes where its own are not given.
-        check: refuses a likelihood that cannot explain the data.
+        program: function that makes a whole program.
+        levels: number of grey levels of the data, for a likelihood whose own option is not given.
+        check: function that raises an error for a likelihood that does not suit the data.
     """
     sizes = data_shape, latent_dim
     if program is not None:
@@ -116,9 +116,9 @@ def program_of(
 
 
 def _with_levels(factory: Any, levels: int | None) -> Any:
-    """Return a factory of a likelihood, or of a program with one as an option, that has the data's levels.
+    """Return a factory of a likelihood, or of a program with one as an option, with the levels of the data.
 
-    Levels that were given stay.
+    Levels that are given as an option are not changed.
     """
     kind = checks.class_of(factory)
     options = factory.keywords if isinstance(factory, partial) else {}
@@ -136,7 +136,7 @@ def _program(program: ModuleFactory, data_shape: tuple[int, ...], latent_dim: in
     kind = checks.class_of(program)
     try:
         made = checks.make("program", program, nn.Module, data_shape, latent_dim, like="HierarchicalVAE")
-    except TypeError as error:  # of a class that is no program, it was to be expected
+    except TypeError as error:  # expected for a class that is not a program
         if kind is None or _is_program(kind):
             raise
         raise _no_program(kind) from error
@@ -157,7 +157,7 @@ def _check(likelihood: Likelihood, dataset: DataSet) -> None:
     likelihood.check_levels(dataset.observed_levels)
     try:
         for part in (dataset.train, dataset.validation, dataset.test):
-            # Values as stored can be anything; all others lie in [0, 1] by construction, and a look at some will do.
+            # Stored values can be anything; all others lie in [0, 1] by construction, so that some of them suffice.
             for x in part.batches(4096) if dataset.kind in ("real", "counts", "discrete") else [part[:1024]]:
                 likelihood.check(x)
     except checks.InputError as error:
@@ -165,59 +165,59 @@ def _check(likelihood: Likelihood, dataset: DataSet) -> None:
         raise checks.InputError(f"{error}{scaled}") from error
 
 
-def chosen_by(config: dict[str, Any], but: set[str | int]) -> dict[str, Any]:
-    """Return what a run's configuration chooses, by the names of the arguments of :func:`assemble`.
+def components_of(config: dict[str, Any], skip: set[str | int]) -> dict[str, Any]:
+    """Return the components of a run's configuration, by the names of the arguments of :func:`assemble`.
 
     Args:
         config: the configuration.
-        but: arguments that are left out.
+        skip: arguments to leave out.
 
     Raises:
-        ValueError: if it cannot be used.
+        ValueError: if the configuration is invalid.
     """
     reader = Parser()
-    names = [name for name in reader.add_function_arguments(assemble, skip=but) if name in config]
+    names = [name for name in reader.add_function_arguments(assemble, skip=skip) if name in config]
     given = reader.parse_object({name: config[name] for name in names}, defaults=False)
-    parser, options = complete(assemble, given, skip=but)
+    parser, options = fill_defaults(assemble, given, skip=skip)
     chosen: dict[str, Any] = parser.instantiate(options).as_dict()
     return chosen
 
 
-def options_of_the_vae(given: Namespace, words: Iterable[str]) -> set[str]:
-    """Name the options that say nothing where a whole program is given: its conditionals are its own options.
+def options_replaced_by_program(given: Namespace, on_command_line: Iterable[str]) -> set[str]:
+    """Return the names of the options that ``--program`` replaces: its conditionals are its own options.
 
     Args:
-        given: all that was given, a resumed run's configuration included.
-        words: names of the options that were given on the command line alone.
+        given: all given options, including the configuration of a resumed run.
+        on_command_line: names of the options given on the command line.
 
     Raises:
-        ValueError: if one of them is given there too.
+        ValueError: if a replaced option is given on the command line.
     """
     if given.get("program") is None:
         return set()
     options = {"prior", "likelihood", "posterior"}
-    for name in sorted(options & set(words)):
+    for name in sorted(options & set(on_command_line)):
         raise checks.InputError(
             f"--{name} must be left out where --program is given, whose own option it is: --program.{name}"
         )
     return options
 
 
-def complete(
+def fill_defaults(
     function: Callable[..., Any], given: Namespace, skip: set[str | int] | None = None
 ) -> tuple[Parser, Namespace]:
-    """Fill in a function's options with their defaults, those of a component being its chosen class's own.
+    """Fill in the defaults of a function's options; those of a component are the defaults of its chosen class.
 
-    jsonargparse by itself carries the options of the default class over to another class that has
-    options of the same names, so that MNIST would get the default data set's ``validation_size``.
+    By itself, jsonargparse copies options of the default class to a chosen class with options of the same names, so
+    that MNIST would get the default data set's ``validation_size``.
 
     Args:
-        function: whose options they are.
-        given: what was given, without defaults.
-        skip: parameters that are no options.
+        function: function with the options as parameters.
+        given: given options, without defaults.
+        skip: parameters that are not options.
 
     Returns:
-        the parser, to dump and instantiate with, and all options.
+        a parser to dump and instantiate the options with, and all options.
     """
     parser = Parser()
     parser.add_function_arguments(function, skip=skip or set())

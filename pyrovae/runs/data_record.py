@@ -1,4 +1,4 @@
-"""What a run keeps of its data: their shape and kind, and how many they are and a hash of each split."""
+"""Record of a run's data: their shape and kind, and the size and hash of each split."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class DataRecord:
-    """Describe a data set: enough to know it again, and to do without it what needs no data.
+    """A description of a data set, enough to recognise it, and to use a program without its data.
 
     Attributes:
-        name: of its class.
-        data_shape: of one datum.
+        name: name of the data set's class.
+        data_shape: shape of one datum.
         kind: see :attr:`DataSet.kind`.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
         levels: number of grey levels, or None.
-        observed_levels: number of grey levels that a batch has, or None.
-        classes: labels of the test data, each once, or None if they have none or some are unknown.
-        sizes: number of data, by split.
-        hashes: see :meth:`Split.hash`, by split.
+        observed_levels: number of grey levels in a batch, or None.
+        classes: distinct labels of the test data, or None if labels are missing or partly unknown.
+        sizes: number of data by split.
+        hashes: hash by split, see :meth:`Split.hash`.
 
     Example:
         >>> from pyrovae import Digits
@@ -55,7 +55,7 @@ class DataRecord:
 
     @classmethod
     def of(cls, data: DataSet) -> DataRecord:
-        """Describe a data set; of a memory map only parts are read."""
+        """Describe a data set; of a memory map, only parts are read."""
         splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
         labels = data.test.labels
         known = labels is not None and bool((labels >= 0).all())
@@ -74,18 +74,18 @@ class DataRecord:
 
     @classmethod
     def read(cls, path: Path) -> DataRecord | None:
-        """Read a record, or None where there is none, as older runs have none.
+        """Read a record; return None for older runs, which have none.
 
         Raises:
-            ValueError: if it cannot be read, or is of another format.
+            ValueError: if it cannot be read, or has another format.
         """
         if not path.exists():
             return None
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            if told.pop("format") != _FORMAT:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored.pop("format") != _FORMAT:
                 raise ValueError(f"it is not of format {_FORMAT}")
-            return cls(**{**told, "data_shape": checks.shape("data_shape", told["data_shape"])})
+            return cls(**{**stored, "data_shape": checks.shape("data_shape", stored["data_shape"])})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise checks.InputError(f"{path} must describe the run's data: {checks.reason(error)}") from error
 
@@ -94,7 +94,7 @@ class DataRecord:
         write_text(path, json.dumps({"format": _FORMAT, **asdict(self)}, indent=2))
 
     def difference(self, other: DataRecord) -> str | None:
-        """Say in what other data differ from these, which makes them others; None if in nothing."""
+        """Describe how other data differ from these; None if they are the same."""
         if other.data_shape != self.data_shape:
             return f"their shape is {other.data_shape}, and was {self.data_shape}"
         for name, size in self.sizes.items():
@@ -106,10 +106,10 @@ class DataRecord:
         return None
 
     def template(self, program: Any) -> Batch:
-        """Return what new data are to be like: one x, with each of the classes if the program always takes labels.
+        """Return a template of new data: one x, and all classes if the program always takes labels.
 
         Raises:
-            ValueError: if it does, and the classes are not known.
+            ValueError: if the program always takes labels, and the classes are unknown.
         """
         x = torch.zeros(1, *self.data_shape)
         if uses_labels(program.model) != "always":

@@ -1,4 +1,4 @@
-"""Evaluation of a run: log p(x) of its data block by block, with checks, bounds and caveats, written to its folder."""
+"""Evaluation of a run: log p(x) of its data, block by block, with checks, bounds and caveats, in its folder."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ from pyrovae.evaluation import (
     log_marginal,
 )
 from pyrovae.evaluation import sandwich as bidirectional_sandwich
+from pyrovae.evaluation.baseline import Baseline, independent_baseline
+from pyrovae.evaluation.health import check_latents
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
+from pyrovae.evaluation.likelihood.result import finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
+from pyrovae.likelihoods import Likelihood
 from pyrovae.matmul import Precision
+from pyrovae.prediction import is_discrete
 from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.configuration import DataFactory
@@ -38,18 +43,20 @@ from pyrovae.runs.program import caveats_of, labels_of, other_data, template_of
 
 __all__ = ["Evaluation", "evaluate"]
 
-_BLOCK = 100  # data that have a seed of their own
+_BLOCK = 100  # number of data per block; each block has its own seed
+_CHECKED = 200  # number of data whose latents are checked
+_FITTED = 10_000  # number of training data for the model without latents
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation of a run, as it was written to the run's folder.
+    """An evaluation of a run, as written to the run's folder.
 
     Attributes:
         result: log p(x) of each datum, with errors.
-        summary: the set's figures and the options, as in the JSON file.
-        sentences: the verdict, the sandwich's result, and caveats.
-        path: of the JSON file; the figures of each datum lie beside it as ``.nc``.
+        summary: results of the set and options, as in the JSON file.
+        sentences: the verdict, the result of the sandwich, and caveats.
+        path: path of the JSON file; the results of each datum are beside it in a file ``.nc``.
     """
 
     result: LogMarginal
@@ -78,31 +85,31 @@ def evaluate(
 ) -> Evaluation | None:
     """Estimate the marginal likelihood of a run's data, and write the result to the run's folder.
 
-    Each block of 100 data has its own seed. Blocks are sharded over processes, and gathered by the first.
+    Each block of 100 data has its own seed. Blocks are sharded over processes, and the first gathers the results.
 
     Args:
         run: the run.
         estimator: ``Importance()`` if not given.
-        data: where the run's data are now, or other data; those of the run's configuration if not given.
+        data: the run's data at their present place, or other data; those of the run's configuration if not given.
         split: part of the data.
         num_data: number of data to evaluate, from the first; all if not given.
-        sandwich: bound the estimator's error from both sides on data simulated from the model.
+        sandwich: whether to bound the estimator's bias on data simulated from the model.
         reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
-        num_checked: number of random data that chains from the prior estimate once more, to find modes that the guide
-            misses; 0 for none. ``Adaptive`` has an option of its own for this.
-        weights: of the best validation ELBO, or of the last epoch.
-        num_draws: posterior draws of each datum to keep.
+        num_checked: number of random data that chains from the prior estimate again, to find modes that the guide
+            misses; 0 for none. ``Adaptive`` has its own option for this.
+        weights: weights of the best validation ELBO, or of the last epoch.
+        num_draws: number of posterior draws of each datum to keep.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
-        precision: of the networks' matrix products.
-        device: where to run the program.
-        seed: of the samples.
+        precision: precision of the networks' matrix products.
+        device: device to run the program on.
+        seed: seed of the samples.
 
     Returns:
-        the evaluation; None in other processes than the first.
+        the evaluation; None in all processes except the first.
 
     Raises:
-        ValueError: if an option is bad, or the run and its data cannot be loaded.
+        ValueError: if an option is invalid, or the run and its data cannot be loaded.
     """
     estimator = Importance() if estimator is None else checks.instance("estimator", estimator, Estimator)
     checks.seed(seed)
@@ -120,7 +127,7 @@ def evaluate(
             model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
         )
 
-    if sandwich:  # a sandwich that would be refused is refused before the long run
+    if sandwich:  # raise errors of the sandwich before the long run
         few = Annealed(num_temperatures=1, num_chains=1, start="guide" if reverse is None else reverse.start)
         bound(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
     distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
@@ -129,8 +136,8 @@ def evaluate(
         if isinstance(estimator, Adaptive):
             result: LogMarginal | None = job.resume(run, name, estimator)
         else:
-            result = job.by_blocks(run, estimator)
-    if result is None:  # the first process has all results, and goes on alone
+            result = job.by_blocks(run, estimator, split)
+    if result is None:  # only the first process has the results, and continues
         return None
     with in_precision():
         from_prior = isinstance(estimator, Annealed) and estimator.start == "prior"
@@ -139,6 +146,8 @@ def evaluate(
         torch.manual_seed(seed)
         bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
     caveats = caveats_of(job.program, job.dataset)
+    baseline = None if caveats else job.baseline(result)
+    latents = check_latents(job.program.model, job.program.guide, job.batch(slice(0, min(job.count, _CHECKED))))
     summary = {
         "split": split,
         **result.summary(),
@@ -146,6 +155,8 @@ def evaluate(
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
         "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _options(reverse, estimator)},
         "bits_per_dim": job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
+        "baseline": None if baseline is None else _baseline_summary(baseline, result),
+        "latents": latents,
         "caveats": caveats,
         "other_data": None if job.other is None else job.other.sentence,
         "weights": weights,
@@ -157,10 +168,24 @@ def evaluate(
     sentences = [
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
+        *([] if latents is None else [latents]),
+        *([] if baseline is None else filter(None, [baseline.verdict(result.log_prob)])),
         *caveats,
         *([] if job.other is None else [job.other.sentence]),
     ]
     return Evaluation(result, summary, sentences, run.save_evaluation(name, summary, result))
+
+
+def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:
+    gain, error = baseline.gain(result.log_prob)
+    verdict = baseline.verdict(result.log_prob)
+    return {
+        "nll": baseline.nll,
+        "family": baseline.family,
+        "gain": gain,
+        "gain_error": finite(error),
+        "verdict": verdict,
+    }
 
 
 def _check_options(estimator: Estimator, sandwich: bool, reverse: Annealed | None, num_simulated: int | None) -> None:
@@ -184,7 +209,7 @@ def _options(reverse: Annealed | None, estimator: Estimator) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Job:
-    """A trained program, and the data that it is evaluated on."""
+    """A trained program, the data to evaluate it on, and the options of the evaluation."""
 
     program: Any
     dataset: DataSet
@@ -218,7 +243,7 @@ class _Job:
         return cls(program, dataset, part, count, other, weights, num_draws, chunk_size, device, seed)
 
     def suffix(self, precision: Precision) -> str:
-        """Return what tells this evaluation from others by the same estimator, for the name of a file."""
+        """Return a suffix of file names that distinguishes this evaluation from others by the same estimator."""
         suffix = f"-{precision}" if precision != "float32" else ""
         suffix += f"-first{self.count}" if self.count < len(self.split) else ""
         suffix += "-last" if self.weights == "last" else ""
@@ -229,14 +254,14 @@ class _Job:
         x = self.split[index]
         return (x, labels_of(self.split)[index]) if uses_labels(self.program.model) == "always" else x
 
-    def by_blocks(self, run: Run, estimator: Estimator) -> LogMarginal | None:
+    def by_blocks(self, run: Run, estimator: Estimator, part: str) -> LogMarginal | None:
         """Estimate block by block; return all results in the first process, and None in the others."""
         buffer = DiskBuffer(run.folder / "evaluation")
         chunks, results = Chunks(self.chunk_size), list[LogMarginal]()
         blocks = torch.arange(self.count).split(_BLOCK)
         shard = distributed.shard_indices(len(blocks))
         total = sum(len(blocks[i]) for i in shard)
-        with progress.bar(f"{estimator}", total, "datum", hidden=distributed.rank() > 0) as bar:
+        with progress.bar(f"{part}, {estimator.label}", total, "datum", hidden=distributed.rank() > 0) as bar:
             for i in shard:
                 batch = self.batch(blocks[i])
                 chunks.choose(self.program.model, batch if isinstance(batch, tuple) else (batch,))
@@ -256,7 +281,7 @@ class _Job:
         return None if distributed.rank() > 0 else buffer.concatenated()
 
     def resume(self, run: Run, name: str, estimator: Adaptive) -> LogMarginal:
-        """Estimate all data together, from where an earlier call of the same name stopped."""
+        """Estimate all data together, continuing an earlier call of the same name."""
         batch = self.batch(slice(0, self.count))
         arguments = batch if isinstance(batch, tuple) else (batch,)
         path = run.folder / "evaluation" / f"{name}.safetensors"
@@ -266,7 +291,7 @@ class _Job:
 
             def show(result: AdaptiveResult) -> None:
                 errors = f"Monte Carlo error {result.monte_carlo_error:.2g}, bias {result.bias:.2g}"
-                bar.set_postfix_str(f"{errors}, {result.num_untrusted} untrusted", refresh=False)
+                bar.set_postfix_str(f"{errors}, {result.num_unreliable} unreliable", refresh=False)
                 bar.update(result.num_evaluations - bar.n)
                 file.save(result.state)
 
@@ -278,11 +303,23 @@ class _Job:
                 chunks=Chunks(self.chunk_size),
                 seed=self.seed,
                 state=state,
-                progress=show,
+                callback=show,
             )
             if result.adaptive is not None:
                 show(result.adaptive)
         return result
+
+    def baseline(self, result: LogMarginal) -> Baseline | None:
+        """Return the best model without latents, fitted to the run's training data, if there is one of its kind."""
+        train = self.dataset.train.with_fixed_noise()
+        likelihood = getattr(self.program, "likelihood", None)
+        if isinstance(likelihood, Likelihood):
+            discrete = likelihood.discrete
+        else:
+            discrete = is_discrete(self.program.model, self.batch(slice(0, 2)))
+        levels, counts = self.dataset.observed_levels, self.dataset.kind == "counts"
+        x = result.x.to(train[:1])
+        return independent_baseline(train[:_FITTED], x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
         """Return the result with a check by chains from the prior, if the latents can be annealed."""
@@ -292,6 +329,6 @@ class _Job:
         model, guide = self.program.model, self.program.guide
         try:
             check = cross_check(model, guide, data, result, num_checked, seed=self.seed, chunk_size=self.chunk_size)
-        except checks.InputError:  # the latents cannot be annealed; the verdict says that modes were not looked for
+        except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

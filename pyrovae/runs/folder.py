@@ -1,7 +1,7 @@
 """A run's folder on disk: configuration, weights, checkpoint, metrics, evaluations; atomic and versioned.
 
-Loading a folder unpickles nothing, imports nothing but the modules of the classes that its configuration names, and
-calls nothing but these classes, each of which must be a subclass of the base class of its place.
+Loading a folder unpickles nothing. It imports only the modules of the classes that the configuration names, and calls
+only these classes, each of which must be a subclass of the base class of its component.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from pyrovae import checks
+from pyrovae.arviz_import import import_arviz
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
-from pyrovae.runs.configuration import DataFactory, assemble, chosen_by, program_of
+from pyrovae.runs.configuration import DataFactory, assemble, components_of, make_program
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.lock import locked
-from pyrovae.runs.metrics import history_of, table_of
+from pyrovae.runs.metrics import history_from_csv, history_to_csv
 from pyrovae.runs.weights import load_weights, save_weights
 from pyrovae.training import History, State
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Run"]
 
 FORMAT = 1
-"""Version of the folder's layout; a folder of another version is refused."""
+"""Version of the folder's layout; folders of other versions are refused."""
 
 
 class Run:
-    """Read and write one run's folder.
+    """The folder of a run.
 
     Args:
-        folder: where it is.
+        folder: path of the folder.
 
     Raises:
-        ValueError: if what is read is missing, cut short, tampered with, or of another version.
+        ValueError: if a file that is read is missing, truncated, modified, or of another version.
 
     Example:
         >>> Run("runs/none-such").load()
@@ -61,44 +61,44 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a run."""
+        """Whether the folder contains a run."""
         return (self.folder / "config.yaml").exists()
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Keep the folder for this process alone to train in; see :func:`pyrovae.runs.lock.locked`."""
+        """Lock the folder against other trainings; see :func:`pyrovae.runs.lock.locked`."""
         return locked(self.folder)
 
     def create(self, config: str, data: DataRecord | None = None) -> None:
-        """Begin a run with its configuration as YAML and its data; a folder that holds one already is refused."""
+        """Create a run from its configuration as YAML and the record of its data; raise an error if there is one."""
         self.refuse_existing("run must be a new folder, or go on with --resume true")
         if data is not None:
-            self.keep_data(data)
+            self.save_data_record(data)
         self.rewrite_config(config)
 
-    def keep_data(self, data: DataRecord) -> None:
-        """Keep what data the run is trained on."""
+    def save_data_record(self, data: DataRecord) -> None:
+        """Write the record of the data that the run is trained on."""
         data.write(self.folder / "data.json")
 
     def refuse_existing(self, accepted: str) -> None:
-        """Raise a sentence that begins with what would be accepted, if the folder holds a run."""
+        """Raise an error that starts with ``accepted`` if the folder contains a run."""
         if self.exists:
             raise checks.InputError(f"{accepted}, but {self.folder} holds a run already")
 
     def discard(self) -> None:
-        """Forget a run that was created but refused before its first epoch, so that its folder is free again."""
+        """Delete a run that failed before its first epoch, so that its folder is free again."""
         if not (self.folder / "weights.safetensors").exists():
             for name in ("config.yaml", "data.json", "refitted.json"):
                 (self.folder / name).unlink(missing_ok=True)
             for folder in (self.folder / "checkpoint", self.folder):
-                with contextlib.suppress(OSError):  # it holds something else
+                with contextlib.suppress(OSError):  # it contains other files
                     folder.rmdir()
 
     def rewrite_config(self, config: str) -> None:
-        """Replace the configuration, which a resumed run may change in what does not touch its weights."""
+        """Replace the configuration; a resumed run can change options that do not affect its weights."""
         write_text(self.folder / "config.yaml", config)
 
     def config_text(self) -> str:
-        """Read the configuration as it stands in the file."""
+        """Read the text of the configuration."""
         return (self.folder / "config.yaml").read_text(encoding="utf-8")
 
     def config(self) -> dict[str, Any]:
@@ -119,14 +119,14 @@ class Run:
         """Make the data set and the trained program.
 
         Args:
-            weights: those of the best validation ELBO, or of the last epoch.
-            data: makes a data set to be taken in place of the run's own; what :meth:`difference` says of it is the
-                caller's to judge.
+            weights: weights of the best validation ELBO, or of the last epoch.
+            data: function that makes a data set to use in place of the run's own; the caller has to check its
+                :meth:`difference`.
 
         Raises:
-            ValueError: if the run's own data are not those that it was trained on any more.
+            ValueError: if the run's own data are no longer those that it was trained on.
         """
-        chosen = self._chosen()
+        chosen = self._components()
         own = chosen.pop("data", Digits)
         try:
             dataset = checks.make("data", own if data is None else data, DataSet, like="Digits")
@@ -138,7 +138,7 @@ class Run:
                 "--data.path or --data.root"
             ) from error
         difference = self.difference(dataset)
-        if difference is not None and (data is None or dataset.data_shape != self.described().data_shape):
+        if difference is not None and (data is None or dataset.data_shape != self.describe_data().data_shape):
             raise checks.InputError(
                 f"data must be those that {self.folder} was trained on, but they are not: {difference}"
                 + ("; other data are taken where --data says which" if data is None else "")
@@ -148,56 +148,68 @@ class Run:
         return dataset, program
 
     def load_program(self, weights: Literal["best", "last"] = "best") -> Any:
-        """Make the trained program alone, which needs no data but for a run that has no record of them.
+        """Make the trained program alone, which needs no data unless the run has no record of them.
 
         Args:
-            weights: those of the best validation ELBO, or of the last epoch.
+            weights: weights of the best validation ELBO, or of the last epoch.
         """
         if self.data_record() is None:
             return self.load(weights)[1]
-        chosen = self._chosen({"data"})
-        described = self.described()
-        program = program_of(described.data_shape, levels=described.observed_levels, **chosen)
+        chosen = self._components({"data"})
+        described = self.describe_data()
+        program = make_program(described.data_shape, levels=described.observed_levels, **chosen)
         self._load_weights(program, weights)
         return program
 
     def data_record(self) -> DataRecord | None:
-        """Read what the run keeps of the data that it was trained on; None of an older run."""
+        """Read the record of the data that the run was trained on; None for an older run."""
         return DataRecord.read(self.folder / "data.json")
 
-    def described(self) -> DataRecord:
-        """Describe the data that the run was trained on; those of an older run are loaded."""
+    def describe_data(self) -> DataRecord:
+        """Describe the data that the run was trained on; for an older run, they are loaded."""
         return self.data_record() or DataRecord.of(self.load()[0])
 
     def difference(self, data: DataSet) -> str | None:
-        """Say in what data differ from those that the run was trained on; None if in nothing, or if it is not known."""
+        """Describe how data differ from those of the training; None if they are the same, or if this is unknown."""
         record = self.data_record()
         return None if record is None else record.difference(DataRecord.of(data))
 
-    def _chosen(self, but: set[str | int] | None = None) -> dict[str, Any]:
+    def _components(self, skip: set[str | int] | None = None) -> dict[str, Any]:
         config = self.config()
         try:
-            return chosen_by(config, but or set())
+            return components_of(config, skip or set())
         except checks.InputError as error:
             raise checks.InputError(f"{self.folder / 'config.yaml'} cannot be used: {error}") from error
 
-    def save_epoch(self, program: nn.Module, history: History, state: State) -> None:
-        """Write what an epoch changes: weights (the best ones apart), metrics, and the state to resume from."""
-        self._save_weights(program, best=history.best_epoch == len(history.epochs))
+    def save_epoch(
+        self, weights: dict[str, Tensor], best: dict[str, Tensor] | None, history: History, state: State
+    ) -> None:
+        """Write what an epoch changes.
+
+        Args:
+            weights: of the program after the epoch.
+            best: those of the best epoch, if they are not written yet.
+            history: of all epochs until then.
+            state: to resume from.
+        """
+        if best is not None:
+            save_weights(best, self.folder / "weights.safetensors", FORMAT)
+        save_weights(weights, self.folder / "checkpoint" / "weights.safetensors", FORMAT)
         self.save_metrics(history)
         with atomic_write(self.folder / "checkpoint" / "state.pt") as file:
             torch.save({"format": FORMAT, **state}, file)
 
     def save_refitted(self, program: nn.Module, history: History, origin: dict[str, Any]) -> None:
-        """Write a program whose prior was refitted: weights, the metrics of the run that it comes from, and which."""
+        """Write a program with a refitted prior: weights, the metrics of its original run, and which run that is."""
         with atomic_write(self.folder / "refitted.json") as file:
             file.write(json.dumps({"format": FORMAT, **origin}, indent=2).encode())
-        self._save_weights(program, best=True)
+        for name in ("weights.safetensors", "checkpoint/weights.safetensors"):
+            save_weights(program.state_dict(), self.folder / name, FORMAT)
         self.save_metrics(history)
 
     def save_metrics(self, history: History) -> None:
-        """Write ``metrics.csv``, a line an epoch."""
-        write_text(self.folder / "metrics.csv", table_of(history))
+        """Write ``metrics.csv``, one line per epoch."""
+        write_text(self.folder / "metrics.csv", history_to_csv(history))
 
     def state(self) -> State | None:
         """Read the state to resume from, or None if no epoch was finished."""
@@ -223,13 +235,13 @@ class Run:
         """Read ``metrics.csv``."""
         path = self.folder / "metrics.csv"
         with _reading(path):
-            return history_of(path.read_text(encoding="utf-8"))
+            return history_from_csv(path.read_text(encoding="utf-8"))
 
     def save_evaluation(self, name: str, summary: dict[str, Any], result: LogMarginal) -> Path:
-        """Write an evaluation as JSON, and its per-datum values as netCDF beside it; return the JSON's path."""
+        """Write an evaluation as JSON, and its values of each datum as netCDF beside it; return the JSON's path."""
         path, values = self.folder / "evaluation" / f"{name}.nc", result.to_arviz()
         size = sum(values[group].nbytes for group in values.groups())
-        check_writable(path.parent, size + size // 10 + 2**20)  # HDF5 does not survive a full disk
+        check_writable(path.parent, size + size // 10 + 2**20)  # HDF5 crashes on a full disk
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as beside:
@@ -237,27 +249,27 @@ class Run:
                 os.replace(f"{beside}/values.nc", path)
         except (OSError, RuntimeError) as error:
             raise write_error(path, error) from error
-        return self._save_figures("evaluation", name, summary)
+        return self._save_json("evaluation", name, summary)
 
     def save_diagnosis(self, split: str, summary: dict[str, Any]) -> Path:
         """Write a diagnosis of a split as JSON; return its path."""
-        return self._save_figures("diagnosis", split, summary)
+        return self._save_json("diagnosis", split, summary)
 
-    def _save_figures(self, kind: str, name: str, summary: dict[str, Any]) -> Path:
+    def _save_json(self, kind: str, name: str, summary: dict[str, Any]) -> Path:
         path = self.folder / kind / f"{name}.json"
         with atomic_write(path) as file:
             file.write(json.dumps({"format": FORMAT, **summary}, indent=2, allow_nan=False).encode())
         return path
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """Read the figures of all evaluations, by name."""
-        return {name: _with_estimator(figures) for name, figures in self._figures("evaluation").items()}
+        """Read the results of all evaluations, by name."""
+        return {name: _with_estimator(figures) for name, figures in self._read_json("evaluation").items()}
 
     def diagnoses(self) -> dict[str, dict[str, Any]]:
-        """Read the figures of all diagnoses, by the split that they are of."""
-        return self._figures("diagnosis")
+        """Read the results of all diagnoses, by split."""
+        return self._read_json("diagnosis")
 
-    def _figures(self, kind: str) -> dict[str, dict[str, Any]]:
+    def _read_json(self, kind: str) -> dict[str, dict[str, Any]]:
         found = {}
         for path in sorted((self.folder / kind).glob("*.json")):
             with _reading(path):
@@ -270,22 +282,17 @@ class Run:
         return found
 
     def values(self, name: str) -> arviz.InferenceData:
-        """Read an evaluation's figures of each datum, with its draws and data, as ``LogMarginal.to_arviz`` made them.
+        """Read an evaluation's values of each datum, its draws and its data, as made by ``LogMarginal.to_arviz``.
 
         Args:
-            name: of the evaluation, such as ``test-importance-5000``.
+            name: name of the evaluation, such as ``test-importance-5000``.
         """
         path = self.folder / "evaluation" / f"{name}.nc"
-        with _reading(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-            import arviz
-
-            with arviz.rc_context({"data.load": "eager"}):  # a broken part is found here, and no file is left open
-                return arviz.from_netcdf(str(path), engine="h5netcdf")
-
-    def _save_weights(self, program: nn.Module, *, best: bool) -> None:
-        names = ["weights.safetensors"] * best + ["checkpoint/weights.safetensors"]
-        save_weights(program, [self.folder / name for name in names], FORMAT)
+        az = import_arviz()
+        # Eagerly, so that a broken part is found here, and no file is left open.
+        with _reading(path), az.rc_context({"data.load": "eager"}):
+            values: arviz.InferenceData = az.from_netcdf(str(path), engine="h5netcdf")
+        return values
 
     def _load_weights(self, program: nn.Module, which: Literal["best", "last"]) -> None:
         path = self.folder / ("weights.safetensors" if which == "best" else "checkpoint/weights.safetensors")
@@ -296,7 +303,7 @@ class Run:
 
 
 def _with_estimator(figures: dict[str, Any]) -> dict[str, Any]:
-    """Add the estimator and its options to the figures of an evaluation of version 0.1, which has them one by one."""
+    """Add the estimator to the results of an evaluation of version 0.1, which has its options one by one."""
     if "estimator" in figures:
         return figures
     method, count = str(figures.get("method", "importance")), figures.get("num_samples")

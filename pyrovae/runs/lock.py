@@ -1,4 +1,4 @@
-"""A lock that keeps a run's folder for one training, which the system takes away with the process that holds it."""
+"""Lock of a run's folder against a second training; the system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ except ImportError:  # Windows
 
 __all__ = ["locked"]
 
-_NAME = "train.lock"
+_FILE = "train.lock"
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder, which is made if need be, from other trainings; an empty one is removed at the end.
+    """Lock a folder, which is made if needed, against other trainings; remove it at the end if it is empty.
 
-    Where the file system has no locks, as some network disks, that is said, and nothing is kept.
+    On file systems without locks, such as some network disks, a warning is printed, and the folder is not locked.
 
     Args:
-        folder: the run's.
+        folder: folder of the run.
 
     Raises:
-        ValueError: if another process, on whatever machine, has it, or it cannot be written.
+        ValueError: if another process, on any machine, has the lock, or the folder cannot be written.
 
     Example:
         >>> with locked(Path("runs/none-such")):
         ...     Path("runs/none-such/train.lock").exists()
         True
     """
-    file = _taken(folder)
+    file = _acquire(folder)
     try:
         yield
     finally:
         if file is not None:
             with contextlib.suppress(OSError):
-                (folder / _NAME).unlink()
+                (folder / _FILE).unlink()
             file.close()
-        with contextlib.suppress(OSError):  # it holds something
+        with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()
 
 
-def _taken(folder: Path) -> IO[bytes] | None:
-    path = folder / _NAME
+def _acquire(folder: Path) -> IO[bytes] | None:
+    path = folder / _FILE
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def _taken(folder: Path) -> IO[bytes] | None:
                 file=sys.stderr,
             )
             return None
-        with contextlib.suppress(FileNotFoundError):  # whoever had it before has removed the file meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the previous owner has removed the file in the meantime
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()

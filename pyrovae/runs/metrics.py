@@ -1,4 +1,4 @@
-"""The figures of each epoch as a table of text."""
+"""Training history as CSV."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import io
 
 from pyrovae.training import Epoch, History
 
-__all__ = ["history_of", "table_of"]
+__all__ = ["history_from_csv", "history_to_csv"]
 
 
-def table_of(history: History) -> str:
-    """Return a history as CSV, a line an epoch.
+def history_to_csv(history: History) -> str:
+    """Return a history as CSV, one line per epoch.
 
     Example:
-        >>> history_of(table_of(History([Epoch(1, -3.0, -2.0, 1.0, -3.5, -2.5, 1.0, 0.1, 1e-3)]))).best_value
+        >>> history = History([Epoch(1, -3.0, -2.0, 1.0, -3.5, -2.5, 1.0, 0.1, 1e-3)])
+        >>> history_from_csv(history_to_csv(history)).best_value
         -3.5
     """
     text = io.StringIO()
@@ -24,11 +25,11 @@ def table_of(history: History) -> str:
     return text.getvalue()
 
 
-def history_of(text: str) -> History:
-    """Read what :func:`table_of` wrote.
+def history_from_csv(text: str) -> History:
+    """Read a history from the result of :func:`history_to_csv`.
 
     Raises:
-        ValueError: if it is no such table.
+        ValueError: if it is not such a table.
     """
     table = csv.reader(io.StringIO(text, newline=""))
     if next(table, None) != History().columns():

@@ -1,4 +1,4 @@
-"""What a run's program and data say of each other: labels, caveats, what to draw."""
+"""Program and data of a run together: labels, templates, caveats, other data."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
 
-__all__ = ["OtherData", "caveats_of", "labels_of", "other_data", "some_of", "stand_in", "template_of"]
+__all__ = ["OtherData", "caveats_of", "first_data", "labels_of", "other_data", "simulated_data", "template_of"]
 
 
 def labels_of(split: Split) -> Tensor:
     """Return the labels of a split, ``(N,)``.
 
     Raises:
-        ValueError: if it has none, or not all are known.
+        ValueError: if labels are missing or partly unknown.
     """
     if split.labels is None or bool((split.labels < 0).any()):
         raise checks.InputError("data must have the labels that the program needs, but some images have none, or -1")
     return split.labels
 
 
-def some_of(program: Any, split: Split, count: int) -> Batch:
-    """Return the first data of a split as the program is evaluated on them: x, or (x, y) if it always takes labels."""
+def first_data(program: Any, split: Split, count: int) -> Batch:
+    """Return the first data of a split as the program takes them: x, or (x, y) if it always takes labels."""
     x = split[:count]
     return (x, labels_of(split)[: len(x)]) if uses_labels(program.model) == "always" else x
 
 
 def template_of(program: Any, data: DataSet) -> Batch:
-    """Return what new data are to be like: one x, with each of the classes if the program always takes labels."""
+    """Return a template of new data: one x, and all classes if the program always takes labels."""
     x = data.test[:1]
     return (x, labels_of(data.test).unique()) if uses_labels(program.model) == "always" else x
 
 
 @dataclass(frozen=True)
 class OtherData:
-    """Say that data are not those of the run.
+    """Evaluated data that are not those of the run.
 
     Attributes:
-        suffix: of the names of files that are about them.
-        sentence: in what they differ, and what that means.
+        suffix: suffix of the names of files with their results.
+        sentence: description of the difference.
     """
 
     suffix: str
@@ -55,12 +55,13 @@ class OtherData:
 
 
 def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
-    """Tell whether data are others than the run's; None if they are its own.
+    """Compare data with those of the run; return None if they are the same.
 
     Args:
         run: the run.
         data: the data.
-        asked_for: whether they were given in place of those of its configuration, which an older run cannot know again.
+        asked_for: whether the data were given in place of those in the configuration; an older run has no record to
+            compare them with.
     """
     own = run.data_record()
     if own is None and not asked_for:
@@ -77,13 +78,13 @@ def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
     return OtherData(f"-data-{given.hashes['test'][:8]}", sentence)
 
 
-def stand_in(program: Any, described: DataRecord, count: int) -> DataSet:
-    """Return data that the program draws itself, all of them test data, where those of its run are not at hand.
+def simulated_data(program: Any, described: DataRecord, count: int) -> DataSet:
+    """Return test data that are drawn from the program, for runs whose data are not available.
 
     Args:
         program: the trained program.
-        described: what the run keeps of its data.
-        count: how many, at least 2.
+        described: record of the run's data.
+        count: number of data, at least 2.
 
     Raises:
         ValueError: if the model cannot be simulated.
@@ -94,7 +95,7 @@ def stand_in(program: Any, described: DataRecord, count: int) -> DataSet:
 
 
 def caveats_of(program: Any, data: DataSet) -> list[str]:
-    """Say why the program's number on the data is no likelihood to publish, in a sentence each, if so."""
+    """Return reasons why the program's NLL of the data is not a likelihood to publish, in sentences."""
     likelihood = getattr(program, "likelihood", None)
     if isinstance(likelihood, Likelihood):
         caveat = likelihood.caveat(data.kind)
@@ -108,7 +109,7 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
                 f"{data.observed_levels}: it is not that of these data."
             )
     else:
-        caveat = caveat_of(is_discrete(program.model, some_of(program, data.test, 2)), data.kind)
+        caveat = caveat_of(is_discrete(program.model, first_data(program, data.test, 2)), data.kind)
     caveats = [] if caveat is None else [caveat]
     if uses_labels(program.model) == "always":
         caveats.append(

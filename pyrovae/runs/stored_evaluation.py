@@ -1,4 +1,4 @@
-"""Evaluations read from runs' folders: which several runs share, and whether they can be compared."""
+"""Evaluations in the folders of runs: reading them, choosing a common one, checking that they are comparable."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation import CrossCheck, LogMarginal
-from pyrovae.evaluation.comparison_table import listed
+from pyrovae.evaluation.comparison_table import join_names
 from pyrovae.evaluation.likelihood.result import STATISTICS
 from pyrovae.runs.folder import Run
 
-__all__ = ["StoredEvaluation", "check_comparable", "common_evaluation", "differences_of_data", "read_evaluation"]
+__all__ = ["StoredEvaluation", "check_comparable", "common_evaluation", "data_differences", "read_evaluation"]
 
 
 @dataclass(frozen=True)
 class StoredEvaluation:
-    """An evaluation that was read from a run's folder.
+    """An evaluation read from a run's folder.
 
     Attributes:
-        folder: the run's.
-        name: of the evaluation.
-        split: of the data.
+        folder: folder of the run.
+        name: name of the evaluation.
+        split: split of the data.
         result: estimates of log p(x), without draws.
         bits_per_dim: NLL in bits per dimension, or None.
-        caveats: why the NLL is none to publish, in sentences.
-        gap: by how much a sandwich says that the NLL is too large at most, in nats; None where there is no sandwich.
-        sandwich: what it says, in a sentence; None likewise.
-        data: what the run's configuration says of its data.
-        other_data: that it is of other data than the run's, in a sentence; None if it is not.
+        caveats: reasons why the NLL is not a likelihood to publish, in sentences.
+        gap: gap of a sandwich, in nats: largest excess of the NLL in expectation; None without a sandwich.
+        sandwich: conclusion from the sandwich, in a sentence; None without a sandwich.
+        data: configuration of the run's data.
+        other_data: sentence that says that the data are not those of the run; None if they are.
     """
 
     folder: str
@@ -50,7 +50,7 @@ class StoredEvaluation:
 
     @property
     def kind(self) -> str:
-        """What the NLL is the negative logarithm of, in words."""
+        """Description of the quantity whose negative logarithm is the NLL."""
         if self.caveats:
             return f"no likelihood ({'; '.join(caveat.rstrip('.') for caveat in self.caveats)})"
         if self.bits_per_dim is None:
@@ -60,11 +60,11 @@ class StoredEvaluation:
 
     @property
     def offset(self) -> float:
-        """What is added to the NLL in bits to make ``bits_per_dim`` of it: log2 of the levels of dequantised data."""
+        """Difference between ``bits_per_dim`` and the NLL in bits: log2 of the levels of dequantised data."""
         return math.nan if self.bits_per_dim is None else self.bits_per_dim - self.result.nll / self._nats_per_bit
 
     def bits(self, nll: float) -> float | None:
-        """Convert an NLL of data of this kind, in nats, to bits per dimension; None where they have no bits."""
+        """Convert an NLL of data of this kind from nats to bits per dimension; None if not defined for the data."""
         return None if self.bits_per_dim is None else nll / self._nats_per_bit + self.offset
 
     @property
@@ -73,14 +73,14 @@ class StoredEvaluation:
 
 
 def read_evaluation(run: Run, name: str) -> StoredEvaluation:
-    """Read an evaluation with its figures of each datum.
+    """Read an evaluation with its values of each datum.
 
     Args:
-        run: the run's folder.
-        name: of the evaluation, such as ``test-importance-5000``.
+        run: the run.
+        name: name of the evaluation, such as ``test-importance-5000``.
 
     Raises:
-        ValueError: if the run has none of this name, or its files cannot be read or do not belong together.
+        ValueError: if the run has no evaluation of this name, or its files cannot be read or do not match.
     """
     found = run.evaluations()
     if name not in found:
@@ -115,7 +115,7 @@ def _result(values: Any) -> LogMarginal:
     stored = values.sample_stats
     missing = [name for name in STATISTICS if name not in stored]
     if missing:
-        raise ValueError(f"it lacks {listed(missing)}")
+        raise ValueError(f"it lacks {join_names(missing)}")
     statistics: dict[str, Any] = {name: tensor(stored[name].values) for name in STATISTICS}
     x = tensor(values.observed_data["x"].values)
     B = len(x)
@@ -141,19 +141,19 @@ def _result(values: Any) -> LogMarginal:
 
 
 def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Choose among the evaluations of test data that all runs have.
+    """Choose the best evaluation of test data that all runs have in common.
 
-    Adaptive ones come before annealed ones and these before importance sampling; then the one of more images, of the
-    best weights, and of more evaluations of the model is taken.
+    Adaptive evaluations are preferred to annealed ones, and these to importance sampling; then more data, the best
+    weights, and more decoder runs are preferred.
 
     Args:
-        found: the summaries of each run's evaluations, by run and name.
+        found: summaries of the evaluations by run and name.
 
     Returns:
-        the evaluation's name.
+        name of the evaluation.
 
     Raises:
-        ValueError: if there is none in common.
+        ValueError: if there is no common evaluation.
 
     Example:
         >>> few, many = ({"split": "test", "method": "importance", "num_evaluations": K} for K in (10, 5000))
@@ -169,7 +169,9 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
     first, *others = tested.values()
     common = [name for name in first if all(name in entries for entries in others)]
     if not common:
-        has = ", ".join(f"{run} has {listed(list(entries)) if entries else 'none'}" for run, entries in tested.items())
+        has = ", ".join(
+            f"{run} has {join_names(list(entries)) if entries else 'none'}" for run, entries in tested.items()
+        )
         raise checks.InputError(
             f"runs must have an evaluation of test data in common, but {has}: run pyrovae evaluate with the same "
             'options for each, or name one for each with --evaluation "[NAME, NAME]"'
@@ -179,7 +181,7 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
         entry = first[name]
         images, effort = entry.get("num_data"), entry.get("num_evaluations")
         adaptive, annealed = entry.get("adaptive"), bool(entry.get("share_annealed"))
-        return (  # the closest to log p(x) is the last
+        return (  # the evaluation closest to log p(x) has the highest rank
             3 if adaptive is not None and adaptive.get("reached") else 0 if adaptive is not None else 1 + int(annealed),
             images if isinstance(images, int) else 0,
             entry.get("weights") == "best",
@@ -190,13 +192,13 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
 
 
 def check_comparable(evaluated: Mapping[str, StoredEvaluation]) -> None:
-    """Refuse NLLs of which a difference would mean nothing: of several splits, or of several kinds.
+    """Raise an error if NLLs are not comparable, because their splits or kinds differ.
 
     Args:
-        evaluated: the evaluations by run.
+        evaluated: evaluations by run.
 
     Raises:
-        ValueError: naming which is of what.
+        ValueError: if splits or kinds differ.
     """
     splits = {run: entry.split for run, entry in evaluated.items()}
     if len(set(splits.values())) > 1:
@@ -211,14 +213,14 @@ def check_comparable(evaluated: Mapping[str, StoredEvaluation]) -> None:
         )
 
 
-def differences_of_data(evaluated: Mapping[str, StoredEvaluation]) -> list[str]:
-    """Say in what the data of several evaluations differ, by the runs' configurations, in a sentence each.
+def data_differences(evaluated: Mapping[str, StoredEvaluation]) -> list[str]:
+    """Describe how the data of several evaluations differ according to the runs' configurations.
 
     Args:
-        evaluated: the evaluations by run.
+        evaluated: evaluations by run.
 
     Returns:
-        a sentence for each option of the data set that is not the same, and for their number.
+        a sentence for each option of the data set that differs, and for the number of data.
     """
     described = {}
     for run, entry in evaluated.items():
@@ -229,15 +231,15 @@ def differences_of_data(evaluated: Mapping[str, StoredEvaluation]) -> list[str]:
     found = []
     for option in dict.fromkeys(option for options in described.values() for option in options):
         values = {run: str(options.get(option, "none")) for run, options in described.items()}
-        shared = all(option in options for options in described.values())  # others come with their class
+        shared = all(option in options for options in described.values())  # other options belong to a class
         if len(set(values.values())) > 1 and (shared or same_class):
             found.append(f"The data's {option} differs: {_by_value(values, of='in')}.")
     return found or ["The data are configured the same way, but their values changed between the evaluations."]
 
 
 def _by_value(values: Mapping[str, str], of: str = "for") -> str:
-    """Say each value with the runs that have it."""
+    """List each value with the runs that have it."""
     runs: dict[str, list[str]] = {}
     for run, value in values.items():
         runs.setdefault(value, []).append(run)
-    return ", ".join(f"{value} {of} {listed(names)}" for value, names in runs.items())
+    return ", ".join(f"{value} {of} {join_names(names)}" for value, names in runs.items())

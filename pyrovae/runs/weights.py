@@ -1,4 +1,4 @@
-"""Weights of a program as safetensors, which hold no code, and whether they fit it."""
+"""Weights of a program as safetensors, which contain no code."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from pyrovae.files import atomic_write
 __all__ = ["load_weights", "save_weights"]
 
 
-def save_weights(program: nn.Module, paths: list[Path], version: int) -> None:
-    """Write a program's weights to each of the paths."""
-    weights = save(
-        {name: tensor.detach().contiguous() for name, tensor in program.state_dict().items()},
-        metadata={"format": f"pyrovae {version}"},
-    )
-    for path in paths:
-        with atomic_write(path) as file:
-            file.write(weights)
+def save_weights(weights: dict[str, Tensor], path: Path, version: int) -> None:
+    """Write a program's weights, as its ``state_dict`` has them."""
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
+    with atomic_write(path) as file:
+        file.write(save(contiguous, metadata={"format": f"pyrovae {version}"}))
 
 
 def load_weights(program: nn.Module, path: Path, expected: int) -> None:
-    """Put weights into a program.
+    """Load weights into a program.
+
+    Args:
+        program: the program.
+        path: path of the file.
+        expected: expected version of the format.
 
     Raises:
-        ValueError: if they are of another version, not finite, or another program's.
+        ValueError: if the weights have another version, are not finite, or do not fit the program.
     """
     with safetensors.safe_open(path, framework="pt") as file:
         version = (file.metadata() or {}).get("format")
     if version != f"pyrovae {expected}":
         raise ValueError(f"it has format {version!r}, and this pyrovae reads 'pyrovae {expected}'")
     tensors: dict[str, Tensor] = load_file(path)
-    learned = {name for name, _ in program.named_parameters()}  # a buffer may say that there is no bound
+    learned = {name for name, _ in program.named_parameters()}  # buffers can be infinite, as a missing bound
     if any(name in learned and not bool(tensor.isfinite().all()) for name, tensor in tensors.items()):
         raise ValueError("it holds weights that are not finite")
     _compare(tensors, program.state_dict())
@@ -47,9 +48,9 @@ def _compare(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         if name not in tensors or name not in expected:
             verb = "lacks" if name in expected else "holds"
             raise ValueError(f"it {verb} {name}, unlike the program that config.yaml describes")
-        held, due = tensors[name], expected[name]
-        if held.shape != due.shape or held.is_floating_point() != due.is_floating_point():
+        stored, target = tensors[name], expected[name]
+        if stored.shape != target.shape or stored.is_floating_point() != target.is_floating_point():
             raise ValueError(
-                f"{name} must have shape {tuple(due.shape)} and type {due.dtype}, by config.yaml, "
-                f"but has {tuple(held.shape)} and {held.dtype}"
+                f"{name} must have shape {tuple(target.shape)} and type {target.dtype}, by config.yaml, "
+                f"but has {tuple(stored.shape)} and {stored.dtype}"
             )

@@ -50,14 +50,16 @@ def state_of(
     guide: PyroFunction,
     best: Any,
     compile: Compile,
+    warmup_steps: int,
 ) -> State:
-    """Return the state: current and best weights, optimizer, history, generators, and the mode of compilation."""
+    """Return the state: weights, optimizer, history, generators, the mode of compilation and the steps of warm-up."""
     return {
         "weights": {name: tensor.clone() for name, tensor in weights_of(model, guide).items()},
         "best": best,
         "optimizer": copy.deepcopy(optim.get_state()),
         "history": history.rows(),
         "compile": compile,
+        "warmup_steps": warmup_steps,
         "rng": all_generators(),
     }
 

@@ -18,7 +18,7 @@ from pyrovae.data import DataSet
 from pyrovae.execution import check_masks, check_sites, evaluating
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.handlers import in_data_plate
-from pyrovae.objectives.terms import collect_traces, estimate_elbo_terms
+from pyrovae.objectives.terms import Traces, collect_traces, estimate_elbo_terms
 from pyrovae.programs import Arguments, PyroFunction, arguments_of, concise_errors, mode
 from pyrovae.rng import forked_rng
 from pyrovae.training.batching import Labels, batches
@@ -34,7 +34,7 @@ def dry_run(
     labels: Labels,
     data: DataSet,
     batch_size: int,
-) -> None:
+) -> Traces:
     """Run the programs once on each kind of batch, to find errors and all parameters; generators are restored.
 
     Args:
@@ -45,6 +45,9 @@ def dry_run(
         labels: whether the programs take labels.
         data: data to train on.
         batch_size: number of images per batch.
+
+    Returns:
+        the traces of model and guide that the objective made.
 
     Raises:
         ValueError: if the programs do not fit the data or each other.
@@ -103,6 +106,7 @@ def dry_run(
     for model_trace, guide_trace in traces:
         check_sites(model_trace, guide_trace, has_latents=False)
         check_masks(model_trace, guide_trace)
+    return traces
 
 
 def _loss(elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> Any:

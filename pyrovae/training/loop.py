@@ -29,6 +29,7 @@ from pyrovae.training.dry_run import dry_run
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
 from pyrovae.training.validation import subset_elbo, validate
+from pyrovae.training.warmup import Warmup, warms_up_by_default
 
 __all__ = ["Callback", "fit"]
 
@@ -49,7 +50,7 @@ def fit(
     optimizer: OptimizerFactory = torch.optim.Adam,
     scheduler: SchedulerFactory | None = None,
     beta: float = 1.0,
-    kl_warmup: int = 0,
+    kl_warmup: int | None = None,
     max_norm: float | None = None,
     patience: int | None = None,
     restore_best: bool = False,
@@ -83,9 +84,12 @@ def fit(
         scheduler: makes the learning-rate scheduler, which steps once per epoch.
         beta: weight :math:`\beta` of the KL (Higgins et al., 2017).
         kl_warmup: number of epochs in which the weight grows linearly from 0 to ``beta``, in equal steps per batch; 0
-            for ``beta`` throughout.
+            for ``beta`` throughout. None for three tenths of the run, or as a resumed run was begun; but for 0 if
+            the objective is ``MMD`` or ``RWS``, or the guide is deterministic. Without it, a posterior often collapses
+            to the prior.
         max_norm: largest global norm of the gradients, or None.
-        patience: number of epochs without a better validation ELBO after which training stops, or None.
+        patience: number of epochs without a better validation ELBO, which always has the full KL, after which training
+            stops, or None; the warm-up's epochs do not count.
         restore_best: whether to end with the weights of the best validation ELBO, instead of the last.
         accumulate: number of parts in which a batch is processed one after the other, to save memory; terms that are no
             sum over data, such as batch normalisation or the discrepancy of ``MMD``, are computed for each part.
@@ -117,7 +121,8 @@ def fit(
     checks.integer("epochs", epochs)
     checks.integer("batch_size", batch_size)
     checks.number("beta", beta)
-    checks.integer("kl_warmup", kl_warmup, minimum=0)
+    if kl_warmup is not None:
+        checks.integer("kl_warmup", kl_warmup, minimum=0)
     checks.integer("accumulate", accumulate)
     checks.choice("compile", compile, ("auto", *get_args(Compile)))
     checks.choice("precision", precision, get_args(matmul.Precision))
@@ -157,7 +162,7 @@ def fit(
             warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # y may be sampled
         single = partial(explain_single_datum, len(data.train), batch_size, accumulate)
         with distributed.failing_together(), single():
-            dry_run(elbo, model, guide, modules, labels, data, batch_size)
+            traces = dry_run(elbo, model, guide, modules, labels, data, batch_size)
         untrained = subset_elbo(model, guide, labels, data.validation, batch_size)
         if state is not None:
             restore(state, optim, history, model, guide)
@@ -169,6 +174,9 @@ def fit(
         shared |= {"beta": beta, "precision": precision}
         shared |= {"number of images": (len(data.train), len(data.validation))}
         synchronize_start(model, guide, shared)
+        num_batches = count_batches(labels, data.train, batch_size)
+        by_default = warms_up_by_default(elbo, traces)
+        warmup = Warmup.of(kl_warmup, beta, epochs, num_batches, by_default=by_default, state=state)
         weight = torch.full((), float(beta), device=data.train.device)
         for module in modules:  # gradients left from other training loops
             module.zero_grad(set_to_none=True)
@@ -179,7 +187,6 @@ def fit(
             loss=step.loss,
             loss_and_grads=partial(_share_of_step, step, optim),
         )
-        num_batches = count_batches(labels, data.train, batch_size)
         shown = progress and distributed.rank() == 0
         before = len(history.epochs) * num_batches
         bar = progress_bar("training", epochs * num_batches, "batch", initial=before, hidden=not shown)
@@ -187,7 +194,8 @@ def fit(
             if chosen == "inductor":
                 bar.set_postfix_str("the step is compiled first", refresh=False)
             for epoch in range(len(history.epochs) + 1, epochs + 1):
-                if patience is not None and history.epochs and epoch - 1 - history.best_epoch >= patience:
+                best_or_warm = max(history.best_epoch, warmup.num_epochs(num_batches))
+                if patience is not None and epoch - 1 - best_or_warm >= patience:
                     break
                 start = time.perf_counter()
                 step.totals = torch.zeros(2, device=data.train.device)
@@ -198,9 +206,7 @@ def fit(
                     shares = batches(labels, data.train, batch_size, shuffle=True, generator=order, part="share")
                     try:
                         for i, arguments in enumerate(shares):
-                            if kl_warmup:
-                                done = ((epoch - 1) * num_batches + i) / (kl_warmup * num_batches)
-                                weight.fill_(beta * min(1.0, done))
+                            weight.fill_(warmup.weight((epoch - 1) * num_batches + i))
                             parts = parts_of(arguments, accumulate)
                             for j, part in enumerate(parts):
                                 optim.accumulating = j + 1 < len(parts)
@@ -242,7 +248,11 @@ def fit(
                     best = {name: tensor.clone() for name, tensor in weights_of(model, guide).items()}
                 if callback is not None:
                     distributed.on_rank_zero(
-                        partial(callback, history, partial(state_of, optim, history, model, guide, best, chosen))
+                        partial(
+                            callback,
+                            history,
+                            partial(state_of, optim, history, model, guide, best, chosen, warmup.num_steps),
+                        )
                     )
         if best is not None:
             load_weights(best, model, guide)

@@ -29,7 +29,7 @@ from tqdm import tqdm
 import pyrovae as pv
 from pyrovae.files import atomic_write
 from pyrovae.programs import uses_labels
-from pyrovae.runs import some_of
+from pyrovae.runs import first_data
 
 D = 6
 PRIORS = {
@@ -182,7 +182,7 @@ def run(task: tuple[dict[str, str], int, int]) -> tuple[str, dict[str, Any]]:
             **fitting,
         )
         seconds = time.perf_counter() - start
-        ml = pv.log_marginal(program.model, program.guide, some_of(program, data.test, 180), num_samples=num_samples)
+        ml = pv.log_marginal(program.model, program.guide, first_data(program, data.test, 180), num_samples=num_samples)
         result = {"nll": ml.nll, "elbo": ml.elbo.mean().item(), "bits": data.bits_per_dim(ml.nll), "seconds": seconds}
         if uses_labels(program.model) == "where known":
             program.eval()

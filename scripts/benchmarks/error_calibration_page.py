@@ -52,13 +52,13 @@ Not measured yet: {{ missing|join("; ") }}.
 ![True and estimated errors, and how often the interval covers the exact NLL]({{ folder }}/coverage.png)
 
 In the tables, the **error** is the exact mean of $\\log p(x)$ minus the estimate, in nats per datum: positive if the
-NLL is too large. It is a mean over the sets, as are the **estimated bias** and the **estimated Monte Carlo error**.
-The latter should be equal to the **standard deviation** of the error, except for differences of the bias between
-sets. **Covered** is the share of the 95 % intervals (`ml.interval`) that contain the exact NLL, with a 95 % interval
-for that share (Clopper & Pearson, 1934). **Bounded** is the share of intervals with a lower end; an interval has
-none if k̂ is above 0.7 for more than a fifth of the data, and then only its upper end can be wrong. The sets have no
-samples in common, but many have data in common, because all are subsets of the same 200. Two latents are few: these
-results do not show how errors grow with the number of latents. A [sandwich](#the-sandwich) measures that.
+NLL is too large. It is a mean over the sets, as are the **estimated bias** and the **estimated Monte Carlo error**. The
+latter should be equal to the **standard deviation** of the error, except for differences of the bias between sets.
+**Covered** is the share of the 95 % intervals (`ml.interval`) that contain the exact NLL, with a 95 % interval for that
+share (Clopper & Pearson, 1934). **Bounded** is the share of intervals with a lower end; an interval has none if k̂ is
+above 0.7 for more than a fifth of the data, and then only its upper end can be wrong. The sets have no samples in
+common, but many have data in common, because all are subsets of the same 200. Two latents are few: these results do not
+show how errors grow with the number of latents. A [sandwich](#the-sandwich) measures that.
 {% for name, rows in tables.items() %}
 **{{ titles[name][0]|upper }}{{ titles[name][1:] }}.** {{ sentences[name] }}
 

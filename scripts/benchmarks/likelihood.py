@@ -14,7 +14,7 @@ from jsonargparse import auto_cli
 
 from pyrovae import Adaptive, Annealed, Estimator, Importance, LogMarginal, log_marginal, sandwich
 from pyrovae.evaluation.likelihood.result import concatenate
-from pyrovae.runs import Run, some_of, template_of
+from pyrovae.runs import Run, first_data, template_of
 
 
 @dataclass
@@ -67,7 +67,7 @@ def main(
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     data, program = Run(run).load()
-    batch = some_of(program, data.test, num_data)
+    batch = first_data(program, data.test, num_data)
     arguments = batch if isinstance(batch, tuple) else (batch,)
     made = contenders(longest)
     log_marginal(program.model, program.guide, tuple(part[:100] for part in arguments), num_samples=500)  # warms up

@@ -8,7 +8,7 @@ import torch
 
 from pyrovae import checks
 from pyrovae.evaluation import pareto_threshold, rate_distortion
-from pyrovae.runs import Run, StoredEvaluation, some_of
+from pyrovae.runs import Run, StoredEvaluation, first_data
 
 
 def figures(evaluated: StoredEvaluation) -> dict[str, float]:
@@ -79,6 +79,6 @@ def active_units(run: Run, num_data: int, weights: str = "last") -> dict[str, in
     """Count the latents whose posterior mean has a variance above 0.01 over test images, by site."""
     data, program = run.load(weights)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    x = some_of(program, data.test, num_data)
+    x = first_data(program, data.test, num_data)
     found = rate_distortion(program.model, program.guide, x, 50, num_codes=1)
     return {site: int((variance > 0.01).sum()) for site, variance in sorted(found.variances.items())}

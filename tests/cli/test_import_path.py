@@ -68,6 +68,7 @@ def test_it_is_trained_resumed_evaluated_sampled_and_reported(name, tmp_path):
     assert "<img" in Path("run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_program_whose_data_depend_on_their_total_is_not_sampled_without_one(capsys):
     options = ["--program=someones_package.programs.Shares", "--data.binarization=none", "--latent_dim=2", "--run=run"]
     assert main(["train", *options, "--epochs=1"]) == 0
@@ -110,6 +111,7 @@ def test_the_loaded_run_is_the_users_own_program():
     assert log_marginal(program.model, program.guide, data.test[:5], num_samples=20).log_prob.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_run_of_a_program_that_derives_from_none_of_ours_is_still_evaluated(capsys):
     """As those were that were begun before the command line asked for it."""
     assert main(["train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]) == 0

@@ -61,7 +61,7 @@ def test_every_component_can_be_swapped_at_once(tmp_path, frey, capsys):
         f"--run={run}",
     ]
     assert main(words) == 0
-    assert main(["evaluate", str(run), "--num_samples=20", "--num_data=5"]) == 0
+    assert main(["evaluate", str(run), "--num_samples=20", "--num_data=5", "--num_checked=0"]) == 0
     assert "bits/dim" in capsys.readouterr().out
     assert main(["report", str(run)]) == 0
     assert (run / "report.html").exists()
@@ -97,7 +97,7 @@ def test_sample_and_data(tmp_path, capsys):
 def test_a_number_that_is_no_likelihood_says_so(tmp_path, capsys, options, kind, words):
     run = tmp_path / "run"
     assert main(["train", "--data=Digits", *options, f"--likelihood={kind}", *SMALL, "--epochs=1", f"--run={run}"]) == 0
-    assert main(["evaluate", str(run), "--num_samples=10", "--num_data=10"]) == 0
+    assert main(["evaluate", str(run), "--num_samples=10", "--num_data=10", "--num_checked=0"]) == 0
     shown = capsys.readouterr().out
     assert (words in shown) if words else ("publish" not in shown)
     assert ("bits/dim" in shown) == (words is None)  # what is no likelihood has no bits
@@ -141,7 +141,7 @@ def test_the_users_own_class_is_found_in_the_current_folder(tmp_path):
     console_script = Path(sys.executable).with_name("pyrovae")
     for words in (
         ["train", "--prior=my_priors.Wide", "--prior.width=3.0", *SMALL, "--epochs=1", "--run=run"],
-        ["evaluate", "run", "--num_samples=5"],
+        ["evaluate", "run", "--num_samples=5", "--num_data=5", "--num_checked=0"],
     ):
         result = subprocess.run([console_script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr

@@ -74,6 +74,7 @@ def test_two_processes_learn_from_the_whole_batch_what_one_does_when_the_noise_i
     assert not torch.equal(found[0]["held"][0]["decoder.0.weight"], found[0]["held"][2]["decoder.0.weight"])
 
 
+@pytest.mark.slow
 def test_all_end_with_the_same_weights_buffers_and_figures_whatever_their_seeds(two):
     (weights, rows), (others, other_rows) = (found["digits"] for found in two[1])
     assert_same(weights, others)
@@ -95,12 +96,14 @@ def test_with_free_noise_the_bound_is_that_of_one_process_within_its_noise(two):
     assert together[0][1] < alone[1][1] - 3
 
 
+@pytest.mark.slow
 def test_two_processes_resume_exactly(two):
     for found in two[1]:
         assert_same(found["resumed"][0], found["digits"][0])
         assert found["resumed"][1] == found["digits"][1]
 
 
+@pytest.mark.slow
 def test_a_callback_that_draws_leaves_every_image_to_one_process(two):
     _, found, _ = two
     read = [own["read"] for own in found]
@@ -108,16 +111,19 @@ def test_a_callback_that_draws_leaves_every_image_to_one_process(two):
     assert sorted(read[0] + read[1]) == list(range(len(several_processes.held_noise_data().train)))
 
 
+@pytest.mark.slow
 def test_arguments_that_differ_are_refused(two):
     _, found, _ = two
     for own in found:
         assert own["differing"] == "batch_size must be the same in all processes, but 100 and 101 were given"
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_calls_back(two):
     assert [found["calls"] for found in two[1]] == [2, 0]
 
 
+@pytest.mark.slow
 def test_the_last_bound_is_that_of_one_process_with_these_weights_to_the_bit(two, in_folder):
     vae = make_vae()
     weights, rows = two[1][0]["digits"]
@@ -127,6 +133,7 @@ def test_the_last_bound_is_that_of_one_process_with_these_weights_to_the_bit(two
     assert rows[-1][4:] == [reconstruction - kl, reconstruction, kl]
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_one_process_stops_all_with_one_sentence_and_no_update(two):
     for found in two[1]:
         kind, sentence, untouched = found["not finite"]
@@ -144,6 +151,7 @@ def test_what_goes_wrong_in_one_process_stops_all_with_one_sentence_and_no_updat
         assert found["by first"] == "division by zero"
 
 
+@pytest.mark.slow
 def test_parts_come_together_in_order(two):
     first, second = two[1]
     assert first["in order"] == second["in order"] == [f"part {i}" for i in range(5)]
@@ -152,6 +160,7 @@ def test_parts_come_together_in_order(two):
     assert [found["ahead"] for found in two[1]] == [0, 1]
 
 
+@pytest.mark.slow
 def test_one_process_talks_and_all_end_alike(two):
     folder, _, ended = two
     assert [(folder / f"statuses-{rank}").read_text() for rank in (0, 1)] == ["2 0 2 2 0 2 2"] * 2

@@ -31,7 +31,9 @@ def test_the_area_is_that_of_scikit_learn_with_ties():
     found = separation(normal, anomalous)
     labels = torch.arange(100) >= 60
     assert found.auroc == pytest.approx(roc_auc_score(labels, torch.cat((normal, anomalous))), abs=1e-12)
-    assert torch.trapezoid(found.caught, found.false_alarms).item() == pytest.approx(found.auroc, abs=1e-12)
+    assert torch.trapezoid(found.true_positive_rate, found.false_positive_rate).item() == pytest.approx(
+        found.auroc, abs=1e-12
+    )
     assert 0 < found.low < found.auroc < found.high < 1
 
 

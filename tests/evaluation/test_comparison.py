@@ -279,9 +279,8 @@ def runs(tmp_path_factory):
     for name, options in VARIANTS.items():
         assert main(shlex.split(f"train --run {folder}/{name} --latent_dim 2 {SMALL} {options}")) == 0
         assert main(shlex.split(f"evaluate {folder}/{name} --num_samples 30 --num_draws 1")) == 0
-    assert main(shlex.split(f"evaluate {folder}/second --num_samples 10 --num_draws 1")) == 0
-    assert main(shlex.split(f"evaluate {folder}/second --num_samples 30 --num_draws 1 --split validation")) == 0
-    assert main(shlex.split(f"evaluate {folder}/second --num_samples 30 --num_draws 1 --num_data 20")) == 0
+    for options in ("--num_samples 10", "--num_samples 30 --split validation", "--num_samples 30 --num_data 20"):
+        assert main(shlex.split(f"evaluate {folder}/second {options} --num_draws 1 --num_checked 0")) == 0
     return folder
 
 

@@ -54,7 +54,7 @@ def test_roc_curves_tell_area_and_interval():
     figure = figures.roc_curves({"ELBO": found, "error": found})
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend[0] == f"ELBO: {found.auroc:.3f} [{found.low:.3f}, {found.high:.3f}]"
-    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), found.caught)
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), found.true_positive_rate)
 
 
 def test_histogram_tells_what_is_above_the_threshold():

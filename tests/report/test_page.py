@@ -104,6 +104,7 @@ def test_the_page_holds_everything_itself(which, expected, request):
     assert page.count('<th class="number">jackknife</th>') == (1 if which == "run" else 2)
 
 
+@pytest.mark.slow
 def test_the_page_shows_annealed_evaluations_and_where_the_nats_go(much):
     page = (much / "report.html").read_text()
     assert "test likelihood, annealed, K = 3, T = 4" in page
@@ -382,6 +383,7 @@ def test_test_images_are_reached_by_keys_and_by_pointing(page):
     assert page.all('.tile[aria-current="true"]')[0].get_attribute("data-index") == str(page.order[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_both_themes_on_a_phone(page, theme, tmp_path):
     page.chrome.size(390, 800, mobile=True)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -206,7 +206,7 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     assert {"training_curves", "samples", "manifold", "test-importance-5-extremes"} <= pictures
     assert not {"reconstructions", "latent_map"} & pictures
     served = []
-    monkeypatch.setattr(sys.modules["pyrovae.cli.commands.explore"], "serve", lambda *told: served.append(told))
+    monkeypatch.setattr(import_module("pyrovae.cli.commands.explore"), "serve", lambda *told: served.append(told))
     assert main(["explore", "run", "--num_data=7"]) == 0
     session, title, _ = served[0]
     assert len(session.x) == 7
@@ -223,11 +223,12 @@ def test_a_program_that_is_told_labels_is_sampled_without_data(tmp_path, monkeyp
     data = ["--data=ArrayFile", "--data.path=data.npz"]
     assert main(["train", *data, "--program=ConditionalVAE", "--program.num_classes=3", "--epochs=1", "--run=run"]) == 0
     (tmp_path / "data.npz").unlink()
-    assert Run("run").described().classes == [0, 1, 2]
+    assert Run("run").describe_data().classes == [0, 1, 2]
     assert main(["sample", "run", "--num_samples=6", "--out=samples.npy"]) == 0
     assert np.load("samples.npy").shape == (6, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["[]", "{}", '{"format": 2}', "no json", '{"format": 1, "data_shape": [0]}'])
 def test_a_broken_record_is_one_sentence(content, here, capsys):
     (here / "run" / "data.json").write_text(content, encoding="utf-8")

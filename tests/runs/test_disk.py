@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ SMALL = [
     "--likelihood.network.hidden_features=[8]",
     "--batch_size=512",
     "--compile=off",
+    "--kl_warmup=1",  # by default, it depends on the number of epochs
 ]
 
 
@@ -127,7 +129,7 @@ def test_an_interruption_before_the_first_weights_leaves_no_folder(tmp_path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["pyrovae.cli.commands.train"], "fit", interrupted)
+        patched.setattr(import_module("pyrovae.cli.commands.train"), "fit", interrupted)
         assert train(tmp_path / "run", 1) == 130
     assert not (tmp_path / "run").exists()
     assert train(tmp_path / "run", 1) == 0
@@ -141,7 +143,7 @@ def test_an_interruption_while_packages_are_imported_is_one_line(words, tmp_path
         (tmp_path / "bin" / name).write_text("import sys\nfrom pyrovae.cli import main\nsys.exit(main())\n")
     words = [str(tmp_path / "bin" / word) if word != "-m" and "-m" not in words else word for word in words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
-    ended = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, *words, "data"], env=environment, capture_output=True, text=True)
     assert ended.returncode in (130, -signal.SIGINT)
     if words[-1].endswith("another.py"):
         assert "Traceback" in ended.stderr  # a program of one's own is told all
@@ -154,8 +156,8 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_work(words, run, tm
     def work(*args, **kwargs):
         raise AssertionError("it began")
 
-    monkeypatch.setattr(sys.modules["pyrovae.runs.evaluation"], "log_marginal", work)
-    monkeypatch.setattr(sys.modules["pyrovae.cli.commands.diagnose"].evaluation, "diagnose", work)
+    monkeypatch.setattr(import_module("pyrovae.runs.evaluation"), "log_marginal", work)
+    monkeypatch.setattr(import_module("pyrovae.cli.commands.diagnose").evaluation, "diagnose", work)
     folder = tmp_path / "run"
     folder.mkdir()
     for name in ("config.yaml", "weights.safetensors"):

@@ -43,6 +43,7 @@ def test_there_is_none_at_first(vae, path):
     assert AdaptiveStateFile(path, vae, (X,)).load() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "changed"),
     [
@@ -56,15 +57,16 @@ def test_there_is_none_at_first(vae, path):
 )
 def test_that_of_something_else_is_refused(vae, path, state, what, changed):
     told = {"program": vae, "data": (X,), "seed": 0, "num_draws": 3} | changed
-    with pytest.raises(InputError, match=f"holds what was drawn with other {what}; remove it to begin anew$") as error:
+    with pytest.raises(InputError, match=f"was written for other {what}; remove it to start again$") as error:
         AdaptiveStateFile(path, **told).load()
     assert str(path) in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"x" * 100])
 def test_a_broken_file_is_refused(vae, path, state, content):
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot be read: .*; remove it to begin anew"):
+    with pytest.raises(InputError, match=r"cannot be read: .*; remove it to start again"):
         AdaptiveStateFile(path, vae, (X,), seed=0, num_draws=3).load()
 
 

@@ -1,4 +1,4 @@
-"""The commands: one function each, whose signature and docstring are its options and their help."""
+"""Commands: one function each, whose signature and docstring define its options and help."""
 
 from pyrovae.cli.commands.compare import compare
 from pyrovae.cli.commands.data import data

@@ -15,7 +15,7 @@ from pyrovae.runs import (
     StoredEvaluation,
     check_comparable,
     common_evaluation,
-    differences_of_data,
+    data_differences,
     read_evaluation,
 )
 
@@ -23,7 +23,7 @@ __all__ = ["compare"]
 
 
 def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str = "comparison") -> None:
-    """Compare the NLL of several runs, image by image, and say which differences are more than chance.
+    """Compare the NLL of several runs, datum by datum, and say which differences are significant.
 
     Args:
         runs: the runs' folders, two or more.
@@ -37,7 +37,7 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     first = next(iter(entries.values()))
     gaps = {run: entry.gap for run, entry in entries.items() if entry.gap is not None}
     comparison = compare_results({run: entry.result for run, entry in entries.items()}, first.bits, gaps)
-    differences = [] if all(row.paired for row in comparison.rows) else differences_of_data(entries)
+    differences = [] if all(row.paired for row in comparison.rows) else data_differences(entries)
     sandwiches = [f"{run}: {entry.sandwich}" for run, entry in entries.items() if entry.sandwich is not None]
     others = [f"{run}: {entry.other_data}" for run, entry in entries.items() if entry.other_data is not None]
     warnings = (*comparison.warnings, *differences, *others, *first.caveats, *sandwiches)
@@ -75,7 +75,7 @@ def _read(runs: list[str], evaluation: list[str] | str | None) -> dict[str, Stor
         raise checks.InputError(f"runs must be two folders or more, but {len(runs)} was given: {', '.join(runs)}")
     folders = {name: Run(run) for name, run in zip(_names(runs), runs, strict=True)}
     for folder in folders.values():
-        folder.config()  # says so if it is no run
+        folder.config()  # raises an error if it is not a run
     if evaluation is None:
         evaluation = common_evaluation({name: folder.evaluations() for name, folder in folders.items()})
     names = [evaluation] * len(runs) if isinstance(evaluation, str) else evaluation
@@ -88,7 +88,7 @@ def _read(runs: list[str], evaluation: list[str] | str | None) -> dict[str, Stor
 
 
 def _names(runs: list[str]) -> list[str]:
-    """Name each run by its folder, with as much of the path as tells them apart."""
+    """Name each run by its folder, with enough of the path to be unique."""
     paths = [Path(run).resolve() for run in runs]
     for run, path in zip(runs, paths, strict=True):
         if paths.count(path) > 1:

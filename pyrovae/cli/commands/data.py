@@ -12,7 +12,7 @@ __all__ = ["data"]
 
 
 def data(data: DataFactory = Digits, out: str | None = None) -> None:
-    """Say what a data set holds, and draw some of it.
+    """Describe a data set, and draw some of it.
 
     Args:
         data: the data set.

@@ -1,4 +1,4 @@
-"""Where a command runs."""
+"""Devices by name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ __all__ = ["device_named"]
 
 
 def device_named(name: str) -> torch.device:
-    """Return a device by name; ``auto`` is the first GPU where there is one, and each of several processes has its own.
+    """Return a device by name; ``auto`` is the GPU if there is one, and each of several processes gets its own GPU.
+
+    Args:
+        name: ``cpu``, ``cuda``, ``cuda:0`` and the like, or ``auto``.
 
     Raises:
-        ValueError: if this machine has no such device, or not one for each process.
+        ValueError: if the machine has no such device, or fewer GPUs than processes.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

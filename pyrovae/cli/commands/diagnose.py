@@ -14,7 +14,7 @@ from pyrovae.cli.commands.device import device_named
 from pyrovae.data import Split
 from pyrovae.files import check_writable
 from pyrovae.programs import Arguments
-from pyrovae.runs import DataFactory, Run, caveats_of, other_data, some_of
+from pyrovae.runs import DataFactory, Run, caveats_of, first_data, other_data
 
 __all__ = ["diagnose"]
 
@@ -33,22 +33,22 @@ def diagnose(
     device: str = "auto",
     seed: int = 0,
 ) -> None:
-    """Tell where the nats of log p(x) go: gaps of the posterior, distortion, the parts of the rate, active units.
+    """Break down log p(x) into gaps of the posterior, distortion, and the parts of the rate; count active units.
 
     Args:
         run: the run's folder.
-        data: where the run's data are now, if not where they were; or other data.
-        split: which part of the data.
-        num_data: take only the first so many images.
-        num_samples: samples of each image for each ELBO.
-        refinement_steps: steps by which the posterior is refined for each image; 0 for none.
+        data: the run's data at their present place, or other data.
+        split: part of the data.
+        num_data: number of data, from the first.
+        num_samples: number of samples for each datum and ELBO.
+        refinement_steps: number of steps in which the posterior is refined for each datum; 0 for none.
         full_covariance: refine the posterior to any covariance.
-        method: the estimator of log p(x): Annealed, which is the default where latents can be annealed, Importance,
-            Adaptive, or a class of yours.
-        weights: those of the best validation ELBO, or of the last epoch.
-        chunk_size: latents that go through the decoder at a time; by the program's size if not given.
+        method: the estimator of log p(x): Annealed, which is the default if latents can be annealed, Importance,
+            Adaptive, or your own class.
+        weights: weights of the best validation ELBO, or of the last epoch.
+        chunk_size: number of latents to decode at a time; chosen by the program's size if not given.
         device: cpu, cuda, or auto for cuda where there is one.
-        seed: of the samples.
+        seed: seed of the samples.
     """
     folder = Run(run)
     checks.integer("num_data", num_data)
@@ -71,13 +71,13 @@ def diagnose(
     result = evaluation.diagnose(
         program.model,
         program.guide,
-        some_of(program, part, num_data),
+        first_data(program, part, num_data),
         num_samples=num_samples,
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
         estimator=method,
         chunk_size=chunk_size,
-        progress=watched,
+        wrap_batches=watched,
     )
     caveats = [*caveats_of(program, dataset), *([] if other is None else [other.sentence])]
     summary = {

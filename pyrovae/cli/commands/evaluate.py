@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from pyrovae import checks
@@ -33,27 +32,27 @@ def evaluate(
     device: str = "auto",
     seed: int = 0,
 ) -> None:
-    """Estimate the marginal likelihood of a run's data, with its errors, and say whether to trust it.
+    """Estimate the marginal likelihood of a run's data with its errors, and say whether to trust it.
 
     Args:
         run: the run's folder.
-        data: where the run's data are now, if not where they were; or other data.
+        data: the run's data at their present place, or other data.
         split: part of the data.
-        method: the estimator: Importance, which is the default, Annealed, Adaptive, or a class of yours.
+        method: the estimator: Importance, which is the default, Annealed, Adaptive, or your own class.
         num_samples: short for --method Importance --method.num_samples.
         sandwich: bound the estimate from both sides on data simulated from the model.
         reverse: chains of the sandwich's upper bound; those of the method, if it is Annealed, or else Annealed.
-        num_simulated: data to simulate for the sandwich; 100 if not given.
-        num_checked: random data that annealed chains from the prior estimate once more, to find modes that the
+        num_simulated: number of data to simulate for the sandwich; 100 if not given.
+        num_checked: number of random data that annealed chains from the prior estimate again, to find modes that the
             posterior misses; 0 for none. Adaptive has its own option for this.
         num_data: number of data to evaluate, from the first; all if not given.
-        weights: of the best validation ELBO, or of the last epoch.
-        num_draws: posterior draws of each datum to keep in the netCDF file.
-        chunk_size: latents that go through the decoder at a time; by the program's size if not given.
-        precision: of the networks' matrix products: float32, tf32 on GPUs that have it, or bfloat16; their results
-            and log-probabilities are float32 always.
+        weights: weights of the best validation ELBO, or of the last epoch.
+        num_draws: number of posterior draws of each datum to keep in the netCDF file.
+        chunk_size: number of latents to decode at a time; chosen by the program's size if not given.
+        precision: precision of the networks' matrix products: float32, tf32 on GPUs that have it, or bfloat16; their
+            results and log-probabilities are always float32.
         device: cpu, cuda, or auto for cuda where there is one.
-        seed: of the samples.
+        seed: seed of the samples.
     """
     if num_samples is not None:
         if method is not None:
@@ -85,21 +84,10 @@ def evaluate(
 
 
 def _print(result: LogMarginal, summary: dict[str, Any], sentences: list[str]) -> None:
-    bits = "" if summary["bits_per_dim"] is None else f", {summary['bits_per_dim']:.4f} bits/dim"
-    count, chains = len(result.x), summary["share_annealed"] == 1.0
-    effort = f"{count} data, K = {summary['num_samples']}" + (" chains" if chains else "")
-    if summary["adaptive"] is not None:
-        effort = f"{count} data, {summary['num_evaluations'] / count:,.0f} decoder runs each"
-    elif "num_temperatures" in summary["estimator"]:
-        effort += f", T = {summary['estimator']['num_temperatures']}"
-    print(f"{summary['split']} NLL {result.nll:.2f} nats per datum{bits} ({effort})")
-    over = "unknown over test data, for there is one"
-    if count > 1:
-        over = f"{result.sampling_error:.2f} over test data"
-    noise = result.monte_carlo_error
-    print(f"  standard error {over}, {'unknown' if math.isnan(noise) else f'{noise:.4f}'} Monte Carlo")
-    print(f"  ELBO {result.elbo.mean():.2f} nats per datum")
-    if chains and summary["adaptive"] is None:
-        print(f"  acceptance {summary['acceptance']['50%']:.2f}, {result.ess.median():.1f} effective chains (medians)")
-    for sentence in sentences:
-        print(f"  {sentence}")
+    first, *others, _ = result.lines(summary["bits_per_dim"])  # the verdict is the first of the sentences
+    print(f"{summary['split']} {first}")
+    if (baseline := summary["baseline"]) is not None:
+        family = f"independent {baseline['family']} features"
+        others.insert(2, f"  NLL without latents {baseline['nll']:.2f} ({family}, fitted to the training data)")
+    for line in (*others, *(f"  {sentence}" for sentence in sentences)):
+        print(line)

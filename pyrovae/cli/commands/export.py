@@ -11,7 +11,7 @@ def export(run: str, format: Format = "onnx", out: str | None = None) -> None:
     """Write a run's encoder and decoder as files that need neither pyrovae nor Pyro.
 
     Both take any number of data, and are compared with PyTorch before they are written. A third file, onnx.json or
-    torch.json, says what they take and give.
+    torch.json, describes their inputs and outputs.
 
     Args:
         run: the run's folder.

@@ -7,8 +7,9 @@ from textwrap import shorten
 from types import ModuleType
 from typing import Any, Literal
 
-from pyrovae import data, flows, likelihoods, networks, objectives, posteriors, priors, vae
+from pyrovae import data, evaluation, flows, likelihoods, networks, objectives, posteriors, priors, vae
 from pyrovae.compilation import ObjectiveFactory
+from pyrovae.evaluation import Estimator
 from pyrovae.flows import FlowFactory
 from pyrovae.likelihoods import LikelihoodFactory
 from pyrovae.networks import NetworkFactory
@@ -19,14 +20,17 @@ from pyrovae.runs import DataFactory, ProgramFactory
 
 __all__ = ["list_classes"]
 
-Kind = Literal["priors", "posteriors", "likelihoods", "objectives", "programs", "data", "networks", "flows"]
+Kind = Literal[
+    "priors", "posteriors", "likelihoods", "objectives", "estimators", "programs", "data", "networks", "flows"
+]
 
-# Where the public classes of each kind are, and the type of the options that take them.
+# Module of the public classes of each kind, and type of the options that take them.
 _KINDS: dict[Kind, tuple[ModuleType, Any]] = {
     "priors": (priors, PriorFactory),
     "posteriors": (posteriors, PosteriorFactory),
     "likelihoods": (likelihoods, LikelihoodFactory),
     "objectives": (objectives, ObjectiveFactory),
+    "estimators": (evaluation, Estimator),
     "programs": (vae, ProgramFactory),
     "data": (data, DataFactory),
     "networks": (networks, NetworkFactory),
@@ -35,11 +39,11 @@ _KINDS: dict[Kind, tuple[ModuleType, Any]] = {
 
 
 def list_classes(kinds: list[Kind]) -> None:
-    """List the classes that options can be given by name, a line each.
+    """List the classes that can be chosen by name, one per line.
 
     Args:
-        kinds: which of them: priors, posteriors, likelihoods, objectives, programs, data, networks or flows; all if
-            none is given.
+        kinds: kinds of classes: priors, posteriors, likelihoods, objectives, estimators, programs, data, networks or
+            flows; all if none is given.
     """
     for kind, (home, factory) in _KINDS.items():
         if kinds and kind not in kinds:

@@ -28,20 +28,20 @@ def refit_prior(
 ) -> None:
     """Fit another prior to the codes of a trained run, and keep the result as a new run.
 
-    Encoder and decoder stay as they are (ex-post density estimation); a deterministic autoencoder gets a prior that
-    it can be sampled from.
+    Encoder and decoder are not changed (ex-post density estimation); a deterministic autoencoder gets a prior to sample
+    from.
 
     Args:
         run: the trained run's folder.
         config: the options of this command as YAML.
-        data: where the run's data are now, if not where they were; or other data.
+        data: the run's data at their present place, or other data.
         prior: p(z), such as GaussianMixture or FlowPrior.
         out: the new run's folder.
-        epochs: passes over the codes of the training images, at most.
-        batch_size: codes in a batch.
+        epochs: largest number of passes over the codes of the training images.
+        batch_size: number of codes in a batch.
         optimizer: any torch optimizer.
-        patience: epochs without a better log p(z) on the codes of the validation images after which it stops.
-        seed: of the codes, the prior's initial weights and the order of batches.
+        patience: number of epochs without a better log p(z) of the validation codes after which it stops.
+        seed: seed of the codes, the prior's initial weights and the order of batches.
     """
     folder, new = Run(run), Run(out)
     torch.manual_seed(checks.seed(seed))

@@ -22,11 +22,11 @@ def report(
 
     Args:
         run: the run's folder.
-        data: where the run's data are now, if not where they were; or other data.
+        data: the run's data at their present place, or other data.
         latents: the plane of codes to explore: two latents by their numbers from 0, such as [0,1], or pca for the first
             two principal directions of the codes; if not given, the latents where there are two, else pca.
-        num_data: test images in the gallery, at most.
-        seed: of the samples that are drawn.
+        num_data: largest number of test images in the gallery.
+        seed: seed of the samples.
     """
     page = write_report(run, data=data, latents=latents, num_data=num_data, seed=checks.seed(seed))
     print(f"the page is {page}")

@@ -20,10 +20,10 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
 
     Args:
         run: the run's folder.
-        num_samples: how many.
+        num_samples: number of images.
         out: a .png file for a picture, or a .npy file for an array (N, ...).
-        noise: draw x from p(x|z) instead of taking its mean.
-        seed: of the samples.
+        noise: draw x from p(x|z) instead of its mean.
+        seed: seed of the samples.
     """
     path = Path(out)
     checks.choice("out's ending", path.suffix, (".png", ".npy"))
@@ -31,7 +31,7 @@ def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: boo
     folder = Run(run)
     program = folder.load_program()
     torch.manual_seed(checks.seed(seed))
-    template = folder.described().template(program)
+    template = folder.describe_data().template(program)
     x = generate(program.model, num_samples, template, noise=noise)
     columns = len(template[1]) if isinstance(template, tuple) else None  # one for each class
     if path.suffix == ".npy":

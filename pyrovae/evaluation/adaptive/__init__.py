@@ -1,3 +1,3 @@
-"""The adaptive estimate: statistics so far, their errors, the allocation of the next samples."""
+"""The adaptive estimator: running statistics, their errors, the allocation of the next samples."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""``Adaptive``, the estimator that reaches a target error by drawing samples where they are needed."""
+"""``Adaptive``, an estimator that draws samples where they are needed until a target error is reached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.adaptive.allocation import allocate, misses_modes
-from pyrovae.evaluation.adaptive.error_estimates import error_estimates, guessed_bias
+from pyrovae.evaluation.adaptive.error_estimates import error_estimates, log_normal_bias
 from pyrovae.evaluation.adaptive.forecast import forecast
 from pyrovae.evaluation.adaptive.result import AdaptiveResult, Stopped
 from pyrovae.evaluation.adaptive.sampler import Sampler
@@ -25,30 +25,30 @@ from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Adaptive"]
 
-_FIRST_ROUND = 16  # data of the first round, which tells what others will need; then twice as many
-_LARGEST_ROUND = 1000  # data of a round, at most
+_FIRST_ROUND = 16  # number of data in the first round; each later round has twice as many
+_LARGEST_ROUND = 1000  # largest number of data in a round
 
 
 class Adaptive(Estimator):
-    r"""Importance samples and annealed chains, allocated datum by datum until the set's mean is within a target error.
+    r"""Importance samples and annealed chains, allocated to each datum until the set's mean is within a target error.
 
-    A pilot of 128 samples from the guide and 32 from the prior says what each datum needs. The estimate itself is made
-    of fresh weights: 128 importance samples of all data at first, one in eight of them from the prior. Then, round by
-    round, it draws what gains most for its cost in decoder runs: more importance samples, annealed chains where k̂ says
-    that importance sampling fails or where chains are cheaper, more temperatures, more chains. It ends when the set's
-    estimated bias and 1.645 Monte Carlo errors :math:`\sqrt{\sum_i \mathrm{se}_i^2} / N` together lie within the
-    target. No weight of a datum's estimate decides how many more it gets (two-stage sampling: Cochran, 1977), so that
-    data whose large weights happen to be missing are not left as they are. At the end some data are estimated once
-    more by chains from the prior, which find modes that the guide misses.
+    A pilot of 128 samples from the guide and 32 from the prior predicts the needs of each datum. The estimate uses
+    fresh weights only, at first 128 importance samples of each datum, one in eight of them from the prior. Each round
+    then draws whatever reduces the error most for its cost in decoder runs: more importance samples; annealed chains,
+    where k̂ is too large for importance sampling or where chains are cheaper; more temperatures; more chains. It stops
+    when the set's estimated bias plus 1.645 Monte Carlo errors :math:`\sqrt{\sum_i \mathrm{se}_i^2} / N` is within
+    the target. The weights in a datum's estimate do not decide how many more it gets (two-stage sampling: Cochran,
+    1977), because that would leave data whose large weights happen to be missing with too few samples. At the end,
+    chains from the prior estimate some of the data again, to find modes that the guide misses.
 
-    The result's ``adaptive`` says what was reached and spent: :class:`AdaptiveResult`.
+    Target, errors and effort are in the result's ``adaptive``, an :class:`AdaptiveResult`.
 
     Args:
-        target_error: largest sum of the estimated bias of the set's mean and 1.645 Monte Carlo errors, in nats.
-        max_seconds: wall-clock time of one call, after which no round begins; the pilot and the first 128 samples of
+        target_error: largest allowed sum of the estimated bias of the set's mean and 1.645 Monte Carlo errors, in nats.
+        max_seconds: wall-clock time of one call after which no new round starts; the pilot and the first 128 samples of
             each datum are always drawn.
-        max_evaluations: decoder runs in all, those of earlier calls included, after which no round begins.
-        num_checked: number of random data that chains from the prior estimate once more at the end, if the latents are
+        max_evaluations: total number of decoder runs, including earlier calls, after which no new round starts.
+        num_checked: number of random data that chains from the prior estimate again at the end, if the latents are
             continuous.
 
     Raises:
@@ -75,7 +75,7 @@ class Adaptive(Estimator):
         self._state: Mapping[str, Tensor] | None = None
 
     def from_state(self, state: Mapping[str, Tensor]) -> Adaptive:
-        """Return the same estimator, which continues from the state of an earlier call on the same programs and data.
+        """Return a copy that continues from the state of an earlier call on the same programs and data.
 
         Args:
             state: ``ml.adaptive.state`` of the earlier result ``ml``.
@@ -94,7 +94,7 @@ class Adaptive(Estimator):
 
     @property
     def label(self) -> str:
-        """The method alone: a later call with a smaller target continues the same estimate."""
+        """The method without options, so that a later call with a smaller target continues the same estimate."""
         return self.method
 
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
@@ -112,24 +112,25 @@ class Adaptive(Estimator):
         chunks: Chunks,
         seed: int | None = None,
         state: Mapping[str, Tensor] | None = None,
-        progress: Callable[[AdaptiveResult], None] | None = None,
+        callback: Callable[[AdaptiveResult], None] | None = None,
     ) -> LogMarginal:
         """Estimate the mean log p(x) of all batches together to within the target.
 
         Args:
             model: program of p(x, z).
             guide: program of q(z|x).
-            batches: what the programs are called with, batch by batch.
+            batches: arguments of the programs, batch by batch.
             num_draws: number S of posterior draws to keep of each datum.
             chunks: number of latents to run the model on at a time.
-            seed: of the samples, together with the number of the round; drawn from torch's generator if not given, or
-                that of the state.
-            state: as of :meth:`from_state`.
-            progress: called after each round with the result so far, whose ``state`` may be kept.
+            seed: seed of the samples, combined with the number of the round; if not given, the seed of the state, or
+                else a seed from torch's generator.
+            state: state of an earlier call, see :meth:`from_state`.
+            callback: called after each round with the result so far, whose ``state`` can be saved.
 
         Raises:
-            ValueError: if there is no datum, all weights of one are zero, or the state is of other data.
+            ValueError: if there are no data, all weights of a datum are zero, or the state belongs to other data.
         """
+        checks.integer("num_draws", num_draws, minimum=0)
         state = self._state if state is None else state
         kept = [arguments for arguments in batches if len(arguments[0]) > 0]
         if not kept:
@@ -140,46 +141,46 @@ class Adaptive(Estimator):
             seed = int(state["seed"]) if state is not None and "seed" in state else int(torch.randint(2**32, ()))
         sampler = Sampler(model, guide, arguments, checks.seed(seed), num_draws, chunks)
         if state is not None:
-            sampler.take_up(state)
+            sampler.resume(state)
         else:
-            sampler.begin()
+            sampler.start()
         lost = int((sampler.statistics.log_sum == -math.inf).sum())
         if lost:
             raise checks.InputError(
-                f"x must have weights above zero to come within a target, but all samples of {lost} data have weight "
+                f"x must have weights above zero to reach a target error, but all samples of {lost} data have weight "
                 "zero"
             )
         stopped = None
         while stopped is None:
             result = self._result(sampler)
-            if progress is not None:
-                progress(result)
-            stopped = self._draw_a_round(sampler, result)
+            if callback is not None:
+                callback(result)
+            stopped = self._draw_round(sampler, result)
         result = self._result(sampler, stopped)
         return (self._checked(result, sampler) if stopped in ("target", "limit") else result).marginal
 
-    def _draw_a_round(self, sampler: Sampler, now: AdaptiveResult) -> Stopped | None:
-        """Draw what gains most for its cost; return why nothing more is drawn, or None to go on."""
-        if now.within_target:
+    def _draw_round(self, sampler: Sampler, result: AdaptiveResult) -> Stopped | None:
+        """Draw the samples that reduce the error most for their cost; return a reason to stop, or None to continue."""
+        if result.within_target:
             return "target"
-        ends = self._time_limit
-        samples_left = (math.inf if self.max_evaluations is None else self.max_evaluations) - now.num_evaluations
-        in_time = sampler.clock.affordable(ends)
+        deadline = self._time_limit
+        samples_left = (math.inf if self.max_evaluations is None else self.max_evaluations) - result.num_evaluations
+        in_time = sampler.timer.affordable(deadline)
         errors = error_estimates(sampler.statistics)
-        plan = allocate(sampler.statistics, errors, self.target_error, annealable=sampler.annealable)
-        if len(plan.data) == 0:
+        allocation = allocate(sampler.statistics, errors, self.target_error, annealable=sampler.annealable)
+        if len(allocation.data) == 0:
             return "limit"
         affordable = min(samples_left, in_time)
-        if plan.cost.sum() > affordable:
-            plan = allocate(sampler.statistics, errors, self.target_error, affordable, sampler.annealable)
-        plan = plan.first(min(_LARGEST_ROUND, _FIRST_ROUND * 2 ** (sampler.rounds - 1)), samples_left)
-        if len(plan.data) == 0:
+        if allocation.cost.sum() > affordable:
+            allocation = allocate(sampler.statistics, errors, self.target_error, affordable, sampler.annealable)
+        allocation = allocation.first(min(_LARGEST_ROUND, _FIRST_ROUND * 2 ** (sampler.rounds - 1)), samples_left)
+        if len(allocation.data) == 0:
             return "max_seconds" if in_time < samples_left else "max_evaluations"
-        return None if sampler.run(plan, ends) else "max_seconds"
+        return None if sampler.run(allocation, deadline) else "max_seconds"
 
     def _checked(self, result: AdaptiveResult, sampler: Sampler) -> AdaptiveResult:
-        """Return the result with a check by chains from the prior, if there is time and the latents are continuous."""
-        if self.num_checked == 0 or not sampler.annealable or sampler.clock.seconds >= self._time_limit:
+        """Return the result with a check by chains from the prior, if time remains and the latents are continuous."""
+        if self.num_checked == 0 or not sampler.annealable or sampler.timer.seconds >= self._time_limit:
             return result
         x = sampler.arguments if len(sampler.arguments) > 1 else sampler.arguments[0]
         count = min(self.num_checked, len(result.x))
@@ -192,22 +193,22 @@ class Adaptive(Estimator):
             seed=sampler.seed,
             chunk_size=sampler.chunks.size,
         )
-        result = replace(result, check=check, seconds=sampler.clock.seconds_before + sampler.clock.seconds)
+        result = replace(result, check=check, seconds=sampler.timer.seconds_before + sampler.timer.seconds)
         fell_short = result.stopped == "target" and not result.within_target
         return replace(result, stopped="limit") if fell_short else result
 
     def _result(self, sampler: Sampler, stopped: Stopped | None = None) -> AdaptiveResult:
-        """Return the errors so far. A bias that the weights cannot tell is replaced by a guess."""
+        """Return the result so far. Where the weights cannot show the bias, that of log-normal weights is used."""
         errors = error_estimates(sampler.statistics)
         reliable = forecast(sampler.statistics, errors).reliable
         if sampler.annealable:
             reliable &= ~misses_modes(sampler.statistics, errors)
-        bias = torch.where(reliable, errors.bias, guessed_bias(sampler.statistics, errors))
+        bias = torch.where(reliable, errors.bias, log_normal_bias(sampler.statistics, errors))
         return AdaptiveResult(
             target_error=self.target_error,
             stopped=stopped,
             rounds=sampler.rounds,
-            seconds=sampler.clock.seconds_before + sampler.clock.seconds,
+            seconds=sampler.timer.seconds_before + sampler.timer.seconds,
             seed=sampler.seed,
             x=sampler.arguments[0],
             statistics=sampler.statistics,

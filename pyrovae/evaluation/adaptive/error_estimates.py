@@ -1,4 +1,4 @@
-"""Errors of the estimates of N data, from the weights that the estimates are made of."""
+"""Errors of estimates of log p(x), from their weights."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pyrovae.evaluation.adaptive.running_statistics import NUM_GROUPS, RunningStatistics
-from pyrovae.evaluation.likelihood.bias import chain_excess, estimated_bias, halved_bounds
+from pyrovae.evaluation.likelihood.bias import estimated_bias, extra_annealing_bias, halved_bounds
 
-__all__ = ["ErrorEstimates", "chain_bias", "error_estimates", "guessed_bias"]
+__all__ = ["ErrorEstimates", "annealing_bias", "error_estimates", "log_normal_bias"]
 
-_LARGE = 50.0  # the largest variance of log weights that is told from a larger one
+_MAX_VARIANCE = 50.0  # larger variances of log weights are cut off
 
 
 class ErrorEstimates(NamedTuple):
@@ -20,10 +20,10 @@ class ErrorEstimates(NamedTuple):
 
     Attributes:
         log_prob: log p(x).
-        standard_error: its Monte Carlo error: by the delta method, or by the difference of two halves of the weights
-            if that is larger.
-        bias: by how much ``log_prob`` falls short. The growth of the bound with the number of weights is extrapolated,
-            by the ratio of the last two doublings over all data of the same kind (importance samples, or chains).
+        standard_error: Monte Carlo error of ``log_prob``: by the delta method, or from the difference between two
+            halves of the weights if that is larger.
+        bias: shortfall of ``log_prob``: the growth of the bound with the number of weights, extrapolated by the ratio
+            of the last two doublings over all data of the same kind (importance samples, or chains).
     """
 
     log_prob: Tensor
@@ -34,8 +34,8 @@ class ErrorEstimates(NamedTuple):
 def error_estimates(statistics: RunningStatistics) -> ErrorEstimates:
     """Estimate the errors of all data.
 
-    None of the weights decided how many there are, so that sums over the data are unbiased where each datum's own
-    error is noisy.
+    The number of weights does not depend on the weights, so sums over the data are unbiased even where the error of a
+    single datum is noisy.
     """
     K = statistics.num_samples.double()
     annealed = statistics.num_temperatures > 0
@@ -48,24 +48,25 @@ def error_estimates(statistics: RunningStatistics) -> ErrorEstimates:
     return ErrorEstimates(
         log_prob=log_sum - K.log(),
         standard_error=squared.sqrt().hypot(statistics.rounding),
-        # Importance samples that are not annealed have light tails, which need no extrapolation.
+        # Importance samples that are not replaced by chains have light tails, which need no extrapolation.
         bias=estimated_bias(halved, torch.zeros_like(K), statistics.ess, K, annealed),
     )
 
 
-def guessed_bias(statistics: RunningStatistics, errors: ErrorEstimates) -> Tensor:
-    r"""Guess the bias of importance samples whose tail is too heavy for their own to be believed, ``(N,)``, in nats.
+def log_normal_bias(statistics: RunningStatistics, errors: ErrorEstimates) -> Tensor:
+    r"""Return the bias of log-normal weights, for importance samples with heavy tails, ``(N,)``, in nats.
 
-    As of log-normal weights whose variance v is twice the gap between log p(x) and the ELBO,
-    :math:`\frac12 \log(1 + (e^v - 1) / K)`, or the estimated one if that is larger.
+    With the variance v of the log weights, twice the gap between log p(x) and the ELBO, the bias is
+    :math:`\frac12 \log(1 + (e^v - 1) / K)`; the estimated bias is returned where it is larger.
     """
-    v = 2 * (errors.log_prob - statistics.elbo).nan_to_num(_LARGE, _LARGE).clamp(0.0, _LARGE)
+    v = 2 * (errors.log_prob - statistics.elbo).nan_to_num(_MAX_VARIANCE, _MAX_VARIANCE).clamp(0.0, _MAX_VARIANCE)
     return errors.bias.fmax(0.5 * (v.expm1() / statistics.num_samples).log1p())
 
 
-def chain_bias(variance: Tensor, num_chains: Tensor) -> Tensor:
-    r"""Predict by how much C annealed chains fall short, given the variance v of their log weights.
+def annealing_bias(variance: Tensor, num_chains: Tensor) -> Tensor:
+    r"""Predict the bias of C annealed chains from the variance v of their log weights.
 
-    That of log-normal weights, :math:`\frac12 \log(1 + (e^v - 1) / C)`, and :func:`chain_excess`.
+    It is the bias of log-normal weights, :math:`\frac12 \log(1 + (e^v - 1) / C)`, plus
+    :func:`extra_annealing_bias`.
     """
-    return 0.5 * (variance.expm1() / num_chains).log1p() + chain_excess(variance)
+    return 0.5 * (variance.expm1() / num_chains).log1p() + extra_annealing_bias(variance)

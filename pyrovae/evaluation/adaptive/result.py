@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pyrovae.evaluation.adaptive.allocation import CONFIDENT
+from pyrovae.evaluation.adaptive.allocation import QUANTILE_95
 from pyrovae.evaluation.adaptive.error_estimates import ErrorEstimates
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck
@@ -18,7 +18,7 @@ from pyrovae.reprs import short_repr
 
 __all__ = ["AdaptiveResult", "Stopped"]
 
-_TAIL = 50  # the largest weights of each datum that are kept
+_TAIL = 50  # number of largest weights kept of each datum
 
 Stopped = Literal["target", "max_seconds", "max_evaluations", "limit"]
 
@@ -28,18 +28,18 @@ class AdaptiveResult:
     """Target, errors and effort of the estimator ``Adaptive``; errors in nats, of the set's mean log p(x).
 
     Attributes:
-        target_error: largest sum of the bias and 1.645 Monte Carlo errors that was asked for.
-        stopped: ``target`` if it was reached, the budget that ended before, or ``limit`` if nothing more could be
-            drawn; None while it goes on.
+        target_error: largest allowed sum of the bias and 1.645 Monte Carlo errors.
+        stopped: reason to stop: ``target`` if the target was reached, the name of the budget that was used up, or
+            ``limit`` if no more samples can be drawn; None before the end.
         rounds: number of rounds of allocation.
         seconds: wall-clock time of all calls.
-        seed: of the samples.
+        seed: seed of the samples.
         x: the data, ``(B, *data_shape)``.
-        statistics: of their weights.
-        errors: of each datum, estimated from the statistics.
+        statistics: statistics of their weights.
+        errors: errors of each datum, estimated from the statistics.
         reliable: whether each datum has enough samples, ``(B,)``.
-        check: some of the data estimated by chains from the prior; None where a budget ended before, or a latent is
-            discrete.
+        check: second estimates of some data by chains from the prior; None if a budget was used up before, or a latent
+            is discrete.
     """
 
     target_error: float
@@ -72,45 +72,45 @@ class AdaptiveResult:
 
     @property
     def bias(self) -> float:
-        """By how much the mean falls short, as the weights say."""
+        """Shortfall of the mean, estimated from the weights."""
         return self.errors.bias.mean().item()
 
     @property
     def missing(self) -> float:
-        """By how much it falls short beyond that, as chains from the prior say; zero where none were run."""
+        """Further shortfall of the mean, according to chains from the prior; zero if none were run."""
         return 0.0 if self.check is None else self.check.missing
 
     @property
     def error(self) -> float:
-        """How far the mean is off at most, with 95 % confidence: both biases and 1.645 Monte Carlo errors."""
-        return self.bias + self.missing + CONFIDENT * self.monte_carlo_error
+        """Upper limit of the mean's error at 95 % confidence: both biases and 1.645 Monte Carlo errors."""
+        return self.bias + self.missing + QUANTILE_95 * self.monte_carlo_error
 
     @property
-    def num_untrusted(self) -> int:
-        """Data whose importance samples have too large a k̂, or are too few, so that their bias is a guess."""
+    def num_unreliable(self) -> int:
+        """Number of data whose k̂ is too large or whose samples are too few, so that their bias is a guess."""
         return int((~self.reliable).sum())
 
     @property
     def num_annealed(self) -> int:
-        """Data whose estimates are of annealed chains."""
+        """Number of data that are estimated by annealed chains."""
         return int((self.statistics.num_temperatures > 0).sum())
 
     @property
     def num_evaluations(self) -> int:
-        """Decoder runs in all, with a gradient or without one, but for the check's."""
+        """Total number of decoder runs, with or without a gradient, except those of the check."""
         return int(self.statistics.num_evaluations.sum())
 
     @property
     def within_target(self) -> bool:
         """Whether the errors lie within the target, and all data have enough samples."""
-        return self.error <= self.target_error and self.num_untrusted == 0
+        return self.error <= self.target_error and self.num_unreliable == 0
 
     @property
-    def looked_elsewhere(self) -> bool:
+    def modes_checked(self) -> bool:
         """Whether modes that the guide misses would have been found.
 
-        So it is where chains from the prior find at least half of p(x) for nine in ten of the data that were checked,
-        or the pilot's few samples from the prior do on average for all data.
+        True if chains from the prior find at least half of p(x) for nine in ten of the checked data, or if the pilot's
+        samples from the prior find at least half of p(x) on average over all data.
         """
         if self.check is not None and self.check.is_conclusive:
             return True
@@ -120,16 +120,16 @@ class AdaptiveResult:
     @property
     def reached(self) -> bool:
         """Whether the errors lie within the target, and modes that the guide misses were looked for and not found."""
-        return self.within_target and self.looked_elsewhere
+        return self.within_target and self.modes_checked
 
     @property
     def missed_by(self) -> float:
-        """By how much the error exceeds the target; zero where it does not."""
+        """Excess of the error over the target; zero if there is none."""
         return max(0.0, self.error - self.target_error)
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Everything that a later call needs to go on, as plain tensors on the CPU; a copy."""
+        """A copy of everything that a later call needs to continue, as tensors on the CPU."""
         return {
             "rounds": torch.tensor(self.rounds),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
@@ -168,17 +168,17 @@ class AdaptiveResult:
         if self.reached:
             parts = [f"The {target} is reached: {figures}."]
         elif self.within_target:
-            parts = [f"So far as the guide's modes go, the {target} is met: {figures}."]
+            parts = [f"For the modes of the guide, the {target} is met: {figures}."]
         else:
             missed = f"missed by {self.missed_by:.2g}" if self.missed_by > 0 else "missed"
             parts = [f"The {target} is {missed}: {figures}."]
-        if self.num_untrusted:
+        if self.num_unreliable:
             parts.append(
-                f"The bias is a guess for {self.num_untrusted} data, whose k̂ is too large or whose samples are too few."
+                f"The bias is a guess for {self.num_unreliable} data, because k̂ is too large or samples are too few."
             )
         if self.check is not None:
             parts.append(self.check.sentence)
-        elif not self.looked_elsewhere:
+        elif not self.modes_checked:
             parts.append("Modes that the guide misses were not looked for.")
         spent = self.statistics.num_evaluations
         parts.append(
@@ -188,7 +188,7 @@ class AdaptiveResult:
         return " ".join(parts)
 
     def summary(self) -> dict[str, Any]:
-        """Return what was wanted, reached and spent, as plain numbers."""
+        """Return target, errors and effort as plain numbers."""
         now = self.statistics
         spent, annealed = now.num_evaluations.double(), now.num_temperatures > 0
         return {
@@ -197,7 +197,7 @@ class AdaptiveResult:
             "within_target": self.within_target,
             "stopped": self.stopped,
             "missed_by": self.missed_by if math.isfinite(self.missed_by) else None,
-            "num_untrusted": self.num_untrusted,
+            "num_unreliable": self.num_unreliable,
             "num_annealed": self.num_annealed,
             "num_from_prior": int(now.from_prior.sum()),
             "num_temperatures": int(now.num_temperatures.max()),

@@ -1,4 +1,4 @@
-"""Running statistics of weights that come in batches, some data at a time, as plain tensors."""
+"""Running statistics of weights that are drawn in batches."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, tail_size
-from pyrovae.evaluation.likelihood.reservoir import Resampler
+from pyrovae.evaluation.likelihood.reservoir import Reservoir
 
 __all__ = ["NUM_GROUPS", "RunningStatistics"]
 
 NUM_GROUPS = 8
-"""Groups of equal size that the weights of each datum are divided into, which show how the bound grows with them."""
+"""Number of groups of equal size into which the weights of each datum are divided, to see the bound grow with K."""
 
-_KEPT = 50  # of the largest weights, however few samples there are
+_NUM_LARGEST = 50  # number of largest weights kept, at least
 _DRAWS = "draws/"
 
 
 @dataclass
 class RunningStatistics:
-    """What the estimates of N data need of all weights so far; each statistic has shape ``(N,)``.
+    """Statistics of all weights of N data so far; each has shape ``(N,)`` unless stated otherwise.
 
-    The weights of a pilot say what a datum needs. They are no part of its estimate, so that a datum whose large
-    weights happen to be missing in the pilot is not left with an estimate that lacks them too.
+    The weights of the pilot decide how many samples a datum needs. They are not part of its estimate, because that
+    would leave data whose large weights happen to be missing with an estimate that is too small.
 
     Attributes:
-        num_pilot: importance samples from the guide in the pilot.
-        elbo: mean of their log weights.
-        pilot_log_prob: log of their mean weight.
-        spread: variance of their log weights.
-        relative_variance: relative variance of their weights.
-        pilot_k: Pareto shape of their tail.
-        prior_log_prob: log p(x) by the pilot's samples from the prior, or by chains from there.
-        prior_error: its Monte Carlo error.
-        prior_variance: variance of the log weights of these chains; NaN where there are none.
-        chain_variance: variance of the log weights of the chains that step sizes were tuned on; NaN where there are
-            none.
-        step_sizes: of chains, at beta evenly spaced between 0 and 1, ``(G, N)``; NaN where none were tuned.
-        num_evaluations: latents that went through the model, those of weights that were given up included.
-        num_temperatures: T of the estimate's chains, 0 where its weights are importance samples.
-        from_prior: whether these chains begin at the prior.
-        num_samples: number K of the estimate's weights.
+        num_pilot: number of importance samples from the guide in the pilot.
+        elbo: mean of the log weights of the pilot's samples from the guide, in nats.
+        pilot_log_prob: log of the mean weight of the pilot's samples from the guide, in nats.
+        spread: variance of the log weights of the pilot's samples from the guide.
+        relative_variance: relative variance of the weights of the pilot's samples from the guide.
+        pilot_k: Pareto shape k̂ of the tail of the weights of the pilot's samples from the guide.
+        prior_log_prob: log p(x) by the pilot's samples from the prior, or by chains from the prior, in nats.
+        prior_error: Monte Carlo error of ``prior_log_prob``, in nats.
+        prior_variance: variance of the log weights of the chains from the prior; NaN without such chains.
+        chain_variance: variance of the log weights of the chains on which step sizes were tuned; NaN without such
+            chains.
+        step_sizes: step sizes of the chains, at beta evenly spaced between 0 and 1, ``(G, N)``; NaN if not tuned.
+        num_evaluations: number of decoder runs, including those of discarded weights.
+        num_temperatures: number T of temperatures of the chains in the estimate; 0 for importance samples.
+        from_prior: whether the chains in the estimate start from the prior.
+        num_samples: number K of weights in the estimate.
         group_sums: log of the sum of the weights of each group, ``(NUM_GROUPS, N)``, in nats.
-        log_sum_squares: log of the sum of the squares of all weights.
-        rounding: how far rounding may move log p(x), in nats.
-        acceptance: mean acceptance of the chains; NaN of importance samples.
-        pareto_k: Pareto shape of the tail of the estimate's importance samples.
-        largest: the largest log weights, descending, ``(M, N)``; -inf where there are fewer.
+        log_sum_squares: log of the sum of the squares of the weights in the estimate.
+        rounding: largest effect of rounding on log p(x), in nats.
+        acceptance: mean acceptance of the chains; NaN for importance samples.
+        pareto_k: Pareto shape k̂ of the tail of the weights in the estimate.
+        largest: largest log weights in descending order, ``(M, N)``; -inf where there are fewer.
         log_likelihood: log p(x|z) at the posterior draws, ``(N, S)``.
         draws: posterior draws by site name, ``(N, S, *event_shape)``.
     """
@@ -83,7 +83,7 @@ class RunningStatistics:
 
     @classmethod
     def empty(cls, count: int, num_draws: int, num_step_sizes: int) -> RunningStatistics:
-        """Begin with N data of which nothing is known."""
+        """Make statistics of N data without any weights."""
 
         def unknown(*shape: int, value: float = math.nan) -> Tensor:
             return torch.full((*shape, count), value, dtype=torch.float64)
@@ -110,48 +110,48 @@ class RunningStatistics:
             rounding=unknown(value=0.0),
             acceptance=unknown(),
             pareto_k=unknown(),
-            largest=unknown(_KEPT, value=-math.inf),
+            largest=unknown(_NUM_LARGEST, value=-math.inf),
             log_likelihood=torch.zeros(count, num_draws),
         )
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> RunningStatistics:
-        """Take up what :meth:`tensors` gave.
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RunningStatistics:
+        """Make statistics from the result of :meth:`tensors`.
 
         Raises:
-            ValueError: if something is missing.
+            ValueError: if a statistic is missing.
         """
         plain = [part.name for part in fields(cls) if part.name != "draws"]
         missing = [name for name in plain if name not in tensors]
         if missing:
-            raise checks.InputError(f"state must be that of an earlier call, but lacks {missing[0]}")
+            raise checks.InputError(f"state must be that of an earlier call, but {missing[0]} is missing")
         draws = {name.removeprefix(_DRAWS): z.clone() for name, z in tensors.items() if name.startswith(_DRAWS)}
         figures: dict[str, Any] = {name: tensors[name].clone() for name in plain}
         return cls(**figures, draws=draws)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return copies of all figures, by name."""
+        """Return copies of all statistics, by name."""
         plain = {part.name: getattr(self, part.name).clone() for part in fields(self) if part.name != "draws"}
         return plain | {_DRAWS + name: z.clone() for name, z in self.draws.items()}
 
     @property
     def log_sum(self) -> Tensor:
-        """Log of the sum of the estimate's weights, in nats."""
+        """Log of the sum of the weights in the estimate, in nats."""
         return self.group_sums.logsumexp(0)
 
     @property
     def ess(self) -> Tensor:
-        """Effective sample size of the estimate's weights."""
+        """Effective sample size of the weights in the estimate."""
         return (2 * self.log_sum - self.log_sum_squares).exp()
 
     def add_pilot(self, index: Tensor, log_weights: Tensor, from_prior: Tensor, rounding: Tensor) -> None:
-        """Take in the pilot's importance samples of some data.
+        """Add the pilot's importance samples of some data.
 
         Args:
-            index: which data, ``(B,)``.
-            log_weights: of the guide's samples, in nats, ``(k, B)``.
-            from_prior: those of the prior's, log p(x|z), in nats, ``(m, B)``.
-            rounding: how far rounding may move them, in nats, ``(B,)``.
+            index: indices of the data, ``(B,)``.
+            log_weights: log weights of samples from the guide, in nats, ``(k, B)``.
+            from_prior: log weights of samples from the prior, log p(x|z), in nats, ``(m, B)``.
+            rounding: largest effect of rounding on the log weights, in nats, ``(B,)``.
         """
         _refuse_nan(log_weights, from_prior)
         weights, others = log_weights.double().cpu(), from_prior.double().cpu()
@@ -165,8 +165,8 @@ class RunningStatistics:
         self.prior_log_prob[index] = others.logsumexp(0) - math.log(len(others))
         self.prior_error[index] = monte_carlo_error(others)
 
-    def look(self, index: Tensor, log_weights: Tensor) -> None:
-        """Take in log weights of chains from the prior, ``(C, B)``, where they find more than its samples did."""
+    def add_prior_chains(self, index: Tensor, log_weights: Tensor) -> None:
+        """Add log weights of chains from the prior, ``(C, B)``, which replace its samples where they find more."""
         _refuse_nan(log_weights)
         weights = log_weights.double().cpu()
         found, error = weights.logsumexp(0) - math.log(len(weights)), monte_carlo_error(weights)
@@ -175,8 +175,8 @@ class RunningStatistics:
         self.prior_error[index] = torch.where(more, error, self.prior_error[index])
         self.prior_log_prob[index] = torch.where(more, found, self.prior_log_prob[index])
 
-    def forget(self, index: Tensor, num_temperatures: int, from_prior: bool = False) -> None:
-        """Begin the estimate of some data anew, with chains of so many temperatures."""
+    def restart(self, index: Tensor, num_temperatures: int, from_prior: bool = False) -> None:
+        """Discard the estimate of some data, to begin it again with chains of another number of temperatures."""
         self.num_temperatures[index] = num_temperatures
         self.from_prior[index] = from_prior
         self.num_samples[index] = 0
@@ -190,25 +190,25 @@ class RunningStatistics:
         self,
         index: Tensor,
         log_weights: Tensor,
-        held: Resampler,
+        reservoir: Reservoir,
         rounding: Tensor,
         acceptance: Tensor | None = None,
     ) -> None:
-        """Take in weights of some data.
+        """Add weights to the estimates of some data.
 
         Args:
-            index: which data, ``(B,)``.
-            log_weights: nats, ``(k, B)``, k being a multiple of ``NUM_GROUPS``.
-            held: the posterior draws out of them.
-            rounding: how far rounding may move them, in nats, ``(B,)``.
-            acceptance: mean acceptance of annealed chains, ``(B,)``; None of importance samples.
+            index: indices of the data, ``(B,)``.
+            log_weights: log weights in nats, ``(k, B)``; k is a multiple of ``NUM_GROUPS``.
+            reservoir: posterior draws, resampled from these samples.
+            rounding: largest effect of rounding on the log weights, in nats, ``(B,)``.
+            acceptance: mean acceptance of annealed chains, ``(B,)``; None for importance samples.
         """
         _refuse_nan(log_weights)
         new = log_weights.double().cpu()
         k, before = len(new), self.num_samples[index]
         total = before + k
-        self._merge_draws(index, new.logsumexp(0), held)
-        # Blocks, for samples from the prior are spread evenly among the others.
+        self._merge_draws(index, new.logsumexp(0), reservoir)
+        # Consecutive blocks are fair groups, because samples from the prior are spread evenly among the others.
         sums = new.unflatten(0, (NUM_GROUPS, -1)).logsumexp(1)  # (G, B)
         self.group_sums[:, index] = torch.logaddexp(self.group_sums[:, index], sums)
         self.log_sum_squares[index] = torch.logaddexp(self.log_sum_squares[index], (2 * new).logsumexp(0))
@@ -221,33 +221,33 @@ class RunningStatistics:
             self.pareto_k[index] = self._pareto_k(index)
 
     def _merge_largest(self, index: Tensor, new: Tensor, total: Tensor) -> None:
-        keep = _KEPT
+        keep = _NUM_LARGEST
         if not bool(self.num_temperatures[index].any()):
-            keep = max(keep, int(tail_size(total).max()) + 1)  # and the largest of those that are not in the tail
+            keep = max(keep, int(tail_size(total).max()) + 1)  # the tail, and the largest weight below it
         if keep > len(self.largest):
             more = self.largest.new_full((keep - len(self.largest), self.largest.shape[1]), -math.inf)
             self.largest = torch.cat([self.largest, more])
         merged = torch.cat([self.largest[:, index], new]).sort(0, descending=True).values
         self.largest[:, index] = merged[: len(self.largest)]
 
-    def _merge_draws(self, index: Tensor, log_sum: Tensor, held: Resampler) -> None:
-        """Replace each draw with the share that the new weights have of all."""
-        if held.num_draws == 0:
+    def _merge_draws(self, index: Tensor, log_sum: Tensor, reservoir: Reservoir) -> None:
+        """Replace each draw with a probability equal to the share of the new weights in the sum."""
+        if reservoir.num_draws == 0:
             return
         if not self.draws:
             count = len(self.num_samples)
-            self.draws = {name: z.new_zeros(count, *z.shape[1:], device="cpu") for name, z in held.draws.items()}
-            self.log_likelihood = held.log_likelihood.new_zeros(count, held.num_draws, device="cpu")
+            self.draws = {name: z.new_zeros(count, *z.shape[1:], device="cpu") for name, z in reservoir.draws.items()}
+            self.log_likelihood = reservoir.log_likelihood.new_zeros(count, reservoir.num_draws, device="cpu")
         share = (log_sum - torch.logaddexp(log_sum, self.log_sum[index])).exp().nan_to_num(1.0)
-        replace = torch.rand(len(index), held.num_draws, dtype=torch.float64) < share[:, None]  # (B, S)
-        for name, z in held.draws.items():
+        replace = torch.rand(len(index), reservoir.num_draws, dtype=torch.float64) < share[:, None]  # (B, S)
+        for name, z in reservoir.draws.items():
             chosen = replace.reshape(*replace.shape, *(1 for _ in z.shape[2:]))
             self.draws[name][index] = torch.where(chosen, z.cpu(), self.draws[name][index])
-        offered = held.log_likelihood.cpu()
+        offered = reservoir.log_likelihood.cpu()
         self.log_likelihood[index] = torch.where(replace, offered, self.log_likelihood[index])
 
     def _pareto_k(self, index: Tensor) -> Tensor:
-        """Fit the tails of data with one K; the other weights may be anything that is smaller."""
+        """Fit the tails of data with the same K; the weights below the tail only need to be smaller."""
         (K,) = self.num_samples[index].unique().tolist()
         tail = self.largest[: min(K, int(tail_size(torch.tensor(K))) + 1), index]
         return pareto_k(torch.cat([tail, tail[-1:].expand(K - len(tail), -1)]), self.rounding[index])

@@ -1,4 +1,4 @@
-"""The aggregate posterior, the mean of the guide over data, and what a code tells of the datum that it is of."""
+"""Aggregate posterior: the mean of the guide over data, and the mutual information of codes and data."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Codes", "Estimate", "draw_codes", "has_one_prior", "split_rate"]
 
-_DATA = 16  # for which all codes are scored at a time
-_ELEMENTS = 2**20  # components of codes that are scored at a time, which bounds the memory
+_DATA_PER_STEP = 16  # number of data for which all codes are scored together
+_ELEMENTS = 2**20  # largest number of components of codes scored together, which bounds the memory
 
 
 class Estimate(NamedTuple):
-    """Hold a figure of a set of data.
+    """An estimated mean over a set of data.
 
     Attributes:
-        value: in nats per datum.
+        value: the estimate, in nats per datum.
         error: its Monte Carlo error, in nats.
     """
 
@@ -35,12 +35,12 @@ class Estimate(NamedTuple):
 
 
 class Codes(NamedTuple):
-    """Hold S codes of each of n data.
+    """S codes of each of n data.
 
     Attributes:
-        latents: by site name, ``(S, n, *event_shape)``.
-        rate: log q(z|x) - log p(z) of each, float64, ``(S, n)``, in nats.
-        data: which of the N data they are of, ``(n,)`` integers.
+        latents: codes by site name, ``(S, n, *event_shape)``.
+        rate: log q(z|x) - log p(z) of each code, float64, ``(S, n)``, in nats.
+        data: indices of the n data among all N, ``(n,)`` integers.
     """
 
     latents: dict[str, Tensor]
@@ -51,14 +51,14 @@ class Codes(NamedTuple):
 def draw_codes(
     model: PyroFunction, guide: PyroFunction, arguments: Arguments, num_codes: int, batch_size: int = 50
 ) -> Codes:
-    """Draw codes of data: two of each or more, of as many of the data at random as makes ``num_codes``, about.
+    """Draw two or more codes of each of some random data, about ``num_codes`` in total.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        arguments: what they are called with, N data.
-        num_codes: how many codes.
-        batch_size: data that are encoded at a time.
+        arguments: arguments of the programs, N data.
+        num_codes: approximate total number of codes.
+        batch_size: number of data to encode together.
     """
     N = len(arguments[0])
     count = min(N, max(2, num_codes // 2))
@@ -77,20 +77,20 @@ def draw_codes(
 def split_rate(
     model: PyroFunction, guide: PyroFunction, arguments: Arguments, codes: Codes, rate: Estimate
 ) -> tuple[Estimate, Estimate]:
-    r"""Split the rate into the mutual information of a code and which datum it is of, and the marginal KL.
+    r"""Split the rate into the mutual information of codes and data, and the marginal KL.
 
     .. math:: \mathrm{E} \log \frac{q(z|x)}{p(z)} = \mathrm{E} \log \frac{q(z|x)}{q(z)}
         + \mathrm{E} \log \frac{q(z)}{p(z)}, \qquad q(z) = \frac1N \sum_n q(z|x_n) ,
 
-    q(z) being computed exactly, by scoring each code for each of the data. The rate of the codes is their control
-    variate: whichever of the two parts varies less is what they are asked for.
+    where q(z) is computed exactly, by scoring each code for each of the data. The rate of the codes is a control
+    variate, so that the codes effectively estimate the part of the rate that varies less.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        arguments: what they are called with, N data.
-        codes: of some of these data.
-        rate: of all of the data, from other samples.
+        arguments: arguments of the programs, N data.
+        codes: codes of some of these data.
+        rate: rate of all data, from other samples.
 
     Raises:
         ValueError: if the guide cannot score codes of other data, or does not broadcast over codes.
@@ -101,7 +101,7 @@ def split_rate(
     _check(model, guide, tuple(part[:2] for part in arguments), {name: z[:2] for name, z in latents.items()})
     log_sum, own = _aggregate(guide, arguments, latents, codes.data.repeat(S))
     gain = (own - log_sum + math.log(N)).unflatten(0, (S, count))  # log q(z|x) - log q(z)
-    # If codes are of all data, what differs between these is no error.
+    # If all data have codes, the variation between data is not an error.
     gain_apart, rate_apart = (part - (part.mean(0) if count == N else part.mean()) for part in (gain, codes.rate))
     slope = ((gain_apart * rate_apart).mean() / rate_apart.square().mean()).nan_to_num(0.0).clamp(0, 1).item()
     error = _error(gain - slope * codes.rate, N)
@@ -113,9 +113,9 @@ def split_rate(
 
 
 def _error(values: Tensor, N: int) -> float:
-    """Return the error of the mean of values, ``(S, n)``, by two-stage sampling: n of N data, S codes of each.
+    """Return the error of the mean of values, ``(S, n)``, for two-stage sampling: n of N data, S codes of each.
 
-    (Cochran, 1977, section 10.3.)
+    Reference: Cochran (1977), section 10.3.
     """
     S, count = values.shape
     share = count / N
@@ -126,14 +126,14 @@ def _error(values: Tensor, N: int) -> float:
 def _aggregate(
     guide: PyroFunction, arguments: Arguments, latents: dict[str, Tensor], owner: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return log q(z|x) of each code, summed over all data as densities, and of its own datum alone, ``(M,)`` each."""
+    """Return for each code log of the sum of q(z|x) over all data, and log q(z|x) of its own datum, ``(M,)`` each."""
     M = len(owner)
     log_sum = torch.full((M,), -math.inf, dtype=torch.float64, device=owner.device)
     own = log_sum.clone()
     size = sum(z[0].numel() for z in latents.values())
-    width = max(1, _ELEMENTS // (_DATA * size))
+    width = max(1, _ELEMENTS // (_DATA_PER_STEP * size))
     start = 0
-    for batch in zip(*(part.split(_DATA) for part in arguments), strict=True):
+    for batch in zip(*(part.split(_DATA_PER_STEP) for part in arguments), strict=True):
         stop = start + len(batch[0])
         for codes in torch.arange(M, device=owner.device).split(width):
             log_q = _scores(guide, batch, {name: z[codes] for name, z in latents.items()}).double()  # (k, B)
@@ -147,7 +147,7 @@ def _aggregate(
 def _scores(guide: PyroFunction, batch: Arguments, latents: dict[str, Tensor]) -> Tensor:
     """Return the guide's log-density of codes ``(k, 1, *event_shape)`` for B data, ``(k, B)``.
 
-    It runs in the data plate alone: no distribution is expanded to all pairs, which would copy what some of them hold.
+    It runs in the data plate alone, so that no distribution is expanded to all pairs, which would copy its parameters.
     """
     with evaluating(guide):
         inside = WithinSupport(latents)
@@ -157,7 +157,7 @@ def _scores(guide: PyroFunction, batch: Arguments, latents: dict[str, Tensor]) -
 
 
 def _check(model: PyroFunction, guide: PyroFunction, batch: Arguments, latents: dict[str, Tensor]) -> None:
-    """Compare a few scores with those of the guide on one datum for each code, which every guide can take."""
+    """Check a few scores against those of the guide on one datum for each code, which work for every guide."""
     B = len(batch[0])
     with evaluating(model, guide):
         programs = BatchedPrograms(model, guide, batch)
@@ -167,26 +167,26 @@ def _check(model: PyroFunction, guide: PyroFunction, batch: Arguments, latents: 
     refusal = "guide must broadcast over codes in front of the data plate"
     try:
         found = _scores(guide, batch, latents)
-    except Exception as error:  # whatever a program that does not broadcast stumbles over
+    except Exception as error:  # any error of a program that does not broadcast
         raise checks.InputError(refusal) from error
     if not torch.allclose(found, expected, rtol=1e-4, atol=1e-3):
         raise checks.InputError(refusal)
 
 
 def has_one_prior(model: PyroFunction, arguments: Arguments, codes: Codes) -> bool:
-    """Tell whether codes have the same p(z) when they are taken for those of other data.
+    """Return whether all data have the same prior: whether p(z) of codes is the same for other data.
 
     Args:
         model: program of p(x, z).
-        arguments: what it is called with.
-        codes: of these data.
+        arguments: arguments of the program.
+        codes: codes of these data.
     """
     some = codes.data[:50]
     latents = {name: z[0, :50] for name, z in codes.latents.items()}
     batch = tuple(part[some] for part in arguments)
     with evaluating(model):
         mine, others = (
-            log_prob_of(scored_trace(poutine.condition(model, latents), told), latents)
-            for told in (batch, tuple(part.flip(0) for part in batch))
+            log_prob_of(scored_trace(poutine.condition(model, latents), data), latents)
+            for data in (batch, tuple(part.flip(0) for part in batch))
         )
     return torch.allclose(mine, others, rtol=1e-5, atol=1e-4)

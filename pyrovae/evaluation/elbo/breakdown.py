@@ -29,17 +29,17 @@ __all__ = ["Diagnosis", "diagnose"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    r"""Account for the nats between log p(x) and what a code costs; as a string, it is a table.
+    r"""A breakdown of log p(x) into inference gaps, distortion and rate; as a string, it is a table.
 
     .. math::
         \log p(x) - \text{approximation gap} - \text{amortization gap} = \mathrm{ELBO}
         = -\text{distortion} - \text{rate}, \qquad \text{rate} = I(x; z) + \mathrm{KL}(q(z) \| p(z))
 
     Attributes:
-        rate_distortion: rate and distortion, and what the rate is made of.
-        refinement: the ELBO refined for each datum; None where it is unknown.
+        rate_distortion: rate and distortion, and the parts of the rate.
+        refinement: ELBO with the guide refined for each datum; None if unknown.
         evidence: estimates of log p(x).
-        unknown: what would be needed for a refinement, if there is none.
+        unknown: the reason why there is no refinement; None if there is one.
     """
 
     rate_distortion: RateDistortion = field(repr=False)
@@ -57,8 +57,8 @@ class Diagnosis:
             unknown=self.unknown,
         )
 
-    def of_each(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the figures that each datum has, with their Monte Carlo errors, by name: ``(N,)`` both, in nats."""
+    def per_datum(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the quantities of each datum and their Monte Carlo errors, by name, ``(N,)`` each, in nats."""
         found = self.rate_distortion
         marginal = self.evidence.log_prob, self.evidence.standard_error
         elbo = found.elbo, found.elbo_error
@@ -75,10 +75,10 @@ class Diagnosis:
 
     @property
     def figures(self) -> dict[str, Estimate]:
-        """The set's figures that are known, with their Monte Carlo errors, by name."""
+        """The known means over the set with their Monte Carlo errors, by name."""
         known = {
             name: Estimate(values.mean().item(), errors.square().sum().sqrt().item() / len(errors))
-            for name, (values, errors) in self.of_each().items()
+            for name, (values, errors) in self.per_datum().items()
         }
         for name in ("mutual_information", "marginal_kl"):
             figure = getattr(self.rate_distortion, name)
@@ -88,36 +88,37 @@ class Diagnosis:
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say of the figures, in sentences."""
+        """Remarks about the results, in sentences."""
         found, figures = self.rate_distortion, self.figures
-        said = [f"log p(x): {self.evidence.verdict}"]
+        sentences = [f"log p(x): {self.evidence.verdict}"]
         gap = figures.get("approximation_gap", figures["inference_gap"])
         if gap.value < (-2 * gap.error if math.isfinite(gap.error) else 0.0):
-            said.append("A gap is negative: log p(x) is estimated too small, by as much or more.")
+            sentences.append("A gap is negative: log p(x) is estimated too small, by as much or more.")
         if self.unknown is not None:
-            said.append(f"The two gaps are not told apart: {self.unknown}.")
+            sentences.append(f"The two gaps are not told apart: {self.unknown}.")
         if found.saturated:
-            said.append(
-                f"The mutual information is within a tenth of log N = {found.largest:.2f}, the most that N = "
-                f"{len(found.rate)} data can show: with more data it grows, and the marginal KL falls."
+            sentences.append(
+                "The mutual information is within a tenth of its largest possible value, log N = "
+                f"{found.max_mutual_information:.2f} for N = {len(found.rate)} data: with more data it grows, and the "
+                "marginal KL falls."
             )
         if found.unknown is not None:
             which = "The marginal KL is" if found.mutual_information is not None else "What the rate is made of is"
-            said.append(f"{which} unknown: {found.unknown}.")
+            sentences.append(f"{which} unknown: {found.unknown}.")
         active = [units for units in found.active.values() if units.numel() > 0]
         if active and not any(bool(units.any()) for units in active):
-            said.append(
+            sentences.append(
                 "No unit is active: the codes tell next to nothing of the data, whatever log p(x) is and however well "
                 "it is known."
             )
-        return said
+        return sentences
 
     def __str__(self) -> str:
         return self.table()
 
     def table(self) -> str:
-        """Return the set's figures as text: nats per datum, their Monte Carlo error, their error over the data."""
-        each, figures = self.of_each(), self.figures
+        """Return the results as text: means in nats per datum, Monte Carlo errors, standard errors over the data."""
+        each, figures = self.per_datum(), self.figures
         lines = [f"{'nats per datum':24} {'':>9} {'Monte Carlo':>12} {'over data':>10}"]
         for name, label in _LABELS.items():
             if name == "inference_gap" and self.refinement is not None:
@@ -130,7 +131,7 @@ class Diagnosis:
             if name in each:
                 line += f" {_rounded(_sampling_error(each[name][0]), 2):>10}"
             elif name == "mutual_information":
-                line += f"  at most {self.rate_distortion.largest:.2f}"
+                line += f"  at most {self.rate_distortion.max_mutual_information:.2f}"
             lines.append(line)
         for site, active in self.rate_distortion.active.items():
             label = "active units" if len(self.rate_distortion.active) == 1 else f"active units of {site}"
@@ -138,8 +139,8 @@ class Diagnosis:
         return "\n".join(lines)
 
     def summary(self) -> dict[str, Any]:
-        """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown."""
-        each, figures = self.of_each(), self.figures
+        """Return the results, in nats per datum, as plain numbers; None for unknown values."""
+        each, figures = self.per_datum(), self.figures
         found: dict[str, Any] = {"num_data": len(self.rate_distortion.rate)}
         for name in [*_LABELS, "refined_elbo"]:
             value, error = figures.get(name, (None, None))
@@ -147,7 +148,7 @@ class Diagnosis:
             found[name] = finite(value)
             found[f"{name}_mc_error"] = finite(error)
             found[f"{name}_standard_error"] = finite(over)
-        found["largest_mutual_information"] = self.rate_distortion.largest
+        found["largest_mutual_information"] = self.rate_distortion.max_mutual_information
         counts = {site: [int(active.sum()), active.numel()] for site, active in self.rate_distortion.active.items()}
         sums = [sum(count) for count in zip(*counts.values(), strict=True)]
         found["active_units"], found["num_units"] = sums or (None, None)
@@ -195,32 +196,31 @@ def diagnose(
     full_covariance: bool = False,
     estimator: Estimator | None = None,
     chunk_size: int | None = None,
-    progress: Callable[[str, list[Arguments]], Iterable[Arguments]] | None = None,
+    wrap_batches: Callable[[str, list[Arguments]], Iterable[Arguments]] | None = None,
 ) -> Diagnosis:
-    """Tell where the nats of log p(x) go: to the guide's two gaps, to the distortion, and to the two parts of the rate.
+    """Break down log p(x) into the guide's two gaps, the distortion, and the two parts of the rate.
 
     See :func:`rate_distortion` for rate, distortion, mutual information, marginal KL and active units (Alemi et al.,
-    2018, arXiv:1711.00464), and :func:`refine` for the gaps (Cremer et al., 2018, arXiv:1801.03558). What cannot be
-    known of a program is left out: the two gaps apart where a latent is discrete, the two parts of the rate where the
-    guide cannot score codes of other data.
+    2018, arXiv:1711.00464), and :func:`refine` for the gaps (Cremer et al., 2018, arXiv:1801.03558). Quantities
+    that are not available for a program are left out: the two separate gaps if a latent is discrete, and the two parts
+    of the rate if the guide cannot score codes of other data.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
-        evidence: log p(x) of these data, if it was estimated before. As it is a lower bound, so is the approximation
-            gap.
-        num_samples: samples of each datum for each ELBO, at least 2.
-        refinement_steps: steps by which the guide is refined; 0 for no refinement.
-        full_covariance: refine to any covariance.
-        estimator: of log p(x), where ``evidence`` is not given; ``Annealed()`` if not given, or ``Importance()`` where
-            a latent can be neither annealed nor refined.
-        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+        evidence: earlier estimates of log p(x) of these data. They are lower bounds, and so is the approximation gap.
+        num_samples: number of samples for each datum and ELBO, at least 2.
+        refinement_steps: number of steps in which the guide is refined; 0 for no refinement.
+        full_covariance: whether to refine to any covariance.
+        estimator: estimator of log p(x) if ``evidence`` is not given; by default ``Annealed()``, or ``Importance()`` if
+            a latent cannot be annealed.
+        chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
-        progress: called with what is done to batches and with these, returns them again: for a bar.
+        wrap_batches: function of a description and a list of batches that yields the batches, to show progress.
 
     Raises:
-        ValueError: if an option is bad, or the programs do not match or have no density.
+        ValueError: if an option is invalid, or the programs do not match or have no density.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -236,8 +236,8 @@ def diagnose(
     checks.integer("refinement_steps", refinement_steps, minimum=0)
     arguments = arguments_of(x, model, guide)
     if evidence is not None and not torch.equal(evidence.x, arguments[0]):
-        raise checks.InputError("evidence must be of the data x, but is of others")
-    watched = progress if progress is not None else lambda what, batches: batches
+        raise checks.InputError("evidence must be of the data x, but is of other data")
+    wrap = wrap_batches if wrap_batches is not None else lambda what, batches: batches
     batches: list[Arguments] = list(zip(*(part.split(100) for part in arguments), strict=True))
     found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size)
     refinement, unknown, annealable = None, *_obstacle(model, guide, arguments)
@@ -251,20 +251,20 @@ def diagnose(
         refinement = refine(
             model,
             guide,
-            watched("refinement", batches),
+            wrap("refinement", batches),
             refinement_steps,
             num_samples,
             full_covariance=full_covariance,
             chunk_size=chunk_size,
         )
     if evidence is None:
-        told = watched("log p(x)", batches)
-        evidence = log_marginal(model, guide, told, estimator, num_draws=0, chunk_size=chunk_size)
+        wrapped = wrap("log p(x)", batches)
+        evidence = log_marginal(model, guide, wrapped, estimator, num_draws=0, chunk_size=chunk_size)
     return Diagnosis(found, refinement, evidence, unknown)
 
 
 def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, bool]:
-    """Say why the latents cannot be refined, if they cannot, and whether they can be annealed."""
+    """Return the reason why the latents cannot be refined, or None, and whether they can be annealed."""
     some = tuple(part[:1] for part in arguments)
     programs = BatchedPrograms(model, guide, some)
     discrete = [name for name in programs.sites if programs.encoded.nodes[name]["fn"].support.is_discrete]

@@ -1,4 +1,4 @@
-"""The amortization gap: the ELBO of the guide, refined for each datum, less the ELBO of the guide as it is."""
+"""Amortization gap: the ELBO of the guide refined for each datum minus the ELBO of the guide itself."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from pyrovae.tensors import is_data
 
 __all__ = ["Refinement", "refine"]
 
-_SAMPLES = 8  # of each datum in a step
-_RATE = 0.2  # of the first step, in units of the guide's own coordinates
-_EPSILON = 0.03  # of Adam, in nats: what is far smaller than it, such as rounding, is followed by no step to speak of
-_RATE_BELOW = 0.03  # likewise, below the diagonal, of which there are n times as many
+_SAMPLES_PER_STEP = 8  # number of samples for each datum and step
+_LEARNING_RATE = 0.2  # initial learning rate, in units of the guide's coordinates
+_EPSILON = 0.03  # epsilon of Adam, in nats, so that far smaller gradients, such as rounding, cause only tiny steps
+_LEARNING_RATE_BELOW = 0.03  # initial learning rate of the n times as many elements below the diagonal
 
 
 @dataclass(frozen=True)
 class Refinement:
-    r"""Hold the ELBO of a guide as it is and refined for each datum; all are float64 of shape ``(N,)``, in nats.
+    r"""ELBOs of a guide itself and refined for each datum; all are float64 of shape ``(N,)``, in nats.
 
     Attributes:
-        elbo: that of the guide as it is.
+        elbo: ELBO of the guide itself.
         elbo_error: its Monte Carlo error.
-        refined_elbo: that of the refined guide: a bound of log p(x) too, from samples that it was not refined by.
+        refined_elbo: ELBO of the refined guide, also a bound of log p(x), from samples that were not used to refine it.
         refined_elbo_error: its Monte Carlo error.
-        amortization_gap: the difference of the two, from common noise.
+        amortization_gap: ``refined_elbo`` minus ``elbo``, from common noise.
         amortization_gap_error: its Monte Carlo error.
     """
 
@@ -62,34 +62,34 @@ def refine(
     full_covariance: bool = False,
     chunk_size: int | None = None,
 ) -> Refinement:
-    r"""Maximise the ELBO of each datum over an affine change of the guide's own coordinates.
+    r"""Maximise the ELBO of each datum over an affine map of the guide's coordinates.
 
-    Samples of the guide are made of noise u, normal ones by :math:`z = \mu(x) + \sigma(x) u`. Of each datum,
+    Samples of the guide are made from noise u; for a normal guide, :math:`z = \mu(x) + \sigma(x) u`. For each datum,
 
     .. math:: u' = a + e^b u, \qquad
         \log w' = \log w(u') + \log r(u') - \log r(u) + \textstyle\sum b ,
 
     and :math:`\mathrm{E} \log w'` is maximised over a and b, so that a diagonal normal guide becomes the best one for
-    that datum. What it gains is the amortization gap; what then is left to log p(x), the approximation gap (Cremer et
-    al., 2018, arXiv:1801.03558). The steps are Adam's, with fresh noise in each, along the path derivative where the
-    noise is normal (Roeder et al., 2017, arXiv:1703.09194). Where other samples do not show that it helped, the guide
-    stays as it is; those that are reported are fresh again.
+    that datum. The gain is the amortization gap; the remaining distance to log p(x) is the approximation gap (Cremer
+    et al., 2018, arXiv:1801.03558). The optimizer is Adam, with fresh noise in each step, along the path derivative if
+    the noise is normal (Roeder et al., 2017, arXiv:1703.09194). The guide of a datum is not changed if a second set of
+    samples shows no gain. The results are from a third set.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels, or a list or
             generator of such batches.
-        num_steps: steps of refinement.
-        num_samples: samples of each datum for the two ELBOs, at least 2.
-        full_covariance: put a triangular matrix in the place of :math:`e^b`, so that a normal guide becomes the best
+        num_steps: number of steps of refinement.
+        num_samples: number of samples for each datum and ELBO, at least 2.
+        full_covariance: whether to replace :math:`e^b` by a triangular matrix, so that a normal guide becomes the best
             one of any covariance.
-        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+        chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
 
     Raises:
         ValueError: if a latent site is discrete, or has no transform to all reals; if the programs do not match, or the
-            guide draws what the prior does not.
+            guide draws values that the prior does not.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -119,7 +119,7 @@ def refine(
         arguments = arguments_of(batch, model, guide)
         if len(arguments[0]) > 0:
             chunks.choose(model, arguments)
-            parts += chunks.in_parts(refined, arguments, lambda size: min(250, size // _SAMPLES))
+            parts += chunks.in_parts(refined, arguments, lambda size: min(250, size // _SAMPLES_PER_STEP))
     if not parts:
         raise checks.InputError("x must hold at least one datum, but is empty")
     return Refinement(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
@@ -130,39 +130,40 @@ def _refine(
 ) -> tuple[Tensor, ...]:
     """Return the fields of a :class:`Refinement` of one batch."""
     with target.running():
-        change = _Change(target.draw(_SAMPLES)[0], full_covariance)
-        optimizer = torch.optim.Adam(change.groups(), eps=_EPSILON)  # elementwise, so that data do not interact
-        # Its rates fall to zero by half a cosine.
-        fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+        affine = _AffineMap(target.draw(_SAMPLES_PER_STEP)[0], full_covariance)
+        optimizer = torch.optim.Adam(affine.groups(), eps=_EPSILON)  # elementwise, so that data do not interact
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)  # to zero
         for _ in range(num_steps):
-            change.take_gradients(target, target.draw(_SAMPLES))
+            affine.set_gradients(target, target.draw(_SAMPLES_PER_STEP))
             optimizer.step()
-            fall.step()
-        gain = torch.sub(*_log_weights(target, change, num_samples, chunk_size)).mean(0)
-        change.undo(~(gain > 0))  # a gain that is not a number is none
-        refined, plain = _log_weights(target, change, num_samples, chunk_size)
+            scheduler.step()
+        gain = torch.sub(*_log_weights(target, affine, num_samples, chunk_size)).mean(0)
+        affine.reset(~(gain > 0))  # including a gain that is NaN
+        refined, plain = _log_weights(target, affine, num_samples, chunk_size)
     pairs = ((values.mean(0), values.std(0) / math.sqrt(num_samples)) for values in (plain, refined, refined - plain))
     return tuple(figure for pair in pairs for figure in pair)
 
 
-def _log_weights(target: AnnealingTarget, change: _Change, num_samples: int, chunk_size: int) -> tuple[Tensor, Tensor]:
-    """Draw log weights of the changed guide, and of the guide from the same noise, ``(K, B)`` each, float64."""
+def _log_weights(
+    target: AnnealingTarget, affine: _AffineMap, num_samples: int, chunk_size: int
+) -> tuple[Tensor, Tensor]:
+    """Draw log weights of the refined guide and of the guide itself, from the same noise, float64 ``(K, B)`` each."""
     found = []
     size = max(1, chunk_size // target.programs.count)
     for start in range(0, num_samples, size):
         u = target.draw(min(size, num_samples - start))  # (k, B, n)
-        plain, changed = target.at(u), target.at(change(u))
-        extra = target.log_start(change(u)) - plain.log_start + change.log_volume
+        plain, changed = target.evaluate(u), target.evaluate(affine(u))
+        extra = target.log_start(affine(u)) - plain.log_start + affine.log_volume
         found.append(torch.stack((changed.log_weight.double() + extra, plain.log_weight.double())))
     refined, unrefined = torch.cat(found, 1)
     return refined, unrefined
 
 
-class _Change:
-    """Change the coordinates of B data by :math:`u' = a + L u`, L being diagonal, or lower triangular.
+class _AffineMap:
+    """An affine map :math:`u' = a + L u` of the coordinates of each of B data, with diagonal or lower triangular L.
 
     Args:
-        like: coordinates of the data, ``(B, n)``.
+        like: coordinates of the data, ``(B, n)``, for their shape and type.
         full_covariance: whether L is triangular.
     """
 
@@ -180,33 +181,33 @@ class _Change:
         return changed if self.below is None else changed + torch.einsum("bij,kbj->kbi", self.below, u)
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return the parameters with their first learning rates, for an optimizer."""
-        groups: list[dict[str, Any]] = [{"params": [self.shift, self.log_scale], "lr": _RATE}]
-        return groups if self.below is None else [*groups, {"params": [self.below], "lr": _RATE_BELOW}]
+        """Return the parameters with their initial learning rates, for an optimizer."""
+        groups: list[dict[str, Any]] = [{"params": [self.shift, self.log_scale], "lr": _LEARNING_RATE}]
+        return groups if self.below is None else [*groups, {"params": [self.below], "lr": _LEARNING_RATE_BELOW}]
 
-    def take_gradients(self, target: AnnealingTarget, u: Tensor) -> None:
-        """Set the parameters' gradients to those of minus the mean log weight."""
-        _, of_weight, of_start = target.gradients(self(u))
-        gradient = of_weight + of_start  # with respect to u', (k, B, n)
+    def set_gradients(self, target: AnnealingTarget, u: Tensor) -> None:
+        """Set the gradients of the parameters to those of the negative mean log weight."""
+        _, grad_weight, grad_start = target.gradients(self(u))
+        gradient = grad_weight + grad_start  # with respect to u', (k, B, n)
         entropy = torch.ones_like(self.log_scale)
         if target.is_noise:
-            # Add the gradient of minus the changed guide's own log-density: the part of it that is left out, with
-            # respect to the guide's parameters, has mean zero; if the guide is the posterior, what is left is zero.
-            gradient, entropy = gradient + self._pulled(u), torch.zeros_like(entropy)
+            # Add the gradient of minus the refined guide's log-density along the samples. The omitted part, with
+            # respect to the guide's parameters, has mean zero; the rest is zero if the guide is the posterior.
+            gradient, entropy = gradient + self._solve_transposed(u), torch.zeros_like(entropy)
         self.shift.grad = -gradient.mean(0)
         self.log_scale.grad = -((gradient * u).mean(0) * self.log_scale.exp() + entropy)
         if self.below is not None:
             self.below.grad = -torch.einsum("kbi,kbj->bij", gradient / len(u), u).tril(-1)
 
-    def _pulled(self, u: Tensor) -> Tensor:
-        """Return what the transposed inverse of L makes of u."""
+    def _solve_transposed(self, u: Tensor) -> Tensor:
+        """Return the product of the transposed inverse of L and u."""
         if self.below is None:
             return u / self.log_scale.exp()
         L = torch.diag_embed(self.log_scale.exp()) + self.below
         return torch.linalg.solve_triangular(L.mT, u.movedim(0, -1), upper=True).movedim(-1, 0)
 
-    def undo(self, which: Tensor) -> None:
-        """Forget the change of some of the data, ``(B,)``."""
+    def reset(self, which: Tensor) -> None:
+        """Reset the maps of some of the data, ``(B,)``, to the identity."""
         for parameter in (self.shift, self.log_scale, self.below):
             if parameter is not None:
                 parameter[which] = 0.0

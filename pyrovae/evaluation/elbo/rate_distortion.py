@@ -1,4 +1,4 @@
-"""Rate, distortion, and what the rate is made of: mutual information and marginal KL; active units."""
+"""Rate and distortion, the parts of the rate (mutual information and marginal KL), and active units."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from pyrovae.reprs import short_repr
 
 __all__ = ["RateDistortion", "rate_distortion"]
 
-_ACTIVE = 0.01  # variance of a mean, and nats, from which on a unit is active (Burda et al., 2015, has the first)
+_ACTIVE = 0.01  # thresholds of an active unit: variance of its mean (Burda et al., 2015), and nats
 
 
 @dataclass(frozen=True)
 class RateDistortion:
-    r"""Hold how many nats the codes of N data cost, and for what; a figure of each datum is float64, ``(N,)``.
+    r"""Rate, distortion and the parts of the rate of N data; values of each datum are float64, ``(N,)``.
 
     Attributes:
         rate: :math:`\mathrm{KL}(q(z|x) \| p(z))`, in nats.
         rate_error: its Monte Carlo error.
         distortion: :math:`-\mathrm{E}_{q(z|x)} \log p(x|z)`, in nats.
         distortion_error: its Monte Carlo error.
-        elbo: minus the sum of the two, in nats.
-        elbo_error: its Monte Carlo error; the samples are the same.
-        mutual_information: I(x; z) under q, at most log N; None where it is unknown.
-        marginal_kl: KL(q(z) || p(z)), the rest of the rate; None where it is unknown.
-        variances: of each component of a code's mean over the data, by the name of its site, ``(*event_shape)``;
-            discrete sites are left out.
-        nats: what each component tells of its datum, likewise: the mutual information of normal variables of such a
-            signal, the variance of the mean, and of such a noise, the mean variance of a code given its datum.
-        unknown: what would be needed to know them, if they are not; None where all are known.
+        elbo: minus the sum of rate and distortion, in nats.
+        elbo_error: its Monte Carlo error, from the same samples.
+        mutual_information: I(x; z) under q, at most log N; None if unknown.
+        marginal_kl: KL(q(z) || p(z)), the rest of the rate; None if unknown.
+        variances: variance over the data of the mean code, by site, ``(*event_shape)`` each; without discrete sites.
+        nats: information of each component about the datum, by site, ``(*event_shape)`` each, in nats: the mutual
+            information of normal variables whose signal has the variance of the mean code, and whose noise has the
+            mean variance of a code given its datum.
+        unknown: the reason why a part of the rate is unknown; None if both are known.
     """
 
     rate: Tensor
@@ -69,22 +69,22 @@ class RateDistortion:
         )
 
     @property
-    def largest(self) -> float:
-        """The largest mutual information that so many data can show: log N, in nats."""
+    def max_mutual_information(self) -> float:
+        """The largest possible mutual information with N data: log N, in nats."""
         return math.log(len(self.rate))
 
     @property
     def saturated(self) -> bool:
-        """Whether the mutual information is within a tenth of the largest: more data would show more of it."""
+        """Whether the mutual information is within a tenth of the largest, so that more data would increase it."""
         found = self.mutual_information
-        return found is not None and len(self.rate) > 1 and found.value > 0.9 * self.largest
+        return found is not None and len(self.rate) > 1 and found.value > 0.9 * self.max_mutual_information
 
     @property
     def active(self) -> dict[str, Tensor]:
-        """The components that tell something of the data, as booleans by site, ``(*event_shape)``.
+        """Whether each component is informative about the data, by site, ``(*event_shape)`` each.
 
-        Those of whose mean the variance is above 0.01, and which tell more than 0.01 nats: of a posterior that is the
-        prior but for rounding, the mean may vary by a little more than that.
+        The variance of its mean must be above 0.01, and its information above 0.01 nats. The second condition matters
+        because the mean can vary by slightly more than 0.01 when the posterior is the prior up to rounding.
         """
         return {name: (self.variances[name] > _ACTIVE) & (nats > _ACTIVE) for name, nats in self.nats.items()}
 
@@ -98,25 +98,25 @@ def rate_distortion(
     num_codes: int = 2000,
     chunk_size: int | None = None,
 ) -> RateDistortion:
-    r"""Measure rate and distortion of N data, and what the rate is made of.
+    r"""Measure rate and distortion of N data, and the parts of the rate.
 
     .. math:: \underbrace{\frac1N \sum_n \mathrm{KL}(q(z|x_n) \| p(z))}_{\text{rate}} = I(x; z)
         + \mathrm{KL}(q(z) \| p(z)), \qquad q(z) = \frac1N \sum_n q(z|x_n)
 
-    (Hoffman & Johnson, 2016; Alemi et al., 2018, arXiv:1711.00464). I is the mutual information of a code and which
-    of the data it is of, so that it cannot exceed log N; it is known if the guide can score any code for any datum.
+    (Hoffman & Johnson, 2016; Alemi et al., 2018, arXiv:1711.00464). I is the mutual information of codes and data,
+    at most log N; it is available if the guide can score any code for any datum.
     A unit is active if :math:`V_d = \mathrm{Var}_x\,\mathrm{E}_{q(z|x)}[z_d] > 0.01` (Burda et al., 2015,
-    arXiv:1509.00519), which is estimated without bias from the samples, and if it tells more than 0.01 nats,
-    :math:`\tfrac12 \log(1 + V_d / \mathrm{E}_x\,\mathrm{Var}_{q(z|x)}[z_d])`. Its part of the KL is as much or more,
-    up to how far the codes are from normal.
+    arXiv:1509.00519), which is estimated without bias from the samples, and if its information
+    :math:`\tfrac12 \log(1 + V_d / \mathrm{E}_x\,\mathrm{Var}_{q(z|x)}[z_d])` is above 0.01 nats. If the codes are
+    normal, this is at most the unit's part of the KL.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(N, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
-        num_samples: samples of each datum for rate, distortion and active units, at least 2.
-        num_codes: codes to score for all of the data, about: two of each datum or more, of as many data, at random.
-        chunk_size: how many latents go through the model at a time, which bounds the memory; chosen by the program's
+        num_samples: number of samples for each datum, at least 2.
+        num_codes: approximate number of codes to score for all data: two or more of each of some random data.
+        chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
 
     Raises:
@@ -127,7 +127,7 @@ def rate_distortion(
         >>> found = rate_distortion(vae.model, vae.guide, torch.eye(4))
         >>> found.rate.shape, found.active["z"].shape
         (torch.Size([4]), torch.Size([2]))
-        >>> found.mutual_information.value < found.largest
+        >>> found.mutual_information.value < found.max_mutual_information
         True
     """
     checks.integer("num_samples", num_samples, minimum=2)
@@ -169,7 +169,7 @@ def rate_distortion(
 
 
 class _Part(NamedTuple):
-    """Hold what was measured of a batch: rate, distortion and ELBO, ``(3, B)``, and of its continuous codes by site."""
+    """Results of a batch: rate, distortion and ELBO, ``(3, B)``, and moments of its continuous codes by site."""
 
     mean: Tensor
     error: Tensor
@@ -205,7 +205,7 @@ def _measure(model: PyroFunction, guide: PyroFunction, batch: Arguments, K: int,
 
 
 def _spread_of(parts: list[_Part], K: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the variance over the data of a code's mean, less what estimating it adds, and what it tells in nats."""
+    """Return the variance over the data of the mean code, without its sampling noise, and its information in nats."""
     variances, nats = {}, {}
     for name in parts[0].code:
         code, spread = (torch.cat([getattr(part, what)[name] for part in parts]) for what in ("code", "spread"))

@@ -1,3 +1,3 @@
-"""Estimates of log p(x): importance sampling, annealing, their errors, bounds from both sides."""
+"""Estimators of log p(x): importance sampling and annealing, their errors, bounds from both sides."""
 
 __all__: list[str] = []

@@ -7,39 +7,39 @@ from typing import Literal
 import torch
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune
+from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.convergence import convergence
 from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.proposal import Proposal
-from pyrovae.evaluation.likelihood.reservoir import Resampler
+from pyrovae.evaluation.likelihood.reservoir import Reservoir
 from pyrovae.evaluation.likelihood.result import ChainPaths, LogMarginal
 from pyrovae.execution.batched import BatchedPrograms, Chunk
 
 __all__ = ["Annealed"]
 
 _DATA_AT_A_TIME = 1024
-_KEPT_PATHS = 50  # data of a batch whose chains' paths are kept
-_ELBO_SAMPLES = 100  # samples of the guide for the ELBO, where the chains start from the prior
-_TUNED_CHAINS = 4  # chains that the step sizes are tuned on, at most
+_KEPT_PATHS = 50  # number of data per batch whose chains' paths are kept
+_ELBO_SAMPLES = 100  # samples of the guide for the ELBO if the chains start from the prior
+_TUNED_CHAINS = 4  # largest number of chains on which the step sizes are tuned
 
 
 class Annealed(Estimator):
-    r"""Annealed importance sampling: the mean weight of C chains that go from the guide, or the prior, to p(z|x).
+    r"""Annealed importance sampling: the mean weight of C chains from the guide, or the prior, to p(z|x).
 
-    For programs whose latents are continuous. Chains cost T - 1 Hamiltonian moves each, and their weights lie far
-    closer together than importance samples' do (Neal, 2001; Wu et al., 2016, arXiv:1611.04273).
+    For programs with continuous latents. Each chain costs T - 1 Hamiltonian moves, and the weights of chains vary far
+    less than those of importance samples (Neal, 2001; Wu et al., 2016, arXiv:1611.04273).
 
     Args:
-        num_temperatures: number T of steps of the inverse temperature; chains move T - 1 times.
-        num_chains: number C of chains of each datum.
-        num_leapfrogs: leapfrog steps in a move, each of which takes one gradient.
-        target_acceptance: mean acceptance that the step sizes are tuned to, on other chains.
-        start: ``guide`` or ``prior``, the distribution that the chains start from.
+        num_temperatures: number T of steps of the inverse temperature; each chain makes T - 1 moves.
+        num_chains: number C of chains for each datum.
+        num_leapfrogs: number of leapfrog steps per move, with one gradient each.
+        target_acceptance: mean acceptance to which the step sizes are tuned, on separate chains.
+        start: distribution from which the chains start, ``guide`` or ``prior``.
 
     Raises:
-        ValueError: if an option is out of its range, or when it is run, if a latent cannot be annealed.
+        ValueError: if an option is out of its range; when run, if a latent cannot be annealed.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -69,12 +69,12 @@ class Annealed(Estimator):
         return self.start == "guide"
 
     def batch_size(self, chunk_size: int) -> int:
-        """Return the number of data whose chains run at a time."""
+        """Return the number of data whose chains run together."""
         return min(_DATA_AT_A_TIME, chunk_size // max(self.num_chains, 16))
 
     @property
     def label(self) -> str:
-        """The method, C, T, and what else is not at its default."""
+        """The method, C, T, and the other options that are not at their defaults."""
         default = Annealed()
         label = f"{self.method}-{self.num_chains}-T{self.num_temperatures}"
         label += f"-L{self.num_leapfrogs}" if self.num_leapfrogs != default.num_leapfrogs else ""
@@ -82,14 +82,14 @@ class Annealed(Estimator):
         return label + (f"-from-{self.start}" if self.start != default.start else "")
 
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
-        """Run C chains of each datum of a batch."""
+        """Run C chains for each datum of a batch."""
         target = AnnealingTarget(programs, self.start)
-        C, resampler, runs = self.num_chains, Resampler(num_draws), []
+        C, resampler, runs = self.num_chains, Reservoir(num_draws), []
         with target.running():
-            steps, _, num_evaluations = tune(target, self.path, min(C, _TUNED_CHAINS))
+            steps, _, num_evaluations = tune_step_sizes(target, self.path, min(C, _TUNED_CHAINS))
             for part in torch.empty(C).split(max(1, chunk_size // programs.count)):
                 run = anneal(target, self.path, steps, target.draw(len(part)))
-                point = target.at(run.end)
+                point = target.evaluate(run.end)
                 resampler.add(run.log_weight, Chunk(point.log_weight, point.log_likelihood, point.latents))
                 runs.append(run)
             num_evaluations += sum(run.num_evaluations for run in runs)
@@ -97,7 +97,7 @@ class Annealed(Estimator):
             if self.start == "guide":
                 elbo_weights = torch.cat([run.start for run in runs])
             else:
-                elbo_weights = Proposal(programs, _ELBO_SAMPLES).of_the_guide(_ELBO_SAMPLES, chunk_size)
+                elbo_weights = Proposal(programs, _ELBO_SAMPLES).guide_log_weights(_ELBO_SAMPLES, chunk_size)
                 num_evaluations += _ELBO_SAMPLES
         share = torch.tensor([len(run.log_weight) / C for run in runs], dtype=torch.float64, device=steps.device)
         acceptance = torch.einsum("c,ctb->tb", share, torch.stack([run.acceptance.double() for run in runs]))

@@ -1,4 +1,4 @@
-"""Chains of annealed importance sampling, from the guide or the prior to the posterior, and back."""
+"""Chains of annealed importance sampling, from the guide or the prior to the posterior or in reverse."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 
-__all__ = ["AnnealedRun", "AnnealingPath", "anneal", "tune"]
+__all__ = ["AnnealedRun", "AnnealingPath", "anneal", "tune_step_sizes"]
 
 
 @dataclass(frozen=True)
 class AnnealingPath:
-    r"""The path of an annealing, :math:`r(u)\, w(u)^\beta` with :math:`\beta` from 0 to 1.
+    r"""An annealing path: densities :math:`r(u)\, w(u)^\beta` with :math:`\beta` from 0 to 1.
 
     Args:
-        num_temperatures: number T of steps of :math:`\beta`, between which the chains move T - 1 times.
-        num_leapfrogs: leapfrog steps in a move, each of which takes one gradient.
-        start: ``guide``, where beta is evenly spaced, or ``prior``, where it is denser at both ends.
-        target_acceptance: mean acceptance that the step sizes are tuned to.
+        num_temperatures: number T of steps of :math:`\beta`, with T - 1 moves between them.
+        num_leapfrogs: number of leapfrog steps per move, with one gradient each.
+        start: ``guide``, with evenly spaced beta, or ``prior``, with a beta that is denser at both ends.
+        target_acceptance: mean acceptance to which the step sizes are tuned.
 
     Raises:
-        ValueError: if one is out of its range.
+        ValueError: if an option is out of its range.
 
     Example:
         >>> AnnealingPath(num_temperatures=4).betas()
@@ -56,16 +56,16 @@ class AnnealingPath:
 
 
 class AnnealedRun(NamedTuple):
-    """The weights, paths and last states of C chains of B data.
+    """Weights, paths and last states of C chains of B data.
 
     Attributes:
-        log_weight: log weights, whose mean weight is p(x); of chains that went back, 1 / p(x) is that of the
-            reciprocals. float64, ``(C, B)``, in nats.
+        log_weight: log weights, float64, ``(C, B)``, in nats. The mean of the weights is p(x); for reverse chains, the
+            mean of their reciprocals is 1 / p(x).
         path: mean over the chains of log w before each step of beta, ``(T, B)``, in nats.
         acceptance: mean acceptance probability of each move, ``(T - 1, B)``.
-        end: coordinates of the chains' last states, ``(C, B, n)``.
-        start: log w of their first ones, ``(C, B)``, in nats.
-        num_evaluations: gradients taken for each datum.
+        end: coordinates of the last states, ``(C, B, n)``.
+        start: log w of the first states, ``(C, B)``, in nats.
+        num_evaluations: number of gradients for each datum.
     """
 
     log_weight: Tensor
@@ -76,17 +76,17 @@ class AnnealedRun(NamedTuple):
     num_evaluations: int
 
 
-def tune(target: AnnealingTarget, path: AnnealingPath, num_chains: int = 4) -> tuple[Tensor, Tensor, int]:
-    """Find the step sizes of each temperature and datum, on chains that are part of no estimate.
+def tune_step_sizes(target: AnnealingTarget, path: AnnealingPath, num_chains: int = 4) -> tuple[Tensor, Tensor, int]:
+    """Tune the step sizes of each temperature and datum, on chains that are not part of an estimate.
 
     Args:
-        target: the posterior that is annealed to.
-        path: of the annealing.
-        num_chains: chains of each datum, whose mean acceptance is followed.
+        target: posterior at the end of the path.
+        path: annealing path.
+        num_chains: number C of chains for each datum, whose mean acceptance is used.
 
     Returns:
         step sizes in units of the start's scale, ``(T - 1, B)``, the chains' log weights in nats, ``(C, B)``, and the
-        number of gradients taken for each datum.
+        number of gradients for each datum.
     """
     chains = _Chains(target, target.draw(num_chains), path.num_leapfrogs)
     count = target.programs.count
@@ -96,7 +96,7 @@ def tune(target: AnnealingTarget, path: AnnealingPath, num_chains: int = 4) -> t
     steps = []
     for t, beta in enumerate(betas[1:-1].tolist()):
         steps.append(step)
-        # In proportion to what is missing, so that it does not run ahead; in larger steps at the beginning.
+        # In proportion to the error of the acceptance, against overshooting; with larger steps at the beginning.
         rate = 0.4 + 0.6 * 0.8**t
         step = step * (rate * (chains.move(beta, step) - path.target_acceptance)).exp()
         log_weight += (betas[t + 2] - betas[t + 1]).item() * chains.log_weight.double()
@@ -104,33 +104,33 @@ def tune(target: AnnealingTarget, path: AnnealingPath, num_chains: int = 4) -> t
 
 
 def anneal(
-    target: AnnealingTarget, path: AnnealingPath, steps: Tensor, u: Tensor, *, back: bool = False
+    target: AnnealingTarget, path: AnnealingPath, steps: Tensor, u: Tensor, *, reverse: bool = False
 ) -> AnnealedRun:
-    r"""Let chains follow the path with step sizes that do not depend on them.
+    r"""Run chains along the path, with step sizes that do not depend on them.
 
     Forward, the weights :math:`\prod_t w(u_t)^{\beta_{t+1} - \beta_t}` have the mean p(x) (Neal, 2001; Wu et al.,
-    2016, arXiv:1611.04273). Back from an exact sample of the posterior, their reciprocals have the mean 1 / p(x)
+    2016, arXiv:1611.04273). In reverse, from an exact sample of the posterior, their reciprocals have the mean 1 / p(x)
     (Grosse et al., 2015, arXiv:1511.02543).
 
     Args:
-        target: the posterior that is annealed to.
-        path: of inverse temperatures.
-        steps: step sizes of :func:`tune`, ``(T - 1, B)``.
-        u: where the chains begin, ``(C, B, n)``: samples of the start, or of the posterior.
-        back: whether they go from the posterior to the start.
+        target: posterior at the end of the path.
+        path: annealing path.
+        steps: step sizes from :func:`tune_step_sizes`, ``(T - 1, B)``.
+        u: initial coordinates of the chains, ``(C, B, n)``: samples of the start, or of the posterior.
+        reverse: whether the chains run from the posterior to the start.
     """
     betas = path.betas()
     chains = _Chains(target, u, path.num_leapfrogs)
     total = torch.zeros(chains.log_weight.shape, dtype=torch.float64, device=u.device)  # (C, B)
     start, moments, acceptance = chains.log_weight, [], []
     order = list(range(len(betas) - 1))
-    for t in reversed(order) if back else order:
+    for t in reversed(order) if reverse else order:
         moments.append(chains.log_weight.double().mean(0))
         total += (betas[t + 1] - betas[t]).item() * chains.log_weight.double()
-        move = t - 1 if back else t
+        move = t - 1 if reverse else t
         if 0 <= move < len(steps):
             acceptance.append(chains.move(betas[move + 1].item(), steps[move]))
-    if back:
+    if reverse:
         moments.reverse()
         acceptance.reverse()
     return AnnealedRun(
@@ -144,30 +144,30 @@ def anneal(
 
 
 class _Chains:
-    """Move chains by Hamiltonian Monte Carlo with a standard normal momentum (Duane et al., 1987)."""
+    """Chains of Hamiltonian Monte Carlo with standard normal momentum (Duane et al., 1987)."""
 
     def __init__(self, target: AnnealingTarget, u: Tensor, num_leapfrogs: int) -> None:
         self.target = target
         self.num_leapfrogs = num_leapfrogs
         self.num_evaluations = 0
         self.u = u
-        self.log_weight, self.log_start, self.of_weight, self.of_start = self._at(u)
+        self.log_weight, self.log_start, self.grad_weight, self.grad_start = self._at(u)
 
     def move(self, beta: float, step: Tensor) -> Tensor:
         """Move all chains at one temperature; return their mean acceptance, ``(B,)``."""
         step = step[:, None]  # (B, 1)
         momentum = torch.randn_like(self.u)
         energy = self._energy(self.log_weight, self.log_start, beta, momentum)
-        u, force = self.u, self.of_start + beta * self.of_weight
+        u, force = self.u, self.grad_start + beta * self.grad_weight
         finite = torch.ones_like(energy, dtype=torch.bool)
         for _ in range(self.num_leapfrogs):
             momentum = momentum + 0.5 * step * force
             u = u + step * momentum
-            # A chain that diverges stays where it is, before the programs see what they cannot bear.
+            # A chain that diverges stays at its place, so that the programs never see infinite latents.
             finite = finite & u.isfinite().all(-1)
             u = torch.where(finite.unsqueeze(-1), u, self.u)
-            log_weight, log_start, of_weight, of_start = self._at(u)
-            force = of_start + beta * of_weight
+            log_weight, log_start, grad_weight, grad_start = self._at(u)
+            force = grad_start + beta * grad_weight
             momentum = momentum + 0.5 * step * force
         # A state without a density is never accepted.
         gain = energy - self._energy(log_weight, log_start, beta, momentum)
@@ -175,16 +175,16 @@ class _Chains:
         accepted = torch.rand_like(probability) < probability
         here = accepted.unsqueeze(-1)
         self.u = torch.where(here, u, self.u)
-        self.of_weight = torch.where(here, of_weight, self.of_weight)
-        self.of_start = torch.where(here, of_start, self.of_start)
+        self.grad_weight = torch.where(here, grad_weight, self.grad_weight)
+        self.grad_start = torch.where(here, grad_start, self.grad_start)
         self.log_weight = torch.where(accepted, log_weight, self.log_weight)
         self.log_start = torch.where(accepted, log_start, self.log_start)
         return probability.mean(0)
 
     def _at(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         self.num_evaluations += len(u)
-        point, of_weight, of_start = self.target.gradients(u)
-        return point.log_weight, point.log_start, of_weight, of_start
+        point, grad_weight, grad_start = self.target.gradients(u)
+        return point.log_weight, point.log_start, grad_weight, grad_start
 
     @staticmethod
     def _energy(log_weight: Tensor, log_start: Tensor, beta: float, momentum: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The posterior of data in coordinates that fit the distribution which annealing starts from."""
+"""The posterior in coordinates that suit the initial distribution of an annealing path."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from pyrovae.execution import evaluating, frozen_parameters, observed_of
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import PyroFunction
 
-__all__ = ["AnnealingTarget", "Point"]
+__all__ = ["AnnealingTarget", "TargetValue"]
 
 
-class Point(NamedTuple):
-    """Hold what is known at coordinates ``(k, B, n)``; log-densities have shape ``(k, B)``, in nats.
+class TargetValue(NamedTuple):
+    """Log-densities and latents at coordinates ``(k, B, n)``; log-densities have shape ``(k, B)``, in nats.
 
     Attributes:
-        log_weight: log w = log p(x, z) - log q(z|x); of the prior's samples, log p(x|z).
-        log_start: log r(u), of the start in its coordinates.
+        log_weight: log w = log p(x, z) - log q(z|x); if the start is the prior, log p(x|z).
+        log_start: log r(u), the density of the start in coordinates.
         log_likelihood: log p(x|z).
         latents: by site name, ``(k, B, *event_shape)``.
     """
@@ -42,18 +42,18 @@ class Point(NamedTuple):
 
 
 class AnnealingTarget:
-    r"""Describe p(x, z) of a batch in coordinates u, where the start of an annealing has the density r(u).
+    r"""The joint density p(x, z) of a batch in coordinates u, in which the start of the path has the density r(u).
 
     With w = p(x, z) / q(z|x) at z = g(u),
 
     .. math:: \int r(u)\, w(g(u))\, du = p(x), \qquad r(u)\, w(g(u))^\beta
 
-    being the path from the start to the posterior. Of a site whose distribution makes its samples of Gaussian noise
-    (normals of any covariance, and what transforms make of them), u is the noise: r is standard normal, and no
-    transform is inverted. Of another site u is its value, mapped to all reals by Pyro's transform of its support and
-    whitened by its samples' spread; of a direction, a vector that points there.
+    is the path from the start to the posterior. For a site whose samples are made from Gaussian noise (normal
+    distributions of any covariance and transforms of them), u is that noise: r is standard normal, and no transform is
+    inverted. For other sites, u is the value, mapped to all reals by Pyro's transform of the support and whitened by
+    the spread of its samples; for a direction, u is a vector in that direction.
 
-    An affine change per datum, :math:`u' = a + e^b u` with u from the start, has the log weight
+    An affine map of the coordinates of each datum, :math:`u' = a + e^b u` with u from the start, has the log weight
     :math:`\log w(u') + \log r(u') - \log r(u) + \sum b`.
 
     Args:
@@ -61,11 +61,11 @@ class AnnealingTarget:
         start: ``guide`` for q(z|x), or ``prior`` for p(z).
 
     Attributes:
-        programs: these.
-        num_coordinates: the number n of coordinates of a datum.
+        programs: model and guide on B data.
+        num_coordinates: number n of coordinates of a datum.
 
     Raises:
-        ValueError: if a latent site is discrete, or of a support that has no transform to all reals.
+        ValueError: if a latent site is discrete, or its support has no transform to all reals.
     """
 
     def __init__(self, programs: BatchedPrograms, start: Literal["guide", "prior"] = "guide") -> None:
@@ -88,12 +88,12 @@ class AnnealingTarget:
 
     @property
     def is_noise(self) -> bool:
-        """Whether all coordinates are standard normal noise at the start."""
+        """Whether all coordinates of the start are standard normal noise."""
         return all(transform.is_noise for transform in self.transforms.values())
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Put the programs in the state in which :meth:`at`, :meth:`draw` and :meth:`of` may be called."""
+        """Put the programs in evaluation mode, for :meth:`evaluate`, :meth:`draw` and :meth:`coordinates_of`."""
         with (
             evaluating(self.programs.model, self.programs.guide),
             frozen_parameters(self.programs.model, self.programs.guide),
@@ -105,7 +105,7 @@ class AnnealingTarget:
         if self._encoded:
             ((name, transform),) = self.transforms.items()
             return transform.draw(self.programs.encoded.nodes[name]["fn"], (k, self.programs.count))[1]
-        lead = self._lead(k)
+        lead = self._sample_shape(k)
         found: list[Tensor] = []
 
         def draw(name: str, fn: Any, value: Tensor) -> Tensor:
@@ -113,12 +113,12 @@ class AnnealingTarget:
             found.append(u)
             return value
 
-        with _At(self.transforms, draw):
+        with _SetLatents(self.transforms, draw):
             self.programs.run(self._program, k)
         return self.programs.unflatten_samples(torch.cat(found, -1))
 
-    def of(self, latents: dict[str, Tensor]) -> Tensor:
-        """Return coordinates of latents, ``(k, B, *event_shape)`` each: ``(k, B, n)``.
+    def coordinates_of(self, latents: dict[str, Tensor]) -> Tensor:
+        """Return the coordinates, ``(k, B, n)``, of latents, ``(k, B, *event_shape)`` for each site.
 
         Raises:
             ValueError: if a transform of the start has no inverse.
@@ -131,27 +131,27 @@ class AnnealingTarget:
             found.append(self.transforms[name].inverse(fn, seen[name]))
             return seen[name]
 
-        with _At(self.transforms, place):
+        with _SetLatents(self.transforms, place):
             self.programs.run(self._program, k)
         return self.programs.unflatten_samples(torch.cat(found, -1))
 
-    def at(self, u: Tensor) -> Point:
-        """Run the programs at coordinates, ``(k, B, n)``; differentiable in them."""
-        latents, log_prob, log_start, trace = self.placed(u)
+    def evaluate(self, u: Tensor) -> TargetValue:
+        """Run the programs at coordinates, ``(k, B, n)``; differentiable with respect to them."""
+        latents, log_prob, log_start, trace = self.run_at(u)
         if self.start == "guide":
             chunk = self.programs.weigh(latents, log_prob)
-            return Point(chunk.log_weight, log_start, chunk.log_likelihood, latents)
+            return TargetValue(chunk.log_weight, log_start, chunk.log_likelihood, latents)
         log_likelihood = self.programs.log_prob(trace, observed_of(trace, self.programs.sites), len(u))
-        return Point(log_likelihood, log_start, log_likelihood, latents)
+        return TargetValue(log_likelihood, log_start, log_likelihood, latents)
 
     def log_start(self, u: Tensor) -> Tensor:
         """Return the log-density of the start at coordinates, ``(k, B)``, in nats."""
         if self.is_noise:
             return -0.5 * (u.square().sum(-1) + self.num_coordinates * math.log(2 * math.pi))
-        return self.placed(u)[2]
+        return self.run_at(u)[2]
 
-    def placed(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Trace]:
-        """Return latents at coordinates, their log-density under the start, that of the coordinates, and the run."""
+    def run_at(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Trace]:
+        """Return latents at coordinates, log-densities of latents and of coordinates under the start, and the trace."""
         k = len(u)
         sizes = [transform.size for transform in self.transforms.values()]
         parts = dict(zip(self.transforms, self.programs.flatten_samples(u).split(sizes, -1), strict=True))
@@ -162,7 +162,7 @@ class AnnealingTarget:
             log_prob = log_density(site["fn"], z)
             masked = scale_and_mask(log_prob, mask=site["mask"])
             return {name: z}, masked, transform.log_density(site["fn"], parts[name], log_prob), self.programs.encoded
-        with _At(self.transforms, lambda name, fn, value: self.transforms[name].forward(fn, parts[name])):
+        with _SetLatents(self.transforms, lambda name, fn, value: self.transforms[name].forward(fn, parts[name])):
             trace = self.programs.run(self._program, k)
         latents = {name: self.programs.unflatten_samples(trace.nodes[name]["value"]) for name in self.transforms}
         densities = [
@@ -173,22 +173,22 @@ class AnnealingTarget:
         ]
         return latents, self.programs.log_prob(trace, list(self.transforms), k), sum(densities, torch.zeros(())), trace
 
-    def gradients(self, u: Tensor) -> tuple[Point, Tensor, Tensor]:
-        """Run the programs at coordinates, and return the gradients of ``log_weight`` and of ``log_start`` too."""
+    def gradients(self, u: Tensor) -> tuple[TargetValue, Tensor, Tensor]:
+        """Run the programs at coordinates; also return the gradients of ``log_weight`` and ``log_start``."""
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            point = self.at(u)
-            of_weight = _gradient(point.log_weight, u, keep=not self.is_noise)
-            of_start = -u.detach() if self.is_noise else _gradient(point.log_start, u)
-        detached = Point(
+            point = self.evaluate(u)
+            grad_weight = _gradient(point.log_weight, u, keep=not self.is_noise)
+            grad_start = -u.detach() if self.is_noise else _gradient(point.log_start, u)
+        detached = TargetValue(
             point.log_weight.detach(),
             point.log_start.detach(),
             point.log_likelihood.detach(),
             {name: z.detach() for name, z in point.latents.items()},
         )
-        return detached, of_weight, of_start
+        return detached, grad_weight, grad_start
 
-    def _lead(self, k: int) -> tuple[int, ...]:
+    def _sample_shape(self, k: int) -> tuple[int, ...]:
         return (k, self.programs.count) if self.programs.broadcasts else (k * self.programs.count,)
 
 
@@ -199,10 +199,10 @@ def _gradient(log_density: Tensor, u: Tensor, *, keep: bool = False) -> Tensor:
     return torch.zeros_like(u) if gradient is None else gradient
 
 
-class _At(Messenger):
-    """Put at each latent site what ``place`` returns for its name, distribution and value.
+class _SetLatents(Messenger):
+    """A handler that sets each latent site to the result of ``place`` for its name, distribution and value.
 
-    It is entered outside the plate of samples, so that the distributions are expanded to it already.
+    It is entered outside the plate of samples, so that the distributions are already expanded.
     """
 
     def __init__(self, transforms: dict[str, SiteTransform], place: Callable[[str, Any, Any], Tensor]) -> None:

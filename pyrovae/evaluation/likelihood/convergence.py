@@ -1,4 +1,4 @@
-"""How the bound on log p(x) comes closer with more samples: the curve of one run of weights."""
+"""Convergence of the bound on log p(x) with the number of samples, from the weights of one run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Convergence", "convergence"]
 
 @dataclass(frozen=True)
 class Convergence:
-    r"""Hold the bounds :math:`L_k` of some data for k up to K samples.
+    r"""Convergence curves: the bounds :math:`L_k` of some data for k up to K samples.
 
     Attributes:
-        num_samples: 1, 2, 5, 10, 20, 50, ... and K, ``(J,)`` integers.
-        bound: :math:`L_k` of each datum, ``(J, B)``, in nats: increases with k in expectation.
-        standard_error: its Monte Carlo error, ``(J, B)``, in nats; NaN for one weight, which has no spread.
+        num_samples: the numbers k: 1, 2, 5, 10, 20, 50, ... and K, ``(J,)`` integers.
+        bound: :math:`L_k` of each datum, ``(J, B)``, in nats; increases with k in expectation.
+        standard_error: Monte Carlo error of ``bound``, ``(J, B)``, in nats; NaN for one weight.
         jackknife: ``bound`` with its bias corrected to first order, ``(J, B)``, in nats; not a bound. NaN for k = 1,
-            and where all weights of a block but one are zero.
+            and where all weights of a block except one are zero.
         halved: :func:`~pyrovae.evaluation.likelihood.bias.halved_bounds` of all K weights, ``(4, B)``, in nats.
         unseen: :func:`~pyrovae.evaluation.likelihood.bias.unseen_tail` of importance samples, ``(B,)``,
             in nats; zero for chains.
@@ -47,7 +47,7 @@ class Convergence:
         )
 
     def table(self) -> list[dict[str, float | int | None]]:
-        """Return a row a level with the set's mean figures, in nats per datum; None where one is unknown."""
+        """Return one row for each k with the means over the set, in nats per datum; None for unknown values."""
         count = self.bound.shape[1]
         columns = {
             "bound": self.bound.mean(1),
@@ -65,25 +65,25 @@ class Convergence:
 
 
 def convergence(log_weights: Tensor, pareto_k: Tensor | None = None) -> Convergence:
-    r"""Tell from one run of K weights what fewer of them would have given.
+    r"""Compute the bounds for fewer samples from the K weights of one run.
 
-    For k samples the weights are cut into :math:`M = \lfloor K / k \rfloor` blocks, and the mean is taken of
+    For k samples the weights are divided into :math:`M = \lfloor K / k \rfloor` blocks, and the result is the mean of
 
     .. math:: L_k = \log \frac1k \sum_{j=1}^k w_j \qquad J_k = k L_k - \frac{k - 1}{k} \sum_{j=1}^k L_{k-1}^{(-j)}
 
     over the blocks, where :math:`L_{k-1}^{(-j)}` leaves out one weight. In expectation :math:`L_k` is a lower bound
     of log p(x) that increases with k; the jackknife :math:`J_k` has a bias of order :math:`1/k^2` instead of
-    :math:`1/k` where the weights have a few moments, varies more, and may lie on either side of log p(x).
+    :math:`1/k` if the weights have a few moments; it varies more, and can lie on either side of log p(x).
 
     Args:
-        log_weights: nats, ``(K, B)``.
-        pareto_k: k̂ of importance samples, ``(B,)``, whose tail is extrapolated; none where it is not given.
+        log_weights: log weights in nats, ``(K, B)``.
+        pareto_k: tail shape k̂ of importance samples, ``(B,)``, for extrapolating the tail; not extrapolated if None.
 
     Returns:
         the curve of each datum, float64.
 
     Raises:
-        InputError: if ``log_weights`` has another shape.
+        ValueError: if ``log_weights`` has another shape.
 
     References:
         Burda, Grosse, Salakhutdinov (2015), arXiv:1509.00519; Nowozin (2018), "Debiasing evidence approximations",
@@ -120,7 +120,7 @@ def _levels(num_samples: int) -> list[int]:
 
 
 def _level(log_weights: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the bound for so many samples, its error and the jackknife, each ``(B,)``."""
+    """Return the bound for ``size`` samples, its error and the jackknife, each ``(B,)``."""
     blocks = log_weights[: len(log_weights) // size * size].unflatten(0, (-1, size))  # (M, k, B)
     total = blocks.logsumexp(1)  # (M, B)
     bounds = total - math.log(size)
@@ -128,7 +128,7 @@ def _level(log_weights: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _error(blocks: Tensor, bounds: Tensor) -> Tensor:
-    """Return the error of the blocks' mean from their spread; of few blocks, no less than the delta method says."""
+    """Return the error of the blocks' mean from their spread; for few blocks, at least that of the delta method."""
     num_blocks = len(blocks)
     between = bounds.var(0) if num_blocks > 1 else torch.full_like(bounds[0], math.nan)
     if num_blocks < 10:
@@ -142,7 +142,7 @@ def _jackknife(blocks: Tensor, total: Tensor) -> Tensor:
     size = blocks.shape[1]
     if size == 1:
         return torch.full_like(total, math.nan)
-    # Without weight j the sum is total + log1p(-share_j); where j is more than half of it, the rest is summed anew.
+    # Without weight j the sum is total + log1p(-share_j); if weight j is over half of it, the others are summed.
     share = (blocks - total[:, None]).exp()  # (M, k, B)
     large = share > 0.5
     rest = blocks.masked_fill(large, -math.inf).logsumexp(1)  # (M, B)

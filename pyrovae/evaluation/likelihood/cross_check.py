@@ -1,4 +1,4 @@
-"""A second estimate of log p(x) that does not start where the guide is, for some of the data."""
+"""Second estimates of log p(x) for some data, by chains from the prior, which do not depend on the guide."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from pyrovae.reprs import short_repr
 
 __all__ = ["CrossCheck", "cross_check"]
 
-_HALF = math.log(2)  # a check that finds less than half of p(x) would overlook a mode as large as the known ones
-_ERRORS = 3.5  # of the difference, for that of eight chains is itself known roughly
-_LEAST = 0.2  # nats; less is within what the estimates of single data are short by
-_MOSTLY = 0.9  # of the checked data
+_LOG_2 = math.log(2)  # a check that finds less than half of p(x) could miss a mode as large as the known ones
+_NUM_ERRORS = 3.5  # standard errors of a significant difference; large, because the error from eight chains is rough
+_MIN_DIFFERENCE = 0.2  # nats; smaller differences are within the bias of the estimates of single data
+_CONCLUSIVE_SHARE = 0.9  # share of the checked data
 
 
 @dataclass(frozen=True)
 class CrossCheck:
-    r"""Estimates of log p(x) by chains from the prior, beside those of the guide, for n data.
+    r"""Estimates of log p(x) of n data by chains from the prior, compared with estimates that start from the guide.
 
-    Both are lower bounds in expectation. Where the chains from the prior find more, the guide misses a part of the
-    posterior, or its estimate is short for another reason. Where they find less than half of p(x), they are too short
-    to tell.
+    Both are lower bounds in expectation. If the chains from the prior find more, the guide misses a part of the
+    posterior, or its estimate is too small for another reason. If they find less than half of p(x), they are too short
+    for a conclusion.
 
     Attributes:
-        index: which of the data were checked, ``(n,)``.
+        index: indices of the checked data, ``(n,)``.
         log_prob: log p(x) by annealed chains from the prior, in nats, ``(n,)``.
-        difference: ``log_prob`` less the estimate that is checked, in nats, ``(n,)``.
-        standard_error: of ``difference``, in nats, ``(n,)``.
+        difference: ``log_prob`` minus the checked estimate, in nats, ``(n,)``.
+        standard_error: standard error of ``difference``, in nats, ``(n,)``.
     """
 
     index: Tensor
@@ -50,22 +50,22 @@ class CrossCheck:
 
     @property
     def exceeds(self) -> Tensor:
-        """Whether the chains from the prior find more than errors explain, ``(n,)``."""
-        return self.difference > (_ERRORS * self.standard_error).clamp(min=_LEAST)
+        """Whether the chains from the prior find significantly more, ``(n,)``."""
+        return self.difference > (_NUM_ERRORS * self.standard_error).clamp(min=_MIN_DIFFERENCE)
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether at least half of p(x) was found from the prior for nine in ten data, so that modes would be seen."""
-        return (self.difference > -_HALF).double().mean().item() >= _MOSTLY
+        """Whether chains from the prior find half of p(x) for nine in ten data, and so would find missed modes."""
+        return (self.difference > -_LOG_2).double().mean().item() >= _CONCLUSIVE_SHARE
 
     @property
     def missing(self) -> float:
-        """Mean over the checked data of what the checked estimate misses, in nats per datum."""
+        """Mean shortfall of the checked estimate over the checked data, in nats per datum."""
         return torch.where(self.exceeds, self.difference, 0.0).mean().item()
 
     @property
     def sentence(self) -> str:
-        """What the check says of the estimate."""
+        """The conclusion about the checked estimate, in a sentence."""
         n, more = len(self.index), int(self.exceeds.sum())
         if more:
             return (
@@ -77,14 +77,14 @@ class CrossCheck:
                 f"Annealing from the prior finds no more on any of {n} random data: modes that the guide misses were "
                 "looked for, and not found."
             )
-        short = -self.difference.median().item()
+        missed = int((self.difference <= -_LOG_2).sum())
         return (
-            f"Annealing from the prior finds {short:.2g} nats less (median of {n} random data): it is too short to "
+            f"Annealing from the prior finds less than half of p(x) on {missed} of {n} random data: it is too short to "
             "find modes that the guide misses, which were not looked for otherwise."
         )
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as plain numbers; None where one is unknown or infinite."""
+        """Return the results as plain numbers; None for unknown or infinite values."""
         return {
             "num_data": len(self.index),
             "num_exceeding": int(self.exceeds.sum()),
@@ -107,25 +107,25 @@ def cross_check(
     seed: int = 0,
     chunk_size: int | None = None,
 ) -> CrossCheck:
-    """Estimate log p(x) of some data by annealed chains from the prior, and compare it with a result.
+    """Estimate log p(x) of some data by annealed chains from the prior, and compare them with a result.
 
-    Samples and chains that start from the guide say nothing of a mode that it misses: their weights agree, k̂ is small,
-    and the estimate is short by the mode's share. Chains from the prior go wherever the posterior has mass, if they
-    are long enough; whether they are is told by how much they find of what the guide finds.
+    Samples and chains from the guide cannot detect a mode that the guide misses: their weights agree, k̂ is small, and
+    the estimate lacks the mode's share of p(x). Chains from the prior reach all modes of the posterior if they are
+    long enough; they are taken to be long enough if they find what the guide finds.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: the data of ``result``, ``(B, *data_shape)``, or the tuple ``(x, y)``.
-        result: the estimate that is checked.
+        result: estimates to check.
         num_data: number of random data to check.
-        num_chains: number of chains of each datum.
+        num_chains: number of chains for each datum.
         num_temperatures: number T of temperatures of each chain.
-        seed: of the choice of data and of the chains; torch's own generators are left as they are.
-        chunk_size: how many latents go through the model at a time; chosen by the program's size if not given.
+        seed: seed of the choice of data and of the chains; torch's own generators are not changed.
+        chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
 
     Raises:
-        ValueError: if x is not what the result is of, or the latents cannot be annealed.
+        ValueError: if x does not match the result, or the latents cannot be annealed.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pyrovae.arviz_import import import_arviz
 
 __all__ = [
     "annealed_error",
@@ -19,14 +20,14 @@ __all__ = [
     "tail_size",
 ]
 
-_REPEATED = 5  # weights that share the largest value, from which on it is the end of the tail
+_REPEATED = 5  # number of weights equal to the largest one, from which on the tail is taken to be bounded
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
-    r"""Count the equal weights that would be worth as much: :math:`(\sum_k w_k)^2 / \sum_k w_k^2` (Kong, 1992).
+    r"""Return the effective sample size, :math:`(\sum_k w_k)^2 / \sum_k w_k^2` (Kong, 1992).
 
     Args:
-        log_weights: nats, ``(K, B)``.
+        log_weights: log weights in nats, ``(K, B)``.
 
     Returns:
         between 1 and K, float64 of shape ``(B,)``.
@@ -40,17 +41,16 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
 
 
 def monte_carlo_error(log_weights: Tensor) -> Tensor:
-    r"""Estimate the standard error of :math:`\log \frac1K \sum_k w_k` from the weights' own spread.
+    r"""Estimate the standard error of :math:`\log \frac1K \sum_k w_k` from the spread of the weights.
 
-    The delta method: the relative standard error of the mean weight,
-    :math:`\sqrt{(K / \mathrm{ESS} - 1) / (K - 1)}`. It holds where the Pareto shape is below its threshold;
-    above, it is too small.
+    By the delta method, it is the relative standard error of the mean weight,
+    :math:`\sqrt{(K / \mathrm{ESS} - 1) / (K - 1)}`. If the Pareto shape is above its threshold, it is too small.
 
     Args:
-        log_weights: nats, ``(K, B)``.
+        log_weights: log weights in nats, ``(K, B)``.
 
     Returns:
-        nats, float64 of shape ``(B,)``; NaN for K = 1, which has no spread.
+        nats, float64 of shape ``(B,)``; NaN for K = 1.
 
     Example:
         >>> monte_carlo_error(torch.zeros(10, 1))
@@ -63,24 +63,25 @@ def monte_carlo_error(log_weights: Tensor) -> Tensor:
 
 
 def tail_size(num_samples: Tensor) -> Tensor:
-    """Return how many of the largest of K weights the Pareto shape is fitted to (Vehtari et al., 2015)."""
+    """Return the number of largest weights, of K, to which the Pareto shape is fitted (Vehtari et al., 2015)."""
     K = num_samples.double()
     return torch.minimum(K / 5, 3 * K.sqrt()).ceil()
 
 
 def annealed_error(log_weights: Tensor) -> Tensor:
-    r"""Estimate the standard error of few annealed chains: :func:`monte_carlo_error`, or that of log-normal weights.
+    r"""Estimate the standard error of few annealed chains: the maximum of the delta method and log-normal weights.
 
     The logarithm of an annealed weight is a sum over temperatures, and nearly normal. With the variance :math:`s^2`
     the logarithm of the mean of C weights has the variance
 
     .. math:: \log \left(1 + (e^{s^2} - 1) / C\right) .
 
-    A handful of chains seldom holds the large weights that :func:`monte_carlo_error` needs, so the larger of the two
-    is taken. The variance is that of the chains above the median: one that was lost far below harms nothing.
+    Few chains seldom include the large weights that :func:`monte_carlo_error` needs, so the result is the larger of the
+    two. The variance is estimated from the chains above the median, because a single chain with a very small weight
+    does no harm.
 
     Args:
-        log_weights: nats, ``(C, B)``.
+        log_weights: log weights in nats, ``(C, B)``.
 
     Returns:
         nats, float64 of shape ``(B,)``; NaN for one chain.
@@ -110,13 +111,13 @@ def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
     their mean (Vehtari et al., 2015, arXiv:1507.02646).
 
     Args:
-        log_weights: nats, ``(K, B)``.
-        resolution: differences of log weights that are rounding, in nats, ``(B,)``.
+        log_weights: log weights in nats, ``(K, B)``.
+        resolution: largest difference of log weights by rounding, in nats, ``(B,)``.
 
     Returns:
-        float64 of shape ``(B,)``; infinity where a handful of weights is everything; NaN where there is no
-        tail to speak of: fewer than 25 weights, or equal ones; -1, the shape of a uniform distribution, where the
-        tail ends at the largest weight, for five weights or more are equal to it, as where latents are discrete.
+        float64 of shape ``(B,)``: infinity where a few weights dominate the sum; NaN without a tail, for fewer than 25
+        weights or equal weights; -1, the shape of a uniform distribution, where the tail is bounded because five or
+        more weights equal the largest one, as with discrete latents.
 
     Example:
         >>> pareto_k(torch.randn(1000, 1))[0] < pareto_threshold(1000)
@@ -124,17 +125,13 @@ def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
         >>> pareto_k(torch.tensor([0.0, 1.0]).repeat(500)[:, None])
         tensor([-1.], dtype=torch.float64)
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-        from arviz import psislw
-
     weights = log_weights.detach().double().cpu()
     if len(weights) < 25:
         return torch.full(weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)
     with np.errstate(all="ignore"):
-        shapes = torch.from_numpy(np.atleast_1d(psislw(weights.T.contiguous().numpy())[1]))
+        shapes = torch.from_numpy(np.atleast_1d(import_arviz().psislw(weights.T.contiguous().numpy())[1]))
     shapes = shapes.nan_to_num(math.inf, math.inf, -math.inf)
-    # Weights that differ by rounding only have no tail, whatever shape is fitted to it.
+    # Weights that differ by rounding only have no tail, whatever the fitted shape.
     step = torch.as_tensor(resolution, dtype=torch.float64, device="cpu") + 1e-6
     largest = weights.amax(0)
     shapes = torch.where((weights >= largest - step).sum(0) >= _REPEATED, -1.0, shapes)
@@ -143,11 +140,11 @@ def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
 
 
 def rounding_error(log_weights: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return how far rounding of the densities may move log weights of this size.
+    """Return the largest effect of rounding of the densities on log weights.
 
     Args:
-        log_weights: nats, ``(K, B)``.
-        dtype: in which the densities were computed.
+        log_weights: log weights in nats, ``(K, B)``.
+        dtype: type in which the densities were computed.
 
     Returns:
         nats, float64 of shape ``(B,)``: four units in the last place of the largest weight.
@@ -161,10 +158,10 @@ def rounding_error(log_weights: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def pareto_threshold(num_samples: int | Tensor) -> Tensor:
-    """Return min(1 - 1 / log10 K, 0.7), above which K samples cannot be trusted (Vehtari et al., 2024).
+    """Return min(1 - 1 / log10 K, 0.7), the largest k̂ at which K samples are reliable (Vehtari et al., 2024).
 
     Args:
-        num_samples: K, of any shape.
+        num_samples: number K of samples, of any shape.
 
     Returns:
         float64 of that shape; zero up to ten samples.

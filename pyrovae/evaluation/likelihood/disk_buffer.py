@@ -1,4 +1,4 @@
-"""A buffer of results on disk, so that memory does not grow with the number of data."""
+"""Buffer of results on disk, so that memory does not grow with the number of data."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pyrovae.files import temporary_mmap
 
 __all__ = ["DiskBuffer"]
 
-_TOGETHER = 16  # results that are in memory at a time
+_RESULTS_IN_MEMORY = 16  # largest number of results in memory
 
 
 class DiskBuffer:
-    """Collect results of several batches of data, in order, as tensors that are mapped from files of a folder.
+    """A buffer of the results of several batches of data, in order, as tensors mapped from files in a folder.
 
     Args:
-        folder: an existing folder, in which nothing is left: the files have no names.
+        folder: an existing folder; the files in it are temporary and have no names.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -40,9 +40,9 @@ class DiskBuffer:
         self._in_memory: list[LogMarginal] = []
 
     def add(self, result: LogMarginal) -> None:
-        """Take a result up; data of zeros and ones are held as bytes."""
+        """Add a result; data of zeros and ones are stored as bytes."""
         self._in_memory.append(result.compact())
-        if len(self._in_memory) == _TOGETHER:
+        if len(self._in_memory) == _RESULTS_IN_MEMORY:
             self._in_files.append(concatenate(self._in_memory, self._cat))
             self._in_memory = []
 
@@ -56,8 +56,8 @@ class DiskBuffer:
         if prod(shape) == 0:
             return torch.cat(list(tensors), dim)
         dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
-        room = temporary_mmap(self.folder, prod(shape) * dtype.itemsize)
-        whole = torch.frombuffer(room, dtype=dtype).view(shape)
+        buffer = temporary_mmap(self.folder, prod(shape) * dtype.itemsize)
+        whole = torch.frombuffer(buffer, dtype=dtype).view(shape)
         start = 0
         for tensor in tensors:
             whole.narrow(dim, start, tensor.shape[dim]).copy_(tensor)

@@ -18,10 +18,10 @@ __all__ = ["Estimator"]
 
 
 class Estimator(ABC):
-    r"""An estimator of log p(x) of each datum: it draws weights whose mean is p(x), and summarises them.
+    r"""Base class of estimators of log p(x), which draw weights whose mean is p(x) and summarise them.
 
-    :func:`log_marginal` drives it, batch by batch. An estimator of your own derives from this class, keeps each option
-    of its constructor in an attribute of the same name, and implements :meth:`estimate`.
+    :func:`log_marginal` calls it batch by batch. Your own estimator derives from this class, stores each option of its
+    constructor in an attribute of the same name, and implements :meth:`estimate`.
 
     Example:
         >>> class PriorSampling(Estimator):
@@ -44,23 +44,23 @@ class Estimator(ABC):
     """
 
     must_cover: bool = True
-    """Whether the guide must have a density wherever the model's latents have one. False only where the estimate is
-    right without that, because it also draws from the prior."""
+    """Whether the guide must have a density wherever the prior has one. False only if the estimate is right without
+    this condition, for example because it also draws from the prior."""
 
     @abstractmethod
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
         """Estimate log p(x) of one batch.
 
-        It is called where the programs are in evaluation mode, without gradients.
+        The programs are in evaluation mode, without gradients.
 
         Args:
             programs: model and guide on B data.
-            num_draws: number S of posterior draws to keep of each datum.
+            num_draws: number S of posterior draws to keep for each datum.
             chunk_size: number of latents to run the model on at a time, which bounds the memory.
         """
 
     def batch_size(self, chunk_size: int) -> int:
-        """Return the number of data to estimate at a time."""
+        """Return the number of data per call of :meth:`estimate`."""
         return min(50, chunk_size)
 
     def estimate_batches(
@@ -68,17 +68,17 @@ class Estimator(ABC):
     ) -> LogMarginal:
         """Estimate log p(x) of all batches, one after the other.
 
-        An estimator that decides on all data together overrides it.
+        Override it in an estimator that treats all data together.
 
         Args:
             model: program of p(x, z).
             guide: program of q(z|x).
-            batches: what the programs are called with, batch by batch.
-            num_draws: number S of posterior draws to keep of each datum.
+            batches: arguments of the programs, batch by batch.
+            num_draws: number S of posterior draws to keep for each datum.
             chunks: number of latents to run the model on at a time.
 
         Raises:
-            ValueError: if there is no datum, or model and guide do not match.
+            ValueError: if there are no data, or model and guide do not match.
         """
 
         def estimate(*arguments: Any) -> LogMarginal:
@@ -97,7 +97,7 @@ class Estimator(ABC):
 
     @property
     def method(self) -> str:
-        """The estimator's name in results: that of the class, in lower case."""
+        """The name of the estimator in results: the name of the class in lower case."""
         return type(self).__name__.lower()
 
     @property
@@ -107,7 +107,7 @@ class Estimator(ABC):
 
     @property
     def label(self) -> str:
-        """A name for files: the method, and each option that is not at its default."""
+        """A name for files: the method, and the options that are not at their defaults."""
         changed = [
             f"{name}{getattr(self, name)}"
             for name, parameter in self._parameters().items()

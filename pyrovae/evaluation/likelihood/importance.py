@@ -13,7 +13,7 @@ from pyrovae.evaluation.likelihood.convergence import convergence
 from pyrovae.evaluation.likelihood.diagnostics import monte_carlo_error, pareto_k, rounding_error
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.proposal import Proposal
-from pyrovae.evaluation.likelihood.reservoir import Resampler
+from pyrovae.evaluation.likelihood.reservoir import Reservoir
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms, Chunk
 from pyrovae.execution.chunking import Chunks
@@ -21,21 +21,21 @@ from pyrovae.programs import Batch, PyroFunction, arguments_of
 
 __all__ = ["Importance", "log_weights", "sample_in_chunks"]
 
-_WEIGHTS_IN_MEMORY = 2**20  # log weights of a batch, kept for their tails
-_ELBO_SAMPLES = 100  # samples of the guide for the ELBO, where the weights are those of another proposal
+_WEIGHTS_IN_MEMORY = 2**20  # largest number of log weights per batch, all of which are needed for the tail
+_ELBO_SAMPLES = 100  # samples of the guide for the ELBO if the proposal is not the guide
 
 
 class Importance(Estimator):
     r"""Importance sampling: the mean of K weights :math:`p(x, z_k) / q(z_k|x)`, :math:`z_k \sim q(z|x)`.
 
     :math:`L_K = \log \frac1K \sum_k w_k` bounds log p(x) from below in expectation and grows with K (Burda et al.,
-    2015, arXiv:1509.00519). A share of the samples may come from the prior, as a defensive mixture (Hesterberg, 1995):
-    all are weighed by the mixture of both (the balance heuristic: Veach & Guibas, 1995).
+    2015, arXiv:1509.00519). A share of the samples can come from the prior, as a defensive mixture (Hesterberg, 1995);
+    all samples are then weighted by the mixture (the balance heuristic: Veach & Guibas, 1995).
 
     Args:
-        num_samples: number K of samples of each datum.
-        proposal_scale: factor on the guide's noise, to draw from a wider proposal. A factor a little above 1 often
-            helps a guide that is too narrow.
+        num_samples: number K of samples for each datum.
+        proposal_scale: factor on the guide's noise, for a wider proposal. A factor slightly above 1 often helps if the
+            guide is too narrow.
         prior_share: share of the samples that come from the prior, between 0 and 1.
 
     Raises:
@@ -59,22 +59,22 @@ class Importance(Estimator):
         return round(self.prior_share * self.num_samples) == 0
 
     def batch_size(self, chunk_size: int) -> int:
-        """Return the number of data whose weights fit in memory."""
+        """Return the number of data whose weights fit into memory."""
         return min(50, chunk_size, _WEIGHTS_IN_MEMORY // self.num_samples)
 
     @property
     def label(self) -> str:
-        """The method, K, and what else is not at its default."""
+        """The method, K, and the other options that are not at their defaults."""
         label = f"{self.method}-{self.num_samples}"
         label += f"-scale{self.proposal_scale:g}" if self.proposal_scale != 1 else ""
         return label + (f"-share{self.prior_share:g}" if self.prior_share else "")
 
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
-        """Draw and weigh K samples of each datum of a batch."""
+        """Draw and weight K samples for each datum of a batch."""
         proposal = Proposal(programs, self.num_samples, self.proposal_scale, self.prior_share)
         K, x = self.num_samples, programs.arguments[0]
         log_weights = torch.empty(K, programs.count, dtype=torch.float64, device=x.device)
-        resampler = Resampler(num_draws)
+        resampler = Reservoir(num_draws)
         from_prior = log_weights.new_full((programs.count,), -math.inf)
         start, dtype = 0, torch.float64
         for chunk in sample_in_chunks(proposal, chunk_size):
@@ -85,13 +85,13 @@ class Importance(Estimator):
             start += len(chunk.log_weight)
             resampler.add(chunk.log_weight, chunk)
         elbo_weights, num_evaluations = log_weights, K
-        if not proposal.is_the_guide:
+        if not proposal.is_guide:
             few = min(K, _ELBO_SAMPLES)
-            elbo_weights, num_evaluations = proposal.of_the_guide(few, chunk_size).double(), K + few
+            elbo_weights, num_evaluations = proposal.guide_log_weights(few, chunk_size).double(), K + few
         rounding = rounding_error(log_weights, dtype)
         shape, error = pareto_k(log_weights, rounding), monte_carlo_error(log_weights)
         curve = convergence(log_weights, shape)
-        # The delta method misses what large weights do to the mean; two halves of the weights differ by it.
+        # With heavy tails the delta method is too small; the difference between two halves of the weights is better.
         halves = (2 * (curve.halved[0] - curve.halved[1]).clamp(min=0)).sqrt()
         error = torch.where(shape > 0.5, error.fmax(halves), error)
         prior_found = None
@@ -113,7 +113,7 @@ class Importance(Estimator):
 
 
 def _share_found(log_prob: Tensor, log_weights: Tensor) -> Tensor:
-    """Return the share of p(x) that another estimate of it finds, at most 1, ``(B,)``."""
+    """Return another estimate of p(x) over that of the weights, at most 1, ``(B,)``."""
     return (log_prob - log_weights.logsumexp(0) + math.log(len(log_weights))).exp().nan_to_num(0.0).clamp(max=1)
 
 
@@ -131,16 +131,16 @@ def log_weights(
 
     Their mean over k is the ELBO, :math:`\mathrm{logsumexp}_k \log w_k - \log K` the importance-weighted bound
     (Burda et al., 2015, arXiv:1509.00519). The programs run in evaluation mode. The factor of a ``poutine.scale`` is
-    left out: a tempered model is weighed as the model that it is.
+    ignored, so that the weights of a tempered model are those of the model itself.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
-        num_samples: number K of samples of each datum.
-        proposal_scale: factor on the guide's noise, to draw from a wider proposal.
-        prior_share: share of the samples that come from the prior, evenly spread among the others; all are weighed
-            by the mixture (the balance heuristic).
+        num_samples: number K of samples for each datum.
+        proposal_scale: factor on the guide's noise, for a wider proposal.
+        prior_share: share of the samples that come from the prior, spread evenly; all samples are weighted by the
+            mixture (the balance heuristic).
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory. The weights of a seed depend on it.
 
@@ -172,7 +172,7 @@ def log_weights(
 
 
 def sample_in_chunks(proposal: Proposal, chunk_size: int) -> Iterator[Chunk]:
-    """Draw all of a proposal's samples, chunk by chunk; call it where its programs are in evaluation mode."""
+    """Draw all samples of a proposal, chunk by chunk; its programs must be in evaluation mode."""
     size = max(1, chunk_size // proposal.programs.count)
     for start in range(0, proposal.num_samples, size):
         yield proposal.draw(min(size, proposal.num_samples - start))

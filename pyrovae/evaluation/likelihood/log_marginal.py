@@ -1,4 +1,4 @@
-"""``log_marginal``: the marginal likelihood of each datum, with its errors."""
+"""``log_marginal``, the marginal likelihood of each datum with its errors."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def log_marginal(
     num_draws: int = 10,
     chunk_size: int | None = None,
 ) -> LogMarginal:
-    r"""Estimate log p(x) of each datum, with its Monte Carlo error.
+    r"""Estimate log p(x) of each datum with its Monte Carlo error.
 
-    Each estimator draws weights whose mean is p(x): :class:`Importance`, :class:`Annealed`, :class:`Adaptive`, or a
-    subclass of :class:`Estimator` of your own. The log of their mean bounds log p(x) from below in expectation.
-    Samples are drawn in chunks and data in batches, so that the memory is bounded whatever the number of data.
+    Each estimator draws weights whose mean is p(x): :class:`Importance`, :class:`Annealed`, :class:`Adaptive`, or your
+    own subclass of :class:`Estimator`. The log of the mean weight is a lower bound of log p(x) in expectation. Samples
+    are drawn in chunks and data in batches, so that memory is bounded for any number of data.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels, or a list or
             generator of such batches.
-        estimator: 5,000 importance samples if not given.
+        estimator: the estimator; ``Importance()``, with 5,000 samples, if not given.
         num_samples: short for ``Importance(num_samples)``.
-        num_draws: number S of posterior draws to keep of each datum, resampled by weight.
+        num_draws: number S of posterior draws to keep for each datum, resampled by weight.
         chunk_size: number of latents to run the model on at a time. Chosen by the program's size if not given, and on
             a GPU by its free memory. The samples of a seed depend on it.
 
     Raises:
-        ValueError: if an option is bad, a site lies outside the data plate, or model and guide do not match.
+        ValueError: if an option is invalid, a site lies outside the data plate, or model and guide do not match.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))

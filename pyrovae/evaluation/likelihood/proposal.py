@@ -1,4 +1,4 @@
-"""The proposal of importance samples: the guide, a widened guide, or a mixture with the prior."""
+"""Proposals of importance sampling: the guide, a widened guide, or a mixture with the prior."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Proposal"]
 
 
 class Proposal:
-    r"""Draw importance samples of a batch, and weigh them.
+    r"""A proposal that draws and weights the importance samples of a batch.
 
-    A share of the samples may come from the prior, spread evenly over the others, all being weighed by the mixture
-    that they are from (the balance heuristic of multiple importance sampling: Veach & Guibas, 1995; as a defensive
-    mixture: Hesterberg, 1995), so that no weight exceeds p(x|z) over that share.
+    A share of the samples can come from the prior, spread evenly among the others. All samples are then weighted by
+    the mixture (the balance heuristic of multiple importance sampling: Veach & Guibas, 1995; as a defensive mixture:
+    Hesterberg, 1995), so that no weight exceeds p(x|z) divided by that share.
 
     Args:
         programs: model and guide on B data.
-        num_samples: number K of samples that will be drawn in all.
+        num_samples: total number K of samples.
         scale: factor on the guide's noise.
         prior_share: share of the K samples that come from the prior.
 
@@ -46,12 +46,12 @@ class Proposal:
         self._num_drawn = 0
 
     @property
-    def is_the_guide(self) -> bool:
-        """Whether the samples are the guide's own."""
+    def is_guide(self) -> bool:
+        """Whether the proposal is the guide itself."""
         return self.scale == 1 and self.num_from_prior == 0
 
     def draw(self, k: int) -> Chunk:
-        """Draw and weigh the next k samples."""
+        """Draw and weight the next k samples."""
         first, self._num_drawn = self._num_drawn, self._num_drawn + k
         if self.num_from_prior == 0:
             return self._from_guide(k)
@@ -70,12 +70,12 @@ class Proposal:
         )
 
     def is_from_prior(self, first: int, k: int) -> Tensor:
-        """Tell which of the next k samples after the first ones come from the prior, ``(k,)``: spread evenly."""
+        """Return which of the k samples from number ``first`` on come from the prior, ``(k,)``."""
         index, K, P = torch.arange(first, first + k), self.num_samples, self.num_from_prior
         return (index + 1) * P // K > index * P // K
 
-    def of_the_guide(self, k: int, chunk_size: int) -> Tensor:
-        """Draw the log weights of k samples of the guide as it is, ``(k, B)``, in nats."""
+    def guide_log_weights(self, k: int, chunk_size: int) -> Tensor:
+        """Draw the log weights of k samples of the guide itself, ``(k, B)``, in nats."""
         sizes = torch.empty(k).split(max(1, chunk_size // self.programs.count))
         chunks = (self.programs.sample_guide(len(size)) for size in sizes)
         return torch.cat([self.programs.weigh(latents, log_q).log_weight for latents, log_q in chunks])
@@ -86,9 +86,9 @@ class Proposal:
             latents, log_q = self.programs.sample_guide(k)
         else:
             u = self.target.draw(k)
-            latents, log_q, log_start, _ = self.target.placed(self.scale * u)
+            latents, log_q, log_start, _ = self.target.run_at(self.scale * u)
             log_q = log_q + self.target.log_start(u) - log_start - self._log_volume
-        return self._mixed(latents, log_q, *self.programs.densities(latents))
+        return self._weigh_by_mixture(latents, log_q, *self.programs.densities(latents))
 
     def _from_prior(self, k: int) -> Chunk:
         """Draw from the prior."""
@@ -97,12 +97,14 @@ class Proposal:
             return Chunk(log_likelihood, log_likelihood, latents)
         log_q = self.programs.log_q(latents)
         if self.target is not None:
-            u = self.target.of(latents)
+            u = self.target.coordinates_of(latents)
             log_q = log_q + self.target.log_start(u / self.scale) - self.target.log_start(u) - self._log_volume
-        return self._mixed(latents, log_q, log_likelihood, log_prior)
+        return self._weigh_by_mixture(latents, log_q, log_likelihood, log_prior)
 
-    def _mixed(self, latents: dict[str, Tensor], log_q: Tensor, log_likelihood: Tensor, log_prior: Tensor) -> Chunk:
-        """Weigh samples by the mixture of prior and guide, whose log-density of them is ``log_q``."""
+    def _weigh_by_mixture(
+        self, latents: dict[str, Tensor], log_q: Tensor, log_likelihood: Tensor, log_prior: Tensor
+    ) -> Chunk:
+        """Weight samples by the mixture of prior and guide; ``log_q`` is their log-density under the guide."""
         share = self.num_from_prior / self.num_samples
         if share > 0:
             log_q = torch.logaddexp(log_q + math.log(1 - share), log_prior + math.log(share))

@@ -1,4 +1,4 @@
-"""Posterior draws out of weighted samples, as these come."""
+"""Weighted reservoir sampling of posterior draws from a stream of samples."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from torch import Tensor
 
 from pyrovae.execution.batched import Chunk
 
-__all__ = ["Resampler"]
+__all__ = ["Reservoir"]
 
 
-class Resampler:
-    """Keep S draws of each datum with probability proportional to their weights, in one pass over the chunks.
+class Reservoir:
+    """A reservoir of S draws of each datum, with probabilities proportional to their weights, in one pass over chunks.
 
-    Each chunk offers S of its samples, drawn by weight; an offer replaces the draw held so far with the
-    chunk's share of all weight seen, so that every sample is held with the probability of its weight.
+    From each chunk, S samples are drawn by weight. Each replaces the present draw with a probability equal to the
+    chunk's share of the total weight so far, so that each sample is kept with a probability proportional to its weight.
+
+    Args:
+        num_draws: number S of draws of each datum.
     """
 
     def __init__(self, num_draws: int) -> None:
@@ -26,7 +29,7 @@ class Resampler:
         self._log_total = torch.tensor(-math.inf)
 
     def add(self, log_weight: Tensor, chunk: Chunk) -> None:
-        """Offer samples, ``(k, B)``, with their log weights."""
+        """Add samples, ``(k, B)``, with their log weights."""
         log_weight = log_weight.double()
         count = log_weight.shape[1]
         if self.num_draws == 0:
@@ -35,7 +38,7 @@ class Resampler:
         log_chunk = log_weight.logsumexp(0)  # (B,)
         self._log_total = torch.logaddexp(self._log_total.to(log_chunk), log_chunk)
         share = (log_chunk - self._log_total).exp()
-        share = share.nan_to_num(1.0)  # where no sample so far has any weight, any will do
+        share = share.nan_to_num(1.0)  # if all weights so far are zero, any sample is as good
         weight = log_weight.softmax(0).nan_to_num(1.0)
         chosen = torch.multinomial(weight.T, self.num_draws, replacement=True)  # (B, S)
         datum = torch.arange(count, device=log_weight.device)[:, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.arviz_import import import_arviz
 from pyrovae.evaluation.likelihood.bias import estimated_bias
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_threshold
@@ -20,14 +20,21 @@ from pyrovae.reprs import short_repr
 
 if TYPE_CHECKING:
     import arviz
+    import pandas
 
     from pyrovae.evaluation.adaptive.result import AdaptiveResult
     from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 
-__all__ = ["STATISTICS", "ChainPaths", "LogMarginal", "concatenate", "finite"]
+__all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "ChainPaths", "LogMarginal", "concatenate", "finite"]
 
-_TAIL = 50  # the largest weights of each datum that are kept
-_HEAVY = 0.2  # of the data; docs/likelihood.md has what intervals cover with fewer and with more
+MIN_ACCEPTANCE = 0.3
+"""Acceptance below which chains hardly move."""
+
+MAX_CHAIN_ERROR = 0.45
+"""Standard error, in nats, of 16 chains whose log weights have a variance of about 1.5."""
+
+_TAIL = 50  # number of largest weights kept of each datum
+_HEAVY = 0.2  # share of the data; docs/likelihood.md has the coverage of intervals below and above it
 
 STATISTICS = (
     "log_prob",
@@ -40,19 +47,19 @@ STATISTICS = (
     "num_samples",
     "num_evaluations",
 )
-"""Names of the figures of each datum, each ``(B,)``."""
+"""Names of the results of each datum, ``(B,)`` each."""
 
 
 @dataclass(frozen=True)
 class ChainPaths:
-    r"""The paths of the annealed chains of some data, at T temperatures.
+    r"""Paths of the annealed chains of some data, at T temperatures.
 
     Attributes:
         beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
-        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T of them, ``(T, B)``, in nats:
-            what is integrated over beta.
-        acceptance: mean acceptance probability of the moves at those between, ``(T - 1, B)``.
-        step_size: of the leapfrogs there, in units of the start's own scale, ``(T - 1, B)``.
+        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T inverse temperatures, ``(T, B)``,
+            in nats: the integrand of thermodynamic integration.
+        acceptance: mean acceptance probability of the moves at the inner temperatures, ``(T - 1, B)``.
+        step_size: leapfrog step sizes at the inner temperatures, in units of the start's scale, ``(T - 1, B)``.
     """
 
     beta: Tensor
@@ -66,30 +73,30 @@ class ChainPaths:
 
 @dataclass(frozen=True)
 class LogMarginal:
-    r"""Estimates of log p(x) with their errors; a figure of each datum has shape ``(B,)``.
+    r"""Estimates of log p(x) with their errors; each has shape ``(B,)`` unless stated otherwise.
 
     Attributes:
         log_prob: :math:`L_K = \log \frac1K \sum_k w_k`, in nats: a lower bound of log p(x) in expectation.
         standard_error: Monte Carlo error of ``log_prob``, in nats.
-        bias: shortfall of ``log_prob`` as estimated from the weights themselves, in nats.
-        pareto_k: shape k̂ of the weights' tail; NaN where there are too few weights to have one.
+        bias: shortfall of ``log_prob``, estimated from the weights, in nats.
+        pareto_k: shape k̂ of the weights' tail; NaN where there are too few weights.
         ess: effective sample size, between 1 and K.
         elbo: mean of the guide's log weights, in nats.
-        acceptance: mean acceptance of annealed chains; NaN where importance samples were drawn.
+        acceptance: mean acceptance of annealed chains; NaN for importance samples.
         num_samples: number K of weights: importance samples, or annealed chains.
-        num_evaluations: latents that went through the model, with a gradient or without one.
+        num_evaluations: number of decoder runs, with or without a gradient.
         method: name of the estimator, such as ``importance``, ``annealed`` or ``adaptive``.
-        tail: the largest of the log weights over their sum, in nats, descending, ``(M, B)``.
-        draws: posterior draws by site name, ``(B, S, *event_shape)``: resampled from the K by their weights.
+        tail: largest log weights, normalised by their sum, in nats, in descending order, ``(M, B)``.
+        draws: posterior draws by site name, ``(B, S, *event_shape)``, resampled from the K samples by weight.
         log_likelihood: log p(x|z) at the draws, ``(B, S)``, in nats.
         x: the data, ``(B, *data_shape)``.
-        convergence: the bound for fewer samples; None where it was not asked for.
-        paths: what annealed chains went through, of the first data; None where there are none.
-        check: some of the data estimated by chains from the prior; None where there was no such check.
-        prior_found: share of p(x) that the samples or chains from the prior find alone, at most 1, ``(B,)``; None where
-            all are from the guide.
-        adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for others, and where the result
-            was read from a file.
+        convergence: the bound for fewer samples; None if not computed.
+        paths: paths of the annealed chains of the first data; None without chains.
+        check: second estimates of some data by chains from the prior; None without such a check.
+        prior_found: share of p(x) that the samples or chains from the prior alone find, at most 1; None if all are from
+            the guide.
+        adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for other estimators, and for
+            results read from a file.
     """
 
     log_prob: Tensor
@@ -130,7 +137,7 @@ class LogMarginal:
         paths: ChainPaths | None = None,
         prior_found: Tensor | None = None,
     ) -> LogMarginal:
-        r"""Summarise log weights whose mean weight is p(x); figures that are not given are made from the weights.
+        r"""Summarise weights whose mean is p(x); results that are not given are computed from the weights.
 
         Args:
             log_weights: independent log weights of each datum, ``(K, B)``, in nats.
@@ -139,13 +146,13 @@ class LogMarginal:
             elbo: mean log weight of the guide's samples, ``(B,)``, in nats; NaN if not given.
             standard_error: Monte Carlo error of log p(x), ``(B,)``, in nats; by the delta method if not given.
             pareto_k: tail shape k̂ of the weights, ``(B,)``; fitted if not given.
-            acceptance: of annealed chains, ``(B,)``; NaN if not given.
-            num_evaluations: number of latents that the model was run on for each datum; K if not given.
-            curve: the bound for fewer weights; made if not given.
+            acceptance: mean acceptance of annealed chains, ``(B,)``; NaN if not given.
+            num_evaluations: number of decoder runs for each datum; K if not given.
+            curve: the bound for fewer weights; computed if not given.
             draws: posterior draws by site name, ``(B, S, *event_shape)``.
             log_likelihood: log p(x|z) at the draws, ``(B, S)``, in nats.
-            paths: of annealed chains.
-            prior_found: share of p(x) that samples of the prior find alone, ``(B,)``.
+            paths: paths of annealed chains.
+            prior_found: share of p(x) that samples from the prior alone find, ``(B,)``.
 
         Raises:
             ValueError: if a log weight is NaN.
@@ -186,6 +193,64 @@ class LogMarginal:
         counts = {"num_data": len(self.log_prob), "num_samples": int(self.num_samples.max()), "method": self.method}
         return short_repr(self, **figures, **counts)
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self, bits_per_dim: float | None = None) -> list[str]:
+        """Return the result in a few lines: NLL, errors, ELBO and the verdict, as ``pyrovae evaluate`` prints it.
+
+        Args:
+            bits_per_dim: the NLL in bits/dim, for data that have such.
+        """
+        count, noise, chains = len(self.log_prob), self.monte_carlo_error, bool((~self.acceptance.isnan()).all())
+        bits = "" if bits_per_dim is None else f", {bits_per_dim:.4f} bits/dim"
+        effort = f"K = {int(self.num_samples.max())}" + (" chains" if chains else "")
+        if self.paths is not None:
+            effort += f", T = {len(self.paths.log_weight)}"
+        if self.is_adaptive:
+            effort = f"{self.num_evaluations.double().mean():,.0f} decoder runs each"
+        over = "unknown over the data, for there is one"
+        if count > 1:
+            over = f"{self.sampling_error:.2f} over the data"
+        lines = [
+            f"NLL {self.nll:.2f} nats per datum{bits} ({count} data, {effort})",
+            f"  standard error {over}, {'unknown' if math.isnan(noise) else f'{noise:.4f}'} Monte Carlo",
+            f"  ELBO {self.elbo.mean():.2f} nats per datum",
+        ]
+        if chains and not self.is_adaptive:
+            accepted, ess = self.acceptance.median(), self.ess.median()
+            lines.append(f"  acceptance {accepted:.2f}, {ess:.1f} effective chains (medians)")
+        return [*lines, f"  {self.verdict}"]
+
+    @property
+    def reliable(self) -> Tensor:
+        """Whether each datum's estimate can be trusted by its own diagnostics, ``(B,)``.
+
+        Importance samples: k̂ is below its threshold, or the weights are equal. Chains: they move, and their standard
+        error is at most 0.45 nats. An adaptive estimate says itself which data have enough samples.
+        """
+        if self.adaptive is not None:
+            return self.adaptive.reliable.to(self.log_prob.device)
+        equal = self.ess > 0.999 * self.num_samples
+        sampled = (self.pareto_k <= pareto_threshold(self.num_samples)) | (equal & (self.num_samples >= 25))
+        moving = (self.acceptance >= MIN_ACCEPTANCE) & (self.standard_error <= MAX_CHAIN_ERROR)
+        return torch.where(self.acceptance.isnan(), sampled, moving) & self.log_prob.isfinite()
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a table with a row for each datum: its figures in nats, and whether they are reliable.
+
+        Example:
+            >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+            >>> table = log_marginal(vae.model, vae.guide, torch.ones(3, 4), num_samples=100).to_dataframe()
+            >>> table.shape, list(table.columns[:2])
+            ((3, 10), ['log_prob', 'standard_error'])
+        """
+        import pandas
+
+        columns = {name: getattr(self, name).detach().cpu().numpy() for name in STATISTICS}
+        table = pandas.DataFrame({**columns, "reliable": self.reliable.cpu().numpy()})
+        return table.rename_axis("datum")
+
     @property
     def nll(self) -> float:
         """Mean of -log p(x), in nats per datum: an upper bound in expectation."""
@@ -204,26 +269,27 @@ class LogMarginal:
 
     @property
     def mean_bias(self) -> float:
-        """By how much ``nll`` is too large, as the weights say, in nats; where k̂ is large they cannot tell."""
+        """Excess of ``nll``, estimated from the weights, in nats; not reliable where k̂ is large."""
         return self.bias.mean().item()
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the NLL of these data over the choice of samples, in nats per datum.
 
-        From the NLL less its estimated bias and 1.96 Monte Carlo errors to the NLL plus 1.96 of them. It begins at
-        minus infinity where the weights have heavy tails: then they cannot tell the bias.
-        What a check by chains from the prior finds missing is allowed for. NaN for K = 1.
+        From the NLL minus its estimated bias and 1.96 Monte Carlo errors to the NLL plus 1.96 Monte Carlo errors. The
+        bias includes what a check by chains from the prior finds missing. The lower end is minus infinity if the
+        weights have heavy tails, because their bias is then unknown. NaN for K = 1.
         """
         half = 1.96 * self.monte_carlo_error
         bias = self.mean_bias + (0.0 if self.check is None else self.check.missing)
         return (self.nll - bias - half if not self.has_heavy_tails else -math.inf), self.nll + half
 
     @property
-    def looked_elsewhere(self) -> bool:
-        """Whether modes that the guide misses would have been found: from the prior at least half of p(x) was.
+    def modes_checked(self) -> bool:
+        """Whether modes that the guide misses would have been found, because the prior finds at least half of p(x).
 
-        On average over the data by samples of the estimate itself, or for nine in ten of the data of a check.
+        This must hold for nine in ten of the checked data; without a check, on average over the data for the estimate's
+        own samples from the prior.
         """
         if self.check is not None:
             return self.check.is_conclusive
@@ -233,24 +299,24 @@ class LogMarginal:
     def has_heavy_tails(self) -> bool:
         """Whether k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
 
-        Never of an adaptive estimate, whose hard data are annealed.
+        False for adaptive estimates, in which hard data are annealed.
         """
         return not self.is_adaptive and (self.pareto_k > 0.7).double().mean().item() > _HEAVY
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether the samples of each datum were chosen by what it needs."""
+        """Whether samples were allocated by the needs of each datum."""
         return self.method == "adaptive"
 
     @property
     def verdict(self) -> str:
-        """One plain sentence, or a few: whether this estimate can be trusted, not whether the model is any good."""
+        """One or a few sentences: whether this estimate can be trusted, not whether the model is good."""
         from pyrovae.evaluation.likelihood.verdict import verdict
 
         return verdict(self) if self.adaptive is None else f"{self.adaptive.verdict} {verdict(self)}"
 
     def summary(self) -> dict[str, Any]:
-        """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown or infinite."""
+        """Return the results of the set, in nats per datum, as plain numbers; None for unknown or infinite values."""
 
         def spread(values: Tensor, quantiles: tuple[float, ...]) -> dict[str, float | None]:
             known = values[~values.isnan()]
@@ -287,7 +353,7 @@ class LogMarginal:
         }
 
     def compact(self) -> LogMarginal:
-        """Return the same with the data as bytes, if they are zeros and ones."""
+        """Return the same result with the data as bytes, if they are zeros and ones."""
         binary = self.x.dtype != torch.uint8 and all(bool(((x == 0) | (x == 1)).all()) for x in self.x.split(1000))
         return replace(self, x=self.x.to(torch.uint8)) if binary else self
 
@@ -295,14 +361,11 @@ class LogMarginal:
         """Return ArviZ's InferenceData.
 
         Groups: ``posterior`` (draws of each latent site unless none were kept; dimensions chain, draw, datum, ...),
-        ``sample_stats`` (the figures of each datum, the tail of its weights, the bound for fewer samples, the paths of
-        annealed chains, and ``log_p_x_given_z`` at the draws) and ``observed_data``. Each datum has latents of its own,
-        so that log p(x|z) is no score of a model by ``arviz.loo`` or ``waic``: there is no group ``log_likelihood``
-        for them, and ``log_prob`` is the score of held-out data that they would estimate.
+        ``sample_stats`` (the results of each datum, the tail of its weights, the bound for fewer samples, the paths of
+        annealed chains, and ``log_p_x_given_z`` at the draws) and ``observed_data``. There is no group
+        ``log_likelihood``, because each datum has its own latents, so that ``arviz.loo`` and ``waic`` of log p(x|z)
+        would not score the model. ``log_prob`` is the held-out score that they would estimate.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version when it is imported
-            import arviz
         import xarray
 
         def array(tensor: Tensor) -> Any:
@@ -330,7 +393,7 @@ class LogMarginal:
         latent_dims = {
             name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
         }
-        data = arviz.from_dict(
+        data: arviz.InferenceData = import_arviz().from_dict(
             posterior=draws if self.log_likelihood.numel() else None,
             observed_data={"x": array(self.compact().x)},
             coords={"datum": range(len(self.x))},
@@ -342,16 +405,16 @@ class LogMarginal:
 
 
 def finite(value: float | None) -> float | None:
-    """Return a number that JSON can hold, None for one that is unknown or infinite."""
+    """Return a finite number for JSON, or None for an unknown or infinite one."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat) -> LogMarginal:
-    """Concatenate the results of several batches of data; of annealed chains' paths the first batch's are kept.
+    """Concatenate the results of several batches of data; only the first batch's paths of annealed chains are kept.
 
     Args:
-        parts: the results, in order.
-        cat: joins tensors; called as ``torch.cat`` is.
+        parts: results of the batches, in order.
+        cat: function that concatenates tensors, with the arguments of ``torch.cat``.
     """
 
     def column(name: str) -> Tensor:
@@ -367,7 +430,7 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
             unseen=cat([part.unseen for part in bounds]),
             **{name: cat([getattr(part, name) for part in bounds], 1) for name in columns},
         )
-        annealed = ~figures["acceptance"].isnan()  # the growth of the bound is seen better in all data together
+        annealed = ~figures["acceptance"].isnan()  # the growth of the bound is estimated better from all data together
         figures["bias"] = estimated_bias(curve.halved, curve.unseen, figures["ess"], figures["num_samples"], annealed)
     return replace(
         parts[0],

@@ -1,4 +1,4 @@
-"""Bidirectional Monte Carlo: bounds of log p(x) from both sides, on data simulated from the model."""
+"""Bidirectional Monte Carlo: lower and upper bounds of log p(x), on data simulated from the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.distributions.log_coordinates import map_with_logs
 from pyrovae.evaluation.likelihood.annealed import Annealed
-from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune
+from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
@@ -29,11 +29,11 @@ __all__ = ["Sandwich", "sandwich"]
 
 @dataclass(frozen=True)
 class Sandwich:
-    r"""Bounds of log p(x) of simulated data from both sides, in nats.
+    r"""Lower and upper bounds of log p(x) of simulated data, in nats.
 
     Attributes:
-        lower: the estimate, a lower bound in expectation, ``(B,)``.
-        upper: an upper bound in expectation, ``(B,)``.
+        lower: estimates, lower bounds in expectation, ``(B,)``.
+        upper: upper bounds in expectation, ``(B,)``.
         estimate: the estimator's result on the simulated data.
     """
 
@@ -46,7 +46,7 @@ class Sandwich:
 
     @property
     def gap(self) -> float:
-        """Mean of upper - lower, in nats: at least the bias of the estimate on these data, in expectation."""
+        """Mean of upper - lower, in nats: in expectation, at least the bias of the estimates of these data."""
         return (self.upper - self.lower).mean().item()
 
     @property
@@ -57,7 +57,7 @@ class Sandwich:
 
     @property
     def sentence(self) -> str:
-        """What the gap says of the estimate on real data."""
+        """The conclusion about the estimate on real data, in a sentence."""
         error = self.gap_error
         if self.gap < -4 * error:
             return (
@@ -93,31 +93,31 @@ def sandwich(
     reverse: Annealed | None = None,
     chunk_size: int | None = None,
 ) -> Sandwich:
-    r"""Bound an estimator's error from both sides, on data that are simulated from the model.
+    r"""Bound the bias of an estimator on data that are simulated from the model.
 
     Data x are simulated with their latents, :math:`z, x \sim p(z)\, p(x|z)`, so that z is an exact sample of
-    p(z|x). Chains that are annealed back from it have weights whose reciprocals have the mean 1 / p(x), and so give an
-    upper bound of log p(x) in expectation; the estimator gives a lower one (Grosse et al., 2015, arXiv:1511.02543).
-    The true value of simulated data lies between, in expectation. For real data the gap tells as much as they
-    resemble the simulated ones.
+    p(z|x). Reverse chains from it have weights whose reciprocals have the mean 1 / p(x), and so give an upper bound of
+    log p(x) in expectation; the estimator gives a lower bound (Grosse et al., 2015, arXiv:1511.02543). The true values
+    of the simulated data lie in between, in expectation. The gap applies to real data as far as they resemble the
+    simulated data.
 
-    The data are drawn from a generator of their own, which the chains never use.
+    The data are drawn from a separate generator.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        like: data whose shape, type and device the simulated ones have, ``(*, *data_shape)``; or the tuple
-            ``(x, y)`` with the labels to draw for.
-        estimator: the estimator that is judged; ``Annealed()`` if not given.
+        like: data with the shape, type and device of the simulated ones, ``(*, *data_shape)``; or the tuple ``(x, y)``
+            with the labels for the simulated data.
+        estimator: estimator to check; ``Annealed()`` if not given.
         num_simulated: number of data to simulate.
-        reverse: the chains that are annealed back; if not given, those of the estimator, where it is annealed, or else
+        reverse: options of the reverse chains; if not given, those of the estimator if it is annealed, or else
             ``Annealed()``.
         chunk_size: number of latents to run the model on at a time. Chosen by the program's size if not given, and on
             a GPU by its free memory.
 
     Raises:
-        ValueError: if a latent is discrete, the guide's transforms have no inverse, or the model weighs other data than
-            it makes.
+        ValueError: if a latent is discrete, the guide's transforms have no inverse, or the model does not draw the data
+            that it observes.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -145,12 +145,12 @@ def sandwich(
         here = {name: map_with_logs(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
         backward = []
         with target.running():
-            steps, _, _ = tune(target, path, min(C, 4))
+            steps, _, _ = tune_step_sizes(target, path, min(C, 4))
             for some in torch.empty(C).split(max(1, chunks.size // target.programs.count)):
-                u = target.of({name: _repeated(z, len(some)) for name, z in here.items()})
-                backward.append(-anneal(target, path, steps, u, back=True).log_weight)
+                u = target.coordinates_of({name: _repeated(z, len(some)) for name, z in here.items()})
+                backward.append(-anneal(target, path, steps, u, reverse=True).log_weight)
             upper = math.log(C) - torch.cat(backward).logsumexp(0)
-            # Where the start has no density at z, chains have no weight to go back to: nothing bounds log p(x).
+            # If the start has no density at z, the weights of reverse chains are zero, and there is no upper bound.
             lost = target.programs.log_q(here)[0] == -math.inf if path.start == "guide" else torch.zeros_like(upper) > 0
         return torch.where(lost, math.inf, upper)
 

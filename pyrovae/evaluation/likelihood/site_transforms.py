@@ -1,4 +1,4 @@
-"""Coordinates of one latent site: the Gaussian noise that it is made of, or its value on all reals."""
+"""Coordinates of a latent site: the Gaussian noise of its samples, or its value mapped to all reals."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ __all__ = ["SiteTransform", "site_transform"]
 
 
 class SiteTransform(ABC):
-    """Map coordinates ``(*, n)`` of a site to its values ``(*, *event_shape)``, and back.
+    """A transform between the coordinates ``(*, n)`` and the values ``(*, *event_shape)`` of a latent site.
 
     Attributes:
-        size: the number n of coordinates.
-        is_noise: whether the coordinates of the site's own samples are standard normal.
-        one_to_one: whether two coordinates are never one value, so that a density of changed ones is one of the value.
-        has_density: whether the density of all coordinates has the integral one, so that they may be changed at all.
+        size: number n of coordinates.
+        is_noise: whether the coordinates of the site's samples are standard normal.
+        one_to_one: whether different coordinates have different values, so that a density of coordinates determines
+            one of values.
+        has_density: whether the density of the coordinates integrates to one, so that they can be mapped affinely.
     """
 
     size: int
@@ -49,25 +50,27 @@ class SiteTransform(ABC):
     def log_density(self, fn: Any, u: Tensor, log_prob: Tensor) -> Tensor:
         """Return the log-density of coordinates of samples, given that of the value, ``(*)`` both."""
 
-    def draw(self, fn: Any, lead: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Draw a value and its coordinates, with the leading dimensions ``lead``."""
-        z = draw(fn.expand(torch.Size(lead)))
+    def draw(self, fn: Any, sample_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Draw values and their coordinates, with the leading dimensions ``sample_shape``."""
+        z = draw(fn.expand(torch.Size(sample_shape)))
         return z, self.inverse(fn, z)
 
 
-def site_transform(name: str, fn: Any, value: Tensor, told: Callable[[Tensor], Tensor] = lambda v: v) -> SiteTransform:
-    """Return the coordinates of a site, by its distribution.
+def site_transform(
+    name: str, fn: Any, value: Tensor, unflatten: Callable[[Tensor], Tensor] = lambda v: v
+) -> SiteTransform:
+    """Make the transform of a site for its distribution.
 
     Args:
-        name: the site's.
-        fn: its distribution.
-        value: some samples of it, ``(S, B, *event_shape)``.
-        told: gives values that shape, if they have another one.
+        name: name of the site.
+        fn: distribution of the site.
+        value: samples of the site, ``(S, B, *event_shape)``, or with another shape of samples and data.
+        unflatten: function that restores the leading shape ``(S, B)``.
 
     Raises:
-        ValueError: if it is discrete, or its support has no transform to all reals.
+        ValueError: if the site is discrete, or its support has no transform to all reals.
     """
-    if _is_of_noise(fn):
+    if _is_made_of_noise(fn):
         return _Noise(fn, value)
     if fn.support is constraints.sphere:
         return _Direction(value)
@@ -77,7 +80,7 @@ def site_transform(name: str, fn: Any, value: Tensor, told: Callable[[Tensor], T
                 f"latents must be continuous to be annealed, refined or widened, but {name!r} is discrete: only "
                 "importance sampling from the guide as it is can be used"
             )
-        return _Whitened(told(_unbounded(fn, value)), one_to_one=not is_angle(fn))
+        return _Whitened(unflatten(_unconstrain(fn, value)), one_to_one=not is_angle(fn))
     except NotImplementedError as error:
         raise checks.InputError(
             f"latent site {name!r} must have a support with a transform to all reals to be annealed, but "
@@ -86,7 +89,7 @@ def site_transform(name: str, fn: Any, value: Tensor, told: Callable[[Tensor], T
 
 
 class _Noise(SiteTransform):
-    """Take the standard normal noise that a site's samples are made of."""
+    """Coordinates that are the standard normal noise of the samples."""
 
     is_noise = True
 
@@ -96,22 +99,22 @@ class _Noise(SiteTransform):
         self.like = samples.new_empty(0)  # its type and device
 
     def forward(self, fn: Any, u: Tensor) -> Tensor:
-        return _push(fn, u.reshape(*u.shape[:-1], *self.shape))
+        return _from_noise(fn, u.reshape(*u.shape[:-1], *self.shape))
 
     def inverse(self, fn: Any, z: Tensor) -> Tensor:
-        u = _pull(fn, z)
+        u = _to_noise(fn, z)
         return u.reshape(*u.shape[: u.dim() - len(self.shape)], self.size)
 
     def log_density(self, fn: Any, u: Tensor, log_prob: Tensor) -> Tensor:
         return -0.5 * (u.square().sum(-1) + self.size * math.log(2 * math.pi))
 
-    def draw(self, fn: Any, lead: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        u = torch.randn(*lead, self.size, dtype=self.like.dtype, device=self.like.device)
+    def draw(self, fn: Any, sample_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        u = torch.randn(*sample_shape, self.size, dtype=self.like.dtype, device=self.like.device)
         return self.forward(fn, u), u
 
 
 class _Whitened(SiteTransform):
-    """Take the value, mapped to all reals, in units of its samples' spread around their median."""
+    """Coordinates that are the value, mapped to all reals and whitened by the median and spread of samples."""
 
     def __init__(self, v: Tensor, one_to_one: bool) -> None:
         self.one_to_one = self.has_density = one_to_one
@@ -121,27 +124,27 @@ class _Whitened(SiteTransform):
         low, self.loc, high = v.quantile(torch.tensor((0.16, 0.5, 0.84), dtype=v.dtype, device=v.device), 0)  # (B, n)
         self.scale = (0.5 * (high - low)).clamp(min=torch.finfo(v.dtype).eps)
 
-    # The transform is made anew each time, for a support may depend on the data or on another site.
+    # The bijection is made in each call, because a support can depend on the data or on another site.
     def forward(self, fn: Any, u: Tensor) -> Tensor:
-        return _bounded(fn, self._unwhitened(u))
+        return _constrain(fn, self._unwhitened(u))
 
     def inverse(self, fn: Any, z: Tensor) -> Tensor:
-        v = _unbounded(fn, z)
+        v = _unconstrain(fn, z)
         v = v.reshape(*v.shape[: v.dim() - len(self.shape)], self.size)
-        return (v - _like(self.loc, v)) / _like(self.scale, v)
+        return (v - _repeat_for(self.loc, v)) / _repeat_for(self.scale, v)
 
     def log_density(self, fn: Any, u: Tensor, log_prob: Tensor) -> Tensor:
-        volume = _volume(fn, self._unwhitened(u))
+        volume = _log_abs_det_jacobian(fn, self._unwhitened(u))
         extra = volume.dim() - log_prob.dim()
         volume = volume.flatten(volume.dim() - extra).sum(-1) if extra else volume
-        return log_prob + volume + _like(self.scale, u).log().sum(-1)
+        return log_prob + volume + _repeat_for(self.scale, u).log().sum(-1)
 
     def _unwhitened(self, u: Tensor) -> Tensor:
-        return (_like(self.loc, u) + _like(self.scale, u) * u).reshape(*u.shape[:-1], *self.shape)
+        return (_repeat_for(self.loc, u) + _repeat_for(self.scale, u) * u).reshape(*u.shape[:-1], *self.shape)
 
 
 class _Direction(SiteTransform):
-    """Take a vector that points to a direction, its length being that of a standard normal one."""
+    """Coordinates that are a vector in the direction of the value, with the length of a standard normal vector."""
 
     one_to_one = False
 
@@ -160,52 +163,52 @@ class _Direction(SiteTransform):
         return log_prob + log_area - 0.5 * u.square().sum(-1) - half * math.log(2 * math.pi)
 
 
-def _like(tensor: Tensor, u: Tensor) -> Tensor:
-    """Repeat ``(B, n)`` for coordinates ``(k * B, n)``; those of ``(k, B, n)`` broadcast."""
+def _repeat_for(tensor: Tensor, u: Tensor) -> Tensor:
+    """Repeat ``(B, n)`` for coordinates ``(k * B, n)``; no repetition is needed for ``(k, B, n)``."""
     return tensor if u.dim() > 2 else tensor.repeat(len(u) // len(tensor), 1)
 
 
 _WRAPPERS = dist.Independent, dist.MaskedDistribution, dist.ExpandedDistribution
 
 
-def _is_of_noise(fn: Any) -> bool:
+def _is_made_of_noise(fn: Any) -> bool:
     if isinstance(fn, torch.distributions.TransformedDistribution):
-        return all(transform.bijective for transform in fn.transforms) and _is_of_noise(fn.base_dist)
+        return all(transform.bijective for transform in fn.transforms) and _is_made_of_noise(fn.base_dist)
     if isinstance(fn, _WRAPPERS):
-        return _is_of_noise(fn.base_dist)
+        return _is_made_of_noise(fn.base_dist)
     kinds = torch.distributions.Normal, torch.distributions.MultivariateNormal
     return isinstance(fn, (*kinds, torch.distributions.LowRankMultivariateNormal))
 
 
-def _is_whole(fn: Any) -> bool:
+def _is_unconstrained(fn: Any) -> bool:
     bounds = bounds_of(fn)
     return is_angle(fn) or (bounds is not None and bounds.is_unbounded)
 
 
-def _unbounded(fn: Any, z: Tensor) -> Tensor:
-    """Map a value to all reals: by its logarithms where it has some, else by Pyro's transform of its support."""
+def _unconstrain(fn: Any, z: Tensor) -> Tensor:
+    """Map a value to all reals: by its logarithms if available, else by Pyro's transform of the support."""
     space = log_space_of(fn)
-    if _is_whole(fn) or space is None:
-        return z if _is_whole(fn) else biject_to(fn.support).inv(z)
+    if _is_unconstrained(fn) or space is None:
+        return z if _is_unconstrained(fn) else biject_to(fn.support).inv(z)
     logs = logs_of(z, space)
     return space.coordinates(space.logs(z) if logs is None else logs)
 
 
-def _bounded(fn: Any, v: Tensor) -> Tensor:
-    """Map real numbers to a value, an angle to its one turn."""
+def _constrain(fn: Any, v: Tensor) -> Tensor:
+    """Map real numbers to a value; an angle is wrapped to (-pi, pi)."""
     if is_angle(fn):
         return (v + math.pi).remainder(2 * math.pi) - math.pi
     space = log_space_of(fn)
-    if _is_whole(fn) or space is None:
-        return v if _is_whole(fn) else biject_to(fn.support)(v)
+    if _is_unconstrained(fn) or space is None:
+        return v if _is_unconstrained(fn) else biject_to(fn.support)(v)
     return space.value(space.logs_at(v))
 
 
-def _volume(fn: Any, v: Tensor) -> Tensor:
-    """Return log |dz / dv|, elementwise or of as many last dimensions as the map takes together."""
+def _log_abs_det_jacobian(fn: Any, v: Tensor) -> Tensor:
+    """Return log |dz / dv| of each element, or of the last dimensions that the map transforms jointly."""
     space = log_space_of(fn)
-    if _is_whole(fn) or space is None:
-        transform = biject_to(constraints.real if _is_whole(fn) else fn.support)
+    if _is_unconstrained(fn) or space is None:
+        transform = biject_to(constraints.real if _is_unconstrained(fn) else fn.support)
         return transform.log_abs_det_jacobian(v, transform(v))
     return space.volume(v)
 
@@ -220,37 +223,39 @@ def _noise_shape(fn: Any) -> tuple[int, ...]:
     return tuple(fn.event_shape)
 
 
-def _push(fn: Any, u: Tensor) -> Tensor:
-    """Return the sample that a distribution makes of noise."""
+def _from_noise(fn: Any, u: Tensor) -> Tensor:
+    """Return the sample of a distribution for given noise."""
     if isinstance(fn, _WRAPPERS):
-        return _push(fn.base_dist, u)
+        return _from_noise(fn.base_dist, u)
     if isinstance(fn, torch.distributions.TransformedDistribution):
-        z = _push(fn.base_dist, u)
+        z = _from_noise(fn.base_dist, u)
         if not fn.transforms:
             return z
         for transform in fn.transforms[:-1]:
             z = transform(z)
-        remembering = apply_last_transform(fn, z)
-        return fn.transforms[-1](z) if remembering is None else remembering
+        value = apply_last_transform(fn, z)
+        return fn.transforms[-1](z) if value is None else value
     if isinstance(fn, torch.distributions.Normal):
         return fn.loc + fn.scale * u
-    return (fn.loc + _each(torch.matmul, _factor(fn), u.to(fn.loc))).to(u)
+    return (fn.loc + _apply_by_matrix(torch.matmul, _covariance_factor(fn), u.to(fn.loc))).to(u)
 
 
-def _pull(fn: Any, z: Tensor) -> Tensor:
-    """Return the noise that a distribution makes a sample of."""
+def _to_noise(fn: Any, z: Tensor) -> Tensor:
+    """Return the noise of a given sample of a distribution."""
     if isinstance(fn, _WRAPPERS):
-        return _pull(fn.base_dist, z)
+        return _to_noise(fn.base_dist, z)
     if isinstance(fn, torch.distributions.TransformedDistribution):
         before = invert_last_transform(fn, z) if fn.transforms else None
         rest = fn.transforms if before is None else fn.transforms[:-1]
-        return _pull(fn.base_dist, _undone(rest, z if before is None else before))
+        return _to_noise(fn.base_dist, _invert(rest, z if before is None else before))
     if isinstance(fn, torch.distributions.Normal):
         return (z - fn.loc) / fn.scale
-    return _each(partial(torch.linalg.solve_triangular, upper=False), _factor(fn), z.to(fn.loc) - fn.loc).to(z)
+    return _apply_by_matrix(
+        partial(torch.linalg.solve_triangular, upper=False), _covariance_factor(fn), z.to(fn.loc) - fn.loc
+    ).to(z)
 
 
-def _undone(transforms: list[Any], z: Tensor) -> Tensor:
+def _invert(transforms: list[Any], z: Tensor) -> Tensor:
     try:
         for transform in reversed(transforms):
             z = transform.inv(z)
@@ -262,15 +267,15 @@ def _undone(transforms: list[Any], z: Tensor) -> Tensor:
     return z
 
 
-def _each(function: Callable[[Tensor, Tensor], Tensor], factor: Tensor, u: Tensor) -> Tensor:
-    """Apply a function of matrices ``(*, D, D)`` and columns to vectors ``(k, *, D)``, repeating no matrix."""
+def _apply_by_matrix(function: Callable[[Tensor, Tensor], Tensor], factor: Tensor, u: Tensor) -> Tensor:
+    """Apply a function of matrices ``(*, D, D)`` and columns to vectors ``(k, *, D)`` without repeating matrices."""
     if u.dim() < factor.dim():
         return function(factor, u.unsqueeze(-1)).squeeze(-1)
     return function(factor, u.movedim(0, -1)).movedim(-1, 0)
 
 
-def _factor(fn: Any) -> Tensor:
-    """Return a factor of the covariance, lower triangular, NaN where there is none; not expanded to the samples."""
+def _covariance_factor(fn: Any) -> Tensor:
+    """Return the lower triangular covariance factor, NaN if there is none, without expanding it to the samples."""
     if isinstance(fn, torch.distributions.MultivariateNormal):
         return fn._unbroadcasted_scale_tril
     W, scale = fn._unbroadcasted_cov_factor, fn._unbroadcasted_cov_diag.sqrt().unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""The verdict on an estimate of log p(x): plain sentences that say whether it, not the model, can be trusted."""
+"""Verdicts on estimates of log p(x): sentences that say whether the estimate, not the model, can be trusted."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import math
 from torch import Tensor
 
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
-from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.evaluation.likelihood.result import MAX_CHAIN_ERROR, MIN_ACCEPTANCE, LogMarginal
 
 __all__ = ["verdict"]
 
-_STUCK = 0.3  # acceptance below which chains hardly move
-_APART = 0.45  # nats of standard error, as of 16 chains whose log weights have a variance of about 1.5
-_SHORT = 0.5  # nats of bias, from which on chains are not said to agree
+_MAX_CHAIN_BIAS = 0.5  # nats; with a larger bias, chains are not said to agree
 
 
 def verdict(result: LogMarginal) -> str:
-    """Say whether an estimate can be trusted: its weights, its chains, and what was looked for elsewhere.
+    """Describe whether an estimate can be trusted, from its weights, its chains, and the search for missed modes.
 
-    It is a verdict on the estimate alone: log p(x) of a model whose codes tell nothing of the data is easily estimated.
+    It is a verdict on the estimate, not on the model: log p(x) of a model that ignores its latents is easy to estimate.
 
     Args:
-        result: the estimate, of importance samples, of annealed chains, or of both.
+        result: the estimate, from importance samples, annealed chains, or both.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -37,14 +35,14 @@ def verdict(result: LogMarginal) -> str:
     if result.is_adaptive:
         return " ".join([*parts, f"By the errors of its samples and chains the NLL is {_range(result)}."])
     if not bool(annealed.all()):
-        parts.append(_on_importance(result, ~annealed))
+        parts.append(_importance_verdict(result, ~annealed))
     if bool(annealed.any()):
-        parts.append(_on_chains(result, annealed))
-    parts.append(_on_modes(result))
+        parts.append(_chain_verdict(result, annealed))
+    parts.append(_mode_verdict(result))
     return " ".join(part for part in parts if part)
 
 
-def _on_importance(result: LogMarginal, chosen: Tensor) -> str:
+def _importance_verdict(result: LogMarginal, chosen: Tensor) -> str:
     K, ess, k_hat = result.num_samples[chosen], result.ess[chosen], result.pareto_k[chosen]
     thresholds = pareto_threshold(K)
     fitted = ~k_hat.isnan()
@@ -63,10 +61,10 @@ def _on_importance(result: LogMarginal, chosen: Tensor) -> str:
     if bad < 0.01:
         above = f"k̂ exceeds {threshold} for {int(failed.sum())} of {len(K)} data"
     if result.has_heavy_tails:
-        told = result.bias[chosen].nan_to_num().mean().item()
+        bias = result.bias[chosen].nan_to_num().mean().item()
         return (
             f"{above}: importance sampling with this guide cannot be trusted for them. The NLL is too large, by about "
-            f"{told:.2g} nats as its growth with K says, and perhaps by far more."
+            f"{bias:.2g} nats as its growth with K says, and perhaps by far more."
         )
     start = f"k̂ is below {threshold} for {data}" if bad == 0 else f"{above}, which are estimated too large"
     if bad > 0.1:
@@ -77,32 +75,32 @@ def _on_importance(result: LogMarginal, chosen: Tensor) -> str:
     )
 
 
-def _on_chains(result: LogMarginal, chosen: Tensor) -> str:
+def _chain_verdict(result: LogMarginal, chosen: Tensor) -> str:
     C, error, accepted = result.num_samples[chosen], result.standard_error[chosen], result.acceptance[chosen]
     if int(C.min()) == 1:
         return "One chain for each datum is too few to tell whether the estimate can be trusted."
-    stuck = (accepted < _STUCK).double().mean().item()
-    if stuck > 0.01:
+    rejecting = (accepted < MIN_ACCEPTANCE).double().mean().item()
+    if rejecting > 0.01:
         return (
-            f"The chains of {stuck:.0%} of the data reject most of their moves: they cannot be trusted, "
+            f"The chains of {rejecting:.0%} of the data reject most of their moves: they cannot be trusted, "
             "and need more temperatures."
         )
-    short = result.bias[chosen].nan_to_num().mean().item()
-    apart = (~(error <= _APART)).double().mean().item()
-    if apart > 0.1 or short > _SHORT:
+    bias = result.bias[chosen].nan_to_num().mean().item()
+    disagreeing = (~(error <= MAX_CHAIN_ERROR)).double().mean().item()
+    if disagreeing > 0.1 or bias > _MAX_CHAIN_BIAS:
         return (
-            f"The chains of {apart:.0%} of the data disagree: by their spread the NLL is too large by about "
-            f"{short:.2g} nats, and more temperatures would bring it down."
+            f"The chains of {disagreeing:.0%} of the data disagree: by their spread the NLL is too large by about "
+            f"{bias:.2g} nats, and more temperatures would bring it down."
         )
     data = "The annealed chains" if len(C) == len(result.log_prob) else f"The annealed chains of {len(C)} data"
-    return f"{data} agree: by their spread the NLL is too large by {short:.2g} nats; a sandwich can measure it."
+    return f"{data} agree: by their spread the NLL is too large by {bias:.2g} nats; a sandwich can measure it."
 
 
-def _on_modes(result: LogMarginal) -> str:
-    """Say whether anything looked for modes that the guide misses."""
+def _mode_verdict(result: LogMarginal) -> str:
+    """Describe the search for modes that the guide misses."""
     if result.check is not None:
         return result.check.sentence
-    if result.looked_elsewhere:
+    if result.modes_checked:
         return "Samples from the prior found modes wherever they are."
     if result.prior_found is not None:
         return (
@@ -113,7 +111,7 @@ def _on_modes(result: LogMarginal) -> str:
 
 
 def _range(result: LogMarginal) -> str:
-    """Return the interval of the NLL, with as many digits as tell its ends apart."""
+    """Return the interval of the NLL, with enough digits to distinguish its ends."""
     low, high = result.interval
     if math.isnan(high):
         return "unknown"

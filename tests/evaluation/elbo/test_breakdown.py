@@ -91,7 +91,7 @@ def test_the_rows_add_up():
         ("rate", "mutual_information", "marginal_kl"),
     ):
         assert found.figures[total].value == pytest.approx(sum(found.figures[part].value for part in parts))
-    each = {name: values for name, (values, _) in found.of_each().items()}
+    each = {name: values for name, (values, _) in found.per_datum().items()}
     torch.testing.assert_close(-each["elbo"], each["distortion"] + each["rate"])
     torch.testing.assert_close(each["refined_elbo"], each["elbo"] + each["amortization_gap"])
     assert str(found) == found.table()
@@ -218,6 +218,7 @@ def test_an_autoencoder_is_refused_in_one_sentence(tmp_path, capsys):
     assert not (run / "diagnosis").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"),
     [

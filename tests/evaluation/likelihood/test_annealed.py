@@ -29,7 +29,7 @@ from pyrovae import (
     log_marginal,
 )
 from pyrovae.distributions import NormalMixture
-from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune
+from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.flows import Planar
@@ -260,7 +260,7 @@ def test_paths_are_what_was_integrated():
     target = AnnealingTarget(BatchedPrograms(oracle.model, oracle.guide, (oracle.simulate(5),)))
     path = AnnealingPath(50)
     with target.running():
-        steps, _, _ = tune(target, path)
+        steps, _, _ = tune_step_sizes(target, path)
         result = anneal(target, path, steps, target.draw(8))
     assert steps.shape == (49, 5)
     torch.testing.assert_close(result.log_weight.mean(0), (result.path * path.betas().diff()[:, None]).sum(0))

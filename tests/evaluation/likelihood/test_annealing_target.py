@@ -27,9 +27,9 @@ def test_the_mean_weight_is_p_also_after_an_affine_change(name, start):
     K, n = 40_000, target.num_coordinates
     with target.running():
         u = target.draw(K)
-        plain = target.at(u)
+        plain = target.evaluate(u)
         b = torch.linspace(0.1, 0.2, n).double()
-        moved = target.at(0.1 + b.exp() * u)
+        moved = target.evaluate(0.1 + b.exp() * u)
     torch.testing.assert_close(target_log_start(target, u), plain.log_start)
     changed = moved.log_weight + moved.log_start - plain.log_start + b.sum()
     for log_weight in (plain.log_weight, changed):
@@ -51,11 +51,11 @@ def test_gradients_are_those_of_differences(name, start):
     target = target_of(program.model, program.guide, (x,), start)
     with target.running():
         u = 0.3 * target.draw(4)
-        point, of_weight, of_start = target.gradients(u)
+        point, grad_weight, grad_start = target.gradients(u)
         direction = torch.randn_like(u)
-        ahead, behind = target.at(u + 1e-6 * direction), target.at(u - 1e-6 * direction)
+        ahead, behind = target.evaluate(u + 1e-6 * direction), target.evaluate(u - 1e-6 * direction)
     assert not point.log_weight.requires_grad
-    for field, gradient in (("log_weight", of_weight), ("log_start", of_start)):
+    for field, gradient in (("log_weight", grad_weight), ("log_start", grad_start)):
         slope = (getattr(ahead, field) - getattr(behind, field)) / 2e-6
         torch.testing.assert_close((gradient * direction).sum(-1), slope, rtol=1e-5, atol=1e-6)
 
@@ -67,7 +67,7 @@ def test_latents_have_the_coordinates_that_they_came_from(name, start):
     target = target_of(program.model, program.guide, (batch_of(program),), start)
     with target.running():
         u = target.draw(5)
-        torch.testing.assert_close(target.of(target.at(u).latents), u)
+        torch.testing.assert_close(target.coordinates_of(target.evaluate(u).latents), u)
 
 
 @pytest.mark.parametrize("start", ["guide", "prior"])
@@ -84,7 +84,7 @@ def test_data_are_repeated_for_a_program_that_does_not_broadcast(start):
     with parts.running():
         assert parts.draw(7).shape == u.shape
         found = parts.gradients(u)
-        torch.testing.assert_close(parts.of(found[0].latents), u)
+        torch.testing.assert_close(parts.coordinates_of(found[0].latents), u)
     for a, b in zip([*expected[0][:3], *expected[1:]], [*found[0][:3], *found[1:]], strict=True):
         torch.testing.assert_close(a, b)
 
@@ -129,7 +129,7 @@ def test_masked_data_stay_at_weight_one():
     mask = torch.tensor([True, False])
     target = target_of(pyro.poutine.mask(vae.model, mask), pyro.poutine.mask(vae.guide, mask), (torch.ones(2, 6),))
     with target.running():
-        point = target.at(target.draw(3))
+        point = target.evaluate(target.draw(3))
     assert (point.log_weight[:, 1] == 0).all()
     assert (point.log_weight[:, 0] != 0).all()
 
@@ -148,9 +148,9 @@ def test_a_likelihood_that_ignores_the_latents_has_no_gradient():
 
     target = target_of(model, model_of_z, (torch.zeros(3, 2),), "prior")
     with target.running():
-        _, of_weight, of_start = target.gradients(target.draw(4))
-    assert (of_weight == 0).all()
-    assert (of_start != 0).any()
+        _, grad_weight, grad_start = target.gradients(target.draw(4))
+    assert (grad_weight == 0).all()
+    assert (grad_start != 0).any()
 
 
 def model_of_z(x):

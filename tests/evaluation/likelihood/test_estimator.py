@@ -31,6 +31,7 @@ def test_all_are_public_and_found():
     assert all(getattr(pyrovae, cls.__name__) is cls for cls in classes(Estimator))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_right_within_its_errors_and_the_same_for_a_seed(cls):
     program = oracle()
@@ -47,6 +48,7 @@ def test_right_within_its_errors_and_the_same_for_a_seed(cls):
     ml.to_arviz()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_batches_are_put_together(cls):
     program = oracle()
@@ -58,6 +60,7 @@ def test_batches_are_put_together(cls):
         estimate(cls, program, x[:0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", classes(Estimator))
 def test_no_more_latents_at_a_time_than_the_chunk_size(cls):
     program, most = oracle(), []
@@ -112,6 +115,7 @@ def test_the_programs_are_batched_once_for_a_batch(monkeypatch):
         assert len(made) == 1
 
 
+@pytest.mark.slow
 def test_a_users_estimator_from_the_shell(tmp_path, capsys):
     run = str(tmp_path / "run")
     small = ["--posterior.network.hidden_features=[16]", "--likelihood.network.hidden_features=[16]"]
@@ -129,3 +133,29 @@ def test_a_users_estimator_from_the_shell(tmp_path, capsys):
     capsys.readouterr()
     assert main(["evaluate", run, "--method=someones_package.estimators.PriorSampling", "--method.chains=3"]) == 2
     assert "--method.chains: there is no such option" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_results_are_lines_and_a_table(cls):
+    program = oracle()
+    ml = estimate(cls, program, program.simulate(20))
+    first, *others = str(ml).splitlines()
+    assert first.startswith(f"NLL {ml.nll:.2f} nats per datum (20 data, ")
+    assert others[-1] == f"  {ml.verdict}"
+    table = ml.to_dataframe()
+    assert table.shape == (20, 10)
+    assert table["log_prob"].tolist() == ml.log_prob.tolist()
+    assert table["reliable"].tolist() == ml.reliable.tolist()
+    assert table["reliable"].mean() > 0.7
+
+
+def test_what_is_not_reliable_is_marked():
+    good, bad = LinearGaussian(2, 5, guide="mean-field"), LinearGaussian(50, 100, guide="mean-field", shift=1.0)
+    for program, share in ((good, 1.0), (bad, 0.0)):
+        torch.manual_seed(0)
+        ml = log_marginal(program.model, program.guide, program.simulate(20), num_samples=1000)
+        assert ml.reliable.double().mean().item() == pytest.approx(share, abs=0.15)
+    exact = LinearGaussian(2, 5)
+    assert log_marginal(exact.model, exact.guide, exact.simulate(5), num_samples=50).reliable.all()
+    few = log_marginal(good.model, good.guide, good.simulate(5), num_samples=3)
+    assert not few.reliable.any()

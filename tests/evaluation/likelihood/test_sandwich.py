@@ -24,7 +24,7 @@ from pyrovae import (
     sandwich,
     simulate,
 )
-from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune
+from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.flows import Planar
@@ -133,9 +133,9 @@ def test_chains_back_have_reciprocals_of_mean_one_over_p(name, start):
     programs = BatchedPrograms(program.model, program.guide, (x,), must_cover=start == "guide")
     target, path = AnnealingTarget(programs, start), AnnealingPath(8, start=start)
     with target.running():
-        steps, _, _ = tune(target, path)
-        u = target.of({site: z[None].expand(2, *z.shape) for site, z in latents.items()})
-        back = anneal(target, path, steps, u, back=True).log_weight
+        steps, _, _ = tune_step_sizes(target, path)
+        u = target.coordinates_of({site: z[None].expand(2, *z.shape) for site, z in latents.items()})
+        back = anneal(target, path, steps, u, reverse=True).log_weight
     ratio = (exact(program, x) - back).exp().mean(0)  # E[p / w] = 1
     assert abs(ratio.mean().item() - 1) < 4.5 * ratio.std().item() / 2000**0.5 + 0.003
 

@@ -3,6 +3,8 @@
 import pytest
 from script_modules import ROOT
 
+from pyrovae import Importance
+
 SCRIPTS = ROOT / "scripts" / "reproductions"
 
 
@@ -58,14 +60,17 @@ def test_an_evaluation_with_its_sandwich_is_found_again_and_another_is_made(scri
     monkeypatch.setattr(reproduction, "_do", lambda *words: (done.append(words[0]), do(*words)))
     setting = reproduction.Setting(None, str(tmp_path), str(tmp_path), 1, 1, 0)
     run = setting.train("2-8", script.program(2, 8), 1)
-    options = {"weights": "last", "num_samples": 20, "sandwich": True, "num_simulated": 3, "num_data": 1000}
-    first = setting.evaluate(run, annealing__num_temperatures=2, **options)  # of fewer images than were asked for
-    again = setting.evaluate(run, annealing__num_temperatures=2, **options)
+    options = {"weights": "last", "sandwich": True, "num_simulated": 3, "num_data": 1000}
+    # Of fewer images than are asked for.
+    first = setting.evaluate(run, Importance(20), reverse__num_temperatures=2, **options)
+    again = setting.evaluate(run, Importance(20), reverse__num_temperatures=2, **options)
     assert done == ["train", "evaluate"]
     assert again.gap == first.gap is not None
-    setting.evaluate(run, annealing__num_temperatures=3, **options)
-    setting.evaluate(run, annealing__num_temperatures=3, **{**options, "num_simulated": 4})
-    setting.evaluate(run, annealing__num_temperatures=3, **{**options, "num_simulated": 4, "num_data": 10})
+    setting.evaluate(run, Importance(20), reverse__num_temperatures=3, **options)
+    setting.evaluate(run, Importance(20), reverse__num_temperatures=3, **{**options, "num_simulated": 4})
+    setting.evaluate(
+        run, Importance(20), reverse__num_temperatures=3, **{**options, "num_simulated": 4, "num_data": 10}
+    )
     assert done == ["train", *["evaluate"] * 4]
     measured = script.measured(run, first, first)
     assert measured["gap_20"] == pytest.approx(0, abs=1e-5)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from script_modules import ROOT, module_of
 
-from pyrovae import InputError, LogMarginal
+from pyrovae import Annealed, InputError, LogMarginal
 from pyrovae.cli import script
 
 SCRIPTS = ROOT / "scripts" / "reproductions"
@@ -217,15 +217,18 @@ def test_a_gap_is_how_far_importance_sampling_is_above_annealing(page, tmp_path,
     monkeypatch.setattr(
         reproduction.Setting,
         "evaluate",
-        lambda self, run, **options: asked.append(options) or (annealed if "method" in options else sampled),
+        lambda self, run, estimator, **options: (
+            asked.append((estimator, options)) or (annealed if isinstance(estimator, Annealed) else sampled)
+        ),
     )
     setting = reproduction.Setting(None, str(tmp_path), str(tmp_path), None, 1, 0)
     found, row = setting.judge(None, 50, 2, 7, weights="last")
     assert found is sampled
     assert (row["nll"], row["annealed"]) == (7.0, 4.0)
     assert (row["gap"], row["gap_error"]) == pytest.approx((1.5, 0.5))
-    assert asked[0] == {"weights": "last", "num_samples": 50}
-    assert asked[1] == {"weights": "last", "method": "annealed", "num_data": 2, "annealing__num_temperatures": 7}
+    assert [options for _, options in asked] == [{"weights": "last"}, {"weights": "last", "num_data": 2}]
+    assert asked[0][0].num_samples == 50
+    assert asked[1][0].num_temperatures == 7
 
 
 def test_what_is_published_has_the_sign_of_the_claim(page, monkeypatch):

@@ -1,0 +1,82 @@
+"""Writing a training to its folder: each epoch that ends a second or more after the last writing, and the last one."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pyrovae import checks
+from pyrovae.runs.folder import Run
+from pyrovae.training import History, State
+
+__all__ = ["CheckpointWriter"]
+
+_INTERVAL = 1.0  # seconds; writing takes some 60 ms, as long as an epoch of small data
+
+
+@dataclass
+class _Epoch:
+    """What is written of an epoch, independent of what training changes afterwards."""
+
+    weights: dict[str, Tensor]
+    history: History
+    state: State
+
+
+class CheckpointWriter:
+    """Write the epochs of a training to its folder, at most once a second.
+
+    The first epoch is written at once. An epoch that is not is copied, and the copy is written by :meth:`flush` if no
+    later epoch was: so nothing is lost by an error or an interruption, and about a second by a killed process. What
+    lies in the folder is always of one epoch, and the best weights of the best epoch until then.
+
+    Args:
+        run: the folder.
+        program: the program that is trained.
+    """
+
+    def __init__(self, run: Run, program: nn.Module) -> None:
+        self._run = run
+        self._program = program
+        self._written = -math.inf  # time of the last writing
+        self._best: dict[str, Tensor] | None = None  # weights of the best epoch, if they are not written yet
+        self._last: _Epoch | None = None  # the last epoch, if it is not written yet
+        self.num_epochs = 0
+        """Number of epochs that were received."""
+
+    def epoch(self, history: History, state: State) -> None:
+        """Write an epoch, or copy it to be written later.
+
+        Args:
+            history: of all epochs so far.
+            state: to resume from; it shares no memory with the programs.
+
+        Raises:
+            ValueError: if the folder cannot be written.
+        """
+        weights = {name: tensor.detach().clone() for name, tensor in self._program.state_dict().items()}
+        self.num_epochs += 1
+        self._last = _Epoch(weights, History(list(history.epochs)), state)
+        if history.best_epoch == len(history.epochs):
+            self._best = weights
+        if time.monotonic() - self._written >= _INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the last epoch, unless it is written.
+
+        Raises:
+            ValueError: if the folder cannot be written; it is not tried again.
+        """
+        if self._last is None:
+            return
+        try:
+            self._run.save_epoch(self._last.weights, self._best, self._last.history, self._last.state)
+        except checks.InputError:
+            self._last = None
+            raise
+        self._last = self._best = None
+        self._written = time.monotonic()

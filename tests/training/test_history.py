@@ -1,0 +1,66 @@
+"""What a history says of its curves: each fault made and told, and nothing told of healthy curves over ten seeds."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from pyrovae.training import History
+from pyrovae.training.history import Epoch
+
+
+def curves(seed=0, count=60, noise=0.05):
+    """Return epochs that come to rest at -20 nats by a KL of 4, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for epoch in range(1, count + 1):
+        shaken = noise * torch.randn(2, generator=generator)
+        train, validation = (-20 - 10 * math.exp(-epoch / 5) + float(part) for part in shaken)
+        rows.append(Epoch(epoch, train, train + 4, 4.0, validation - 0.5, validation + 3.5, 4.0, 0.1, 1e-3))
+    return rows
+
+
+def changed(rows, **columns):
+    return [dataclasses.replace(row, **{name: change(row) for name, change in columns.items()}) for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_healthy_curves_say_nothing(seed):
+    assert History(curves(seed)).health() == []
+    assert History(curves(seed)[:1]).health() == []
+    assert History([]).health() == []
+
+
+def test_a_collapse_is_told():
+    dead = changed(curves(), validation_kl=lambda row: 0.03, train_kl=lambda row: 0.02)
+    (sentence,) = History(dead).health()
+    assert sentence.startswith("The posterior has collapsed: the KL on validation data is 0.03 nats per datum")
+
+
+def test_a_deterministic_encoder_has_not_collapsed():
+    assert History(changed(curves(), validation_kl=lambda row: 0.0, train_kl=lambda row: 0.0)).health() == []
+
+
+def test_overfitting_is_told_with_the_epoch():
+    worse = changed(
+        curves(noise=0.0),
+        train_elbo=lambda row: row.train_elbo + 0.1 * max(0, row.epoch - 20),
+        validation_elbo=lambda row: row.validation_elbo - 0.1 * max(0, row.epoch - 20),
+    )
+    (sentence,) = History(worse).health()
+    assert "overfits: since epoch 2" in sentence
+    assert "the validation ELBO fell by" in sentence
+
+
+def test_a_climb_is_told():
+    rising = changed(curves(), validation_elbo=lambda row: -40 + 0.2 * row.epoch)
+    (sentence,) = History(rising).health()
+    assert sentence.startswith("The validation ELBO still climbs, by 1.20 nats per datum over the last 6 epochs")
+
+
+def test_spikes_are_told():
+    spiked = changed(curves(), train_elbo=lambda row: row.train_elbo - 15 * (row.epoch in (30, 45)))
+    (sentence,) = History(spiked).health()
+    assert "dropped suddenly 2 times" in sentence
+    assert "max_norm" in sentence

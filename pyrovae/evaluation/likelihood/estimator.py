@@ -120,5 +120,11 @@ class Estimator(ABC):
         return f"{type(self).__name__}({options})"
 
     def _parameters(self) -> dict[str, inspect.Parameter]:
-        parameters = list(inspect.signature(type(self)).parameters.values())
-        return {parameter.name: parameter for parameter in parameters if hasattr(self, parameter.name)}
+        parameters = dict(inspect.signature(type(self)).parameters)
+        missing = [name for name in parameters if not hasattr(self, name)]
+        if missing:
+            raise checks.InputError(
+                f"estimator must keep each option of its constructor in an attribute of the same name, but "
+                f"{type(self).__name__} has no {missing[0]}"
+            )
+        return parameters

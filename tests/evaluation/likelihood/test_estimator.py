@@ -89,6 +89,15 @@ def test_a_label_has_what_is_not_at_its_default():
     assert PriorSampling(50).label == "priorsampling-num_samples50"
 
 
+def test_an_option_that_is_not_kept_is_refused():
+    class Forgetful(PriorSampling):
+        def __init__(self, number=10):
+            super().__init__(number)
+
+    with pytest.raises(InputError, match="in an attribute of the same name, but Forgetful has no number"):
+        Forgetful().label  # noqa: B018
+
+
 def test_nan_weights_are_refused():
     with pytest.raises(InputError, match="must be finite"):
         LogMarginal.from_log_weights(torch.tensor([[0.0, torch.nan]]), torch.zeros(2, 1), method="importance")

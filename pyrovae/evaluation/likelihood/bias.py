@@ -63,18 +63,13 @@ def halved_bounds(log_weights: Tensor) -> Tensor:
     halved[0] = log_weights.logsumexp(0) - math.log(K)
     generator = torch.Generator().manual_seed(0)  # leaves the caller's generator unchanged
     num_splits = max(1, _WEIGHTS_IN_SPLITS // K)
-    orders = [torch.randperm(K, generator=generator) for _ in range(num_splits)]
+    orders = torch.stack([torch.randperm(K, generator=generator) for _ in range(num_splits)])  # (R, K)
+    split = log_weights[orders.to(log_weights.device)]  # (R, K, B)
     for level in range(1, min(3, K.bit_length() - 1) + 1):
         size = K >> level
-        bounds = [_blocks(log_weights[order.to(log_weights.device)], size).mean(0) for order in orders]
-        halved[level] = torch.stack(bounds).mean(0)
+        blocks = split[:, : K // size * size].unflatten(1, (-1, size))  # (R, M, size, B)
+        halved[level] = (blocks.logsumexp(2) - math.log(size)).mean((0, 1))
     return halved
-
-
-def _blocks(log_weights: Tensor, size: int) -> Tensor:
-    """Return the bounds of consecutive blocks of ``size`` weights, ``(M, B)``."""
-    whole = len(log_weights) // size * size
-    return log_weights[:whole].unflatten(0, (-1, size)).logsumexp(1) - math.log(size)
 
 
 def estimated_bias(halved: Tensor, unseen: Tensor, ess: Tensor, num_samples: Tensor, annealed: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class Estimator(ABC):
         ...         self.num_samples = num_samples
         ...
         ...     def estimate(self, programs, *, num_draws=0, chunk_size=2000):
-        ...         _, log_likelihood, _ = programs.sample_prior(self.num_samples)  # (K, B)
+        ...         with programs.evaluating():
+        ...             _, log_likelihood, _ = programs.sample_prior(self.num_samples)  # (K, B)
         ...         return LogMarginal.from_log_weights(log_likelihood, programs.arguments[0], method=self.method)
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
         >>> ml = log_marginal(vae.model, vae.guide, torch.ones(3, 4), PriorSampling(1000))
@@ -51,7 +52,7 @@ class Estimator(ABC):
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
         """Estimate log p(x) of one batch.
 
-        The programs are in evaluation mode, without gradients.
+        The programs are run in ``with programs.evaluating()``: in evaluation mode, without gradients.
 
         Args:
             programs: model and guide on B data.
@@ -83,8 +84,7 @@ class Estimator(ABC):
 
         def estimate(*arguments: Any) -> LogMarginal:
             programs = BatchedPrograms(model, guide, arguments, must_cover=self.must_cover)
-            with programs.evaluating():
-                return self.estimate(programs, num_draws=num_draws, chunk_size=chunks.size)
+            return self.estimate(programs, num_draws=num_draws, chunk_size=chunks.size)
 
         parts: list[LogMarginal] = []
         for arguments in batches:

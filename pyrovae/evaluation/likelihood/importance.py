@@ -77,17 +77,18 @@ class Importance(Estimator):
         resampler = Reservoir(num_draws)
         from_prior = log_weights.new_full((programs.count,), -math.inf)
         start, dtype = 0, torch.float64
-        for chunk in sample_in_chunks(proposal, chunk_size):
-            dtype = chunk.log_likelihood.dtype
-            of_prior = chunk.log_likelihood[proposal.is_from_prior(start, len(chunk.log_weight))].double()
-            from_prior = torch.logaddexp(from_prior, of_prior.logsumexp(0))
-            log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
-            start += len(chunk.log_weight)
-            resampler.add(chunk.log_weight, chunk)
         elbo_weights, num_evaluations = log_weights, K
-        if not proposal.is_guide:
-            few = min(K, _ELBO_SAMPLES)
-            elbo_weights, num_evaluations = proposal.guide_log_weights(few, chunk_size).double(), K + few
+        with programs.evaluating():
+            for chunk in sample_in_chunks(proposal, chunk_size):
+                dtype = chunk.log_likelihood.dtype
+                of_prior = chunk.log_likelihood[proposal.is_from_prior(start, len(chunk.log_weight))].double()
+                from_prior = torch.logaddexp(from_prior, of_prior.logsumexp(0))
+                log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
+                start += len(chunk.log_weight)
+                resampler.add(chunk.log_weight, chunk)
+            if not proposal.is_guide:
+                few = min(K, _ELBO_SAMPLES)
+                elbo_weights, num_evaluations = proposal.guide_log_weights(few, chunk_size).double(), K + few
         rounding = rounding_error(log_weights, dtype)
         shape, error = pareto_k(log_weights, rounding), monte_carlo_error(log_weights)
         curve = convergence(log_weights, shape)

@@ -16,5 +16,6 @@ class PriorSampling(Estimator):
         self.num_samples = num_samples
 
     def estimate(self, programs, *, num_draws=0, chunk_size=2000):
-        _, log_likelihood, _ = programs.sample_prior(self.num_samples)
+        with programs.evaluating():
+            _, log_likelihood, _ = programs.sample_prior(self.num_samples)
         return LogMarginal.from_log_weights(log_likelihood, programs.arguments[0], method=self.method)

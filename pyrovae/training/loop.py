@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import pyro
 import torch
@@ -23,13 +24,16 @@ from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
 from pyrovae.programs import PyroFunction, mode, modules_of, parameter_dtype, private_modules
 from pyrovae.progress import bar as progress_bar
-from pyrovae.training.batching import batches, count_batches, explain_single_datum, labels_for, parts_of
+from pyrovae.training.batching import Labels, batches, count_batches, explain_single_datum, labels_for, parts_of
 from pyrovae.training.checkpoint import State, compile_mode_of, load_weights, restore, state_of, weights_of
 from pyrovae.training.dry_run import dry_run
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
 from pyrovae.training.validation import subset_elbo, validate
 from pyrovae.training.warmup import Warmup, warms_up_by_default
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["Callback", "fit"]
 
@@ -117,27 +121,17 @@ def fit(
         >>> history.epochs[1].train_elbo > history.epochs[0].train_elbo
         True
     """
-    checks.instance("data", data, DataSet)
-    checks.integer("epochs", epochs)
-    checks.integer("batch_size", batch_size)
-    checks.number("beta", beta)
-    if kl_warmup is not None:
-        checks.integer("kl_warmup", kl_warmup, minimum=0)
-    checks.integer("accumulate", accumulate)
-    checks.choice("compile", compile, ("auto", *get_args(Compile)))
-    checks.choice("precision", precision, get_args(matmul.Precision))
+    _check_options(data, epochs, batch_size, beta, kl_warmup, patience, accumulate, compile, precision, callback)
+
+    # Data and labels
     labels = labels_for(model, guide, data)
-    if patience is not None:
-        checks.integer("patience", patience)
-    if callback is not None and not callable(callback):
-        raise checks.InputError(f"callback must be a function of the history and the state, but {callback!r} was given")
+    data = data.astype(parameter_dtype(model, guide) or torch.get_default_dtype())
+
+    # Program, optimizer and training step
     elbo = checks.make("objective", objective, ELBO, like="Trace_ELBO")
     optim = JointOptimizer(optimizer, scheduler, max_norm)
     modules = modules_of(model, guide)
-    data = data.astype(parameter_dtype(model, guide) or torch.get_default_dtype())
-    if data.kind == "scaled":  # data with fewer levels would be accepted silently
-        for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
-            likelihood.check_levels(data.observed_levels)
+    _check_levels(modules, data)
     state = distributed.broadcast(distributed.on_cpu(state))
     if compile == "auto":
         chosen: Compile = _choose_compile(elbo, modules, data, epochs) if state is None else compile_mode_of(state)
@@ -146,24 +140,15 @@ def fit(
     step = TrainingStep(elbo, chosen, modules, optim if accumulate == 1 else None)
     if distributed.count() > 1:
         step.losses.every = 1  # an error in one process concerns all
-    history = History()
-    best: dict[str, Tensor] | None = None
-
-    with (
-        warnings.catch_warnings(),
-        private_modules(),
-        mode(model, guide, training=True),
-        pyro.validation_enabled(False),
-        matmul.precision(precision, data.train.device),
-    ):
-        warnings.filterwarnings("ignore", "Encountered NaN")  # training stops with a better message
-        if labels == "where known":  # a batch with labels has nothing to enumerate
-            warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
-            warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # y may be sampled
+    with _training_mode(model, guide, labels, data.train.device, precision):
         single = partial(explain_single_datum, len(data.train), batch_size, accumulate)
         with distributed.failing_together(), single():
             traces = dry_run(elbo, model, guide, modules, labels, data, batch_size)
         untrained = subset_elbo(model, guide, labels, data.validation, batch_size)
+
+        # Checkpoint
+        history = History()
+        best: dict[str, Tensor] | None = None
         if state is not None:
             restore(state, optim, history, model, guide)
             best = state["best"] if restore_best else None
@@ -174,97 +159,200 @@ def fit(
         shared |= {"beta": beta, "precision": precision}
         shared |= {"number of images": (len(data.train), len(data.validation))}
         synchronize_start(model, guide, shared)
+
+        # Epochs
         num_batches = count_batches(labels, data.train, batch_size)
         by_default = warms_up_by_default(elbo, traces)
         warmup = Warmup.of(kl_warmup, beta, epochs, num_batches, by_default=by_default, state=state)
-        weight = torch.full((), float(beta), device=data.train.device)
         for module in modules:  # gradients left from other training loops
             module.zero_grad(set_to_none=True)
-        svi = SVI(
-            Temper(weight)(in_data_plate(model)),
-            Temper(weight)(in_data_plate(guide)),
-            optim,
-            loss=step.loss,
-            loss_and_grads=partial(_share_of_step, step, optim),
-        )
         shown = progress and distributed.rank() == 0
         before = len(history.epochs) * num_batches
-        bar = progress_bar("training", epochs * num_batches, "batch", initial=before, hidden=not shown)
-        with bar:
+        with progress_bar("training", epochs * num_batches, "batch", initial=before, hidden=not shown) as bar:
             if chosen == "inductor":
                 bar.set_postfix_str("the step is compiled first", refresh=False)
+            loop = _EpochLoop(
+                model, guide, data, labels, batch_size, accumulate, step, optim, warmup, num_batches, single, bar
+            )
             for epoch in range(len(history.epochs) + 1, epochs + 1):
                 best_or_warm = max(history.best_epoch, warmup.num_epochs(num_batches))
                 if patience is not None and epoch - 1 - best_or_warm >= patience:
                     break
-                start = time.perf_counter()
-                step.totals = torch.zeros(2, device=data.train.device)
-                step.begin_epoch()
-                seen = 0
-                buffers = clone_buffers(model, guide)
-                with per_rank_rng() as order:
-                    shares = batches(labels, data.train, batch_size, shuffle=True, generator=order, part="share")
-                    try:
-                        for i, arguments in enumerate(shares):
-                            weight.fill_(warmup.weight((epoch - 1) * num_batches + i))
-                            parts = parts_of(arguments, accumulate)
-                            for j, part in enumerate(parts):
-                                optim.accumulating = j + 1 < len(parts)
-                                with single():
-                                    svi.step(*part)
-                            bar.update()
-                            seen += len(arguments[0])
-                            if i % 100 == 99 and seen:
-                                bar.set_postfix_str(_figures("training", *(step.totals / seen).tolist()), refresh=False)
-                        step.losses.flush()
-                    except FloatingPointError as error:
-                        number = (i * accumulate + j - getattr(error, "steps_ago", 0)) // accumulate + 1
-                        place = f"epoch {epoch}, batch {number} of {num_batches}"
-                        raise NonFiniteLoss(f"training stopped in {place}: the loss is {error}") from None
-                train = (distributed.all_reduce(step.totals.double()) / len(data.train)).tolist()
-                merge_buffers(buffers, model, guide, seen)
-                try:
-                    validation = validate(model, guide, labels, data.validation, batch_size)
-                except NonFiniteLoss as error:
-                    raise NonFiniteLoss(
-                        f"training stopped after epoch {epoch}: the loss on the validation images is {error}"
-                    ) from None
-                history.epochs.append(
-                    Epoch(
-                        epoch=epoch,
-                        train_elbo=train[0] - train[1],
-                        train_reconstruction=train[0],
-                        train_kl=train[1],
-                        validation_elbo=validation[0] - validation[1],
-                        validation_reconstruction=validation[0],
-                        validation_kl=validation[1],
-                        seconds=time.perf_counter() - start,
-                        learning_rate=optim.learning_rate,
-                    )
-                )
-                optim.end_epoch(validation[1] - validation[0])
-                bar.set_postfix_str(_figures("validation", *validation), refresh=False)
+                history.epochs.append(loop.run(epoch))
                 if restore_best and history.best_epoch == epoch:
                     best = {name: tensor.clone() for name, tensor in weights_of(model, guide).items()}
                 if callback is not None:
-                    distributed.on_rank_zero(
-                        partial(
-                            callback,
-                            history,
-                            partial(state_of, optim, history, model, guide, best, chosen, warmup.num_steps),
-                        )
-                    )
+                    current_state = partial(state_of, optim, history, model, guide, best, chosen, warmup.num_steps)
+                    distributed.on_rank_zero(partial(callback, history, current_state))
+
+        # Result
         if best is not None:
             load_weights(best, model, guide)
-    end = history.epochs[-1]
+    _warn_if_diverged(history.epochs[-1], untrained)
+    return history
+
+
+class _EpochLoop:
+    """The steps and the validation of each epoch, with everything that they need."""
+
+    def __init__(
+        self,
+        model: PyroFunction,
+        guide: PyroFunction,
+        data: DataSet,
+        labels: Labels,
+        batch_size: int,
+        accumulate: int,
+        step: TrainingStep,
+        optim: JointOptimizer,
+        warmup: Warmup,
+        num_batches: int,
+        single: Callable[[], AbstractContextManager[None]],
+        bar: tqdm[Any],
+    ) -> None:
+        self.model = model
+        self.guide = guide
+        self.data = data
+        self.labels = labels
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.step = step
+        self.optim = optim
+        self.warmup = warmup
+        self.num_batches = num_batches
+        self.single = single
+        self.bar = bar
+        self.weight = torch.full((), float(warmup.beta), device=data.train.device)
+        self.svi = SVI(
+            Temper(self.weight)(in_data_plate(model)),
+            Temper(self.weight)(in_data_plate(guide)),
+            optim,
+            loss=step.loss,
+            loss_and_grads=partial(_share_of_step, step, optim),
+        )
+
+    def run(self, epoch: int) -> Epoch:
+        """Train for one epoch, validate, and return the results."""
+        start = time.perf_counter()
+        train = self._train(epoch)
+        validation = self._validate(epoch)
+        results = Epoch(
+            epoch=epoch,
+            train_elbo=train[0] - train[1],
+            train_reconstruction=train[0],
+            train_kl=train[1],
+            validation_elbo=validation[0] - validation[1],
+            validation_reconstruction=validation[0],
+            validation_kl=validation[1],
+            seconds=time.perf_counter() - start,
+            learning_rate=self.optim.learning_rate,
+        )
+        self.optim.end_epoch(validation[1] - validation[0])
+        self.bar.set_postfix_str(_figures("validation", *validation), refresh=False)
+        return results
+
+    def _train(self, epoch: int) -> list[float]:
+        """Take the steps of one epoch; return the means of reconstruction and KL over the training data."""
+        self.step.totals = torch.zeros(2, device=self.data.train.device)
+        self.step.begin_epoch()
+        seen = 0
+        buffers = clone_buffers(self.model, self.guide)
+        with per_rank_rng() as order:
+            shares = batches(self.labels, self.data.train, self.batch_size, shuffle=True, generator=order, part="share")
+            try:
+                for i, arguments in enumerate(shares):
+                    self.weight.fill_(self.warmup.weight((epoch - 1) * self.num_batches + i))
+                    parts = parts_of(arguments, self.accumulate)
+                    for j, part in enumerate(parts):
+                        self.optim.accumulating = j + 1 < len(parts)
+                        with self.single():
+                            self.svi.step(*part)
+                    self.bar.update()
+                    seen += len(arguments[0])
+                    if i % 100 == 99 and seen:
+                        means = (self.step.totals / seen).tolist()
+                        self.bar.set_postfix_str(_figures("training", *means), refresh=False)
+                self.step.losses.flush()
+            except FloatingPointError as error:
+                number = (i * self.accumulate + j - getattr(error, "steps_ago", 0)) // self.accumulate + 1
+                place = f"epoch {epoch}, batch {number} of {self.num_batches}"
+                raise NonFiniteLoss(f"training stopped in {place}: the loss is {error}") from None
+        means = (distributed.all_reduce(self.step.totals.double()) / len(self.data.train)).tolist()
+        merge_buffers(buffers, self.model, self.guide, seen)
+        return means
+
+    def _validate(self, epoch: int) -> list[float]:
+        """Return the means of reconstruction and KL over the validation data."""
+        try:
+            return validate(self.model, self.guide, self.labels, self.data.validation, self.batch_size)
+        except NonFiniteLoss as error:
+            raise NonFiniteLoss(
+                f"training stopped after epoch {epoch}: the loss on the validation images is {error}"
+            ) from None
+
+
+def _check_options(
+    data: DataSet,
+    epochs: int,
+    batch_size: int,
+    beta: float,
+    kl_warmup: int | None,
+    patience: int | None,
+    accumulate: int,
+    compile: str,
+    precision: str,
+    callback: Callback | None,
+) -> None:
+    checks.instance("data", data, DataSet)
+    checks.integer("epochs", epochs)
+    checks.integer("batch_size", batch_size)
+    checks.number("beta", beta)
+    if kl_warmup is not None:
+        checks.integer("kl_warmup", kl_warmup, minimum=0)
+    checks.integer("accumulate", accumulate)
+    checks.choice("compile", compile, ("auto", *get_args(Compile)))
+    checks.choice("precision", precision, get_args(matmul.Precision))
+    if patience is not None:
+        checks.integer("patience", patience)
+    if callback is not None and not callable(callback):
+        raise checks.InputError(f"callback must be a function of the history and the state, but {callback!r} was given")
+
+
+def _check_levels(modules: list[nn.Module], data: DataSet) -> None:
+    """Check the likelihoods' numbers of levels, because scaled data with fewer levels would be accepted silently."""
+    if data.kind == "scaled":
+        for likelihood in (part for module in modules for part in module.modules() if isinstance(part, Likelihood)):
+            likelihood.check_levels(data.observed_levels)
+
+
+@contextmanager
+def _training_mode(
+    model: PyroFunction, guide: PyroFunction, labels: Labels, device: torch.device, precision: matmul.Precision
+) -> Iterator[None]:
+    """Put the programs in training mode; Pyro's validation and some of its warnings are off."""
+    with (
+        warnings.catch_warnings(),
+        private_modules(),
+        mode(model, guide, training=True),
+        pyro.validation_enabled(False),
+        matmul.precision(precision, device),
+    ):
+        warnings.filterwarnings("ignore", "Encountered NaN")  # training stops with a better message
+        if labels == "where known":  # a batch with labels has nothing to enumerate
+            warnings.filterwarnings("ignore", "TraceEnum_ELBO found no sample sites configured for enumeration")
+            warnings.filterwarnings("ignore", r"(?s).*If you want to enumerate sites")  # y may be sampled
+        yield
+
+
+def _warn_if_diverged(end: Epoch, untrained: float) -> None:
+    """Warn if the ELBO of the last epoch is far below that of the untrained programs."""
     last = max(end.train_elbo, end.validation_elbo)  # the latter may be poor after few batches, by batch statistics
     if last < untrained - max(10.0, abs(untrained)):
         warnings.warn(
             f"the ELBO of the last epoch, {last:.4g} nats per datum, is far below the {untrained:.4g} from before "
             "training: training has diverged, and a smaller learning rate may help",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return history
 
 
 def _choose_compile(elbo: ELBO, modules: list[nn.Module], data: DataSet, epochs: int) -> Compile:

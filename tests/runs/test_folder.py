@@ -75,7 +75,7 @@ def test_evaluation_is_written_with_everything(run, capsys):
     values = arviz.from_netcdf(str(run / "evaluation" / "test-importance-50-first30.nc"))
     assert -values.sample_stats["log_prob"].mean().item() == pytest.approx(entry["nll"])
     shown = capsys.readouterr().out
-    assert f"{entry['nll']:.2f} nats per image" in shown
+    assert f"{entry['nll']:.2f} nats per datum" in shown
     assert entry["verdict"] in shown
     assert main(["evaluate", str(run), "--num_samples=50", "--num_data=30", "--num_checked=0"]) == 0  # the same seed
     assert json.loads((run / "evaluation" / "test-importance-50-first30.json").read_text())["nll"] == entry["nll"]

@@ -145,7 +145,8 @@ def train(
                 with suppress(checks.InputError):  # the disk may be full
                     folder.rewrite_config(before)
             raise
-        distributed.on_rank_zero(lambda: (writer.flush(), folder.save_metrics(history)))
+        distributed.on_rank_zero(writer.flush)
+        distributed.on_rank_zero(lambda: folder.save_metrics(history))
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"

@@ -6,8 +6,10 @@ BIN := .venv/bin
 .PHONY: demo test test-fast lint docs bench format clean
 
 demo: .venv/.installed
-	$(BIN)/python -m pyrovae train --latent_dim 2 --epochs 200 --optimizer.lr 2e-3 --run $(RUN) --resume true
-	$(BIN)/python -m pyrovae evaluate $(RUN)
+	$(BIN)/python -m pyrovae train --data.binarization none --likelihood DiscretizedLogistic --latent_dim 2 \
+		--likelihood.network.hidden_features '[128, 128]' --posterior.network.hidden_features '[128, 128]' \
+		--optimizer.lr 2e-3 --epochs 100 --run $(RUN) --resume true
+	$(BIN)/python -m pyrovae evaluate $(RUN) --method.proposal_scale 2
 	$(BIN)/python -m pyrovae report $(RUN)
 
 test: .venv/.installed-dev

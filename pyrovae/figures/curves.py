@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pyrovae import checks
 from pyrovae.figures.base import COLOURS, blank, plain_numbers
 from pyrovae.training import History
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -38,18 +35,8 @@ def training_curves(history: History) -> Figure:
         axes.set(title=title, xlabel="epoch", ylabel="nats per datum")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        if name == "elbo" and len(epochs) > 3:
-            _limit_to_later_epochs(
-                axes, [row.train_elbo for row in history.epochs] + [row.validation_elbo for row in history.epochs]
-            )
     figure.axes[0].legend(frameon=False, loc="lower right")
     return figure
-
-
-def _limit_to_later_epochs(axes: Axes, values: list[float]) -> None:
-    """Limit the vertical axis so that the steep first epochs do not hide the later ones."""
-    low, high = float(np.quantile(values, 0.08)), max(values)
-    axes.set_ylim(low - 0.1 * (high - low), high + 0.05 * (high - low) + 1e-9)
 
 
 def line_panels(

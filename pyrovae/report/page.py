@@ -33,6 +33,9 @@ __all__ = ["write_report"]
 _BYTES = 1_200_000  # size of the gallery's images before compression
 
 
+_FIRST = ("manifold", "samples", "reconstructions")  # the page begins with the first of these that could be drawn
+
+
 def write_report(
     folder: str | Path,
     *,
@@ -93,6 +96,8 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
         if data is not None:
             interactive = _interactive(data, trained, latents, num_data, known, skipped)
         parts.update()
+    pictures = _saved(run, drawn)
+    first = next((pictures.pop(list(drawn).index(name)) for name in _FIRST if name in drawn), None)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pyrovae.report"),
         autoescape=True,
@@ -113,7 +118,8 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
             {**section, "pictures": _saved(run, section["pictures"], f"diagnosis-{section['name']}-")}
             for section in diagnosed
         ],
-        pictures=_saved(run, drawn),
+        first=first,
+        pictures=pictures,
         skipped=skipped,
         repeated=summary.reproduction_steps(run),
         config=yaml.safe_dump(config, sort_keys=False),

@@ -121,6 +121,8 @@ def test_training_curves():
     for axes in figure.axes:
         assert axes.get_ylabel() == "nats per datum"
         assert len(axes.lines) == 2
+        low, high = axes.get_ylim()
+        assert all(low <= y <= high for line in axes.lines for y in line.get_ydata())  # nothing is cut off
     np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [-31 + i for i in range(1, 20)])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, Literal
@@ -181,8 +180,6 @@ def _open_run(
     before, state, record = folder.config_text(), folder.state(), folder.data_record()
     difference = folder.difference(dataset)
     known = record is not None and difference is None
-    if folder.config().get("kl_warmup") == 0:  # also the default, when there was none yet
-        config = re.sub("^kl_warmup: null$", "kl_warmup: 0", config, flags=re.MULTILINE)
     _refuse_changes(folder.config(), yaml.safe_load(config), _CHANGEABLE_ON_RESUME | ({"data"} if known else set()))
     if difference is not None:
         raise checks.InputError(

@@ -68,7 +68,7 @@ ROWS = {
     "abstract prior for program": (f"{NEW} --program pyrovae.Prior", ["--program: must be a subclass", "Prior"]),
     "unknown program": (
         f"{NEW} --program NoSuch",
-        ["--program:", "NoSuch", "Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE,"],
+        ["--program:", "NoSuch", "Autoencoder, ConditionalVAE, HierarchicalVAE,"],
     ),
     "function for program": (f"{NEW} --program os.system", ["--program:", "os.system", "subclass of pyrovae.Program"]),
     "no module for program": (

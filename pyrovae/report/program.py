@@ -38,7 +38,7 @@ def pictures(
     template = described.template(program)
     x = template[0] if isinstance(template, tuple) else template
     classes = len(template[1]) if isinstance(template, tuple) else None
-    curves = "The bound and its two terms during training, in nats per image."
+    curves = "The bound and its two terms during training, in nats per datum."
     drawn = {"training_curves": (figures.training_curves(history), curves)}
     if data is not None:
         few = first_data(program, data.test, 20)

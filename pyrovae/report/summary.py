@@ -19,7 +19,7 @@ from pyrovae.training import History
 
 __all__ = ["accuracy", "best_evaluation", "likelihood", "next_steps", "reproduction_steps", "trained"]
 
-_COLLAPSED = 0.1  # KL in nats per image below which the posterior counts as collapsed
+_COLLAPSED = 0.1  # KL in nats per datum below which the posterior counts as collapsed
 
 
 def trained(data: DataRecord, program: Any, history: History) -> str:
@@ -43,7 +43,7 @@ def trained(data: DataRecord, program: Any, history: History) -> str:
         + (f" ({', '.join(conditionals)})" if conditionals else "")
         + f", trained on {data.sizes['train']:,} images of {data.name} "
         f"({data.kind}, shape {' x '.join(map(str, data.data_shape))}) for {_counted(len(history.epochs), 'epoch')}. "
-        f"The best validation {'ELBO' if bounded else 'objective'}, {_signed(history.best_value)} nats per image, "
+        f"The best validation {'ELBO' if bounded else 'objective'}, {_signed(history.best_value)} nats per datum, "
         f"came after epoch {history.best_epoch}; the weights are those of that epoch."
     )
 
@@ -74,19 +74,19 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     errors = [] if error is None else [f"±{error:.2f} over the choice of images"]
     errors += [] if noise is None else [f"±{noise:.2g} over that of samples"]
     bits = entry["bits_per_dim"]
-    sentence = f"The negative log-likelihood of {entry['num_data']:,} test images is {nll} nats per image"
+    sentence = f"The negative log-likelihood of {entry['num_data']:,} test data is {nll} nats per datum"
     sentence += f" ({', '.join(errors)})" if errors else ""
     sentence += "." if bits is None else f", or {bits:.3f} bits per dimension."
-    found = [("NLL, nats per image", nll, " ".join(errors[:1]))]
+    found = [("NLL, nats per datum", nll, " ".join(errors[:1]))]
     found += [] if bits is None else [("bits per dimension", f"{bits:.3f}", "")]
     if entry["elbo"] is not None:
-        found.append(("ELBO, nats per image", _signed(entry["elbo"]), ""))
+        found.append(("ELBO, nats per datum", _signed(entry["elbo"]), ""))
     if entry["share_annealed"] < 1 and entry["pareto_k"].get("50%") is not None:
         found.append(("k̂ above its threshold", f"{entry['pareto_k']['share_above']:.1%}", "of the images"))
     sandwich = entry.get("sandwich")
     baseline = entry.get("baseline") or {}
     if "nll" in baseline:
-        found.append(("NLL without latents, nats per image", f"{baseline['nll']:.2f}", baseline["family"]))
+        found.append(("NLL without latents, nats per datum", f"{baseline['nll']:.2f}", baseline["family"]))
     further = [(sandwich or {}).get("sentence"), entry.get("latents"), baseline.get("verdict")]
     trust = [entry["verdict"], *(sentence for sentence in further if sentence), *entry["caveats"]]
     return {"sentence": sentence, "figures": found, "trust": trust}
@@ -111,7 +111,7 @@ def next_steps(
     steps = []
     if bounded and best.validation_kl < _COLLAPSED:
         text = (
-            f"The codes carry {abs(best.validation_kl):.2f} nats per image, next to nothing: the posterior has "
+            f"The codes carry {abs(best.validation_kl):.2f} nats per datum, next to nothing: the posterior has "
             "collapsed to the prior. A weight of the KL that grows over the first epochs, or a smaller learning rate, "
             "may help."
         )

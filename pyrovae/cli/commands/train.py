@@ -152,7 +152,7 @@ def train(
     for sentence in [*history.health(), *_latents(new_program, dataset, history)]:
         print(f"  {sentence}")
     print(
-        f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per image "
+        f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per datum "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
     )
 

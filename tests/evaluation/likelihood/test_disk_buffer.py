@@ -20,7 +20,7 @@ def results(counts, estimator=None):
 
 
 def test_results_in_files_are_those_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyrovae.evaluation.likelihood.disk_buffer._TOGETHER", 2)
+    monkeypatch.setattr("pyrovae.evaluation.likelihood.disk_buffer._RESULTS_IN_MEMORY", 2)
     for estimator in (Importance(8), Annealed(num_temperatures=3, num_chains=8)):
         parts = results([3, 5, 1, 4, 2], estimator)
         buffer = DiskBuffer(tmp_path)

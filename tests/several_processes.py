@@ -226,6 +226,10 @@ EVALUATE = [
     "--num_simulated",
     "5",
 ]
+ANNEAL = [
+    *("--split", "train", "--num_data", "110", "--num_checked", "0", "--num_draws", "3"),
+    *("--method", "Annealed", "--method.num_temperatures", "3", "--method.num_chains", "2"),
+]
 
 
 def train_in_a_locked_folder():
@@ -241,6 +245,7 @@ def on_the_command_line():
         main([*TRAIN, "1", "--run", "run"]),
         train_in_a_locked_folder(),
         main(["evaluate", "run", *EVALUATE]),
+        main(["evaluate", "run", *ANNEAL]),
         main(["evaluate", "run", "--method", "Adaptive"]),
         main(["report", "run"]),
     ]

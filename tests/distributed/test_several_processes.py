@@ -11,7 +11,7 @@ import pyro
 import pytest
 import several_processes
 import torch
-from several_processes import EVALUATE, HELD, TRAIN, fit_digits, fit_held_noise, make_vae
+from several_processes import ANNEAL, EVALUATE, HELD, TRAIN, fit_digits, fit_held_noise, make_vae
 
 from pyrovae import Digits, InputError, NonFiniteLoss, distributed
 from pyrovae.cli import main
@@ -163,7 +163,7 @@ def test_parts_come_together_in_order(two):
 @pytest.mark.slow
 def test_one_process_talks_and_all_end_alike(two):
     folder, _, ended = two
-    assert [(folder / f"statuses-{rank}").read_text() for rank in (0, 1)] == ["2 0 2 2 0 2 2"] * 2
+    assert [(folder / f"statuses-{rank}").read_text() for rank in (0, 1)] == ["2 0 2 2 0 0 2 2"] * 2
     for sentence in (
         "--epochs: expected an integer, but many was given",
         "run must be a new folder, or go on with --resume true, but run holds a run already",
@@ -173,20 +173,23 @@ def test_one_process_talks_and_all_end_alike(two):
     ):
         assert ended.stderr.count(f"pyrovae: error: {sentence}") == 1, sentence
     assert ended.stdout.count("the run is kept in run\n") == 1
-    assert ended.stdout.count("written to run/evaluation") == 1
+    assert ended.stdout.count("written to run/evaluation") == 2
     assert "Warning" not in ended.stderr
     assert len(Run(folder / "run").history().epochs) == 1
 
 
 @pytest.mark.slow
-def test_an_evaluation_is_the_same_to_the_bit(two, in_folder):
+@pytest.mark.parametrize(
+    ("name", "words", "count"),
+    [("train-importance-50-first180", EVALUATE, 180), ("train-annealed-2-T3-first110", ANNEAL, 110)],
+)
+def test_an_evaluation_is_the_same_to_the_bit(name, words, count, two, in_folder):
     run = Run("run")
-    name = "train-importance-50-first180"
     before, values = run.evaluations()[name], run.values(name)
-    assert main(["evaluate", "run", *EVALUATE]) == 0
+    assert main(["evaluate", "run", *words]) == 0
     after = run.evaluations()[name]
     assert json.dumps({**before, "seconds": 0}) == json.dumps({**after, "seconds": 0})
-    assert len(values.sample_stats["log_prob"]) == 180  # a block of 100 by each process
+    assert len(values.sample_stats["log_prob"]) == count  # a block of 100 by each process
     for group in values.groups():
         assert values[group].identical(run.values(name)[group].assign_attrs(values[group].attrs)), group
 

@@ -11,6 +11,7 @@ from pyrovae.runs.configuration import (
     options_replaced_by_program,
 )
 from pyrovae.runs.data_record import DataRecord
+from pyrovae.runs.diagnosis import RunDiagnosis, diagnose
 from pyrovae.runs.evaluation import Evaluation, evaluate
 from pyrovae.runs.folder import FORMAT, Run
 from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
@@ -34,6 +35,7 @@ __all__ = [
     "OtherData",
     "ProgramFactory",
     "Run",
+    "RunDiagnosis",
     "StoredEvaluation",
     "TrainedRun",
     "assemble",
@@ -41,6 +43,7 @@ __all__ = [
     "check_comparable",
     "common_evaluation",
     "data_differences",
+    "diagnose",
     "evaluate",
     "fill_defaults",
     "first_data",

@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_work(words, run, tm
         raise AssertionError("it began")
 
     monkeypatch.setattr(import_module("pyrovae.runs.evaluation"), "log_marginal", work)
-    monkeypatch.setattr(import_module("pyrovae.cli.commands.diagnose").evaluation, "diagnose", work)
+    monkeypatch.setattr(import_module("pyrovae.runs.diagnosis").functions, "diagnose", work)
     folder = tmp_path / "run"
     folder.mkdir()
     for name in ("config.yaml", "weights.safetensors"):

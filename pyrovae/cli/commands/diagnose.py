@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any, Literal
 
-import torch
-
-from pyrovae import checks, evaluation, figures, progress
+from pyrovae import figures
 from pyrovae.cli.commands.device import device_named
-from pyrovae.data import Split
-from pyrovae.files import check_writable
-from pyrovae.programs import Arguments
-from pyrovae.runs import DataFactory, Run, caveats_of, first_data, other_data
+from pyrovae.evaluation import Estimator
+from pyrovae.runs import DataFactory, Run
+from pyrovae.runs import diagnose as diagnose_run
 
 __all__ = ["diagnose"]
 
@@ -27,7 +21,7 @@ def diagnose(
     num_samples: int = 100,
     refinement_steps: int = 200,
     full_covariance: bool = False,
-    method: evaluation.Estimator | None = None,
+    method: Estimator | None = None,
     weights: Literal["best", "last"] = "best",
     chunk_size: int | None = None,
     device: str = "auto",
@@ -51,55 +45,26 @@ def diagnose(
         seed: seed of the samples.
     """
     folder = Run(run)
-    checks.integer("num_data", num_data)
-    checks.seed(seed)
-    dataset, program = folder.load(weights, data)
-    other = other_data(folder, dataset, data is not None)
-    where = device_named(device)
-    part: Split = getattr(dataset.to(where), split).with_fixed_noise()
-    program.to(where)
-
-    def watched(what: str, batches: list[Arguments]) -> Iterator[Arguments]:
-        with progress.bar(what, sum(len(batch[0]) for batch in batches), "image") as bar:
-            for batch in batches:
-                yield batch
-                bar.update(len(batch[0]))
-
-    check_writable(folder.folder / "diagnosis")
-    torch.manual_seed(seed)
-    start = time.perf_counter()
-    result = evaluation.diagnose(
-        program.model,
-        program.guide,
-        first_data(program, part, num_data),
+    found = diagnose_run(
+        folder,
+        method,
+        data=data,
+        split=split,
+        num_data=num_data,
         num_samples=num_samples,
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
-        estimator=method,
+        weights=weights,
         chunk_size=chunk_size,
-        wrap_batches=watched,
+        device=device_named(device),
+        seed=seed,
     )
-    caveats = [*caveats_of(program, dataset), *([] if other is None else [other.sentence])]
-    summary = {
-        "split": split,
-        **result.summary(),
-        "num_samples": num_samples,
-        "refinement_steps": refinement_steps,
-        "full_covariance": full_covariance,
-        "estimator": None if method is None else {"class": type(method).__name__, **method.options},
-        "caveats": caveats,
-        "weights": weights,
-        "seed": seed,
-        "seconds": time.perf_counter() - start,
-        "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
-    }
-    name = split + ("" if other is None else other.suffix)
-    path = folder.save_diagnosis(name, summary)
-    picture = folder.folder / "figures" / f"diagnosis-{name}-nats.png"
+    result = found.result
+    picture = folder.folder / "figures" / f"diagnosis-{found.name}-nats.png"
     steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
     figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
-    print(f"{len(result.evidence.x)} {split} images")
+    print(f"{len(result.evidence.x)} {split} data")
     print(result.table())
-    for sentence in (*result.notes, *caveats):
+    for sentence in (*result.notes, *found.caveats):
         print(f"  {sentence}")
-    print(f"written to {path} and {picture}")
+    print(f"written to {found.path} and {picture}")

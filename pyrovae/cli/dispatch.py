@@ -91,9 +91,9 @@ def parser_of(functions: dict[str, Callable[..., None]]) -> Parser:
         for action in subparser._actions:
             hint = getattr(action, "_typehint", None)
             if not action.option_strings and get_origin(hint) is list:  # A B C, where it would be [A,B,C]
-                vars(action).update(
-                    nargs="*", _typehint=get_args(hint)[0], metavar=action.dest.upper().removesuffix("S")
-                )
+                nargs = "*" if action.dest in _MAY_BE_EMPTY else "+"
+                metavar = action.dest.upper().removesuffix("S")
+                vars(action).update(nargs=nargs, _typehint=get_args(hint)[0], metavar=metavar)
         subparser.add_argument("--quiet", action="store_true", help="show no progress")
         subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
         subcommands.add_subcommand(name, subparser, help=summary)

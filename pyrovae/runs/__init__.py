@@ -11,8 +11,8 @@ from pyrovae.runs.configuration import (
     options_replaced_by_program,
 )
 from pyrovae.runs.data_record import DataRecord
-from pyrovae.runs.diagnosis import RunDiagnosis, diagnose
-from pyrovae.runs.evaluation import Evaluation, evaluate
+from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
+from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
 from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
 from pyrovae.runs.stored_evaluation import (
@@ -43,8 +43,8 @@ __all__ = [
     "check_comparable",
     "common_evaluation",
     "data_differences",
-    "diagnose",
-    "evaluate",
+    "diagnose_run",
+    "evaluate_run",
     "fill_defaults",
     "first_data",
     "labels_of",

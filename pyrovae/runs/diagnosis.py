@@ -21,7 +21,7 @@ from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
 from pyrovae.runs.program import caveats_of, first_data, other_data
 
-__all__ = ["RunDiagnosis", "diagnose"]
+__all__ = ["RunDiagnosis", "diagnose_run"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RunDiagnosis:
     path: Path
 
 
-def diagnose(
+def diagnose_run(
     run: Run,
     estimator: Estimator | None = None,
     *,

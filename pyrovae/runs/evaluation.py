@@ -41,7 +41,7 @@ from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
 from pyrovae.runs.program import caveats_of, labels_of, other_data, template_of
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate_run"]
 
 _BLOCK = 100  # number of data per block; each block has its own seed
 _CHECKED = 200  # number of data whose latents are checked
@@ -65,7 +65,7 @@ class Evaluation:
     path: Path
 
 
-def evaluate(
+def evaluate_run(
     run: Run,
     estimator: Estimator | None = None,
     *,

@@ -9,7 +9,7 @@ import torch
 import pyrovae
 from pyrovae import ArrayFile, Importance, InputError
 from pyrovae.cli import main
-from pyrovae.runs import evaluate
+from pyrovae.runs import evaluate_run
 
 SMALL = ["--posterior.network.hidden_features=[32]", "--likelihood.network.hidden_features=[32]", "--compile=off"]
 
@@ -43,7 +43,7 @@ def test_numbers_are_those_of_the_functions_and_of_the_command(folder):
     torch.manual_seed(0)
     assert run.generate(5).shape == (5, 1, 8, 8)
     assert main(["evaluate", str(folder), "--num_samples=100", "--num_data=40"]) == 0
-    evaluation = evaluate(run.folder, Importance(100), num_data=40)
+    evaluation = evaluate_run(run.folder, Importance(100), num_data=40)
     assert evaluation.path == folder / "evaluation" / "test-importance-100-first40.json"
     assert evaluation.result.nll == run.folder.evaluations()[evaluation.path.stem]["nll"]
 

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pyrovae import figures
 from pyrovae.cli.commands.device import device_named
 from pyrovae.evaluation import Estimator
-from pyrovae.runs import DataFactory, Run
-from pyrovae.runs import diagnose as diagnose_run
+from pyrovae.runs import DataFactory, Run, diagnose_run
 
 __all__ = ["diagnose"]
 

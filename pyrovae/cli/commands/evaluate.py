@@ -8,8 +8,7 @@ from pyrovae import checks
 from pyrovae.cli.commands.device import device_named
 from pyrovae.evaluation import Annealed, Estimator, Importance, LogMarginal
 from pyrovae.matmul import Precision
-from pyrovae.runs import DataFactory, Run
-from pyrovae.runs import evaluate as evaluate_run
+from pyrovae.runs import DataFactory, Run, evaluate_run
 
 __all__ = ["evaluate"]
 

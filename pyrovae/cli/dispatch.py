@@ -17,6 +17,8 @@ from pyrovae.runs import fill_defaults, options_replaced_by_program
 
 __all__ = ["dispatch", "parser_of"]
 
+_MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
+
 _COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "refit_prior", "report", "explore")
 
 

@@ -144,6 +144,8 @@ def fit(
         single = partial(explain_single_datum, len(data.train), batch_size, accumulate)
         with distributed.failing_together(), single():
             traces = dry_run(elbo, model, guide, modules, labels, data, batch_size)
+            by_default = warms_up_by_default(elbo, traces)
+            del traces  # they keep a batch in memory
         untrained = subset_elbo(model, guide, labels, data.validation, batch_size)
 
         # Checkpoint
@@ -162,7 +164,6 @@ def fit(
 
         # Epochs
         num_batches = count_batches(labels, data.train, batch_size)
-        by_default = warms_up_by_default(elbo, traces)
         warmup = Warmup.of(kl_warmup, beta, epochs, num_batches, by_default=by_default, state=state)
         for module in modules:  # gradients left from other training loops
             module.zero_grad(set_to_none=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.distributions import NegativeBinomialCounts, PoissonCounts
 from pyrovae.reprs import short_repr
 
 __all__ = ["Baseline", "independent_baseline"]
 
-_BATCH = 1000
+_VALUES = 2**22  # numbers of data in double precision at a time
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Baseline:
     def verdict(self, log_prob: Tensor) -> str | None:
         """Return a sentence if a model is no better than this one by more than two standard errors, or else None."""
         gain, error = self.gain(log_prob)
-        if gain > (2 * error if math.isfinite(error) else 0.0):
+        if not math.isfinite(error) or gain > 2 * error:  # one datum, or one without any weight, tells nothing
             return None
         return (
             f"The model is no better than one without latents: independent {self.family} features, fitted to the "
@@ -85,42 +87,59 @@ def independent_baseline(
         raise checks.InputError(
             f"x must have the shape of the training data, {tuple(train.shape[1:])}, but has {tuple(x.shape[1:])}"
         )
-    fitted, scored = (part.flatten(1).double().cpu() for part in (train, x))  # (N, P), (B, P)
     if discrete and levels is not None:
-        family = "Bernoulli" if levels == 2 else "categorical"
-        return Baseline(_categorical(fitted, scored, levels), family)
-    if discrete:
-        return _counts(fitted, scored) if counts else None
-    variance = fitted.var(0)
-    if len(fitted) < 2 or bool((variance == 0).any()):
+        return Baseline(_categorical(train, x, levels), "Bernoulli" if levels == 2 else "categorical")
+    if discrete and not counts:
         return None
-    log_prob = torch.distributions.Normal(fitted.mean(0), variance.sqrt()).log_prob(scored)
-    return Baseline(log_prob.sum(1), "normal")
+    mean, variance = _moments(train)
+    if discrete:
+        return _counts(train, x, mean, variance)
+    if len(train) < 2 or bool((variance == 0).any()):
+        return None
+    normal = torch.distributions.Normal(mean, variance.sqrt())
+    return Baseline(torch.cat([normal.log_prob(part).sum(1) for part in _batches(x)]), "normal")
+
+
+def _batches(data: Tensor) -> Iterator[Tensor]:
+    """Yield the data as vectors in double precision on the CPU, ``(b, P)``, a bounded number at a time."""
+    for part in data.split(max(1, _VALUES // math.prod(data.shape[1:]))):
+        yield part.flatten(1).double().cpu()
+
+
+def _moments(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of each feature, ``(P,)``; the second pass avoids cancellation."""
+    mean = torch.stack([part.sum(0) for part in _batches(train)]).sum(0) / len(train)
+    squares = torch.stack([(part - mean).square().sum(0) for part in _batches(train)]).sum(0)
+    return mean, squares / max(1, len(train) - 1)
 
 
 def _categorical(train: Tensor, x: Tensor, levels: int) -> Tensor:
-    """Return log p(x) of independent categorical features, ``(B,)``."""
-    bins = torch.zeros(levels, train.shape[1], dtype=torch.float64)  # (L, P)
-    for part in train.split(_BATCH):
-        index = (part * (levels - 1)).round().long()
-        bins.scatter_add_(0, index, torch.ones_like(part))
+    """Return log p(x) of independent categorical features, ``(B,)``, in nats."""
+
+    def level(part: Tensor) -> Tensor:
+        return (part * (levels - 1)).round().long()
+
+    bins = torch.zeros(levels, math.prod(train.shape[1:]), dtype=torch.float64)  # (L, P)
+    for part in _batches(train):
+        bins.scatter_add_(0, level(part), torch.ones_like(part))
     log_p = ((bins + 1 / levels) / (len(train) + 1)).log()
-    return log_p.gather(0, (x * (levels - 1)).round().long()).sum(1)
+    return torch.cat([log_p.gather(0, level(part)).sum(1) for part in _batches(x)])
 
 
-def _counts(train: Tensor, x: Tensor) -> Baseline:
-    mean, variance = train.mean(0), train.var(0)
+def _counts(train: Tensor, x: Tensor, mean: Tensor, variance: Tensor) -> Baseline:
     mean = mean.clamp(min=1 / (2 * len(train)))  # half a count where there was none
-    poisson = torch.distributions.Poisson(mean)
-    # The negative binomial with these moments, where the variance exceeds the mean.
+    poisson = PoissonCounts(mean.log())
     wide = variance > mean
-    total = torch.where(wide, mean.square() / (variance - mean).clamp(min=1e-12), 1.0)
-    binomial = torch.distributions.NegativeBinomial(total, probs=mean / (mean + total))
+    dispersion = torch.where(wide, mean.square() / (variance - mean), 1.0)  # the negative binomial with these moments
+    binomial = NegativeBinomialCounts(mean.log(), dispersion)
 
     def log_prob(data: Tensor) -> dict[str, Tensor]:
-        narrow = poisson.log_prob(data)
-        return {"Poisson": narrow, "negative binomial": torch.where(wide, binomial.log_prob(data), narrow)}
+        parts = []
+        for part in _batches(data):
+            narrow = poisson.log_prob(part)
+            parts.append(torch.stack((narrow, torch.where(wide, binomial.log_prob(part), narrow))).sum(2))  # (2, b)
+        return dict(zip(("Poisson", "negative binomial"), torch.cat(parts, 1), strict=True))
 
     fit = {name: values.sum().item() for name, values in log_prob(train).items()}
     family = max(fit, key=lambda name: fit[name])
-    return Baseline(log_prob(x)[family].sum(1), family)
+    return Baseline(log_prob(x)[family], family)

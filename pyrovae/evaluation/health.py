@@ -14,6 +14,7 @@ __all__ = ["check_latents", "collapse_verdict"]
 
 _COLLAPSED = 0.1  # nats per datum; a code that tells two equally likely classes apart has 0.69
 _SAMPLES = 32
+_FEW = 20  # number of data below which the variance of the codes over data tells nothing of single latents
 
 
 def check_latents(model: PyroFunction, guide: PyroFunction, x: Batch, *, chunk_size: int | None = None) -> str | None:
@@ -54,12 +55,12 @@ def collapse_verdict(found: RateDistortion) -> str | None:
     units = {name: active for name, active in found.active.items() if active.numel() > 0}
     total, active = sum(each.numel() for each in units.values()), sum(int(each.sum()) for each in units.values())
     remedy = "a weight of the KL that grows over more epochs (kl_warmup), or a smaller learning rate, may help"
-    if rate < _COLLAPSED or (total > 0 and active == 0):
+    if rate < _COLLAPSED:
         return (
             f"The posterior has collapsed: the codes carry {max(rate, 0.0):.2f} nats per datum, so that the model uses "
             f"no latent; {remedy}."
         )
-    if active < total:
+    if active < total and len(found.rate) >= _FEW:
         dead = [
             f"{name}[{', '.join(map(str, index))}]" if index else name
             for name, each in units.items()

@@ -102,7 +102,7 @@ def diagnose_run(
         "num_samples": num_samples,
         "refinement_steps": refinement_steps,
         "full_covariance": full_covariance,
-        "estimator": None if estimator is None else {"class": type(estimator).__name__, **estimator.options},
+        "estimator": None if estimator is None else estimator.to_dict(),
         "caveats": caveats,
         "weights": weights,
         "seed": seed,

@@ -46,6 +46,7 @@ __all__ = ["Evaluation", "evaluate_run"]
 _BLOCK = 100  # number of data per block; each block has its own seed
 _CHECKED = 200  # number of data whose latents are checked
 _FITTED = 10_000  # number of training data for the model without latents
+_FITTED_VALUES = 2**26  # and the number of their values, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def evaluate_run(
         )
 
     if sandwich:  # raise errors of the sandwich before the long run
-        few = Annealed(num_temperatures=1, num_chains=1, start="guide" if reverse is None else reverse.start)
+        few = Annealed(num_temperatures=1, num_chains=1, start=_reverse(reverse, estimator).start)
         bound(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
     distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
     start = time.perf_counter()
@@ -146,14 +147,15 @@ def evaluate_run(
         torch.manual_seed(seed)
         bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
     caveats = caveats_of(job.program, job.dataset)
-    baseline = None if caveats else job.baseline(result)
-    latents = check_latents(job.program.model, job.program.guide, job.batch(slice(0, min(job.count, _CHECKED))))
+    baseline = None if caveats or job.other is not None else job.baseline(result)  # other data have no training data
+    some = job.batch(slice(0, _CHECKED))
+    latents = check_latents(job.program.model, job.program.guide, some, chunk_size=chunk_size)
     summary = {
         "split": split,
         **result.summary(),
-        "estimator": {"class": type(estimator).__name__, **estimator.options},
+        "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
-        "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _options(reverse, estimator)},
+        "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
         "bits_per_dim": job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "latents": latents,
@@ -180,9 +182,9 @@ def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]
     gain, error = baseline.gain(result.log_prob)
     verdict = baseline.verdict(result.log_prob)
     return {
-        "nll": baseline.nll,
+        "nll": finite(baseline.nll),
         "family": baseline.family,
-        "gain": gain,
+        "gain": finite(gain),
         "gain_error": finite(error),
         "verdict": verdict,
     }
@@ -203,8 +205,9 @@ def _check_options(estimator: Estimator, sandwich: bool, reverse: Annealed | Non
         checks.integer("num_simulated", num_simulated)
 
 
-def _options(reverse: Annealed | None, estimator: Estimator) -> dict[str, Any]:
-    return (reverse or (estimator if isinstance(estimator, Annealed) else Annealed())).options
+def _reverse(reverse: Annealed | None, estimator: Estimator) -> Annealed:
+    """Return the chains of a sandwich's upper bound."""
+    return reverse or (estimator if isinstance(estimator, Annealed) else Annealed())
 
 
 @dataclass(frozen=True)
@@ -319,7 +322,8 @@ class _Job:
             discrete = is_discrete(self.program.model, self.batch(slice(0, 2)))
         levels, counts = self.dataset.observed_levels, self.dataset.kind == "counts"
         x = result.x.to(train[:1])
-        return independent_baseline(train[:_FITTED], x, discrete=discrete, levels=levels, counts=counts)
+        fitted = min(_FITTED, max(100, _FITTED_VALUES // x[0].numel()))
+        return independent_baseline(train[:fitted], x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
         """Return the result with a check by chains from the prior, if the latents can be annealed."""

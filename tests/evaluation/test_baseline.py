@@ -70,7 +70,25 @@ def test_it_is_said_when_a_model_is_no_better():
     assert error == pytest.approx(0.0, abs=1e-6)
     one = Baseline(torch.tensor([-27.0]), "Bernoulli")
     assert one.verdict(torch.tensor([-20.0])) is None
+    assert one.verdict(torch.tensor([-30.0])) is None  # one datum tells nothing
+    assert baseline.verdict(torch.where(torch.arange(100) == 3, -math.inf, baseline.log_prob)) is None
     assert math.isnan(one.gain(torch.tensor([-20.0]))[1])
+
+
+def test_counts_that_hardly_vary_more_than_poisson_are_exact():
+    """A negative binomial of a large total count is Poisson; naively it loses all digits."""
+    train = torch.tensor(np.random.default_rng(1).poisson(1000.0, (2000, 1))).float()
+    train = train - train.mean().round() + 1000
+    found = independent_baseline(train, train, discrete=True, counts=True)
+    mean = train.double().mean().item()
+    assert found.nll == pytest.approx(-stats.poisson(mean).logpmf(train.numpy()).mean(), abs=0.02)
+
+
+def test_parts_are_put_together(monkeypatch):
+    train, x = binary(N), binary(30, seed=1)
+    whole = independent_baseline(train, x, discrete=True, levels=2).log_prob
+    monkeypatch.setattr("pyrovae.evaluation.baseline._VALUES", 4 * 7)  # seven data at a time
+    torch.testing.assert_close(independent_baseline(train, x, discrete=True, levels=2).log_prob, whole)
 
 
 def test_other_shapes_are_refused():

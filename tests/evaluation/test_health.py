@@ -39,6 +39,27 @@ def test_a_collapse_of_all_is_told_with_the_rate():
     assert "kl_warmup" in sentence
 
 
+def test_a_few_data_tell_nothing_of_single_latents():
+    assert check_latents(*programs([True, False, True]), X[:1]) is None
+    assert check_latents(*programs([True, False, True]), X[:10]) is None
+    assert "collapsed" in check_latents(*programs([False, False]), X[:1])
+
+
+def test_codes_that_are_the_same_for_all_data_have_not_the_kl_of_a_collapse():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ torch.ones(2, 6), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.ones(len(x), 2), 0.5).to_event(1))
+
+    sentence = check_latents(model, guide, X)
+    assert sentence.startswith("2 of 2 latents carry no information")
+    assert "collapsed" not in sentence
+
+
 def test_unused_latents_are_named():
     sentence = check_latents(*programs([True, False, True, False]), X)
     assert sentence.startswith("2 of 4 latents carry no information (z[1], z[3])")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -104,6 +105,15 @@ class Estimator(ABC):
     def options(self) -> dict[str, Any]:
         """The options of the constructor, by name."""
         return {name: getattr(self, name) for name in self._parameters()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return class and options as values that JSON can contain; other values are given by their ``repr``."""
+
+        def plain(value: Any) -> Any:
+            known = isinstance(value, bool | int | str | None) or (isinstance(value, float) and math.isfinite(value))
+            return value if known else repr(value)
+
+        return {"class": type(self).__name__, **{name: plain(value) for name, value in self.options.items()}}
 
     @property
     def label(self) -> str:

@@ -140,3 +140,17 @@ def test_within_a_target(run, capsys):
     assert not stopped["adaptive"]["reached"]
     assert stopped["adaptive"]["stopped"] == "max_evaluations"
     assert stopped["num_evaluations"] <= 30000
+
+
+def test_one_datum_says_nothing_of_latents_or_of_a_model_without_them(run, capsys):
+    trained = run.parent / "trained"
+    small = ["--posterior.network.hidden_features=[64]", "--likelihood.network.hidden_features=[64]"]
+    words = ["--latent_dim=2", "--epochs=30", "--compile=off", "--optimizer.lr=5e-3", *small]
+    assert main(["train", *words, f"--run={trained}"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--num_data=1", "--num_samples=50", "--num_checked=0"]) == 0
+    said = capsys.readouterr().out
+    assert "collapsed" not in said
+    assert "carry no information" not in said
+    assert "no better" not in said
+    assert "nan" not in said

@@ -89,6 +89,15 @@ def test_a_label_has_what_is_not_at_its_default():
     assert PriorSampling(50).label == "priorsampling-num_samples50"
 
 
+def test_options_in_files_are_plain():
+    class Odd(PriorSampling):
+        def __init__(self, num_samples=10, function=torch.exp, most=float("inf")):
+            super().__init__(num_samples)
+            self.function, self.most = function, most
+
+    assert json.loads(json.dumps(Odd().to_dict(), allow_nan=False))["most"] == "inf"
+
+
 def test_an_option_that_is_not_kept_is_refused():
     class Forgetful(PriorSampling):
         def __init__(self, number=10):

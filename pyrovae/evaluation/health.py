@@ -10,9 +10,11 @@ from pyrovae.programs import Batch, PyroFunction
 from pyrovae.rng import forked_rng
 from pyrovae.tensors import is_data
 
-__all__ = ["check_latents", "collapse_verdict"]
+__all__ = ["COLLAPSED", "check_latents", "collapse_verdict"]
 
-_COLLAPSED = 0.1  # nats per datum; a code that tells two equally likely classes apart has 0.69
+COLLAPSED = 0.1
+"""KL in nats per datum below which a posterior counts as collapsed; a code of two equal classes has 0.69."""
+
 _SAMPLES = 32
 _FEW = 20  # number of data below which the variance of the codes over data tells nothing of single latents
 
@@ -55,7 +57,7 @@ def collapse_verdict(found: RateDistortion) -> str | None:
     units = {name: active for name, active in found.active.items() if active.numel() > 0}
     total, active = sum(each.numel() for each in units.values()), sum(int(each.sum()) for each in units.values())
     remedy = "a weight of the KL that grows over more epochs (kl_warmup), or a smaller learning rate, may help"
-    if rate < _COLLAPSED:
+    if rate < COLLAPSED:
         return (
             f"The posterior has collapsed: the codes carry {max(rate, 0.0):.2f} nats per datum, so that the model uses "
             f"no latent; {remedy}."

@@ -10,6 +10,7 @@ import torch
 
 from pyrovae import checks
 from pyrovae.data import DataSet
+from pyrovae.evaluation.health import COLLAPSED
 from pyrovae.execution import evaluating
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
@@ -18,8 +19,6 @@ from pyrovae.runs import DataRecord, Run, common_evaluation
 from pyrovae.training import History
 
 __all__ = ["accuracy", "best_evaluation", "likelihood", "next_steps", "reproduction_steps", "trained"]
-
-_COLLAPSED = 0.1  # KL in nats per datum below which the posterior counts as collapsed
 
 
 def trained(data: DataRecord, program: Any, history: History) -> str:
@@ -109,7 +108,7 @@ def next_steps(
     bounded = getattr(getattr(program, "posterior", None), "has_density", True)
     refitted = (run.folder / "refitted.json").exists()
     steps = []
-    if bounded and best.validation_kl < _COLLAPSED:
+    if bounded and best.validation_kl < COLLAPSED:
         text = (
             f"The codes carry {abs(best.validation_kl):.2f} nats per datum, next to nothing: the posterior has "
             "collapsed to the prior. A weight of the KL that grows over the first epochs, or a smaller learning rate, "

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pyrovae.evaluation.health import COLLAPSED
 from pyrovae.reprs import short_repr
 
 __all__ = ["Epoch", "History"]
 
-_COLLAPSED = 0.1  # nats per datum; a code that tells two equally likely classes apart has 0.69
 _OVERFIT = 0.5  # nats per datum, and 1 % of the bound
 _CLIMBS = 0.2  # nats per datum over the last tenth of the epochs, and 1 % of the bound
 _FEW = 10  # epochs, before which a climb is no news
@@ -91,7 +91,7 @@ class History:
 
     def _collapse(self) -> str | None:
         kl = self.epochs[self.best_epoch - 1].validation_kl
-        if kl >= _COLLAPSED or all(row.train_kl == 0 for row in self.epochs):  # a deterministic encoder has no KL
+        if kl >= COLLAPSED or all(row.train_kl == 0 for row in self.epochs):  # a deterministic encoder has no KL
             return None
         return (
             f"The posterior has collapsed: the KL on validation data is {max(kl, 0.0):.2f} nats per datum (epoch "

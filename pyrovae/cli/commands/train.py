@@ -15,6 +15,7 @@ from pyrovae.cli.commands.device import device_named
 from pyrovae.compilation import ObjectiveFactory
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import check_latents
+from pyrovae.evaluation.health import COLLAPSED
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
 from pyrovae.matmul import Precision
 from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
@@ -159,7 +160,7 @@ def train(
 
 def _latents(program: Any, data: DataSet, history: History) -> list[str]:
     """Return what is wrong with single latents, where the whole posterior has not collapsed."""
-    if distributed.rank() > 0 or history.epochs[history.best_epoch - 1].validation_kl < 0.1:
+    if distributed.rank() > 0 or history.epochs[history.best_epoch - 1].validation_kl < COLLAPSED:
         return []
     sentence = check_latents(program.model, program.guide, first_data(program, data.validation, 200))
     return [] if sentence is None else [sentence]

@@ -154,3 +154,14 @@ def test_one_datum_says_nothing_of_latents_or_of_a_model_without_them(run, capsy
     assert "carry no information" not in said
     assert "no better" not in said
     assert "nan" not in said
+
+
+def test_a_sandwich_from_the_prior_serves_a_flow_without_an_inverse(run):
+    planar = run.parent / "planar"
+    words = ["--latent_dim=2", "--epochs=1", "--compile=off", "--posterior=FlowPosterior", "--posterior.flow=Planar"]
+    assert main(["train", *words, f"--run={planar}"]) == 0
+    chains = ["--method=Annealed", "--method.start=prior", "--method.num_temperatures=5", "--method.num_chains=2"]
+    sandwich = ["--sandwich=true", "--num_simulated=3", "--num_data=4", "--num_checked=0"]
+    assert main(["evaluate", str(planar), *chains, *sandwich]) == 0
+    assert main(["evaluate", str(planar), "--num_samples=20", "--reverse.start=prior", *sandwich]) == 0
+    assert main(["evaluate", str(planar), "--num_samples=20", *sandwich]) == 2

@@ -33,8 +33,9 @@ def check_latents(model: PyroFunction, guide: PyroFunction, x: Batch, *, chunk_s
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> print(check_latents(vae.model, vae.guide, torch.rand(50, 4).round()))  # untrained
-        The posterior has collapsed: ...
+        >>> sentence = check_latents(vae.model, vae.guide, torch.rand(50, 4).round())
+        >>> sentence is None  # not healthy, because it is not trained
+        False
     """
     first = x if is_data(x) else x[0]
     device = first.device if isinstance(first, torch.Tensor) else torch.device("cpu")

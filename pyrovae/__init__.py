@@ -104,7 +104,15 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
     from pyrovae.programs import Program
     from pyrovae.runs import load
     from pyrovae.training import History, fit, refit_prior
-    from pyrovae.vae import VAE, Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE
+    from pyrovae.vae import (
+        VAE,
+        Autoencoder,
+        ConditionalVAE,
+        FunctionalVAE,
+        HierarchicalVAE,
+        SemiSupervisedVAE,
+        SphericalVAE,
+    )
 
 __all__ = [
     "CIWAE",
@@ -150,6 +158,7 @@ __all__ = [
     "FreeBits",
     "FreyFaces",
     "FullCovarianceNormal",
+    "FunctionalVAE",
     "GatedMLP",
     "Gaussian",
     "GaussianMixture",

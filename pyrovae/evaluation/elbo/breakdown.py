@@ -19,10 +19,10 @@ from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.importance import Importance
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
-from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -145,9 +145,9 @@ class Diagnosis:
         for name in [*_LABELS, "refined_elbo"]:
             value, error = figures.get(name, (None, None))
             over = _sampling_error(each[name][0]) if name in each else None
-            found[name] = finite(value)
-            found[f"{name}_mc_error"] = finite(error)
-            found[f"{name}_standard_error"] = finite(over)
+            found[name] = json_number(value)
+            found[f"{name}_mc_error"] = json_number(error)
+            found[f"{name}_standard_error"] = json_number(over)
         found["largest_mutual_information"] = self.rate_distortion.max_mutual_information
         counts = {site: [int(active.sum()), active.numel()] for site, active in self.rate_distortion.active.items()}
         sums = [sum(count) for count in zip(*counts.values(), strict=True)]

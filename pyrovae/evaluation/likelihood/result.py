@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pyrovae import checks
+from pyrovae import checks, html
 from pyrovae.evaluation.likelihood.bias import estimated_bias
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_threshold
@@ -199,6 +199,13 @@ class LogMarginal:
             accepted, ess = self.acceptance.median(), self.ess.median()
             lines.append(f"  acceptance {accepted:.2f}, {ess:.1f} effective chains (medians)")
         return [*lines, f"  {self.verdict}"]
+
+    def _repr_html_(self) -> str:
+        first, *others = self.lines()
+        trusted = self.reliable.cpu()
+        nll = -self.log_prob.detach().cpu()
+        groups = {"can be trusted": nll[trusted].tolist(), "cannot": nll[~trusted].tolist()}
+        return html.card(first, html.sentences(others), html.histogram(groups, "−log p(x) of each datum, nats"))
 
     @property
     def reliable(self) -> Tensor:

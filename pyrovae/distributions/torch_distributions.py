@@ -77,7 +77,7 @@ class FlattenedBatch(TorchDistribution):
         super().__init__(self.shown, base.event_shape, validate_args)
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
+    def has_rsample(self) -> bool:
         """True if samples have gradients."""
         return bool(self.base.has_rsample)
 

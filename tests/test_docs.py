@@ -1,4 +1,4 @@
-"""What the documentation says runs: its Python, its commands, its lists of names and options."""
+"""The documentation holds: its Python and its commands run, its lists of names and options are complete."""
 
 import importlib
 import inspect

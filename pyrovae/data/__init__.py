@@ -2,6 +2,7 @@
 
 from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
 from pyrovae.data.dataset import DataSet
+from pyrovae.data.description import describe
 from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.split import Binarization, Split
@@ -21,6 +22,7 @@ __all__ = [
     "Omniglot",
     "PartlyLabelled",
     "Split",
+    "describe",
     "observed",
     "of_classes",
     "or_digits",

@@ -153,7 +153,7 @@ def gather_shards(mine: list[T], *, everywhere: bool = True) -> list[T]:
 
     Args:
         mine: results of this process.
-        everywhere: whether all processes get the list; if not, only rank 0 does, and the others get an empty list.
+        everywhere: True if all processes get the list, False if only rank 0 does, and the others an empty one.
 
     Example:
         >>> gather_shards(["a", "b"])
@@ -203,10 +203,10 @@ def sum_gradients(params: Sequence[Tensor], *, hold: bool = False) -> bool:
 
     Args:
         params: the parameters, in the same order in all processes.
-        hold: whether to leave the gradients of all processes unchanged, because this one has news to exchange first.
+        hold: True to leave the gradients of all processes unchanged, because this one has news to exchange first.
 
     Returns:
-        whether gradients were summed; false if any process asked to hold.
+        True if gradients were summed, False if any process asked to hold.
     """
     if count() == 1:
         return not hold

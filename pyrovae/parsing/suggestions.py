@@ -57,7 +57,7 @@ def _options(parser: ArgumentParser, others: bool) -> Iterator[str]:
 
     Args:
         parser: the parser.
-        others: whether to include the options of all classes that can be chosen, or of the default class only.
+        others: True to include the options of all classes that can be chosen, False for the default class only.
     """
     for action in parser._actions:
         if action.option_strings and not action.dest.endswith(".help"):

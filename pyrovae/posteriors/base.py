@@ -30,7 +30,7 @@ class Posterior(nn.Module, ABC):
     """The set of z; the prior used with the posterior must have the same."""
 
     has_density: bool = True
-    """Whether the density q(z|x) is known at every z, rather than only at the latest draws."""
+    """True if the density q(z|x) is known at every z, rather than only at the latest draws."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()

@@ -141,7 +141,7 @@ def generate(
         num_samples: number of data.
         like: data with the shape, type and device of the result, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
             the labels to generate data for, which are repeated cyclically.
-        noise: whether to sample x from p(x|z) instead of taking the mean.
+        noise: True to sample x from p(x|z), False for its mean.
         given: data, or ``(x, y)``, for a program whose p(x|z) depends on x, such as on its total count; they are
             repeated cyclically.
 

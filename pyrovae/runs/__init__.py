@@ -2,6 +2,7 @@
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
+from pyrovae.runs.comparison import RunComparison, compare_runs
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -14,7 +15,18 @@ from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
-from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
+from pyrovae.runs.program import (
+    OtherData,
+    caveats_of,
+    first_data,
+    labels_of,
+    other_data,
+    simulated_data,
+    template_of,
+    training_health,
+)
+from pyrovae.runs.refitting import Refit, refit_run
+from pyrovae.runs.sampling import sample_run
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
     check_comparable,
@@ -23,6 +35,7 @@ from pyrovae.runs.stored_evaluation import (
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
+from pyrovae.runs.training import train_run
 
 __all__ = [
     "FORMAT",
@@ -34,7 +47,9 @@ __all__ = [
     "ModuleFactory",
     "OtherData",
     "ProgramFactory",
+    "Refit",
     "Run",
+    "RunComparison",
     "RunDiagnosis",
     "StoredEvaluation",
     "TrainedRun",
@@ -42,6 +57,7 @@ __all__ = [
     "caveats_of",
     "check_comparable",
     "common_evaluation",
+    "compare_runs",
     "data_differences",
     "diagnose_run",
     "evaluate_run",
@@ -52,6 +68,10 @@ __all__ = [
     "options_replaced_by_program",
     "other_data",
     "read_evaluation",
+    "refit_run",
+    "sample_run",
     "simulated_data",
     "template_of",
+    "train_run",
+    "training_health",
 ]

@@ -46,7 +46,7 @@ __all__ = ["Evaluation", "evaluate_run"]
 _BLOCK = 100  # number of data per block; each block has its own seed
 _CHECKED = 200  # number of data whose latents are checked
 _FITTED = 10_000  # number of training data for the model without latents
-_FITTED_VALUES = 2**26  # and the number of their values, which bounds the memory
+_FITTED_VALUES = 2**26  # largest number of values of these, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def evaluate_run(
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
         split: part of the data.
         num_data: number of data to evaluate, from the first; all if not given.
-        sandwich: whether to bound the estimator's bias on data simulated from the model.
+        sandwich: True to bound the estimator's bias on data simulated from the model.
         reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
         num_checked: number of random data that chains from the prior estimate again, to find modes that the guide
@@ -321,18 +321,15 @@ class _Job:
         else:
             discrete = is_discrete(self.program.model, self.batch(slice(0, 2)))
         levels, counts = self.dataset.observed_levels, self.dataset.kind == "counts"
-        x = result.x.to(train[:1])
-        fitted = min(_FITTED, max(100, _FITTED_VALUES // x[0].numel()))
-        return independent_baseline(train[:fitted], x, discrete=discrete, levels=levels, counts=counts)
+        fitted = min(_FITTED, max(100, _FITTED_VALUES // math.prod(self.dataset.data_shape)))
+        return independent_baseline(train[:fitted], result.x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
         """Return the result with a check by chains from the prior, if the latents can be annealed."""
-        x = result.x.to(self.split[:1])
-        labels = uses_labels(self.program.model) == "always"
-        data = (x, labels_of(self.split)[: len(x)]) if labels else x
         model, guide = self.program.model, self.program.guide
+        options: dict[str, Any] = {"seed": self.seed, "chunk_size": self.chunk_size}
         try:
-            check = cross_check(model, guide, data, result, num_checked, seed=self.seed, chunk_size=self.chunk_size)
+            check = cross_check(model, guide, self.batch, result, num_checked, **options)
         except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

@@ -9,13 +9,26 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split
+from pyrovae.evaluation import check_latents
 from pyrovae.likelihoods import Likelihood, caveat_of
 from pyrovae.prediction import is_discrete, simulate
 from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
+from pyrovae.training import History
 
-__all__ = ["OtherData", "caveats_of", "first_data", "labels_of", "other_data", "simulated_data", "template_of"]
+__all__ = [
+    "OtherData",
+    "caveats_of",
+    "first_data",
+    "labels_of",
+    "other_data",
+    "simulated_data",
+    "template_of",
+    "training_health",
+]
+
+_CHECKED = 200  # number of validation data whose latents are checked
 
 
 def labels_of(split: Split) -> Tensor:
@@ -60,8 +73,8 @@ def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
     Args:
         run: the run.
         data: the data.
-        asked_for: whether the data were given in place of those in the configuration; an older run has no record to
-            compare them with.
+        asked_for: True if the data were given in place of those in the configuration. Given data count as other data if
+            the run is too old to have a record to compare them with.
     """
     own = run.data_record()
     if own is None and not asked_for:
@@ -117,3 +130,18 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
             "compare it only with models that are told the labels too."
         )
     return caveats
+
+
+def training_health(program: Any, data: DataSet, history: History) -> list[str]:
+    """Return a sentence for each problem of the training curves, and of latents that carry no information.
+
+    Args:
+        program: the trained program.
+        data: the data that it was trained on.
+        history: the training's epochs.
+    """
+    sentences = history.health()
+    if any("has collapsed" in sentence for sentence in sentences):
+        return sentences
+    latents = check_latents(program.model, program.guide, first_data(program, data.validation, _CHECKED))
+    return sentences if latents is None else [*sentences, latents]

@@ -10,17 +10,15 @@ from torch import Tensor
 
 from pyrovae import html
 from pyrovae.data import DataSet
-from pyrovae.evaluation import Estimator, LogMarginal, check_latents, log_marginal
+from pyrovae.evaluation import Estimator, LogMarginal, log_marginal
 from pyrovae.prediction import encode, generate, reconstruct
 from pyrovae.programs import Batch
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
-from pyrovae.runs.program import first_data, template_of
+from pyrovae.runs.program import first_data, template_of, training_health
 from pyrovae.training import History
 
 __all__ = ["TrainedRun", "load"]
-
-_CHECKED = 200  # number of data whose latents are checked
 
 
 class TrainedRun:
@@ -33,7 +31,7 @@ class TrainedRun:
 
     Attributes:
         folder: the run on disk.
-        weights: which weights are loaded, ``best`` or ``last``.
+        weights: loaded weights, ``best`` or ``last``.
     """
 
     def __init__(
@@ -123,13 +121,7 @@ class TrainedRun:
 
     def health(self) -> list[str]:
         """Return a sentence for each problem of the training curves or the latents."""
-        sentences = self.history.health()
-        if any("has collapsed" in sentence for sentence in sentences):
-            return sentences
-        latents = check_latents(
-            self.program.model, self.program.guide, first_data(self.program, self.data.validation, _CHECKED)
-        )
-        return sentences if latents is None else [*sentences, latents]
+        return training_health(self.program, self.data, self.history)
 
 
 def load(

@@ -1,4 +1,4 @@
-"""What is told of a trained program's latents: collapse of all, of some, and nothing where all are used."""
+"""Sentences on a trained program's latents: collapse of all, of some, and none if all are used."""
 
 import pyro
 import pyro.distributions as dist

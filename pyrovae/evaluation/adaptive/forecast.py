@@ -22,6 +22,7 @@ __all__ = [
     "variance_at_temperatures",
 ]
 
+# The following are set by hand. They predict the effect of further samples; the errors are estimated from the samples.
 NUM_TUNED = 49
 """Number of tuned step sizes, at evenly spaced beta; those for other numbers of temperatures are interpolated."""
 
@@ -47,7 +48,7 @@ class Forecast(NamedTuple):
     Attributes:
         relative_variance: relative variance of the guide's weights.
         pareto_k: shape k̂ of the tail of the guide's weights.
-        reliable: whether importance sampling is reliable with the present number of samples.
+        reliable: True for data whose number of importance samples suffices for a reliable estimate.
         chain_variance: variance of the log weights of chains from the guide with one temperature; with T temperatures
             it is assumed to fall as :math:`T^{-3/4}`.
         prior_variance: the same for chains from the prior.
@@ -68,7 +69,7 @@ def forecast(statistics: RunningStatistics, errors: ErrorEstimates) -> Forecast:
     K = statistics.num_samples.double()
     spread = _log_weight_variance(statistics)
     pareto_k = _pareto_k(statistics, spread)
-    # Where weights differ by rounding only, or some are zero, the spread of their logarithms is not informative.
+    # The spread of log weights is not informative if weights differ by rounding only, or some are zero.
     usable = is_reliable(statistics.num_pilot.double(), pareto_k) & (spread > 1e-8)
     ratio = _mean(statistics.relative_variance / spread.expm1(), usable, 1.0)
     finite = statistics.elbo.isfinite()

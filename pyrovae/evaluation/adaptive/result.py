@@ -36,7 +36,7 @@ class AdaptiveResult:
         x: the data, ``(B, *data_shape)``.
         statistics: statistics of their weights.
         errors: errors of each datum, estimated from the statistics.
-        reliable: whether each datum has enough samples, ``(B,)``.
+        reliable: True for data that have enough samples, ``(B,)``.
         check: second estimates of some data by chains from the prior; None if a budget was used up before, or a latent
             is discrete.
     """
@@ -101,12 +101,12 @@ class AdaptiveResult:
 
     @property
     def within_target(self) -> bool:
-        """Whether the errors lie within the target, and all data have enough samples."""
+        """True if the errors lie within the target, and all data have enough samples."""
         return self.error <= self.target_error and self.num_unreliable == 0
 
     @property
     def modes_checked(self) -> bool:
-        """Whether modes that the guide misses would have been found.
+        """True if modes that the guide misses would have been found.
 
         True if chains from the prior find at least half of p(x) for nine in ten of the checked data, or if the pilot's
         samples from the prior find at least half of p(x) on average over all data.
@@ -118,7 +118,7 @@ class AdaptiveResult:
 
     @property
     def reached(self) -> bool:
-        """Whether the errors lie within the target, and modes that the guide misses were looked for and not found."""
+        """True if the errors lie within the target, and modes that the guide misses were looked for and not found."""
         return self.within_target and self.modes_checked
 
     @property
@@ -161,7 +161,7 @@ class AdaptiveResult:
 
     @property
     def verdict(self) -> str:
-        """Plain sentences: whether the target was reached, and what was spent."""
+        """Conclusion in plain sentences: was the target reached, and with how many decoder runs and seconds?"""
         figures = f"estimated bias {self.bias:.2g}, Monte Carlo error {self.monte_carlo_error:.2g}"
         target = f"target of {self.target_error:g} nats"
         if self.reached:

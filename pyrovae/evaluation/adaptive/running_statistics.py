@@ -45,7 +45,7 @@ class RunningStatistics:
         step_sizes: step sizes of the chains, at beta evenly spaced between 0 and 1, ``(G, N)``; NaN if not tuned.
         num_evaluations: number of decoder runs, including those of discarded weights.
         num_temperatures: number T of temperatures of the chains in the estimate; 0 for importance samples.
-        from_prior: whether the chains in the estimate start from the prior.
+        from_prior: True for data whose chains start from the prior.
         num_samples: number K of weights in the estimate.
         group_sums: log of the sum of the weights of each group, ``(NUM_GROUPS, N)``, in nats.
         log_sum_squares: log of the sum of the squares of the weights in the estimate.

@@ -29,12 +29,13 @@ from pyrovae.rng import forked_rng
 
 __all__ = ["CostTimer", "Sampler"]
 
+# The numbers of samples are set by hand: small next to those of a typical estimate.
 _PILOT_SAMPLES = 128  # importance samples of each datum from the guide in the pilot
 _PILOT_PRIOR_SAMPLES = 32  # samples of each datum from the prior in the pilot
 _FIRST_SAMPLES = 128  # initial number of importance samples in each datum's estimate
 _PRIOR_CHAIN_TEMPERATURES = 50  # temperatures of the check by chains from the prior that each annealed datum gets
 _PRIOR_SHARE = 1 / 8  # share of importance samples from the prior, for modes that the guide misses
-_WEIGHTS_IN_MEMORY = 2**20
+_WEIGHTS_IN_MEMORY = 2**20  # largest number of log weights per batch
 
 
 class CostTimer:
@@ -185,7 +186,7 @@ class Sampler:
 
     @property
     def annealable(self) -> bool:
-        """Whether the latents can be annealed, because all of them are continuous."""
+        """True if the latents can be annealed, because all of them are continuous."""
         if self._annealable is None:
             try:
                 with forked_rng(self.arguments[0].device):

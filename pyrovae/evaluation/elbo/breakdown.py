@@ -256,7 +256,7 @@ def diagnose(
         evidence: earlier estimates of log p(x) of these data. They are lower bounds, and so is the approximation gap.
         num_samples: number of samples for each datum and ELBO, at least 2.
         refinement_steps: number of steps in which the guide is refined; 0 for no refinement.
-        full_covariance: whether to refine to any covariance.
+        full_covariance: True to refine to any covariance.
         estimator: estimator of log p(x) if ``evidence`` is not given; by default ``Annealed()``, or ``Importance()`` if
             a latent cannot be annealed.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's

@@ -47,8 +47,8 @@ class Estimator(ABC):
     """
 
     must_cover: bool = True
-    """Whether the guide must have a density wherever the prior has one. False only if the estimate is right without
-    this condition, for example because it also draws from the prior."""
+    """True if the guide must have a density wherever the prior has one, False if the estimate is right without this
+    condition, for example because it also draws from the prior."""
 
     @abstractmethod
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:

@@ -55,7 +55,7 @@ class Importance(Estimator):
 
     @property
     def must_cover(self) -> bool:  # type: ignore[override]
-        """Whether no sample comes from the prior."""
+        """True if no sample comes from the prior."""
         return round(self.prior_share * self.num_samples) == 0
 
     def batch_size(self, chunk_size: int) -> int:

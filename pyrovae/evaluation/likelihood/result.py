@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "LogMarginal"]
 
 MIN_ACCEPTANCE = 0.3
-"""Acceptance below which chains hardly move."""
+"""Acceptance below which chains hardly move: set by hand, far below the 0.8 to which step sizes are tuned."""
 
 MAX_CHAIN_ERROR = 0.45
-"""Standard error, in nats, of 16 chains whose log weights have a variance of about 1.5."""
+"""Largest standard error of chains that agree, in nats: that of 16 chains whose log weights have a variance of 1.5."""
 
 _TAIL = 50  # number of largest weights kept of each datum
-_HEAVY = 0.2  # share of the data; docs/likelihood.md has the coverage of intervals below and above it
+_HEAVY = 0.2  # share of the data; scripts/benchmarks/error_calibration.py measures the coverage on both sides of it
 
 STATISTICS = (
     "log_prob",
@@ -209,7 +209,7 @@ class LogMarginal:
 
     @property
     def reliable(self) -> Tensor:
-        """Whether each datum's estimate can be trusted by its own diagnostics, ``(B,)``.
+        """True for data whose estimate can be trusted by its own diagnostics, ``(B,)``.
 
         Importance samples: k̂ is below its threshold, or the weights are equal. Chains: they move, and their standard
         error is at most 0.45 nats. An adaptive estimate says itself which data have enough samples.
@@ -271,7 +271,7 @@ class LogMarginal:
 
     @property
     def modes_checked(self) -> bool:
-        """Whether modes that the guide misses would have been found, because the prior finds at least half of p(x).
+        """True if modes that the guide misses would have been found, because the prior finds at least half of p(x).
 
         This must hold for nine in ten of the checked data; without a check, on average over the data for the estimate's
         own samples from the prior.
@@ -282,7 +282,7 @@ class LogMarginal:
 
     @property
     def has_heavy_tails(self) -> bool:
-        """Whether k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
+        """True if k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
 
         False for adaptive estimates, in which hard data are annealed.
         """
@@ -290,12 +290,12 @@ class LogMarginal:
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether samples were allocated by the needs of each datum."""
+        """True if samples were allocated by the needs of each datum."""
         return self.method == "adaptive"
 
     @property
     def verdict(self) -> str:
-        """One or a few sentences: whether this estimate can be trusted, not whether the model is good."""
+        """Conclusion in one or a few sentences: can this estimate be trusted? It does not say if the model is good."""
         from pyrovae.evaluation.likelihood.verdict import verdict
 
         return verdict(self) if self.adaptive is None else f"{self.adaptive.verdict} {verdict(self)}"

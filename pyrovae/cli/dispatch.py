@@ -19,7 +19,7 @@ __all__ = ["dispatch", "parser_of"]
 
 _MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
 
-_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "refit_prior", "report", "explore")
+_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "compare", "refit_prior", "report", "explore")
 
 
 def dispatch(functions: dict[str, str], arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, Missing
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
-from pyrovae.data.split import Binarization, Split
+from pyrovae.data.split import Binarization, Split, SplitName
 from pyrovae.data.subsets import observed, of_classes
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Omniglot",
     "PartlyLabelled",
     "Split",
+    "SplitName",
     "observed",
     "of_classes",
     "or_digits",

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from pyrovae import checks
-from pyrovae.data import DataSet
+from pyrovae.data import DataSet, SplitName
 from pyrovae.evaluation.health import COLLAPSED
 from pyrovae.execution import evaluating
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
-from pyrovae.runs import DataRecord, Run, common_evaluation
+from pyrovae.runs import DataRecord, OtherData, Run, common_evaluation, evaluations_of
 from pyrovae.training import History
 
 __all__ = ["accuracy", "best_evaluation", "likelihood", "next_steps", "reproduction_steps", "trained"]
@@ -47,17 +47,22 @@ def trained(data: DataRecord, program: Any, history: History) -> str:
     )
 
 
-def best_evaluation(entries: dict[str, dict[str, Any]]) -> str | None:
-    """Return the name of the evaluation of test images that came closest to log p(x), or None.
+def best_evaluation(
+    entries: dict[str, dict[str, Any]], other: OtherData | None = None, split: SplitName = "test"
+) -> str | None:
+    """Return the name of the evaluation of a split that came closest to log p(x), or None.
 
     Args:
         entries: results of the run's evaluations, by name.
+        other: other data that were evaluated; the run's own if None.
+        split: part of the data.
     """
-    usable = {name: entry for name, entry in entries.items() if entry.get("nll") is not None}
+    usable = {name: entry for name, entry in evaluations_of(entries, other).items() if entry.get("nll") is not None}
     try:
-        return common_evaluation({"run": usable})
+        name = common_evaluation({"run": usable}, split)
     except checks.InputError:
         return None
+    return name if other is None else name + other.suffix
 
 
 def likelihood(entry: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pyrovae.runs.stored_evaluation import (
     check_comparable,
     common_evaluation,
     data_differences,
+    evaluations_of,
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
@@ -45,6 +46,7 @@ __all__ = [
     "data_differences",
     "diagnose_run",
     "evaluate_run",
+    "evaluations_of",
     "fill_defaults",
     "first_data",
     "labels_of",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from pyrovae import checks, distributed, matmul, progress
-from pyrovae.data import DataSet, Split
+from pyrovae.data import DataSet, Split, SplitName
 from pyrovae.evaluation import (
     Adaptive,
     AdaptiveResult,
@@ -71,7 +71,7 @@ def evaluate_run(
     estimator: Estimator | None = None,
     *,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     num_data: int | None = None,
     sandwich: bool = False,
     reverse: Annealed | None = None,
@@ -92,7 +92,7 @@ def evaluate_run(
         run: the run.
         estimator: ``Importance()`` if not given.
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
-        split: part of the data.
+        split: part of the data; ``all`` for all of them in the order in which they are stored.
         num_data: number of data to evaluate, from the first; all if not given.
         sandwich: whether to bound the estimator's bias on data simulated from the model.
         reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
@@ -230,7 +230,7 @@ class _Job:
         cls,
         run: Run,
         data: DataFactory | None,
-        split: str,
+        split: SplitName,
         num_data: int | None,
         weights: Literal["best", "last"],
         num_draws: int,
@@ -239,7 +239,7 @@ class _Job:
         seed: int,
     ) -> _Job:
         dataset, program = run.load(weights, data)
-        other = other_data(run, dataset, data is not None)
+        other = other_data(run, dataset, data is not None, split)
         part: Split = getattr(dataset.to(device), split).with_fixed_noise()
         program.to(device)
         count = len(part) if num_data is None else min(checks.integer("num_data", num_data), len(part))

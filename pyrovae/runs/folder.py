@@ -24,7 +24,7 @@ from pyrovae.arviz_import import import_arviz
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
-from pyrovae.runs.configuration import DataFactory, assemble, components_of, make_program
+from pyrovae.runs.configuration import DataFactory, components_of, make_program, program_for
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.lock import locked
 from pyrovae.runs.metrics import history_from_csv, history_to_csv
@@ -124,7 +124,8 @@ class Run:
                 :meth:`difference`.
 
         Raises:
-            ValueError: if the run's own data are no longer those that it was trained on.
+            ValueError: if the run's own data are no longer those that it was trained on, or others are of another
+                shape, kind or number of levels.
         """
         chosen = self._components()
         own = chosen.pop("data", Digits)
@@ -137,13 +138,15 @@ class Run:
                 f"the data of {self.folder} cannot be loaded: {error}; if they are elsewhere now, say so, as with "
                 "--data.path or --data.root"
             ) from error
-        difference = self.difference(dataset)
-        if difference is not None and (data is None or dataset.data_shape != self.describe_data().data_shape):
+        own_record, record = self.data_record(), DataRecord.of(dataset)
+        if own_record is not None and data is None and (difference := own_record.difference(record)) is not None:
             raise checks.InputError(
-                f"data must be those that {self.folder} was trained on, but they are not: {difference}"
-                + ("; other data are taken where --data says which" if data is None else "")
+                f"data must be those that {self.folder} was trained on, but they are not: {difference}; other data are "
+                "taken where --data says which"
             )
-        _, program = assemble(lambda: dataset, **chosen)
+        if own_record is not None and (mismatch := own_record.mismatch(record)) is not None:
+            raise checks.InputError(f"data must be like those that {self.folder} was trained on, but {mismatch}")
+        program = program_for(dataset, **chosen)
         self._load_weights(program, weights)
         return dataset, program
 

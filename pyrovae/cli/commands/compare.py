@@ -8,31 +8,43 @@ import os
 from pathlib import Path
 
 from pyrovae import checks, figures
+from pyrovae.data import DataSet, SplitName
 from pyrovae.evaluation import compare as compare_results
 from pyrovae.files import atomic_write, path_of
 from pyrovae.runs import (
+    DataFactory,
     Run,
     StoredEvaluation,
     check_comparable,
     common_evaluation,
     data_differences,
+    evaluations_of,
+    other_data,
     read_evaluation,
 )
 
 __all__ = ["compare"]
 
 
-def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str = "comparison") -> None:
+def compare(
+    runs: list[str],
+    evaluation: list[str] | str | None = None,
+    data: DataFactory | None = None,
+    split: SplitName = "test",
+    out: str = "comparison",
+) -> None:
     """Compare the NLL of several runs, datum by datum, and say which differences are significant.
 
     Args:
         runs: the runs' folders, two or more.
         evaluation: name of an evaluation that all have, such as test-importance-5000, or a list of names, one for
-            each run; by default, the closest that all have of test data.
+            each run; by default, the closest to log p(x) that all have of the data and split.
+        data: other data, on which all runs were evaluated; each run's own if not given.
+        split: part of the data that was evaluated.
         out: the folder for the table, comparison.txt, .md and .csv, and its picture, comparison.png.
     """
     to = path_of("out", out)
-    entries = _read(runs, evaluation)
+    entries = _read(runs, evaluation, data, split)
     check_comparable(entries)
     first = next(iter(entries.values()))
     gaps = {run: entry.gap for run, entry in entries.items() if entry.gap is not None}
@@ -70,14 +82,18 @@ def compare(runs: list[str], evaluation: list[str] | str | None = None, out: str
     print(f"written to {to}: comparison.txt, comparison.md, comparison.csv and comparison.png")
 
 
-def _read(runs: list[str], evaluation: list[str] | str | None) -> dict[str, StoredEvaluation]:
+def _read(
+    runs: list[str], evaluation: list[str] | str | None, data: DataFactory | None, split: SplitName
+) -> dict[str, StoredEvaluation]:
     if len(runs) < 2:
         raise checks.InputError(f"runs must be two folders or more, but {len(runs)} was given: {', '.join(runs)}")
     folders = {name: Run(run) for name, run in zip(_names(runs), runs, strict=True)}
     for folder in folders.values():
         folder.config()  # raises an error if it is not a run
     if evaluation is None:
-        evaluation = common_evaluation({name: folder.evaluations() for name, folder in folders.items()})
+        evaluation = _chosen(folders, data, split)
+    elif data is not None:
+        raise checks.InputError("data must be left out where evaluation names what is compared, but both were given")
     names = [evaluation] * len(runs) if isinstance(evaluation, str) else evaluation
     if len(names) != len(runs):
         raise checks.InputError(
@@ -85,6 +101,15 @@ def _read(runs: list[str], evaluation: list[str] | str | None) -> dict[str, Stor
             f"{', '.join(names)}"
         )
     return {run: read_evaluation(folders[run], name) for run, name in zip(folders, names, strict=True)}
+
+
+def _chosen(folders: dict[str, Run], data: DataFactory | None, split: SplitName) -> list[str]:
+    """Return the name of the best evaluation of these data that all runs have, for each run."""
+    dataset = None if data is None else checks.make("data", data, DataSet, like="Digits")
+    others = {run: None if dataset is None else other_data(folder, dataset, True) for run, folder in folders.items()}
+    found = {run: evaluations_of(folder.evaluations(), others[run]) for run, folder in folders.items()}
+    name = common_evaluation(found, split)
+    return [name + ("" if other is None else other.suffix) for other in others.values()]
 
 
 def _names(runs: list[str]) -> list[str]:

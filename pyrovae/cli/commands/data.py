@@ -25,6 +25,9 @@ def data(data: DataFactory = Digits, out: str | None = None) -> None:
     print(repr(dataset))
     for name in ("train", "validation", "test"):
         part: Split = getattr(dataset, name)
+        if len(part) == 0:
+            print(f"  {name:10}      0 data")
+            continue
         x = part[:10_000]
         classes = "no labels"
         if part.labels is not None:

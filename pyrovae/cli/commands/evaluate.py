@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pyrovae import checks
 from pyrovae.cli.commands.device import device_named
+from pyrovae.data import SplitName
 from pyrovae.evaluation import Annealed, Estimator, Importance, LogMarginal
 from pyrovae.matmul import Precision
 from pyrovae.runs import DataFactory, Run, evaluate_run
@@ -16,7 +17,7 @@ __all__ = ["evaluate"]
 def evaluate(
     run: str,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     method: Estimator | None = None,
     num_samples: int | None = None,
     sandwich: bool = False,
@@ -36,7 +37,7 @@ def evaluate(
     Args:
         run: the run's folder.
         data: the run's data at their present place, or other data.
-        split: part of the data.
+        split: part of the data; all takes all of them, in the order of the file.
         method: the estimator: Importance, which is the default, Annealed, Adaptive, or your own class.
         num_samples: short for --method Importance --method.num_samples.
         sandwich: bound the estimate from both sides on data simulated from the model.

@@ -12,7 +12,7 @@ from pyrovae.runs import Run
 
 __all__ = ["insert_default_estimator", "insert_run_data", "option_names", "resumed_run"]
 
-_DEFAULT_ESTIMATORS = {"evaluate": "Importance", "diagnose": "Annealed"}
+_DEFAULT_ESTIMATORS = {"evaluate": "Importance", "score": "Importance", "diagnose": "Annealed"}
 
 
 def resumed_run(arguments: list[str]) -> Run | None:

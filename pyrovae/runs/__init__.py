@@ -2,6 +2,7 @@
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
+from pyrovae.runs.codes import Codes, code_names, encode_run
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -15,6 +16,7 @@ from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
 from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
+from pyrovae.runs.scores import Scores, score_run
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
     check_comparable,
@@ -29,6 +31,7 @@ __all__ = [
     "FORMAT",
     "AdaptiveStateFile",
     "CheckpointWriter",
+    "Codes",
     "DataFactory",
     "DataRecord",
     "Evaluation",
@@ -37,14 +40,17 @@ __all__ = [
     "ProgramFactory",
     "Run",
     "RunDiagnosis",
+    "Scores",
     "StoredEvaluation",
     "TrainedRun",
     "assemble",
     "caveats_of",
     "check_comparable",
+    "code_names",
     "common_evaluation",
     "data_differences",
     "diagnose_run",
+    "encode_run",
     "evaluate_run",
     "evaluations_of",
     "fill_defaults",
@@ -54,6 +60,7 @@ __all__ = [
     "options_replaced_by_program",
     "other_data",
     "read_evaluation",
+    "score_run",
     "simulated_data",
     "template_of",
 ]

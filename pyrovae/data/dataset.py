@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 from pyrovae.data.split import Binarization, Split
 from pyrovae.data.validation import (
     Channels,
@@ -79,6 +80,7 @@ class DataSet:
         test_size: float = 0.1,
         seed: int = 0,
     ) -> None:
+        record_arguments(self)
         checks.choice("binarization", binarization, ("none", "static", "dynamic", "threshold"))
         checks.seed(seed)
         if dequantize and binarization != "none":
@@ -145,6 +147,7 @@ class DataSet:
                 fresh=number == 0,
             )
 
+        self.test_is_apart = tests is not None
         self._test_offset = 0 if tests is None else len(source)
         y = as_labels("labels", labels, len(source))
         self.train = split(0, source, y, train.sort().values)

@@ -119,7 +119,7 @@ def _page(
     )
     page = environment.get_template("report.html").render(
         name=run.folder.resolve().name,
-        summary=summary.trained(described, trained, history)
+        summary=summary.trained(described, trained, history, saved=run.was_saved)
         + ("" if data is None else summary.accuracy(data, trained)),
         likelihood=None if best is None else summary.likelihood(entries[best]),
         following=summary.next_steps(run, described, trained, history, None if best is None else entries[best]),

@@ -16,6 +16,7 @@ from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
 from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
+from pyrovae.runs.saving import save
 from pyrovae.runs.scores import Scores, score_run
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
@@ -60,6 +61,7 @@ __all__ = [
     "options_replaced_by_program",
     "other_data",
     "read_evaluation",
+    "save",
     "score_run",
     "simulated_data",
     "template_of",

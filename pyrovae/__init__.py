@@ -102,7 +102,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         VampPrior,
     )
     from pyrovae.programs import Program
-    from pyrovae.runs import load
+    from pyrovae.runs import load, save
     from pyrovae.training import History, fit, refit_prior
     from pyrovae.vae import (
         VAE,
@@ -217,6 +217,7 @@ __all__ = [
     "reconstruct",
     "refit_prior",
     "sandwich",
+    "save",
     "simulate",
 ]
 

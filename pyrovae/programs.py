@@ -18,6 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 from pyrovae.tensors import as_tensor
 
 __all__ = [
@@ -78,6 +79,10 @@ class Program(nn.Module, ABC):
         >>> log_marginal(factors.model, factors.guide, torch.zeros(3, 6), num_samples=10).log_prob.shape
         torch.Size([3])
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        record_arguments(self)
 
     @abstractmethod
     def model(self, x: Tensor) -> Any:

@@ -19,7 +19,9 @@ __all__ = ["dispatch", "parser_of"]
 
 _MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
 
-_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "refit_prior", "report", "explore")
+_DIVIDED = ("train", "evaluate", "score", "encode")  # commands whose work several processes divide
+
+_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "compare", "score", "encode", "refit_prior", "report", "explore")
 
 
 def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
@@ -58,9 +60,9 @@ def _dispatch(functions: dict[str, Callable[..., None]], arguments: list[str]) -
         arguments = raw_arguments.insert_default_estimator(raw_arguments.insert_run_data(parser, arguments))
     chosen = parser.parse_args(arguments, defaults=False)
     command = chosen.subcommand
-    if distributed.count() > 1 and command not in ("train", "evaluate"):
+    if distributed.count() > 1 and command not in _DIVIDED:
         raise checks.InputError(
-            f"{command} must be run by one process, for only train and evaluate divide their work, "
+            f"{command} must be run by one process, for only {', '.join(_DIVIDED)} divide their work, "
             f"but there are {distributed.count()}"
         )
     given = chosen[command]

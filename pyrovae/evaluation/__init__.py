@@ -26,6 +26,7 @@ from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.evaluation.likelihood.sandwich import Sandwich, sandwich
 from pyrovae.evaluation.representation import cluster_purity, coverage, linear_probe, neighbour_probe
+from pyrovae.evaluation.scores import score
 
 __all__ = [
     "Adaptive",
@@ -65,5 +66,6 @@ __all__ = [
     "rate_distortion",
     "refine",
     "sandwich",
+    "score",
     "separation",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 
 __all__ = ["Posterior", "PosteriorFactory"]
 
@@ -34,6 +35,7 @@ class Posterior(nn.Module, ABC):
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
+        record_arguments(self)
         self.data_shape = checks.shape("data_shape", data_shape)
         self.latent_dim = checks.integer("latent_dim", latent_dim)
 

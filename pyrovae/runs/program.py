@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.data import DataSet, Split
+from pyrovae.data import DataSet, Split, SplitName
 from pyrovae.evaluation import check_latents
 from pyrovae.likelihoods import Likelihood, caveat_of
 from pyrovae.prediction import is_discrete, simulate
@@ -67,7 +68,7 @@ class OtherData:
     sentence: str
 
 
-def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
+def other_data(run: Run, data: DataSet, asked_for: bool, split: SplitName | None = None) -> OtherData | None:
     """Compare data with those of the run; return None if they are the same.
 
     Args:
@@ -75,6 +76,7 @@ def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
         data: the data.
         asked_for: True if the data were given in place of those in the configuration. Given data count as other data if
             the run is too old to have a record to compare them with.
+        split: the part of them that is used, for the sentence to say so if it is not all.
     """
     own = run.data_record()
     if own is None and not asked_for:
@@ -88,7 +90,11 @@ def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
         sentence = (
             f"These are other data than the run's ({difference}): whether it was trained on some of them is not known."
         )
-    return OtherData(f"-data-{given.hashes['test'][:8]}", sentence)
+    total, used = len(data.all), len(getattr(data, split or "all"))
+    if used < total:
+        sentence += f" Of the {total} data these are the {used} of the {split} split: --split all takes all."
+    digest = hashlib.blake2b("".join(given.hashes.values()).encode(), digest_size=4)
+    return OtherData(f"-data-{digest.hexdigest()}", sentence)
 
 
 def simulated_data(program: Any, described: DataRecord, count: int) -> DataSet:

@@ -304,7 +304,7 @@ def _check_options(
     precision: str,
     callback: Callback | None,
 ) -> None:
-    checks.instance("data", data, DataSet)
+    checks.instance("data", data, DataSet).check_trainable()
     checks.integer("epochs", epochs)
     checks.integer("batch_size", batch_size)
     checks.number("beta", beta)

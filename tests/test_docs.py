@@ -196,7 +196,7 @@ def test_the_api_page_lists_what_can_be_imported_from_the_package_itself():
     assert sorted(re.findall(r"`(\w+)`", table)) == sorted(pyrovae.__all__)
 
 
-INTERNAL = {"__main__", "arviz_import", "files", "interrupts", "reprs", "tensors"}
+INTERNAL = {"__main__", "arviz_import", "files", "html", "interrupts", "reprs", "tensors"}
 
 
 def public_names():

@@ -29,13 +29,13 @@ from pyrovae.evaluation import sandwich as bidirectional_sandwich
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.health import check_latents
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
-from pyrovae.evaluation.likelihood.result import finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
 from pyrovae.likelihoods import Likelihood
 from pyrovae.matmul import Precision
 from pyrovae.prediction import is_discrete
 from pyrovae.programs import Batch, uses_labels
+from pyrovae.reprs import json_number
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
@@ -182,10 +182,10 @@ def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]
     gain, error = baseline.gain(result.log_prob)
     verdict = baseline.verdict(result.log_prob)
     return {
-        "nll": finite(baseline.nll),
+        "nll": json_number(baseline.nll),
         "family": baseline.family,
-        "gain": finite(gain),
-        "gain_error": finite(error),
+        "gain": json_number(gain),
+        "gain_error": json_number(error),
         "verdict": verdict,
     }
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from pyrovae import html
 from pyrovae.data import DataSet
 from pyrovae.evaluation import Estimator, LogMarginal, check_latents, log_marginal
 from pyrovae.prediction import encode, generate, reconstruct
@@ -48,6 +49,13 @@ class TrainedRun:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.folder.folder)!r}, program={type(self.program).__name__})"
+
+    def _repr_html_(self) -> str:
+        lines = [f"{type(self.program).__name__} trained on {self.folder.describe_data().name}"]
+        for name, found in self.folder.evaluations().items():
+            nll = "unknown" if found["nll"] is None else f"{found['nll']:.2f} nats per datum"
+            lines.append(f"{name}: NLL {nll}")
+        return html.card(f"Run {self.folder.folder}", html.sentences(lines), self.history._repr_html_())
 
     @cached_property
     def _loaded(self) -> tuple[DataSet, Any]:

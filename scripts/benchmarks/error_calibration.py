@@ -29,7 +29,8 @@ from torch import Tensor
 import pyrovae as pv
 from pyrovae import checks
 from pyrovae.cli import script
-from pyrovae.evaluation.likelihood.result import STATISTICS, concatenate
+from pyrovae.evaluation.likelihood.concatenation import concatenate
+from pyrovae.evaluation.likelihood.result import STATISTICS
 from pyrovae.files import write_text
 
 FIXED: dict[str, pv.Estimator] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from pyrovae.evaluation.adaptive.error_estimates import ErrorEstimates
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 from pyrovae.evaluation.likelihood.result import LogMarginal
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 
 __all__ = ["AdaptiveResult", "Stopped"]
 
@@ -196,7 +195,7 @@ class AdaptiveResult:
             "reached": self.reached,
             "within_target": self.within_target,
             "stopped": self.stopped,
-            "missed_by": self.missed_by if math.isfinite(self.missed_by) else None,
+            "missed_by": json_number(self.missed_by),
             "num_unreliable": self.num_unreliable,
             "num_annealed": self.num_annealed,
             "num_from_prior": int(now.from_prior.sum()),

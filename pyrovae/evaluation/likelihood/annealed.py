@@ -7,14 +7,14 @@ from typing import Literal
 import torch
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune_step_sizes
+from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, ChainPaths, anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.convergence import convergence
 from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
-from pyrovae.evaluation.likelihood.result import ChainPaths, LogMarginal
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms, Chunk
 
 __all__ = ["Annealed"]

@@ -12,9 +12,9 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
-from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.programs import Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 
 __all__ = ["CrossCheck", "cross_check"]
 
@@ -88,8 +88,8 @@ class CrossCheck:
         return {
             "num_data": len(self.index),
             "num_exceeding": int(self.exceeds.sum()),
-            "missing": finite(self.missing),
-            "median_difference": finite(self.difference.median().item()),
+            "missing": json_number(self.missing),
+            "median_difference": json_number(self.difference.median().item()),
             "is_conclusive": self.is_conclusive,
             "sentence": self.sentence,
         }

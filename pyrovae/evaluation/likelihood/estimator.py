@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.result import LogMarginal, concatenate
+from pyrovae.evaluation.likelihood.concatenation import concatenate
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, PyroFunction

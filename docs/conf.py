@@ -1,7 +1,9 @@
 """Sphinx's configuration; build with ``sphinx-build -W -b html docs docs/_build/html``."""
 
+import sys
 from importlib.metadata import version as version_of
 from importlib.resources import files
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -11,7 +13,8 @@ project_copyright = "the pyrovae authors"
 version = release = version_of("pyrovae")
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+sys.path.insert(0, str(Path(__file__).parent))  # for dark_figures
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "dark_figures"]
 exclude_patterns = ["_build"]
 default_role = "code"
 

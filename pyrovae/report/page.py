@@ -175,9 +175,29 @@ def _saved(run: Run, figures: dict[str, tuple[Figure, str]], prefix: str = "") -
     """Write figures to the run's ``figures/``, and return them encoded for the page."""
     saved = []
     for name, (figure, caption) in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)
+        png = _png(figure)
         with atomic_write(run.folder / "figures" / f"{prefix}{name}.png") as file:
-            file.write(buffer.getvalue())
-        saved.append({"caption": caption, "base64": base64.b64encode(buffer.getvalue()).decode()})
+            file.write(png)
+        kind = "plot"
+        if any(axes.images for axes in figure.axes):
+            kind, png = "picture", _png_for_any_paper(figure)
+        saved.append({"kind": kind, "caption": caption, "base64": base64.b64encode(png).decode()})
     return saved
+
+
+def _png(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, **options)
+    return buffer.getvalue()
+
+
+def _png_for_any_paper(figure: Figure) -> bytes:
+    """Return a figure of images without its white paper, and with grey text.
+
+    The page inverts plots where it is dark, but not images of data: they would be negatives.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_color("#808080")
+    return _png(figure, facecolor="none")

@@ -12,10 +12,10 @@ from jsonargparse import Namespace
 from pyrovae import checks, distributed, progress
 from pyrovae.cli import commands, raw_arguments
 from pyrovae.cli.exit_status import run_command
-from pyrovae.parsing import Parser
+from pyrovae.parsing import SHELLS, Parser, completion_script
 from pyrovae.runs import fill_defaults, options_replaced_by_program
 
-__all__ = ["dispatch", "parser_of"]
+__all__ = ["completion", "dispatch", "parser_of"]
 
 _MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
 
@@ -31,15 +31,29 @@ def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
         functions: names of the functions by command.
         arguments: the command and its options.
     """
-    callables: dict[str, Callable[..., None]] = {
-        name: getattr(commands, attribute) for name, attribute in functions.items()
-    }
+    callables = _callables(functions)
     try:
         with distributed.initialized():
             return run_command(partial(_dispatch, callables, arguments), resumable=arguments[:1] == ["train"])
     except (checks.InputError, distributed.LostProcess) as error:  # before the process group exists
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
+
+
+def completion(functions: dict[str, str], shell: str) -> str:
+    """Return the script with which a shell completes the command line.
+
+    Args:
+        functions: names of the functions by command.
+        shell: the shell.
+    """
+    return completion_script(
+        parser_of(_callables(functions)), shell, {"--version": "", "--completion": " ".join(SHELLS)}
+    )
+
+
+def _callables(functions: dict[str, str]) -> dict[str, Callable[..., None]]:
+    return {name: getattr(commands, attribute) for name, attribute in functions.items()}
 
 
 def _dispatch(functions: dict[str, Callable[..., None]], arguments: list[str]) -> None:

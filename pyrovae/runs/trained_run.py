@@ -9,7 +9,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from pyrovae.data import DataSet
-from pyrovae.evaluation import Estimator, LogMarginal, check_latents, log_marginal
+from pyrovae.evaluation import Estimator, LogMarginal, log_marginal
+from pyrovae.evaluation.health import findings
 from pyrovae.prediction import encode, generate, reconstruct
 from pyrovae.programs import Batch
 from pyrovae.runs.configuration import DataFactory
@@ -19,7 +20,7 @@ from pyrovae.training import History
 
 __all__ = ["TrainedRun", "load"]
 
-_CHECKED = 200  # number of data whose latents are checked
+_CHECKED = 1000  # number of data that the program's health is checked on
 
 
 class TrainedRun:
@@ -114,14 +115,12 @@ class TrainedRun:
         return generate(self.program.model, num_samples, like, noise=noise)
 
     def health(self) -> list[str]:
-        """Return a sentence for each problem of the training curves or the latents."""
-        sentences = self.history.health()
-        if any("has collapsed" in sentence for sentence in sentences):
-            return sentences
-        latents = check_latents(
-            self.program.model, self.program.guide, first_data(self.program, self.data.validation, _CHECKED)
-        )
-        return sentences if latents is None else [*sentences, latents]
+        """Return a sentence for each thing that is wrong with the curves, or with the program on validation data.
+
+        They are those of :meth:`~pyrovae.training.History.health` and :func:`~pyrovae.evaluation.check_health`.
+        """
+        some = first_data(self.program, self.data.validation, _CHECKED)
+        return list({**findings(self.program.model, self.program.guide, some), **self.history.findings()}.values())
 
 
 def load(

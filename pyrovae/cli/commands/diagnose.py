@@ -66,4 +66,6 @@ def diagnose(
     print(result.table())
     for sentence in (*result.notes, *found.caveats):
         print(f"  {sentence}")
+    for sentence in result.health.values():
+        print(f"  of the model: {sentence}")
     print(f"written to {found.path} and {picture}")

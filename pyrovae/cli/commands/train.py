@@ -14,8 +14,7 @@ from pyrovae import checks, distributed
 from pyrovae.cli.commands.device import device_named
 from pyrovae.compilation import ObjectiveFactory
 from pyrovae.data import DataSet, Digits
-from pyrovae.evaluation import check_latents
-from pyrovae.evaluation.health import COLLAPSED
+from pyrovae.evaluation.health import findings
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
 from pyrovae.matmul import Precision
 from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
@@ -150,7 +149,7 @@ def train(
             raise
         distributed.on_rank_zero(writer.flush)
         distributed.on_rank_zero(lambda: folder.save_metrics(history))
-    for sentence in [*history.health(), *_latents(new_program, dataset, history)]:
+    for sentence in _health(new_program, dataset, history):
         print(f"  {sentence}")
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per datum "
@@ -158,12 +157,12 @@ def train(
     )
 
 
-def _latents(program: Any, data: DataSet, history: History) -> list[str]:
-    """Return what is wrong with single latents, where the whole posterior has not collapsed."""
-    if distributed.rank() > 0 or history.epochs[history.best_epoch - 1].validation_kl < COLLAPSED:
+def _health(program: Any, data: DataSet, history: History) -> list[str]:
+    """Return what is wrong with the curves and with the program, in sentences."""
+    if distributed.rank() > 0:
         return []
-    sentence = check_latents(program.model, program.guide, first_data(program, data.validation, 200))
-    return [] if sentence is None else [sentence]
+    found = findings(program.model, program.guide, first_data(program, data.validation, 1000))
+    return list({**found, **history.findings()}.values())
 
 
 def _open_run(

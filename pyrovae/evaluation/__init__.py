@@ -10,7 +10,7 @@ from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
-from pyrovae.evaluation.health import check_latents
+from pyrovae.evaluation.health import check_health
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
@@ -47,7 +47,7 @@ __all__ = [
     "Sandwich",
     "Separation",
     "anomaly_scores",
-    "check_latents",
+    "check_health",
     "cluster_purity",
     "compare",
     "convergence",

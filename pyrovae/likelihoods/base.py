@@ -36,6 +36,9 @@ class Likelihood(nn.Module, ABC):
     levels: int | None = None
     """Number of levels of x, evenly spaced from 0 to 1; None for other data."""
 
+    at_lower_bound: str | None = None
+    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
+
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         record_arguments(self)

@@ -108,6 +108,9 @@ def _page(
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
         if data is not None:
             interactive = _interactive(data, trained, latents, num_data, known, skipped)
+        health = summary.health(
+            trained, data if other is None else None, history, None if best is None else entries[best]
+        )
         parts.update()
     pictures = _saved(run, drawn)
     first = next((pictures.pop(list(drawn).index(name)) for name in _FIRST if name in drawn), None)
@@ -122,6 +125,7 @@ def _page(
         summary=summary.trained(described, trained, history, saved=run.was_saved)
         + ("" if data is None else summary.accuracy(data, trained)),
         likelihood=None if best is None else summary.likelihood(entries[best]),
+        health=health,
         following=summary.next_steps(run, described, trained, history, None if best is None else entries[best]),
         interactive=interactive,
         evaluations=[

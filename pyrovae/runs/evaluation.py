@@ -27,7 +27,7 @@ from pyrovae.evaluation import (
 )
 from pyrovae.evaluation import sandwich as bidirectional_sandwich
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
-from pyrovae.evaluation.health import check_latents
+from pyrovae.evaluation.health import findings
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
@@ -44,7 +44,7 @@ from pyrovae.runs.program import caveats_of, template_of
 
 __all__ = ["Evaluation", "check_processes", "evaluate_run"]
 
-_CHECKED = 200  # number of data whose latents are checked
+_CHECKED = 1000  # number of data that the program's health is checked on
 _FITTED = 10_000  # number of training data for the model without latents
 _FITTED_VALUES = 2**26  # largest number of values of these, which bounds the memory
 
@@ -56,13 +56,15 @@ class Evaluation:
     Attributes:
         result: log p(x) of each datum, with errors.
         summary: results of the set and options, as in the JSON file.
-        sentences: the verdict, the result of the sandwich, and caveats.
+        sentences: of the estimate: the verdict, the result of the sandwich, and caveats.
+        health: of the model: what is wrong with it, in sentences by kind.
         path: path of the JSON file; the results of each datum are beside it in a file ``.nc``.
     """
 
     result: LogMarginal
     summary: dict[str, Any]
     sentences: list[str]
+    health: dict[str, str]
     path: Path
 
 
@@ -149,7 +151,9 @@ def evaluate_run(
     caveats = caveats_of(blocks.program, blocks.dataset)
     baseline = None if caveats or blocks.other is not None else job.baseline(result)  # other data have no training data
     some = blocks.batch(slice(0, _CHECKED))
-    latents = check_latents(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
+    health = findings(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
+    if baseline is not None and (no_better := baseline.verdict(result.log_prob)) is not None:
+        health["baseline"] = no_better
     summary = {
         "split": split,
         **result.summary(),
@@ -158,7 +162,7 @@ def evaluate_run(
         "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
         "bits_per_dim": blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
-        "latents": latents,
+        "health": health,
         "caveats": caveats,
         "other_data": None if blocks.other is None else blocks.other.sentence,
         "weights": weights,
@@ -170,23 +174,19 @@ def evaluate_run(
     sentences = [
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
-        *([] if latents is None else [latents]),
-        *([] if baseline is None else filter(None, [baseline.verdict(result.log_prob)])),
         *caveats,
         *([] if blocks.other is None else [blocks.other.sentence]),
     ]
-    return Evaluation(result, summary, sentences, run.save_evaluation(name, summary, result))
+    return Evaluation(result, summary, sentences, health, run.save_evaluation(name, summary, result))
 
 
 def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:
     gain, error = baseline.gain(result.log_prob)
-    verdict = baseline.verdict(result.log_prob)
     return {
         "nll": json_number(baseline.nll),
         "family": baseline.family,
         "gain": json_number(gain),
         "gain_error": json_number(error),
-        "verdict": verdict,
     }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split, SplitName
-from pyrovae.evaluation import check_latents
+from pyrovae.evaluation.health import findings
 from pyrovae.likelihoods import Likelihood, caveat_of
 from pyrovae.prediction import is_discrete, simulate
 from pyrovae.programs import Batch, uses_labels
@@ -29,7 +29,7 @@ __all__ = [
     "training_health",
 ]
 
-_CHECKED = 200  # number of validation data whose latents are checked
+_CHECKED = 1000  # number of validation data that the program's health is checked on
 
 
 def labels_of(split: Split) -> Tensor:
@@ -139,15 +139,12 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
 
 
 def training_health(program: Any, data: DataSet, history: History) -> list[str]:
-    """Return a sentence for each problem of the training curves, and of latents that carry no information.
+    """Return a sentence for each problem of the training curves, or of the program on validation data.
 
     Args:
         program: the trained program.
         data: the data that it was trained on.
         history: the training's epochs.
     """
-    sentences = history.health()
-    if any("has collapsed" in sentence for sentence in sentences):
-        return sentences
-    latents = check_latents(program.model, program.guide, first_data(program, data.validation, _CHECKED))
-    return sentences if latents is None else [*sentences, latents]
+    found = findings(program.model, program.guide, first_data(program, data.validation, _CHECKED))
+    return list({**found, **history.findings()}.values())

@@ -143,7 +143,10 @@ class TrainedRun:
         return generate(self.program.model, num_samples, like, noise=noise)
 
     def health(self) -> list[str]:
-        """Return a sentence for each problem of the training curves or the latents."""
+        """Return a sentence for each problem of the curves, or of the program on validation data.
+
+        They are those of :meth:`~pyrovae.training.History.health` and :func:`~pyrovae.evaluation.check_health`.
+        """
         return training_health(self.program, self.data, self.history)
 
 

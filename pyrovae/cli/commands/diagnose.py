@@ -61,4 +61,6 @@ def diagnose(
     print(found.result.table())
     for sentence in (*found.result.notes, *found.caveats):
         print(f"  {sentence}")
+    for sentence in found.result.health.values():
+        print(f"  of the model: {sentence}")
     print(f"written to {found.path} and {found.picture}")

@@ -86,7 +86,9 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     baseline = entry.get("baseline") or {}
     if "nll" in baseline:
         found.append(("NLL without latents, nats per datum", f"{baseline['nll']:.2f}", baseline["family"]))
-    further = [(sandwich or {}).get("sentence"), entry.get("latents"), baseline.get("verdict")]
+    certificate = (entry.get("certificate") or {}).get("sentence")
+    certified = None if certificate is None else f"{certificate}: of these data and this model."
+    further = [certified, (sandwich or {}).get("sentence"), entry.get("latents"), baseline.get("verdict")]
     trust = [entry["verdict"], *(sentence for sentence in further if sentence), *entry["caveats"]]
     return {"sentence": sentence, "figures": found, "trust": trust}
 

@@ -150,13 +150,14 @@ def evaluate_run(
     baseline = None if caveats or job.other is not None else job.baseline(result)  # other data have no training data
     some = job.batch(slice(0, _CHECKED))
     latents = check_latents(job.program.model, job.program.guide, some, chunk_size=chunk_size)
+    bits = job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
     summary = {
         "split": split,
-        **result.summary(),
+        **result.summary(bits),
         "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
         "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
-        "bits_per_dim": job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
+        "bits_per_dim": bits,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "latents": latents,
         "caveats": caveats,
@@ -263,12 +264,12 @@ class _Job:
         chunks, results = Chunks(self.chunk_size), list[LogMarginal]()
         blocks = torch.arange(self.count).split(_BLOCK)
         shard = distributed.shard_indices(len(blocks))
-        total = sum(len(blocks[i]) for i in shard)
+        total, seeds = sum(len(blocks[i]) for i in shard), distributed.derive_seeds(self.seed, len(blocks))
         with progress.bar(f"{part}, {estimator.label}", total, "datum", hidden=distributed.rank() > 0) as bar:
             for i in shard:
                 batch = self.batch(blocks[i])
                 chunks.choose(self.program.model, batch if isinstance(batch, tuple) else (batch,))
-                torch.manual_seed(distributed.derive_seed(self.seed, i))
+                torch.manual_seed(seeds[i])
                 result = log_marginal(
                     self.program.model,
                     self.program.guide,

@@ -34,6 +34,7 @@ class AdaptiveResult:
         rounds: number of rounds of allocation.
         seconds: wall-clock time of all calls.
         seed: seed of the samples.
+        streams: lower 32 bits of the seeds of all batches of samples, which are different.
         x: the data, ``(B, *data_shape)``.
         statistics: statistics of their weights.
         errors: errors of each datum, estimated from the statistics.
@@ -47,6 +48,7 @@ class AdaptiveResult:
     rounds: int
     seconds: float
     seed: int
+    streams: Tensor = field(repr=False)
     x: Tensor = field(repr=False)
     statistics: RunningStatistics = field(repr=False)
     errors: ErrorEstimates = field(repr=False)
@@ -134,6 +136,7 @@ class AdaptiveResult:
             "rounds": torch.tensor(self.rounds),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
             "seed": torch.tensor(self.seed),
+            "streams": self.streams,
             **self.statistics.tensors(),
         }
 
@@ -157,6 +160,7 @@ class AdaptiveResult:
             log_likelihood=now.log_likelihood.clone().to(where),
             x=self.x,
             check=self.check,
+            log_unbiased=now.certified.clone().to(where),
             adaptive=self,
         )
 

@@ -12,6 +12,7 @@ from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.evaluation.health import check_health
 from pyrovae.evaluation.likelihood.annealed import Annealed
+from pyrovae.evaluation.likelihood.certificate import Certificate
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
 from pyrovae.evaluation.likelihood.diagnostics import (
@@ -33,6 +34,7 @@ __all__ = [
     "AdaptiveResult",
     "Annealed",
     "Baseline",
+    "Certificate",
     "Comparison",
     "ComparisonRow",
     "Convergence",

@@ -100,7 +100,10 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     baseline = entry.get("baseline") or {}
     if "nll" in baseline:
         found.append(("NLL without latents, nats per datum", f"{baseline['nll']:.2f}", baseline["family"]))
-    trust = [entry["verdict"], *([sandwich["sentence"]] if sandwich else []), *entry["caveats"]]
+    certificate = (entry.get("certificate") or {}).get("sentence")
+    certified = None if certificate is None else f"{certificate}: of these data and this model."
+    further = [certified, (sandwich or {}).get("sentence")]
+    trust = [entry["verdict"], *(sentence for sentence in further if sentence), *entry["caveats"]]
     return {"sentence": sentence, "figures": found, "trust": trust}
 
 

@@ -154,13 +154,14 @@ def evaluate_run(
     health = findings(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
     if baseline is not None and (no_better := baseline.verdict(result.log_prob)) is not None:
         health["baseline"] = no_better
+    bits = blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
     summary = {
         "split": split,
-        **result.summary(),
+        **result.summary(bits),
         "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
         "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
-        "bits_per_dim": blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
+        "bits_per_dim": bits,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "health": health,
         "caveats": caveats,

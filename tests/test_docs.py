@@ -49,6 +49,7 @@ LEFT_BEHIND = {
         "runs/colour/weights.safetensors",
         "autoencoder.png",
     ],
+    "pytorch.md": ["runs/mine/evaluation/test-importance-50-first20.json", "runs/other/weights.safetensors"],
     "runs.md": ["runs/small/evaluation/test-importance-100-first50.json", "runs/straight/checkpoint/state.pt"],
     "extending.md": [
         "runs/heavy/evaluation/test-importance-50-first20.json",

@@ -86,7 +86,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
         other = None
         with attempt("test images", skipped):
             data = run.load(data=given)[0]
-            other = other_data(run, data, given is not None)
+            other = None if given is None else other_data(run, data)
             skipped += [] if other is None else [other.sentence]
         torch.manual_seed(seed)
         drawn = program.pictures(data, described, trained, history, skipped)

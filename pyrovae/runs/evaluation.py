@@ -120,17 +120,9 @@ def evaluate_run(
     job = _Job.load(run, data, split, num_data, weights, num_draws, chunk_size, torch.device(device), seed)
     name = f"{split}-{estimator.label}{job.suffix(precision)}"
     in_precision = partial(matmul.precision, precision, job.device)
-
-    def bound(estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
-        like = template_of(job.program, job.dataset)
-        model, guide = job.program.model, job.program.guide
-        return bidirectional_sandwich(
-            model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
-        )
-
     if sandwich:  # raise errors of the sandwich before the long run
         few = Annealed(num_temperatures=1, num_chains=1, start=_reverse(reverse, estimator).start)
-        bound(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
+        job.sandwich(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
     distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
     start = time.perf_counter()
     with in_precision():
@@ -145,11 +137,10 @@ def evaluate_run(
         if num_checked and result.check is None and not from_prior:
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
-        bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
+        bounds = job.sandwich(estimator, reverse, num_simulated or 100) if sandwich else None
     caveats = caveats_of(job.program, job.dataset)
     baseline = None if caveats or job.other is not None else job.baseline(result)  # other data have no training data
-    some = job.batch(slice(0, _CHECKED))
-    latents = check_latents(job.program.model, job.program.guide, some, chunk_size=chunk_size)
+    latents = job.check_latents()
     summary = {
         "split": split,
         **result.summary(),
@@ -169,13 +160,14 @@ def evaluate_run(
     }
     sentences = [
         result.verdict,
-        *([] if bounds is None else [bounds.sentence]),
-        *([] if latents is None else [latents]),
-        *([] if baseline is None else filter(None, [baseline.verdict(result.log_prob)])),
+        None if bounds is None else bounds.sentence,
+        latents,
+        None if baseline is None else baseline.verdict(result.log_prob),
         *caveats,
-        *([] if job.other is None else [job.other.sentence]),
+        None if job.other is None else job.other.sentence,
     ]
-    return Evaluation(result, summary, sentences, run.save_evaluation(name, summary, result))
+    path = run.save_evaluation(name, summary, result)
+    return Evaluation(result, summary, [sentence for sentence in sentences if sentence is not None], path)
 
 
 def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:
@@ -239,7 +231,7 @@ class _Job:
         seed: int,
     ) -> _Job:
         dataset, program = run.load(weights, data)
-        other = other_data(run, dataset, data is not None)
+        other = None if data is None else other_data(run, dataset)
         part: Split = getattr(dataset.to(device), split).with_fixed_noise()
         program.to(device)
         count = len(part) if num_data is None else min(checks.integer("num_data", num_data), len(part))
@@ -311,6 +303,17 @@ class _Job:
             if result.adaptive is not None:
                 show(result.adaptive)
         return result
+
+    def sandwich(self, estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
+        """Bound log p(x) of ``count`` data that are simulated from the model from both sides."""
+        model, guide, like = self.program.model, self.program.guide, template_of(self.program, self.dataset)
+        options: dict[str, Any] = {"num_simulated": count, "reverse": reverse, "chunk_size": self.chunk_size}
+        return bidirectional_sandwich(model, guide, like, estimator, **options)
+
+    def check_latents(self) -> str | None:
+        """Return a sentence if some latents carry no information about the data."""
+        some = self.batch(slice(0, _CHECKED))
+        return check_latents(self.program.model, self.program.guide, some, chunk_size=self.chunk_size)
 
     def baseline(self, result: LogMarginal) -> Baseline | None:
         """Return the best model without latents, fitted to the run's training data, if there is one of its kind."""

@@ -77,7 +77,7 @@ def over(items: Sequence[T], what: str, unit: str) -> Iterator[T]:
 
 
 def note(text: str) -> None:
-    """Print a line, unless :func:`quiet`.
+    """Print a line, above the bars that are shown, unless :func:`quiet`.
 
     Args:
         text: the line.
@@ -87,7 +87,9 @@ def note(text: str) -> None:
         ...     note("now something else")
     """
     if not _quiet.get():
-        print(text, file=sys.stderr)
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
 
 
 @contextmanager

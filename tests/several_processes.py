@@ -232,6 +232,10 @@ ANNEAL = [
 ]
 
 
+SCORE = ["--num_data", "330", "--num_samples", "20"]
+ENCODE = ["--num_data", "330", "--num_draws", "2"]
+
+
 def train_in_a_locked_folder():
     """Have the first process hold the lock that another training would hold."""
     with Run("run").locked() if os.environ["RANK"] == "0" else nullcontext():
@@ -247,6 +251,9 @@ def on_the_command_line():
         main(["evaluate", "run", *EVALUATE]),
         main(["evaluate", "run", *ANNEAL]),
         main(["evaluate", "run", "--method", "Adaptive"]),
+        main(["score", "run", *SCORE, "--out", "scores.csv"]),
+        main(["encode", "run", *ENCODE, "--out", "codes.npy"]),
+        main(["score", "run", *SCORE, "--out", "scores.csv"]),
         main(["report", "run"]),
     ]
     Path(f"statuses-{os.environ['RANK']}").write_text(" ".join(map(str, statuses)))

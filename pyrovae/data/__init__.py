@@ -5,7 +5,7 @@ from pyrovae.data.dataset import DataSet
 from pyrovae.data.description import describe
 from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
-from pyrovae.data.split import Binarization, Split
+from pyrovae.data.split import Binarization, Split, SplitName
 from pyrovae.data.subsets import observed, of_classes
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Omniglot",
     "PartlyLabelled",
     "Split",
+    "SplitName",
     "describe",
     "observed",
     "of_classes",

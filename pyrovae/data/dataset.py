@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 from pyrovae.data.split import Binarization, Split
 from pyrovae.data.validation import (
     Channels,
@@ -24,6 +25,7 @@ from pyrovae.data.validation import (
     stored_as,
     warn_of_levels,
 )
+from pyrovae.data.whole import WholeSplit
 
 __all__ = ["DataSet"]
 
@@ -78,6 +80,7 @@ class DataSet:
         test_size: float = 0.1,
         seed: int = 0,
     ) -> None:
+        record_arguments(self)
         checks.choice("binarization", binarization, ("none", "static", "dynamic", "threshold"))
         checks.seed(seed)
         if dequantize and binarization != "none":
@@ -103,6 +106,8 @@ class DataSet:
             counts = all(is_count(part) for part in parts)
             self._values = "counts" if counts else "discrete" if are_levels(*parts) else "real"
 
+        self.test_is_apart = tests is not None
+        self._test_offset = 0 if tests is None else len(source)
         y = as_labels("labels", labels, len(source))
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
         train, validation, test = order.split(
@@ -115,6 +120,30 @@ class DataSet:
         else:
             known = as_labels("test_labels", test_labels, len(tests))
             self.test = self._split(2, tests, known, torch.arange(len(tests)))
+
+    @property
+    def all(self) -> Split:
+        """All data in the order in which they are stored, test data that are stored apart last.
+
+        Each datum keeps the fixed noise that it has in its split, also if that is the training split.
+
+        Example:
+            >>> data = DataSet(torch.arange(200.0).reshape(50, 4))
+            >>> torch.equal(data.all[:], torch.arange(200.0).reshape(50, 4))
+            True
+        """
+        return WholeSplit((self.train, self.validation, self.test), (0, 0, self._test_offset))
+
+    def check_trainable(self) -> None:
+        """Check that there are data to train and to validate on.
+
+        Raises:
+            ValueError: if there are too few data to be split.
+        """
+        if len(self.train) == 0 or len(self.validation) == 0:
+            raise checks.InputError(
+                f"data must be at least 3 to train on some and validate on others, but are {len(self.all)}"
+            )
 
     def astype(self, dtype: torch.dtype) -> DataSet:
         """Return the same data with batches of a given type, instead of torch's default.
@@ -216,6 +245,8 @@ def _sizes(count: int, validation_size: float, test_size: float | None) -> list[
     """Return the numbers of images for training, validation and test; none for the test if ``test_size`` is None."""
     held_out = as_count("validation_size", validation_size, count)
     tested = 0 if test_size is None else as_count("test_size", test_size, count)
+    if test_size is not None and count < 3 and max(validation_size, test_size) < 1:
+        return [0, 0, count]  # too few to be split: they can be evaluated
     if held_out + tested >= count:
         raise checks.InputError(
             f"validation_size and test_size must leave images to train on, but {held_out} and {tested} "

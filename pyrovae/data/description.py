@@ -27,6 +27,8 @@ def describe(data: DataSet) -> str:
 
 
 def _line(name: str, split: Split) -> str:
+    if len(split) == 0:
+        return f"  {name:10}      0 data"
     x, classes = split[:_READ], "no labels"
     if split.labels is not None:
         known = split.labels[split.labels >= 0]

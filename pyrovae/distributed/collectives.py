@@ -24,6 +24,7 @@ __all__ = [
     "all_reduce",
     "broadcast",
     "derive_seed",
+    "derive_seeds",
     "failing_together",
     "gather_shards",
     "on_cpu",
@@ -237,6 +238,25 @@ def derive_seed(*numbers: int) -> int:
         (True, False)
     """
     return int.from_bytes(hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()[:8], "little") >> 1
+
+
+def derive_seeds(seed: int, count: int) -> list[int]:
+    """Return :func:`derive_seed` of ``(seed, i)`` for each i, or of more numbers where it would repeat a stream.
+
+    Torch's generator of a CPU uses the lower 32 bits of a seed, which are different for all of them.
+
+    Example:
+        >>> derive_seeds(0, 2) == [derive_seed(0, 0), derive_seed(0, 1)]
+        True
+    """
+    found: dict[int, int] = {}
+    for i in range(count):
+        seed_of, attempt = derive_seed(seed, i), 0
+        while seed_of % 2**32 in found:
+            attempt += 1
+            seed_of = derive_seed(seed, i, attempt)
+        found[seed_of % 2**32] = seed_of
+    return list(found.values())
 
 
 def _portable(error: Exception) -> Exception:

@@ -26,9 +26,10 @@ document.addEventListener("dragstart", (event) => {
 });
 </script>
 """
-# Gradio would draw a selected radio button white on white under the pointer.
+# The plane is drawn on white. Gradio would draw a selected radio button white on white under the pointer.
 _CSS = """
 #plane img { cursor: crosshair; touch-action: none; }
+.dark #plane img { filter: invert(.905) hue-rotate(180deg); }
 input[type=radio]:checked { background-color: var(--checkbox-background-color-selected) !important; }
 """
 

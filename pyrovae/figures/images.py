@@ -58,7 +58,7 @@ def manifold(means: Tensor, columns: int) -> Figure:
         columns: number of codes in a row.
     """
     rows = means.unflatten(0, (-1, columns)).flip(0).flatten(0, 1)
-    figure = image_grid(rows, columns, padding=0)
+    figure = image_grid(rows, columns)
     figure.axes[0].set_title("the decoder at evenly spaced percentiles of the prior", fontsize=10)
     return figure
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 
 __all__ = ["Likelihood", "LikelihoodFactory", "caveat_of"]
 
@@ -35,8 +36,12 @@ class Likelihood(nn.Module, ABC):
     levels: int | None = None
     """Number of levels of x, evenly spaced from 0 to 1; None for other data."""
 
+    at_lower_bound: str | None = None
+    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
+
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
+        record_arguments(self)
         self.data_shape = checks.shape("data_shape", data_shape)
         self.latent_dim = checks.integer("latent_dim", latent_dim)
 

@@ -2,6 +2,7 @@
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
+from pyrovae.runs.codes import Codes, code_names, encode_run
 from pyrovae.runs.comparison import RunComparison, compare_runs
 from pyrovae.runs.configuration import (
     DataFactory,
@@ -27,11 +28,14 @@ from pyrovae.runs.program import (
 )
 from pyrovae.runs.refitting import Refit, refit_run
 from pyrovae.runs.sampling import sample_run
+from pyrovae.runs.saving import save
+from pyrovae.runs.scores import Scores, score_run
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
     check_comparable,
     common_evaluation,
     data_differences,
+    evaluations_of,
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
@@ -41,6 +45,7 @@ __all__ = [
     "FORMAT",
     "AdaptiveStateFile",
     "CheckpointWriter",
+    "Codes",
     "DataFactory",
     "DataRecord",
     "Evaluation",
@@ -52,16 +57,20 @@ __all__ = [
     "Run",
     "RunComparison",
     "RunDiagnosis",
+    "Scores",
     "StoredEvaluation",
     "TrainedRun",
     "assemble",
     "caveats_of",
     "check_comparable",
+    "code_names",
     "common_evaluation",
     "compare_runs",
     "data_differences",
     "diagnose_run",
+    "encode_run",
     "evaluate_run",
+    "evaluations_of",
     "fill_defaults",
     "first_data",
     "labels_of",
@@ -72,6 +81,8 @@ __all__ = [
     "read_evaluation",
     "refit_run",
     "sample_run",
+    "save",
+    "score_run",
     "simulated_data",
     "template_of",
     "training_health",

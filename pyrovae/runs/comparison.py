@@ -9,14 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyrovae import checks, figures
+from pyrovae.data import DataSet, SplitName
 from pyrovae.evaluation import Comparison, compare
 from pyrovae.files import path_of, write_text
+from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
+from pyrovae.runs.program import other_data
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
     check_comparable,
     common_evaluation,
     data_differences,
+    evaluations_of,
     read_evaluation,
 )
 
@@ -44,6 +48,9 @@ class RunComparison:
 def compare_runs(
     runs: Sequence[Run],
     evaluation: Sequence[str] | str | None = None,
+    *,
+    data: DataFactory | None = None,
+    split: SplitName = "test",
     out: str | os.PathLike[str] = "comparison",
 ) -> RunComparison:
     """Compare the NLL of several runs, datum by datum, and write the result to a folder.
@@ -51,14 +58,16 @@ def compare_runs(
     Args:
         runs: two runs or more.
         evaluation: name of an evaluation that all have, such as ``test-importance-5000``, or a name for each run; by
-            default, the closest to log p(x) that all have of test data.
+            default, the closest to log p(x) that all have of the data and split.
+        data: other data, on which all runs were evaluated; each run's own if not given.
+        split: part of the data that was evaluated.
         out: folder for the table, comparison.txt, .md and .csv, and its picture, comparison.png.
 
     Raises:
         ValueError: if there are fewer than two runs, an evaluation is missing, or the NLLs are not comparable.
     """
     folder = path_of("out", out)
-    evaluations = _read(runs, evaluation)
+    evaluations = _read(runs, evaluation, data, split)
     check_comparable(evaluations)
     first, *_ = evaluations.values()
     gaps = {run: each.gap for run, each in evaluations.items() if each.gap is not None}
@@ -69,7 +78,9 @@ def compare_runs(
     return found
 
 
-def _read(runs: Sequence[Run], evaluation: Sequence[str] | str | None) -> dict[str, StoredEvaluation]:
+def _read(
+    runs: Sequence[Run], evaluation: Sequence[str] | str | None, data: DataFactory | None, split: SplitName
+) -> dict[str, StoredEvaluation]:
     if len(runs) < 2:
         given = ", ".join(str(run.folder) for run in runs)
         raise checks.InputError(f"runs must be two folders or more, but {len(runs)} was given: {given}")
@@ -77,7 +88,9 @@ def _read(runs: Sequence[Run], evaluation: Sequence[str] | str | None) -> dict[s
     for run in runs:
         run.config()  # raises an error if it is not a run
     if evaluation is None:
-        evaluation = common_evaluation({name: run.evaluations() for name, run in named.items()})
+        evaluation = _best_evaluations(named, data, split)
+    elif data is not None:
+        raise checks.InputError("data must be left out where evaluation names what is compared, but both were given")
     chosen = [evaluation] * len(runs) if isinstance(evaluation, str) else evaluation
     if len(chosen) != len(runs):
         raise checks.InputError(
@@ -85,6 +98,16 @@ def _read(runs: Sequence[Run], evaluation: Sequence[str] | str | None) -> dict[s
             f"{', '.join(chosen)}"
         )
     return {name: read_evaluation(named[name], chosen) for name, chosen in zip(named, chosen, strict=True)}
+
+
+def _best_evaluations(runs: dict[str, Run], data: DataFactory | None, split: SplitName) -> list[str]:
+    """Return the name of the best evaluation of these data that all runs have, for each run."""
+    dataset = None if data is None else checks.make("data", data, DataSet, like="Digits")
+    others = {name: None if dataset is None else other_data(run, dataset) for name, run in runs.items()}
+    best = common_evaluation(
+        {name: evaluations_of(run.evaluations(), others[name]) for name, run in runs.items()}, split
+    )
+    return [best + ("" if other is None else other.suffix) for other in others.values()]
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 
 from pyrovae import checks, figures, progress
 from pyrovae import evaluation as functions
-from pyrovae.data import Split
+from pyrovae.data import Split, SplitName
 from pyrovae.evaluation import Diagnosis, Estimator
 from pyrovae.files import check_writable
 from pyrovae.programs import Arguments
@@ -48,7 +48,7 @@ def diagnose_run(
     estimator: Estimator | None = None,
     *,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     num_data: int = 1000,
     num_samples: int = 100,
     refinement_steps: int = 200,
@@ -64,7 +64,7 @@ def diagnose_run(
         run: the run.
         estimator: of log p(x); see :func:`pyrovae.diagnose`.
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
-        split: part of the data.
+        split: part of the data; ``all`` for all of them in the order in which they are stored.
         num_data: number of data, from the first.
         num_samples: number of samples of each datum for each ELBO.
         refinement_steps: number of steps in which the posterior is refined for each datum; 0 for none.
@@ -80,7 +80,7 @@ def diagnose_run(
     checks.integer("num_data", num_data)
     checks.seed(seed)
     dataset, program = run.load(weights, data)
-    other = None if data is None else other_data(run, dataset)
+    other = None if data is None else other_data(run, dataset, split)
     part: Split = getattr(dataset.to(device), split).with_fixed_noise()
     program.to(device)
     check_writable(run.folder / "diagnosis")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.data import DataSet, Split
-from pyrovae.evaluation import check_latents
+from pyrovae.data import DataSet, Split, SplitName
+from pyrovae.evaluation.health import findings
 from pyrovae.likelihoods import Likelihood, caveat_of
 from pyrovae.prediction import is_discrete, simulate
 from pyrovae.programs import Batch, uses_labels
@@ -28,7 +29,7 @@ __all__ = [
     "training_health",
 ]
 
-_CHECKED = 200  # number of validation data whose latents are checked
+_CHECKED = 1000  # number of validation data that the program's health is checked on
 
 
 def labels_of(split: Split) -> Tensor:
@@ -67,12 +68,13 @@ class OtherData:
     sentence: str
 
 
-def other_data(run: Run, data: DataSet) -> OtherData | None:
+def other_data(run: Run, data: DataSet, split: SplitName | None = None) -> OtherData | None:
     """Compare data that were given in place of a run's own with these; return None if they are the same.
 
     Args:
         run: the run; a run of an older version has no record of its data, so that given data count as others.
         data: the data.
+        split: the part of them that is used, for the sentence to say so if it is not all.
     """
     own, given = run.data_record(), DataRecord.of(data)
     sentence = "These data were given, and the run is too old to know its own: whether these are them is not known."
@@ -83,7 +85,11 @@ def other_data(run: Run, data: DataSet) -> OtherData | None:
         sentence = (
             f"These are other data than the run's ({difference}): whether it was trained on some of them is not known."
         )
-    return OtherData(f"-data-{given.hashes['test'][:8]}", sentence)
+    total, used = len(data.all), len(getattr(data, split or "all"))
+    if used < total:
+        sentence += f" Of the {total} data these are the {used} of the {split} split: --split all takes all."
+    digest = hashlib.blake2b("".join(given.hashes.values()).encode(), digest_size=4)
+    return OtherData(f"-data-{digest.hexdigest()}", sentence)
 
 
 def simulated_data(program: Any, described: DataRecord, count: int) -> DataSet:
@@ -128,15 +134,12 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
 
 
 def training_health(program: Any, data: DataSet, history: History) -> list[str]:
-    """Return a sentence for each problem of the training curves, and of latents that carry no information.
+    """Return a sentence for each problem of the training curves, or of the program on validation data.
 
     Args:
         program: the trained program.
         data: the data that it was trained on.
         history: the training's epochs.
     """
-    sentences = history.health()
-    if any("has collapsed" in sentence for sentence in sentences):
-        return sentences
-    latents = check_latents(program.model, program.guide, first_data(program, data.validation, _CHECKED))
-    return sentences if latents is None else [*sentences, latents]
+    found = findings(program.model, program.guide, first_data(program, data.validation, _CHECKED))
+    return list({**found, **history.findings()}.values())

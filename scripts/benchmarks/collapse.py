@@ -73,6 +73,9 @@ def settings(options: argparse.Namespace) -> dict[str, Setting]:
     found["digits, dynamic, Bernoulli, 2 latents, networks of 400-400, 20 epochs"] = Setting(
         pv.Digits, pv.Bernoulli, 2, epochs=20, hidden_features=(400, 400)
     )
+    found["digits, dynamic, Bernoulli, 2 latents, networks of 400-400"] = Setting(
+        pv.Digits, pv.Bernoulli, 2, hidden_features=(400, 400)
+    )
     for dim in (2, 50) if options.root is not None else ():
         found[f"MNIST, dynamic, Bernoulli, {dim} latents"] = Setting(
             partial(pv.MNIST, options.root, binarization="dynamic"), pv.Bernoulli, dim, options.mnist_epochs, lr=1e-3

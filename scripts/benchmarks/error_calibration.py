@@ -73,7 +73,7 @@ def main(
         num_sets: sets of each model; 200 for a run to publish.
         num_adaptive: sets of adaptive estimates, which take longest; 50 for a run to publish.
         set_size: data of a set, in place of 100 for Bernoulli likelihoods and 40 for others.
-        target: target of the adaptive estimates, in nats; by default 0.02 for Bernoulli likelihoods, 0.05 for others.
+        target: target of the adaptive estimates, nats; if not given, 0.02 for Bernoulli likelihoods, 0.05 for others.
         max_seconds: time limit of each adaptive estimate, which then may miss its target; no limit if not given.
         seed: seed of sets and samples.
         training_seed: seed of the models.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pyrovae.cli.commands.device import device_named
+from pyrovae.data import SplitName
 from pyrovae.evaluation import Estimator
 from pyrovae.runs import DataFactory, Run, diagnose_run
 
@@ -14,7 +15,7 @@ __all__ = ["diagnose"]
 def diagnose(
     run: str,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     num_data: int = 1000,
     num_samples: int = 100,
     refinement_steps: int = 200,
@@ -30,7 +31,7 @@ def diagnose(
     Args:
         run: the run's folder.
         data: the run's data at their present place, or other data.
-        split: part of the data.
+        split: part of the data; all takes all of them, in the order of the file.
         num_data: number of data, from the first.
         num_samples: number of samples for each datum and ELBO.
         refinement_steps: number of steps in which the posterior is refined for each datum; 0 for none.
@@ -60,4 +61,6 @@ def diagnose(
     print(found.result.table())
     for sentence in (*found.result.notes, *found.caveats):
         print(f"  {sentence}")
+    for sentence in found.result.health.values():
+        print(f"  of the model: {sentence}")
     print(f"written to {found.path} and {found.picture}")

@@ -211,6 +211,7 @@ class Adaptive(Estimator):
             rounds=sampler.rounds,
             seconds=sampler.timer.seconds_before + sampler.timer.seconds,
             seed=sampler.seed,
+            streams=torch.tensor(sorted(sampler.streams)),
             x=sampler.arguments[0],
             statistics=sampler.statistics,
             errors=errors._replace(bias=bias),

@@ -50,6 +50,7 @@ class Allocation(NamedTuple):
         from_prior: True for data whose chains start from the prior.
         num_samples: number of weights to draw.
         cost: number of decoder runs.
+        bias: predicted bias of the estimates with these draws, in nats.
     """
 
     data: Tensor
@@ -57,6 +58,7 @@ class Allocation(NamedTuple):
     from_prior: Tensor
     num_samples: Tensor
     cost: Tensor
+    bias: Tensor
 
     def first(self, count: int, budget: float) -> Allocation:
         """Return the first ``count`` draws, or as many of them as the budget of decoder runs allows."""
@@ -212,7 +214,7 @@ class _Choices:
         order = gain.argsort(descending=True, stable=True)
         index = order[chosen[order] > 0]
         chosen = chosen[index]
-        tables = self.num_temperatures, self.from_prior, self.num_samples, self.cost
+        tables = self.num_temperatures, self.from_prior, self.num_samples, self.cost, self.bias
         return Allocation(index, *(table[chosen, index] for table in tables))
 
 

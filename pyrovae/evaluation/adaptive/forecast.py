@@ -18,6 +18,7 @@ __all__ = [
     "Forecast",
     "forecast",
     "is_reliable",
+    "predict_first",
     "sample_bias",
     "variance_at_temperatures",
 ]
@@ -99,6 +100,15 @@ def forecast(statistics: RunningStatistics, errors: ErrorEstimates) -> Forecast:
         prior_variance=prior,
         calibration=torch.stack([torch.stack(row) for row in rows]),
     )
+
+
+def predict_first(statistics: RunningStatistics, num_samples: int) -> Tensor:
+    """Predict the bias of the first importance samples from the pilot alone, ``(N,)``; infinite if unreliable."""
+    unknown = torch.full_like(statistics.elbo, math.nan)
+    predicted = forecast(statistics, ErrorEstimates(unknown, unknown, unknown))
+    K = torch.full_like(unknown, num_samples)
+    known = is_reliable(K, predicted.pareto_k, predicted.relative_variance)
+    return torch.where(known, sample_bias(predicted.relative_variance, K, predicted.pareto_k), math.inf)
 
 
 def is_reliable(num_samples: Tensor, pareto_k: Tensor, relative_variance: Tensor | float = 0.0) -> Tensor:

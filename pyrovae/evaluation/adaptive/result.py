@@ -33,6 +33,7 @@ class AdaptiveResult:
         rounds: number of rounds of allocation.
         seconds: wall-clock time of all calls.
         seed: seed of the samples.
+        streams: lower 32 bits of the seeds of all batches of samples, which are different.
         x: the data, ``(B, *data_shape)``.
         statistics: statistics of their weights.
         errors: errors of each datum, estimated from the statistics.
@@ -46,6 +47,7 @@ class AdaptiveResult:
     rounds: int
     seconds: float
     seed: int
+    streams: Tensor = field(repr=False)
     x: Tensor = field(repr=False)
     statistics: RunningStatistics = field(repr=False)
     errors: ErrorEstimates = field(repr=False)
@@ -133,6 +135,7 @@ class AdaptiveResult:
             "rounds": torch.tensor(self.rounds),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
             "seed": torch.tensor(self.seed),
+            "streams": self.streams,
             **self.statistics.tensors(),
         }
 
@@ -156,6 +159,7 @@ class AdaptiveResult:
             log_likelihood=now.log_likelihood.clone().to(where),
             x=self.x,
             check=self.check,
+            log_unbiased=now.certified.clone().to(where),
             adaptive=self,
         )
 

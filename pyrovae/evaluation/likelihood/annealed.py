@@ -48,6 +48,8 @@ class Annealed(Estimator):
         (torch.Size([3]), 16)
     """
 
+    unbiased = True  # the step sizes are tuned on other chains, and fixed before these start
+
     def __init__(
         self,
         num_temperatures: int = 100,

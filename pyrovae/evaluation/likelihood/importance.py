@@ -48,6 +48,8 @@ class Importance(Estimator):
         (1000, True)
     """
 
+    unbiased = True
+
     def __init__(self, num_samples: int = 5000, proposal_scale: float = 1.0, prior_share: float = 0.0) -> None:
         self.num_samples = checks.integer("num_samples", num_samples)
         self.proposal_scale = checks.number("proposal_scale", proposal_scale, open_below=True)

@@ -211,18 +211,6 @@ class Split:
         for position in self.positions(batch_size, shuffle=shuffle):
             yield self[position]
 
-    def labelled_batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[tuple[Tensor, ...]]:
-        """Yield all images once, in batches (x, y) of labelled images and (x,) of unlabelled ones, evenly mixed.
-
-        An image is unlabelled if the split has no labels, or its label is -1.
-
-        Args:
-            batch_size: number of images per batch.
-            shuffle: True if the order is random, from torch's generator.
-        """
-        for position in self.positions(batch_size, shuffle=shuffle, by_label=True):
-            yield self.labelled(position)
-
     def positions(
         self,
         batch_size: int,

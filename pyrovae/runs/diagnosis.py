@@ -31,7 +31,7 @@ class RunDiagnosis:
     Attributes:
         result: the breakdown of log p(x).
         caveats: sentences on the likelihood and the data.
-        name: name of the diagnosis: the split, and what tells other data from the run's.
+        name: name of the diagnosis: the split, and a suffix for data that are not those of the run.
         path: path of the JSON file.
         picture: path of the picture.
     """
@@ -80,7 +80,7 @@ def diagnose_run(
     checks.integer("num_data", num_data)
     checks.seed(seed)
     dataset, program = run.load(weights, data)
-    other = other_data(run, dataset, data is not None, split)
+    other = None if data is None else other_data(run, dataset, split)
     part: Split = getattr(dataset.to(device), split).with_fixed_noise()
     program.to(device)
     check_writable(run.folder / "diagnosis")

@@ -122,17 +122,9 @@ def evaluate_run(
     job = _Job(blocks, num_draws, chunk_size)
     name = f"{split}-{estimator.label}{blocks.suffix(precision)}"
     in_precision = partial(matmul.precision, precision, blocks.device)
-
-    def bound(estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
-        like = template_of(blocks.program, blocks.dataset)
-        model, guide = blocks.program.model, blocks.program.guide
-        return bidirectional_sandwich(
-            model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
-        )
-
     if sandwich:  # raise errors of the sandwich before the long run
         few = Annealed(num_temperatures=1, num_chains=1, start=_reverse(reverse, estimator).start)
-        bound(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
+        job.sandwich(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
     distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
     start = time.perf_counter()
     with in_precision():
@@ -147,11 +139,10 @@ def evaluate_run(
         if num_checked and result.check is None and not from_prior:
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
-        bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
+        bounds = job.sandwich(estimator, reverse, num_simulated or 100) if sandwich else None
     caveats = caveats_of(blocks.program, blocks.dataset)
     baseline = None if caveats or blocks.other is not None else job.baseline(result)  # other data have no training data
-    some = blocks.batch(slice(0, _CHECKED))
-    health = findings(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
+    health = job.health()
     if baseline is not None and (no_better := baseline.verdict(result.log_prob)) is not None:
         health["baseline"] = no_better
     bits = blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
@@ -264,6 +255,17 @@ class _Job:
             if result.adaptive is not None:
                 show(result.adaptive)
         return result
+
+    def sandwich(self, estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
+        """Bound log p(x) of ``count`` data that are simulated from the model from both sides."""
+        program, like = self.blocks.program, template_of(self.blocks.program, self.blocks.dataset)
+        options: dict[str, Any] = {"num_simulated": count, "reverse": reverse, "chunk_size": self.chunk_size}
+        return bidirectional_sandwich(program.model, program.guide, like, estimator, **options)
+
+    def health(self) -> dict[str, str]:
+        """Return a sentence for each problem of the model that some of the data show, by name."""
+        program, some = self.blocks.program, self.blocks.batch(slice(0, _CHECKED))
+        return findings(program.model, program.guide, some, chunk_size=self.chunk_size)
 
     def baseline(self, result: LogMarginal) -> Baseline | None:
         """Return the best model without latents, fitted to the run's training data, if there is one of its kind."""

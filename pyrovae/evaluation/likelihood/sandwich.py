@@ -63,7 +63,7 @@ class Sandwich:
             return (
                 f"On {len(self.upper)} data simulated from the model the upper bound lies {-self.gap:.3f} ± {error:.3f}"
                 " nats below the estimate, more than chance allows: the model weighs other data than it makes, or the "
-                "chains are too few, and nothing can be told."
+                "chains are too few for a conclusion."
             )
         apart = f"On {len(self.upper)} data simulated from the model the estimate and an upper bound are {self.gap:.3f}"
         so_far = "so far as real data resemble these, their NLL is too large by"

@@ -5,6 +5,7 @@ import inspect
 import linecache
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -23,12 +24,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What a page's commands and examples leave behind, relative to the folder in which they run.
 LEFT_BEHIND = {
-    "README.md": [
-        "digits.png",
-        "runs/digits/report.html",
-        "runs/digits/evaluation/test-importance-200.json",
-        "runs/digits-mixture/weights.safetensors",
-    ],
+    "README.md": ["runs/digits/evaluation/test-importance-500.json"],
     "command_line.md": [
         "runs/nested/weights.safetensors",
         "runs/second/metrics.csv",
@@ -136,7 +132,7 @@ def test_shell_blocks_are_read_as_a_shell_reads_them():
 def test_the_start_page_shows_commands_that_the_readme_runs():
     run = commands_of("".join(block[2] for block in BLOCK.finditer(PAGES[0].read_text()) if block[1] == "bash"))
     shown = commands_of((ROOT / "docs" / "index.md").read_text())
-    assert [arguments[0] for arguments in shown] == ["train", "evaluate", "report"]
+    assert [arguments[0] for arguments in shown] == ["train", "evaluate"]
     assert [arguments for arguments in shown if arguments not in run] == []
 
 
@@ -153,8 +149,10 @@ def test_the_command_line_page_names_every_option():
 
 def test_links_between_the_pages_lead_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", page.read_text()):
-            if not target.startswith("http") and not target.endswith(".png"):
+        text = page.read_text()
+        targets = re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", text) + re.findall(r"^\[\w+\]: (\S+)$", text, re.MULTILINE)
+        for target in targets:
+            if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
@@ -172,6 +170,24 @@ def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp
     known |= {"Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO"}  # Pyro's
     missing = [name for name in public_names() if name.rpartition(".")[2] not in known]
     assert missing == []
+
+
+def test_the_readme_fits_where_it_is_shown():
+    readme = PAGES[0].read_text()
+    assert readme.count("\n") <= 90
+    with_links, without = describe(readme, "https://example.org/pyrovae"), describe(readme, None)
+    assert "![Decoded codes" in with_links
+    assert "](https://example.org/pyrovae/raw/main/docs/images/demo.png)" in with_links
+    assert "[math]: https://example.org/pyrovae/blob/main/docs/math.md" in with_links
+    for text in (with_links, without):
+        targets = re.findall(r"\]\((\S+?)\)", text) + re.findall(r"^\[\w+\]: (\S+)$", text, re.MULTILINE)
+        assert [target for target in targets if not target.startswith("https://")] == []
+    assert "][math]" not in without
+    assert "the mathematics" in without
+
+
+def describe(readme, source):
+    return runpy.run_path(str(ROOT / "setup.py"))["describe"](readme, source)
 
 
 @pytest.mark.slow

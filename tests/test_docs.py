@@ -162,8 +162,8 @@ def test_links_between_the_pages_lead_somewhere():
 def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp_path):
     pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
     pytest.importorskip("myst_parser")
-    # In a process of its own: Sphinx changes the signatures of what it documents. Writing the pages, a third of the time,
-    # is left out.
+    # In a process of its own: Sphinx changes the signatures of what it documents. Writing pages would take half as long
+    # again as reading them.
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "dummy", "-d", str(tmp_path / "trees")]
     built = subprocess.run([*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr

@@ -139,7 +139,7 @@ def anneal(
         path: annealing path.
         steps: step sizes from :func:`tune_step_sizes`, ``(T - 1, B)``.
         u: initial coordinates of the chains, ``(C, B, n)``: samples of the start, or of the posterior.
-        reverse: whether the chains run from the posterior to the start.
+        reverse: True if the chains run from the posterior to the start.
     """
     betas = path.betas()
     chains = _Chains(target, u, path.num_leapfrogs)

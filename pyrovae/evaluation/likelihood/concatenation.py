@@ -27,6 +27,7 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
     def column(name: str) -> Tensor:
         return cat([getattr(part, name) for part in parts])
 
+    unbiased = [part.log_unbiased for part in parts]
     bounds = [part.convergence for part in parts if part.convergence is not None]
     figures: dict[str, Any] = {name: column(name) for name in STATISTICS}
     curve = None
@@ -48,4 +49,5 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
         x=column("x"),
         convergence=curve,
         prior_found=None if parts[0].prior_found is None else column("prior_found"),
+        log_unbiased=None if any(part is None for part in unbiased) else cat(unbiased, 1),
     )

@@ -33,6 +33,8 @@ def inference_data(result: LogMarginal) -> arviz.InferenceData:
         figures["path_beta"] = ("temperature", array(result.paths.beta))
         for name, dim in (("log_weight", "moment"), ("acceptance", "move"), ("step_size", "move")):
             figures[f"path_{name}"] = ((dim, "path"), array(getattr(result.paths, name).float()))
+    if result.log_unbiased is not None:
+        figures["log_unbiased"] = (("alternative", "datum"), array(result.log_unbiased))
     if result.prior_found is not None:
         figures["prior_found"] = ("datum", array(result.prior_found))
     if result.check is not None:

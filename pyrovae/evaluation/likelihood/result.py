@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae import checks, html
 from pyrovae.evaluation.likelihood.bias import estimated_bias
+from pyrovae.evaluation.likelihood.certificate import Certificate, certify
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_threshold
 from pyrovae.evaluation.likelihood.diagnostics import pareto_k as fit_pareto_k
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "LogMarginal"]
 
 MIN_ACCEPTANCE = 0.3
-"""Acceptance below which chains hardly move."""
+"""Acceptance below which chains hardly move: set by hand, far below the 0.8 to which step sizes are tuned."""
 
 MAX_CHAIN_ERROR = 0.45
-"""Standard error, in nats, of 16 chains whose log weights have a variance of about 1.5."""
+"""Largest standard error of chains that agree, in nats: that of 16 chains whose log weights have a variance of 1.5."""
 
 _TAIL = 50  # number of largest weights kept of each datum
-_HEAVY = 0.2  # share of the data; docs/likelihood.md has the coverage of intervals below and above it
+_HEAVY = 0.2  # share of the data; scripts/benchmarks/error_calibration.py measures the coverage on both sides of it
 
 STATISTICS = (
     "log_prob",
@@ -73,6 +74,8 @@ class LogMarginal:
         check: second estimates of some data by chains from the prior; None without such a check.
         prior_found: share of p(x) that the samples or chains from the prior alone find, at most 1; None if all are from
             the guide.
+        log_unbiased: log of S alternative estimates of p(x) whose product over the data has a mean of at most that of
+            p(x), ``(S, B)``, in nats: what is certified. None if the estimator does not declare any.
         adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for other estimators, and for
             results read from a file.
     """
@@ -95,6 +98,7 @@ class LogMarginal:
     paths: ChainPaths | None = field(default=None, repr=False)
     check: CrossCheck | None = field(default=None, repr=False)
     prior_found: Tensor | None = field(default=None, repr=False)
+    log_unbiased: Tensor | None = field(default=None, repr=False)
     adaptive: AdaptiveResult | None = field(default=None, repr=False)
 
     @classmethod
@@ -198,7 +202,50 @@ class LogMarginal:
         if chains and not self.is_adaptive:
             accepted, ess = self.acceptance.median(), self.ess.median()
             lines.append(f"  acceptance {accepted:.2f}, {ess:.1f} effective chains (medians)")
-        return [*lines, f"  {self.verdict}"]
+        return [*lines, f"  {self._certificate_line(bits_per_dim)}", f"  {self.verdict}"]
+
+    def certificate(self, confidence: float = 0.99) -> Certificate | None:
+        r"""Return an upper bound of the NLL of these data that holds whatever the guide, or None if there is none.
+
+        The log of an unbiased estimate exceeds log p(x) by more than b nats with a probability of at most
+        :math:`e^{-b}` (Markov's inequality), and so does the sum over the data, whose estimates are independent. With
+        the default confidence, the bound of the mean of N data is :math:`\log(100) / N` nats above ``nll``.
+
+        Importance samples and annealed chains are certified as they are. :class:`Adaptive` is certified by estimates
+        whose weighting was fixed before their samples were drawn. An estimator of your own is certified if it declares
+        ``unbiased = True``.
+
+        Args:
+            confidence: probability, over the choice of samples, with which the bound holds.
+
+        Raises:
+            ValueError: if ``confidence`` is not between 0 and 1.
+
+        Example:
+            >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+            >>> ml = log_marginal(vae.model, vae.guide, torch.ones(3, 4), num_samples=100)
+            >>> math.isclose(ml.certificate().nll, ml.nll + math.log(100) / 3)
+            True
+        """
+        return None if self.log_unbiased is None else certify(self.log_unbiased, confidence)
+
+    def _bits_of(self, nll: float, bits_per_dim: float | None) -> float | None:
+        """Convert another NLL in nats to bits per dimension, given this result's own; None if that is None."""
+        if bits_per_dim is None:
+            return None
+        return bits_per_dim + (nll - self.nll) / (math.prod(self.x.shape[1:]) * math.log(2))
+
+    def _certificate_summary(self, bits_per_dim: float | None) -> dict[str, Any] | None:
+        certificate = self.certificate()
+        return None if certificate is None else certificate.summary(self._bits_of(certificate.nll, bits_per_dim))
+
+    def _certificate_line(self, bits_per_dim: float | None) -> str:
+        certificate = self.certificate()
+        if certificate is not None:
+            return certificate.sentence(self._bits_of(certificate.nll, bits_per_dim))
+        if self.log_unbiased is None:
+            return f"no certificate: the estimates by {self.method} are not declared to be unbiased"
+        return "no certificate: some data have no weight above zero that counts for it"
 
     def _repr_html_(self) -> str:
         first, *others = self.lines()
@@ -209,7 +256,7 @@ class LogMarginal:
 
     @property
     def reliable(self) -> Tensor:
-        """Whether each datum's estimate can be trusted by its own diagnostics, ``(B,)``.
+        """True for data whose estimate can be trusted by its own diagnostics, ``(B,)``.
 
         Importance samples: k̂ is below its threshold, or the weights are equal. Chains: they move, and their standard
         error is at most 0.45 nats. An adaptive estimate says itself which data have enough samples.
@@ -271,7 +318,7 @@ class LogMarginal:
 
     @property
     def modes_checked(self) -> bool:
-        """Whether modes that the guide misses would have been found, because the prior finds at least half of p(x).
+        """True if modes that the guide misses would have been found, because the prior finds at least half of p(x).
 
         This must hold for nine in ten of the checked data; without a check, on average over the data for the estimate's
         own samples from the prior.
@@ -282,7 +329,7 @@ class LogMarginal:
 
     @property
     def has_heavy_tails(self) -> bool:
-        """Whether k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
+        """True if k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
 
         False for adaptive estimates, in which hard data are annealed.
         """
@@ -290,18 +337,22 @@ class LogMarginal:
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether samples were allocated by the needs of each datum."""
+        """True if samples were allocated by the needs of each datum."""
         return self.method == "adaptive"
 
     @property
     def verdict(self) -> str:
-        """One or a few sentences: whether this estimate can be trusted, not whether the model is good."""
+        """Conclusion in one or a few sentences: can this estimate be trusted? It does not say if the model is good."""
         from pyrovae.evaluation.likelihood.verdict import verdict
 
         return verdict(self) if self.adaptive is None else f"{self.adaptive.verdict} {verdict(self)}"
 
-    def summary(self) -> dict[str, Any]:
-        """Return the results of the set, in nats per datum, as plain numbers; None for unknown or infinite values."""
+    def summary(self, bits_per_dim: float | None = None) -> dict[str, Any]:
+        """Return the results of the set, in nats per datum, as plain numbers; None for unknown or infinite values.
+
+        Args:
+            bits_per_dim: the NLL in bits per dimension, for data that have such; gives those of the certificate.
+        """
 
         def spread(values: Tensor, quantiles: tuple[float, ...]) -> dict[str, float | None]:
             known = values[~values.isnan()]
@@ -320,6 +371,7 @@ class LogMarginal:
             "bias": json_number(self.mean_bias),
             "interval": [json_number(end) for end in self.interval],
             "elbo": json_number(self.elbo.mean().item()),
+            "certificate": self._certificate_summary(bits_per_dim),
             "num_samples": int(self.num_samples.max()),
             "num_evaluations": int(self.num_evaluations.sum()),
             "num_data": len(self.log_prob),

@@ -36,6 +36,7 @@ napoleon_use_ivar = True
 mathjax_path = "tex-svg.js"
 html_static_path = ["_static", str(files("sphinx-mathjax-offline") / "static/mathjax/tex-svg.js")]
 html_css_files = ["pages.css"]
+html_js_files = ["wide_formulas.js"]
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"

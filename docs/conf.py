@@ -10,12 +10,18 @@ project_copyright = "the pyrovae authors"
 version = release = version_of("pyrovae")
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "code"
 
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
+
+nb_execution_mode = "auto"  # notebooks are kept without results, so that each build runs each of them once
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600  # seconds a cell
+nb_output_stderr = "remove"  # progress bars
+nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -29,6 +35,8 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"pyrovae {version}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["notebooks.css"]
 html_show_sphinx = False
 
 

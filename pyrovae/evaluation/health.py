@@ -42,7 +42,7 @@ def check_latents(model: PyroFunction, guide: PyroFunction, x: Batch, *, chunk_s
     try:
         with forked_rng(device):
             torch.manual_seed(0)
-            found = rate_distortion(model, guide, x, _SAMPLES, num_codes=2, chunk_size=chunk_size)
+            found = rate_distortion(model, guide, x, _SAMPLES, num_codes=2, chunk_size=chunk_size, progress=False)
     except checks.InputError:  # no density, such as of a deterministic encoder
         return None
     return collapse_verdict(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -61,8 +61,8 @@ class Evaluation:
     """
 
     result: LogMarginal
-    summary: dict[str, Any]
-    sentences: list[str]
+    summary: dict[str, Any] = field(repr=False)
+    sentences: list[str] = field(repr=False)
     path: Path
 
 
@@ -121,11 +121,18 @@ def evaluate_run(
     name = f"{split}-{estimator.label}{job.suffix(precision)}"
     in_precision = partial(matmul.precision, precision, job.device)
 
-    def bound(estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
+    def bound(estimator: Estimator, reverse: Annealed | None, count: int, progress: bool = False) -> Sandwich:
         like = template_of(job.program, job.dataset)
         model, guide = job.program.model, job.program.guide
         return bidirectional_sandwich(
-            model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
+            model,
+            guide,
+            like,
+            estimator,
+            num_simulated=count,
+            reverse=reverse,
+            chunk_size=chunk_size,
+            progress=progress,
         )
 
     if sandwich:  # raise errors of the sandwich before the long run
@@ -145,7 +152,7 @@ def evaluate_run(
         if num_checked and result.check is None and not from_prior:
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
-        bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
+        bounds = bound(estimator, reverse, num_simulated or 100, distributed.rank() == 0) if sandwich else None
     caveats = caveats_of(job.program, job.dataset)
     baseline = None if caveats or job.other is not None else job.baseline(result)  # other data have no training data
     some = job.batch(slice(0, _CHECKED))
@@ -276,6 +283,7 @@ class _Job:
                     estimator,
                     num_draws=self.num_draws,
                     chunk_size=chunks.size,
+                    progress=False,
                 )
                 (buffer.add if distributed.count() == 1 else results.append)(distributed.on_cpu(result))
                 bar.update(len(blocks[i]))
@@ -293,8 +301,7 @@ class _Job:
         with progress.bar(name, estimator.max_evaluations, " decoder runs", unit_scale=True) as bar:
 
             def show(result: AdaptiveResult) -> None:
-                errors = f"Monte Carlo error {result.monte_carlo_error:.2g}, bias {result.bias:.2g}"
-                bar.set_postfix_str(f"{errors}, {result.num_unreliable} unreliable", refresh=False)
+                bar.set_postfix_str(result.progress, refresh=False)
                 bar.update(result.num_evaluations - bar.n)
                 file.save(result.state)
 
@@ -332,7 +339,16 @@ class _Job:
         data = (x, labels_of(self.split)[: len(x)]) if labels else x
         model, guide = self.program.model, self.program.guide
         try:
-            check = cross_check(model, guide, data, result, num_checked, seed=self.seed, chunk_size=self.chunk_size)
+            check = cross_check(
+                model,
+                guide,
+                data,
+                result,
+                num_checked,
+                seed=self.seed,
+                chunk_size=self.chunk_size,
+                progress=distributed.rank() == 0,
+            )
         except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

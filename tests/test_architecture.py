@@ -22,7 +22,7 @@ _SPEC.loader.exec_module(architecture)
 FLOORS = [
     [{"interrupts"}],
     [{"checks"}, {"reprs"}, {"html"}],
-    [{"files"}, {"distributed"}, {"progress"}, {"tensors"}, {"rng"}, {"arviz_import"}],
+    [{"construction"}, {"files"}, {"distributed"}, {"progress"}, {"tensors"}, {"rng"}, {"arviz_import"}],
     [{"programs"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"matmul"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}],
@@ -31,7 +31,8 @@ FLOORS = [
     [{"objectives"}, {"prediction"}],
     [{"evaluation"}, {"compilation"}],
     [{"training"}],
-    [{"runs"}, {"figures"}],
+    [{"figures"}],
+    [{"runs"}],
     [{"report"}, {"export"}, {"explore"}],
     [{"cli"}],
     [{"__main__"}],

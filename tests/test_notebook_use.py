@@ -1,4 +1,4 @@
-"""What notebooks give and see: arrays, data frames and float64 tensors as data; short results; figures that show."""
+"""Use in notebooks: arrays, data frames and float64 tensors as data; short results; figures that show."""
 
 import io
 from dataclasses import replace

@@ -17,6 +17,8 @@ COMMANDS = {
     "evaluate": "evaluate",
     "diagnose": "diagnose",
     "compare": "compare",
+    "score": "score",
+    "encode": "encode",
     "refit_prior": "refit_prior",
     "sample": "sample",
     "report": "report",

@@ -35,8 +35,8 @@ class ComparisonRow:
         difference_error: standard error of ``difference``, including the Monte Carlo error; NaN for one datum.
         low: lower end of the 95 % interval of ``difference``, which allows for the biases of both models.
         high: upper end of this interval.
-        paired: whether the data are those of the best model, so that differences are taken datum by datum.
-        distinguishable: whether the interval excludes zero; None without an interval.
+        paired: True if the data are those of the best model, so that differences are taken datum by datum.
+        distinguishable: True if the interval excludes zero; None without an interval.
         stacking_weight: share in the mixture of all models with the highest probability of the data; not a probability
             that the model is the best. None if the data of the models differ, or if a model cannot be distinguished
             from the best one, so that the data do not determine it.

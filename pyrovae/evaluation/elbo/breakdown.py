@@ -13,15 +13,16 @@ from pyrovae import checks, html
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
+from pyrovae.evaluation.health import findings
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.importance import Importance
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
-from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 
 if TYPE_CHECKING:
     import pandas
@@ -42,12 +43,14 @@ class Diagnosis:
         refinement: ELBO with the guide refined for each datum; None if unknown.
         evidence: estimates of log p(x).
         unknown: the reason why there is no refinement; None if there is one.
+        health: what is wrong with the model, in sentences by kind; see :func:`check_health`.
     """
 
     rate_distortion: RateDistortion = field(repr=False)
     refinement: Refinement | None = field(repr=False)
     evidence: LogMarginal = field(repr=False)
     unknown: str | None = None
+    health: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         counts = [active for active in self.rate_distortion.active.values() if active.numel() > 0]
@@ -107,12 +110,6 @@ class Diagnosis:
         if found.unknown is not None:
             which = "The marginal KL is" if found.mutual_information is not None else "What the rate is made of is"
             sentences.append(f"{which} unknown: {found.unknown}.")
-        active = [units for units in found.active.values() if units.numel() > 0]
-        if active and not any(bool(units.any()) for units in active):
-            sentences.append(
-                "No unit is active: the codes tell next to nothing of the data, whatever log p(x) is and however well "
-                "it is known."
-            )
         return sentences
 
     def __str__(self) -> str:
@@ -188,9 +185,9 @@ class Diagnosis:
         for name in [*_LABELS, "refined_elbo"]:
             value, error = figures.get(name, (None, None))
             over = _sampling_error(each[name][0]) if name in each else None
-            found[name] = finite(value)
-            found[f"{name}_mc_error"] = finite(error)
-            found[f"{name}_standard_error"] = finite(over)
+            found[name] = json_number(value)
+            found[f"{name}_mc_error"] = json_number(error)
+            found[f"{name}_standard_error"] = json_number(over)
         found["largest_mutual_information"] = self.rate_distortion.max_mutual_information
         counts = {site: [int(active.sum()), active.numel()] for site, active in self.rate_distortion.active.items()}
         sums = [sum(count) for count in zip(*counts.values(), strict=True)]
@@ -200,6 +197,7 @@ class Diagnosis:
         }
         found["method"] = self.evidence.method
         found["notes"] = self.notes
+        found["health"] = self.health
         return found
 
 
@@ -255,7 +253,7 @@ def diagnose(
         evidence: earlier estimates of log p(x) of these data. They are lower bounds, and so is the approximation gap.
         num_samples: number of samples for each datum and ELBO, at least 2.
         refinement_steps: number of steps in which the guide is refined; 0 for no refinement.
-        full_covariance: whether to refine to any covariance.
+        full_covariance: True to refine to any covariance.
         estimator: estimator of log p(x) if ``evidence`` is not given; by default ``Annealed()``, or ``Importance()`` if
             a latent cannot be annealed.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
@@ -302,7 +300,8 @@ def diagnose(
         )
     if evidence is None:
         evidence = log_marginal(model, guide, batches, estimator, num_draws=0, chunk_size=chunk_size, progress=progress)
-    return Diagnosis(found, refinement, evidence, unknown)
+    health = findings(model, guide, arguments, chunk_size=chunk_size, known=found)
+    return Diagnosis(found, refinement, evidence, unknown, health)
 
 
 def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CellType, FunctionType, MethodType
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.construction import record_arguments
-from pyrovae.tensors import as_tensor
+from pyrovae.tensors import as_tensor, is_data
 
 __all__ = [
     "Arguments",
@@ -28,6 +28,7 @@ __all__ = [
     "PyroFunction",
     "arguments_of",
     "concise_errors",
+    "count_data",
     "mode",
     "modules_of",
     "parameter_dtype",
@@ -134,6 +135,21 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
     if len(set(counts)) > 1:
         raise checks.InputError(f"x and y must hold as many data each, but hold {counts[0]} and {counts[1]}")
     return arguments
+
+
+def count_data(x: Batch | Iterable[Batch]) -> int | None:
+    """Return the number of data in a batch or a list of batches; None for a generator, or what is no data.
+
+    Args:
+        x: data as users give them.
+    """
+    batches: Any = [x] if is_data(x) else x
+    if not isinstance(batches, list):
+        return None
+    try:
+        return sum(len(batch[0] if isinstance(batch, tuple) else batch) for batch in batches)
+    except TypeError:
+        return None
 
 
 @contextmanager

@@ -4,13 +4,13 @@ import importlib
 import inspect
 import io
 import linecache
-import pickle
 import pkgutil
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from pyrovae.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.md"))  # run when the pages are built
 # What a page's commands and examples leave behind, relative to the folder in which they run.
 LEFT_BEHIND = {
     "README.md": ["runs/digits/evaluation/test-importance-500.json"],
@@ -151,25 +152,44 @@ def test_the_command_line_page_names_every_option():
 
 
 def test_links_between_the_pages_lead_somewhere():
-    for page in PAGES:
+    for page in [*PAGES, *NOTEBOOKS]:
         text = page.read_text()
         targets = re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", text) + re.findall(r"^\[\w+\]: (\S+)$", text, re.MULTILINE)
         for target in targets:
-            if not target.startswith("http"):
+            if not target.startswith("http") and not target.endswith(".png"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def build_pages(source, out):
+    """Build pages in a process of its own: Sphinx changes the signatures of what it documents."""
+    pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
+    pytest.importorskip("myst_nb")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "-d", str(out / "trees")]
+    command += ["-c", str(ROOT / "docs"), str(source), str(out)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_notebook_that_fails_is_not_built(tmp_path):
+    header = re.match(r"---\n.*?---\n", NOTEBOOKS[0].read_text(), re.DOTALL)[0]
+    (tmp_path / "index.md").write_text(f"{header}\n# A page\n\n```{{code-cell}}\nassert 1 + 1 == 3\n```\n")
+    built = build_pages(tmp_path, tmp_path / "html")
+    assert built.returncode != 0
+    assert f"ExecutionError: {tmp_path}/index.md" in " ".join(built.stderr.split())
 
 
 @pytest.mark.slow
 def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp_path):
-    pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
-    pytest.importorskip("myst_parser")
-    # In a process of its own: Sphinx changes the signatures of what it documents. Writing pages would take half as long
-    # again as reading them.
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "dummy", "-d", str(tmp_path / "trees")]
-    built = subprocess.run([*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True)
+    html = tmp_path / "html"  # the results of notebooks are written beside it
+    built = build_pages(ROOT / "docs", html)
     assert built.returncode == 0, built.stderr
-    environment = pickle.loads((tmp_path / "trees" / "environment.pickle").read_bytes())
-    documented = environment.domaindata["py"]["objects"]
+    for notebook in NOTEBOOKS:
+        page = (html / "notebooks" / f"{notebook.stem}.html").read_text()
+        cells = len(re.findall("^```{code-cell}", notebook.read_text(), re.MULTILINE))
+        assert page.count('class="cell_input') == cells, notebook.name
+        assert cells == 0 or page.count('class="output') > cells / 2, f"{notebook.name} shows too few results"
+    *_, compressed = (html / "objects.inv").read_bytes().split(b"\n", 4)
+    documented = {line.split()[0] for line in zlib.decompress(compressed).decode().splitlines() if " py:" in line}
     known = {name.rpartition(".")[2] for name in documented}
     known |= {"Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO"}  # Pyro's
     missing = [name for name in public_names() if name.rpartition(".")[2] not in known]

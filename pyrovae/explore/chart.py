@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Chart:
         reach: largest coordinate of the rectangle, horizontally and vertically.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     reach: tuple[float, float]
 
     def point(self, pixel: tuple[float, float]) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -62,9 +62,9 @@ class Evaluation:
     """
 
     result: LogMarginal
-    summary: dict[str, Any]
-    sentences: list[str]
-    health: dict[str, str]
+    summary: dict[str, Any] = field(repr=False)
+    sentences: list[str] = field(repr=False)
+    health: dict[str, str] = field(repr=False)
     path: Path
 
 
@@ -139,7 +139,8 @@ def evaluate_run(
         if num_checked and result.check is None and not from_prior:
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
-        bounds = job.sandwich(estimator, reverse, num_simulated or 100) if sandwich else None
+        shown = distributed.rank() == 0
+        bounds = job.sandwich(estimator, reverse, num_simulated or 100, progress=shown) if sandwich else None
     caveats = caveats_of(blocks.program, blocks.dataset)
     baseline = None if caveats or blocks.other is not None else job.baseline(result)  # other data have no training data
     health = job.health()
@@ -221,7 +222,7 @@ class _Job:
 
         def estimate(batch: Batch, chunk: int) -> LogMarginal:
             model, guide, kept = program.model, program.guide, self.num_draws
-            return log_marginal(model, guide, batch, estimator, num_draws=kept, chunk_size=chunk)
+            return log_marginal(model, guide, batch, estimator, num_draws=kept, chunk_size=chunk, progress=False)
 
         for result in self.blocks.map(f"{part}, {estimator.label}", estimate, chunk_size=self.chunk_size):
             buffer.add(result)
@@ -237,8 +238,7 @@ class _Job:
         with progress.bar(name, estimator.max_evaluations, " decoder runs", unit_scale=True) as bar:
 
             def show(result: AdaptiveResult) -> None:
-                errors = f"Monte Carlo error {result.monte_carlo_error:.2g}, bias {result.bias:.2g}"
-                bar.set_postfix_str(f"{errors}, {result.num_unreliable} unreliable", refresh=False)
+                bar.set_postfix_str(result.progress, refresh=False)
                 bar.update(result.num_evaluations - bar.n)
                 file.save(result.state)
 
@@ -256,10 +256,13 @@ class _Job:
                 show(result.adaptive)
         return result
 
-    def sandwich(self, estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
+    def sandwich(
+        self, estimator: Estimator, reverse: Annealed | None, count: int, *, progress: bool = False
+    ) -> Sandwich:
         """Bound log p(x) of ``count`` data that are simulated from the model from both sides."""
         program, like = self.blocks.program, template_of(self.blocks.program, self.blocks.dataset)
         options: dict[str, Any] = {"num_simulated": count, "reverse": reverse, "chunk_size": self.chunk_size}
+        options["progress"] = progress
         return bidirectional_sandwich(program.model, program.guide, like, estimator, **options)
 
     def health(self) -> dict[str, str]:
@@ -284,7 +287,9 @@ class _Job:
         model, guide = self.blocks.program.model, self.blocks.program.guide
         options: dict[str, Any] = {"seed": self.blocks.seed, "chunk_size": self.chunk_size}
         try:
-            check = cross_check(model, guide, self.blocks.batch, result, num_checked, **options)
+            check = cross_check(
+                model, guide, self.blocks.batch, result, num_checked, progress=distributed.rank() == 0, **options
+            )
         except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

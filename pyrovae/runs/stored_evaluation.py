@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,11 @@ class StoredEvaluation:
     split: str
     result: LogMarginal
     bits_per_dim: float | None
-    caveats: list[str]
+    caveats: list[str] = field(repr=False)
     gap: float | None
-    sandwich: str | None
-    data: Any
-    other_data: str | None
+    sandwich: str | None = field(repr=False)
+    data: Any = field(repr=False)
+    other_data: str | None = field(repr=False)
 
     @property
     def kind(self) -> str:

@@ -1,6 +1,7 @@
 """Data sets in memory or on disk: splits, binarisation, dequantisation and batches."""
 
 from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
+from pyrovae.data.conversion import as_data_set
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
@@ -22,6 +23,7 @@ __all__ = [
     "PartlyLabelled",
     "Split",
     "SplitName",
+    "as_data_set",
     "observed",
     "of_classes",
     "or_digits",

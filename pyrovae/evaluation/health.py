@@ -6,9 +6,8 @@ import torch
 
 from pyrovae import checks
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
-from pyrovae.programs import Batch, PyroFunction
+from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.rng import forked_rng
-from pyrovae.tensors import is_data
 
 __all__ = ["COLLAPSED", "check_latents", "collapse_verdict"]
 
@@ -37,8 +36,7 @@ def check_latents(model: PyroFunction, guide: PyroFunction, x: Batch, *, chunk_s
         >>> sentence is None  # not healthy, because it is not trained
         False
     """
-    first = x if is_data(x) else x[0]
-    device = first.device if isinstance(first, torch.Tensor) else torch.device("cpu")
+    device = arguments_of(x, model, guide)[0].device
     try:
         with forked_rng(device):
             torch.manual_seed(0)

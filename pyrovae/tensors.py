@@ -26,9 +26,10 @@ def is_data(x: Any) -> bool:
 
 
 def _is_list_of_numbers(x: Any) -> bool:
-    while isinstance(x, list | tuple) and len(x) > 0:
-        x = x[0]
-    return isinstance(x, Number | np.generic)
+    leaf = x
+    while isinstance(leaf, list | tuple) and len(leaf) > 0:
+        leaf = leaf[0]
+    return leaf is not x and isinstance(leaf, Number | np.generic)
 
 
 def as_tensor(name: str, data: Any, dtype: torch.dtype | None = None) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.tensors import as_tensor, is_data
 
 __all__ = [
     "Channels",
@@ -45,7 +46,7 @@ def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | 
     """
     if channels is not None:
         checks.choice("channels", channels, ("first", "last"))
-    images = _without_frame(images)
+    images = _as_array(name, images)
     if not isinstance(images, Tensor | np.ndarray):  # refused by stored_as
         return images
     shape = tuple(images.shape[1:])
@@ -178,8 +179,11 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
         )
 
 
-def _without_frame(values: Any) -> Any:
-    return values.to_numpy() if hasattr(values, "to_numpy") else values  # a data frame as an array
+def _as_array(name: str, values: Any) -> Any:
+    """Return a data frame as an array and a list of numbers as a tensor; anything else as it is."""
+    if isinstance(values, list) and is_data(values):
+        return as_tensor(name, values)
+    return values.to_numpy() if hasattr(values, "to_numpy") else values
 
 
 def _tensor(part: Tensor | np.ndarray) -> Tensor:
@@ -194,7 +198,7 @@ def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tens
     """
     if labels is None:
         return None
-    labels = _without_frame(labels)
+    labels = _as_array(name, labels)
     if not isinstance(labels, Tensor | np.ndarray):
         raise checks.InputError(f"{name} must be a tensor or an array, but a {type(labels).__name__} was given")
     kind = str(labels.dtype).removeprefix("torch.")

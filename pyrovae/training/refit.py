@@ -10,14 +10,15 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from pyrovae import checks
-from pyrovae.data import DataSet, Split
+from pyrovae.data import DataSet, Split, as_data_set
 from pyrovae.handlers import InDataPlate
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior, PriorFactory
-from pyrovae.programs import concise_errors, mode, private_modules
+from pyrovae.programs import Batch, concise_errors, mode, private_modules
 from pyrovae.training.batching import Labels, batches, labels_for
 from pyrovae.training.history import History
 from pyrovae.training.loop import fit
@@ -27,7 +28,7 @@ __all__ = ["refit_prior"]
 
 def refit_prior(
     program: Any,
-    data: DataSet,
+    data: DataSet | Batch | Dataset[Any],
     prior: PriorFactory,
     *,
     epochs: int = 50,
@@ -45,7 +46,7 @@ def refit_prior(
     Args:
         program: a module with ``prior``, ``model`` and ``guide``, such as :class:`~pyrovae.VAE` or
             :class:`~pyrovae.Autoencoder`.
-        data: data that it was trained on.
+        data: data that it was trained on, as they were given to :func:`~pyrovae.fit`.
         prior: makes the new prior from the number of latents.
         epochs: largest number of passes over the codes of the training images.
         batch_size: number of codes per batch.
@@ -69,7 +70,8 @@ def refit_prior(
     old = getattr(program, "prior", None)
     if not isinstance(old, Prior):
         raise checks.InputError(f"program must have a prior to refit, but {type(program).__name__} has none")
-    checks.instance("data", data, DataSet).check_trainable()
+    data = as_data_set(data, program.model, program.guide)
+    data.check_trainable()
     new = checks.make("prior", prior, Prior, old.latent_dim, like="GaussianMixture").to(data.train.device)
     if not checks.same_constraint(new.support, old.support):
         raise checks.InputError(

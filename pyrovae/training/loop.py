@@ -78,13 +78,13 @@ def fit(
 
     Args:
         model: program of p(x, z), called with ``x`` of shape ``(B, *data_shape)``; if its second argument is ``y``,
-            also with the labels, int64 ``(B,)``. If ``y`` has a default, images with unknown label are in separate
+            also with the labels, int64 ``(B,)``. If ``y`` has a default, data with unknown label are in separate
             batches, with x only.
         guide: program of q(z|x), called with the same arguments.
         data: data to train and validate on; an array, a tuple (x, y), a data frame, a list of numbers or a torch
             ``Dataset`` is made a :class:`DataSet`, of which a tenth is for validation and a tenth for the test.
-        epochs: number of passes over the training images.
-        batch_size: number of images per batch, over all processes.
+        epochs: number of passes over the training data.
+        batch_size: number of data per batch, over all processes.
         objective: makes the Pyro ELBO that is maximised.
         optimizer: makes the torch optimizer; the class itself or a ``functools.partial`` of it.
         scheduler: makes the learning-rate scheduler, which steps once per epoch.
@@ -162,7 +162,7 @@ def fit(
         shared: dict[str, object] = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
         shared |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
         shared |= {"beta": beta, "precision": precision}
-        shared |= {"number of images": (len(data.train), len(data.validation))}
+        shared |= {"number of data": (len(data.train), len(data.validation))}
         synchronize_start(model, guide, shared)
 
         # Epochs
@@ -291,7 +291,7 @@ class _EpochLoop:
             return validate(self.model, self.guide, self.labels, self.data.validation, self.batch_size)
         except NonFiniteLoss as error:
             raise NonFiniteLoss(
-                f"training stopped after epoch {epoch}: the loss on the validation images is {error}"
+                f"training stopped after epoch {epoch}: the loss on the validation data is {error}"
             ) from None
 
 

@@ -41,14 +41,14 @@ def refit_prior(
 
     Maximises :math:`\mathrm{E}_{x}\,\mathrm{E}_{q(z|x)} \log p(z)` over the prior alone, which is the part of the ELBO
     that depends on it; encoder and decoder are not changed (Ghosh et al., 2020, arXiv:1903.12436). One code is sampled
-    per image.
+    for each datum.
 
     Args:
         program: a module with ``prior``, ``model`` and ``guide``, such as :class:`~pyrovae.VAE` or
             :class:`~pyrovae.Autoencoder`.
         data: data that it was trained on, as they were given to :func:`~pyrovae.fit`.
         prior: makes the new prior from the number of latents.
-        epochs: largest number of passes over the codes of the training images.
+        epochs: largest number of passes over the codes of the training data.
         batch_size: number of codes per batch.
         optimizer: makes the torch optimizer.
         patience: number of epochs without a better log p(z) of validation codes after which fitting stops.
@@ -140,7 +140,7 @@ def _constant_parameters(program: Any) -> Iterator[None]:
 
 
 def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_dim: int) -> Tensor:
-    """Sample a code of each image, ``(N, D)``, at the site of the prior."""
+    """Sample a code of each datum, ``(N, D)``, at the site of the prior."""
     codes = []
     with private_modules(), mode(program.model, program.guide, training=False), torch.no_grad():
         for arguments in batches("always" if labels == "always" else "no", split, batch_size):

@@ -33,9 +33,9 @@ def data(data: DataFactory = Digits, out: str | None = None) -> None:
         if part.labels is not None:
             known = part.labels[part.labels >= 0]
             classes = f"{len(known.unique())} classes"
-            classes += f" ({len(known)} images have a label)" if len(known) < len(part) else ""
+            classes += f" ({len(known)} data have a label)" if len(known) < len(part) else ""
         print(
-            f"  {name:10} {len(part):6} images, {classes}; batches in [{x.min().item():g}, {x.max().item():g}], "
+            f"  {name:10} {len(part):6} data, {classes}; batches in [{x.min().item():g}, {x.max().item():g}], "
             f"mean {x.mean().item():.4f}"
         )
     if path is not None:

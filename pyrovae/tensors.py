@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from pyrovae import checks
 
-__all__ = ["as_tensor", "is_data", "parts_of_dataset"]
+__all__ = ["as_tensor", "is_data", "parts_of_dataset", "rows"]
 
 
 def is_data(x: Any) -> bool:
@@ -30,6 +30,29 @@ def _is_list_of_numbers(x: Any) -> bool:
     while isinstance(leaf, list | tuple) and len(leaf) > 0:
         leaf = leaf[0]
     return leaf is not x and isinstance(leaf, Number | np.generic)
+
+
+def rows(data: Any, index: Tensor) -> Any:
+    """Return some data of a tensor, an array, a data frame, a list or a data set of torch.
+
+    Of a memory-mapped array, only these are read.
+
+    Args:
+        data: the values, with the data along the first dimension.
+        index: positions of the data, int64 of shape ``(n,)``.
+
+    Example:
+        >>> rows(np.eye(3), torch.tensor([2]))
+        array([[0., 0., 1.]])
+    """
+    if isinstance(data, Tensor):
+        return data[index.to(data.device)]
+    positions = index.cpu().numpy()
+    if isinstance(data, Dataset):
+        return Subset(data, positions.tolist())
+    if isinstance(data, list):
+        return [data[i] for i in positions]
+    return data.iloc[positions] if hasattr(data, "iloc") else data[positions]
 
 
 def as_tensor(name: str, data: Any, dtype: torch.dtype | None = None) -> Tensor:

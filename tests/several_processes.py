@@ -1,4 +1,4 @@
-"""What test_processes.py runs under torchrun: every process writes what it found; the last command kills one."""
+"""Program that test_several_processes.py runs under torchrun: every process writes its results; the last kills one."""
 
 import os
 import signal
@@ -180,7 +180,7 @@ def batch_sizes_that_differ(batch_size):
 
 
 def in_python():
-    """What users' own scripts do: start the group themselves, perhaps with a seed for each process."""
+    """Start the group as users' own scripts do, with a seed for each process."""
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
     found = {

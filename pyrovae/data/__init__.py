@@ -3,6 +3,7 @@
 from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
 from pyrovae.data.conversion import as_data_set
 from pyrovae.data.dataset import DataSet
+from pyrovae.data.description import describe
 from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.split import Binarization, Split, SplitName
@@ -24,6 +25,7 @@ __all__ = [
     "Split",
     "SplitName",
     "as_data_set",
+    "describe",
     "observed",
     "of_classes",
     "or_digits",

@@ -47,7 +47,7 @@ class DataSet:
         test_images: the test data; by default, ``test_size`` of the data.
         test_labels: their labels.
         binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantize: whether to add uniform noise to quantised data.
+        dequantize: True to add uniform noise to quantised data.
         levels: number of grey levels of integers, at most 65,536; by default 2 if all values are 0 or 1, else 256 for
             uint8.
         channels: ``first`` for images ``(N, C, H, W)``, ``last`` for ``(N, H, W, C)``, which are transposed to the

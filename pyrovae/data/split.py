@@ -38,7 +38,7 @@ class Split:
         dequantize: see :class:`DataSet`.
         levels: number of grey levels of the stored data, or None if they are not quantised.
         seed: seed of fixed noise.
-        fresh: whether noise is new at every reading (training), or fixed (validation and test).
+        fresh: True if noise is new at every reading (training), False if it is fixed (validation and test).
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Split:
 
         Args:
             batch_size: number of data per batch.
-            shuffle: whether the order is random, from torch's generator.
+            shuffle: True if the order is random, from torch's generator.
         """
         for position in self.positions(batch_size, shuffle=shuffle):
             yield self[position]
@@ -218,7 +218,7 @@ class Split:
 
         Args:
             batch_size: number of data per batch.
-            shuffle: whether the order is random, from torch's generator.
+            shuffle: True if the order is random, from torch's generator.
         """
         for position in self.positions(batch_size, shuffle=shuffle, by_label=True):
             yield self.labelled(position)
@@ -235,8 +235,8 @@ class Split:
 
         Args:
             batch_size: number of data per batch.
-            shuffle: whether the order is random.
-            by_label: whether labelled and unlabelled data are in separate batches, evenly mixed.
+            shuffle: True if the order is random.
+            by_label: True if labelled and unlabelled data are in separate batches, evenly mixed.
             generator: generator of the order; torch's default generator if not given.
         """
         checks.integer("batch_size", batch_size)

@@ -10,8 +10,9 @@ from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
-from pyrovae.evaluation.health import check_latents
+from pyrovae.evaluation.health import check_health
 from pyrovae.evaluation.likelihood.annealed import Annealed
+from pyrovae.evaluation.likelihood.certificate import Certificate
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
 from pyrovae.evaluation.likelihood.diagnostics import (
@@ -33,6 +34,7 @@ __all__ = [
     "AdaptiveResult",
     "Annealed",
     "Baseline",
+    "Certificate",
     "Comparison",
     "ComparisonRow",
     "Convergence",
@@ -47,7 +49,7 @@ __all__ = [
     "Sandwich",
     "Separation",
     "anomaly_scores",
-    "check_latents",
+    "check_health",
     "cluster_purity",
     "compare",
     "convergence",

@@ -26,9 +26,10 @@ document.addEventListener("dragstart", (event) => {
 });
 </script>
 """
-# Gradio would draw a selected radio button white on white under the pointer.
+# The plane is drawn on white. Gradio would draw a selected radio button white on white under the pointer.
 _CSS = """
 #plane img { cursor: crosshair; touch-action: none; }
+.dark #plane img { filter: invert(.905) hue-rotate(180deg); }
 input[type=radio]:checked { background-color: var(--checkbox-background-color-selected) !important; }
 """
 
@@ -42,7 +43,7 @@ def serve(session: Session, title: str, port: int = 7860, *, wait: bool = True) 
         session: session that computes the answers.
         title: title of the page.
         port: port of the server; 0 for any free port.
-        wait: whether to return only when interrupted; if not, at once.
+        wait: True to return only when interrupted, False to return at once.
 
     Returns:
         Gradio's blocks, whose ``local_url`` is the page's address and whose ``close()`` stops the server.

@@ -31,10 +31,13 @@ class Likelihood(nn.Module, ABC):
     """The set of each component of x; the real numbers by default."""
 
     discrete: bool = False
-    """Whether p(x|z) is a probability of discrete data, rather than a density."""
+    """True if p(x|z) is a probability of discrete data, rather than a density."""
 
     levels: int | None = None
     """Number of levels of x, evenly spaced from 0 to 1; None for other data."""
+
+    at_lower_bound: str | None = None
+    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
@@ -97,7 +100,7 @@ def caveat_of(discrete: bool, kind: str) -> str | None:
     """Return a warning if p(x|z), a probability or a density, is no proper likelihood of data of a kind, else None.
 
     Args:
-        discrete: whether p(x|z) is a probability.
+        discrete: True if p(x|z) is a probability.
         kind: kind of the data, as :attr:`DataSet.kind`.
     """
     quantised = kind in ("binary", "scaled", "counts", "discrete")

@@ -45,6 +45,7 @@ class DiscretizedLogistic(LocationScale):
 
     discrete = True
     levels: int
+    at_lower_bound = None  # a probability of 1 is no fault
 
     def __init__(
         self,

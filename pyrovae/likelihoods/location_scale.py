@@ -32,6 +32,10 @@ class LocationScale(Likelihood):
     """
 
     raw_scale: Tensor
+    at_lower_bound: str | None = (
+        "its density has no bound but this one (min_scale), as where features are constant or repeat values exactly; "
+        "leave such features out, dequantise them, or share one scale (scale shared)"
+    )
 
     def __init__(
         self,

@@ -31,7 +31,13 @@ class Posterior(nn.Module, ABC):
     """The set of z; the prior used with the posterior must have the same."""
 
     has_density: bool = True
-    """Whether the density q(z|x) is known at every z, rather than only at the latest draws."""
+    """True if the density q(z|x) is known at every z, rather than only at the latest draws."""
+
+    at_lower_bound: str | None = (
+        "its codes have next to no noise there, so that each datum is stored as a point; a larger or learned scale of "
+        "the likelihood, a larger beta, or a smaller bound (min_scale) may help"
+    )
+    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()

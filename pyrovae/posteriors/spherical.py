@@ -37,6 +37,10 @@ class VonMisesFisher(Posterior):
     """
 
     support = constraints.sphere
+    at_lower_bound = (
+        "its directions are spread as widely as the bound on the concentration allows; a smaller bound "
+        "(min_concentration) may help"
+    )
 
     def __init__(
         self,

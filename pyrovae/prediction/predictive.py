@@ -148,7 +148,7 @@ def generate(
         like: data with the shape, type and device of the result, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
             the labels to generate data for, which are repeated cyclically. It may be left out for a program that tells
             the shape of its data, as those of pyrovae do, and takes no labels.
-        noise: whether to sample x from p(x|z) instead of taking the mean.
+        noise: True to sample x from p(x|z), False for its mean.
         given: data, or ``(x, y)``, for a program whose p(x|z) depends on x, such as on its total count; they are
             repeated cyclically.
 

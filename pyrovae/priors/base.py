@@ -29,6 +29,12 @@ class Prior(nn.Module, ABC):
     support: constraints.Constraint = constraints.real_vector
     """The set of z; the posterior used with the prior must have the same."""
 
+    at_lower_bound: str | None = (
+        "it has narrowed to points, planes or lines of codes; fewer latents or components, or a prior of fixed scale, "
+        "may help"
+    )
+    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
+
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         record_arguments(self)

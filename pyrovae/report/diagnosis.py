@@ -1,4 +1,4 @@
-"""Section of the page about a diagnosis: where the nats go."""
+"""Section of the page about a diagnosis: the parts of log p(x)."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
         drawn = {name: entry.get(name) for name in _DRAWN}
         picture = figures.elbo_breakdown(**{**drawn, "elbo": entry["elbo"]}, saturated=saturated)
         sentences = [str(sentence) for key in ("notes", "caveats") for sentence in entry.get(key, ())]
+        sentences += map(str, entry.get("health", {}).values())
     except (KeyError, TypeError, ValueError) as error:
         path = run.folder / "diagnosis" / f"{split}.json"
         raise checks.InputError(

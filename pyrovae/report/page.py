@@ -108,6 +108,9 @@ def _page(
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
         if data is not None:
             interactive = _interactive(data, trained, latents, num_data, known, skipped)
+        health = summary.health(
+            trained, data if other is None else None, history, None if best is None else entries[best]
+        )
         parts.update()
     pictures = _saved(run, drawn)
     first = next((pictures.pop(list(drawn).index(name)) for name in _FIRST if name in drawn), None)
@@ -122,6 +125,7 @@ def _page(
         summary=summary.trained(described, trained, history, saved=run.was_saved)
         + ("" if data is None else summary.accuracy(data, trained)),
         likelihood=None if best is None else summary.likelihood(entries[best]),
+        health=health,
         following=summary.next_steps(run, described, trained, history, None if best is None else entries[best]),
         interactive=interactive,
         evaluations=[
@@ -175,9 +179,29 @@ def _saved(run: Run, figures: dict[str, tuple[Figure, str]], prefix: str = "") -
     """Write figures to the run's ``figures/``, and return them encoded for the page."""
     saved = []
     for name, (figure, caption) in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)
+        png = _png(figure)
         with atomic_write(run.folder / "figures" / f"{prefix}{name}.png") as file:
-            file.write(buffer.getvalue())
-        saved.append({"caption": caption, "base64": base64.b64encode(buffer.getvalue()).decode()})
+            file.write(png)
+        kind = "plot"
+        if any(axes.images for axes in figure.axes):
+            kind, png = "picture", _png_for_any_paper(figure)
+        saved.append({"kind": kind, "caption": caption, "base64": base64.b64encode(png).decode()})
     return saved
+
+
+def _png(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, **options)
+    return buffer.getvalue()
+
+
+def _png_for_any_paper(figure: Figure) -> bytes:
+    """Return a figure of images without its white paper, and with grey text.
+
+    The page inverts plots where it is dark, but not images of data: they would be negatives.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_color("#808080")
+    return _png(figure, facecolor="none")

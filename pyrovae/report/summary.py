@@ -10,15 +10,18 @@ import torch
 
 from pyrovae import checks
 from pyrovae.data import DataSet, SplitName
-from pyrovae.evaluation.health import COLLAPSED
+from pyrovae.evaluation.health import COLLAPSED, findings
 from pyrovae.execution import evaluating
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
-from pyrovae.runs import DataRecord, OtherData, Run, common_evaluation, evaluations_of
+from pyrovae.runs import DataRecord, OtherData, Run, common_evaluation, evaluations_of, first_data
 from pyrovae.training import History
 
-__all__ = ["accuracy", "best_evaluation", "likelihood", "next_steps", "reproduction_steps", "trained"]
+__all__ = ["accuracy", "best_evaluation", "health", "likelihood", "next_steps", "reproduction_steps", "trained"]
+
+
+_CHECKED = 1000  # number of data that the program's health is checked on
 
 
 def trained(data: DataRecord, program: Any, history: History, *, saved: bool = False) -> str:
@@ -97,9 +100,26 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     baseline = entry.get("baseline") or {}
     if "nll" in baseline:
         found.append(("NLL without latents, nats per datum", f"{baseline['nll']:.2f}", baseline["family"]))
-    further = [(sandwich or {}).get("sentence"), entry.get("latents"), baseline.get("verdict")]
+    certificate = (entry.get("certificate") or {}).get("sentence")
+    certified = None if certificate is None else f"{certificate}: of these data and this model."
+    further = [certified, (sandwich or {}).get("sentence")]
     trust = [entry["verdict"], *(sentence for sentence in further if sentence), *entry["caveats"]]
     return {"sentence": sentence, "figures": found, "trust": trust}
+
+
+def health(program: Any, data: DataSet | None, history: History, entry: dict[str, Any] | None) -> list[str]:
+    """Return what is wrong with the model and the curves of its training, in sentences.
+
+    Args:
+        program: the trained program.
+        data: the run's data, if they are there.
+        history: history of its training.
+        entry: results of the best evaluation, or None.
+    """
+    found = {} if entry is None else dict(entry.get("health", {}))
+    if data is not None:
+        found |= findings(program.model, program.guide, first_data(program, data.validation, _CHECKED))
+    return list({**found, **history.findings()}.values())
 
 
 def next_steps(
@@ -131,9 +151,6 @@ def next_steps(
     elif last is not None and last.epoch == history.best_epoch and last.epoch > 1 and not fixed:
         text = "The last epoch is the best one: more epochs may be better still."
         steps.append((text, f"pyrovae train --resume true --epochs {2 * last.epoch} --run {folder}"))
-    steps += [
-        (sentence, "") for sentence in history.health() if "collapsed" not in sentence and "climbs" not in sentence
-    ]
     if not bounded:
         text = "A deterministic encoder has no marginal likelihood: compare reconstructions instead."
         if (run.folder / "refitted.json").exists():

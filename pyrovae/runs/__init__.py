@@ -3,6 +3,7 @@
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.codes import Codes, code_names, encode_run
+from pyrovae.runs.comparison import RunComparison, compare_runs
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -15,7 +16,18 @@ from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
-from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
+from pyrovae.runs.program import (
+    OtherData,
+    caveats_of,
+    first_data,
+    labels_of,
+    other_data,
+    simulated_data,
+    template_of,
+    training_health,
+)
+from pyrovae.runs.refitting import Refit, refit_run
+from pyrovae.runs.sampling import sample_run
 from pyrovae.runs.saving import save
 from pyrovae.runs.scores import Scores, score_run
 from pyrovae.runs.stored_evaluation import (
@@ -27,6 +39,7 @@ from pyrovae.runs.stored_evaluation import (
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
+from pyrovae.runs.training import train_run
 
 __all__ = [
     "FORMAT",
@@ -39,7 +52,9 @@ __all__ = [
     "ModuleFactory",
     "OtherData",
     "ProgramFactory",
+    "Refit",
     "Run",
+    "RunComparison",
     "RunDiagnosis",
     "Scores",
     "StoredEvaluation",
@@ -49,6 +64,7 @@ __all__ = [
     "check_comparable",
     "code_names",
     "common_evaluation",
+    "compare_runs",
     "data_differences",
     "diagnose_run",
     "encode_run",
@@ -61,8 +77,12 @@ __all__ = [
     "options_replaced_by_program",
     "other_data",
     "read_evaluation",
+    "refit_run",
+    "sample_run",
     "save",
     "score_run",
     "simulated_data",
     "template_of",
+    "train_run",
+    "training_health",
 ]

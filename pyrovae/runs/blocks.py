@@ -96,6 +96,7 @@ class Blocks:
             size: number of data per block.
         """
         chunks, blocks, processes = Chunks(chunk_size), torch.arange(self.count).split(size), distributed.count()
+        seeds = distributed.derive_seeds(self.seed, len(blocks))
         total = sum(len(blocks[i]) for i in distributed.shard_indices(len(blocks)))
         with progress.bar(what, total, "datum", hidden=distributed.rank() > 0) as bar:
             for first in range(0, len(blocks), processes):
@@ -103,7 +104,7 @@ class Blocks:
                 if i < len(blocks):
                     batch = self.batch(blocks[i])
                     chunks.choose(self.program.model, batch if isinstance(batch, tuple) else (batch,))
-                    torch.manual_seed(distributed.derive_seed(self.seed, i))
+                    torch.manual_seed(seeds[i])
                     results.append(distributed.on_cpu(work(batch, chunks.size)))
                     bar.update(len(blocks[i]))
                 yield from distributed.gather_shards(results, everywhere=False)

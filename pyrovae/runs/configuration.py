@@ -195,8 +195,7 @@ def components_of(config: dict[str, Any], skip: set[str | int]) -> dict[str, Any
     reader = Parser()
     names = [name for name in reader.add_function_arguments(assemble, skip=skip) if name in config]
     given = reader.parse_object({name: config[name] for name in names}, defaults=False)
-    parser, options = fill_defaults(assemble, given, skip=skip)
-    chosen: dict[str, Any] = parser.instantiate(options).as_dict()
+    chosen: dict[str, Any] = reader.instantiate(given).as_dict()
     return chosen
 
 

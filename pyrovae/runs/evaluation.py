@@ -27,26 +27,26 @@ from pyrovae.evaluation import (
 )
 from pyrovae.evaluation import sandwich as bidirectional_sandwich
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
-from pyrovae.evaluation.health import check_latents
+from pyrovae.evaluation.health import findings
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
-from pyrovae.evaluation.likelihood.result import finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
 from pyrovae.likelihoods import Likelihood
 from pyrovae.matmul import Precision
 from pyrovae.prediction import is_discrete
-from pyrovae.programs import Batch, uses_labels
+from pyrovae.programs import Batch
+from pyrovae.reprs import json_number
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.blocks import Blocks
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
-from pyrovae.runs.program import caveats_of, labels_of, template_of
+from pyrovae.runs.program import caveats_of, template_of
 
 __all__ = ["Evaluation", "check_processes", "evaluate_run"]
 
-_CHECKED = 200  # number of data whose latents are checked
+_CHECKED = 1000  # number of data that the program's health is checked on
 _FITTED = 10_000  # number of training data for the model without latents
-_FITTED_VALUES = 2**26  # and the number of their values, which bounds the memory
+_FITTED_VALUES = 2**26  # largest number of values of these, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ class Evaluation:
     Attributes:
         result: log p(x) of each datum, with errors.
         summary: results of the set and options, as in the JSON file.
-        sentences: the verdict, the result of the sandwich, and caveats.
+        sentences: of the estimate: the verdict, the result of the sandwich, and caveats.
+        health: of the model: what is wrong with it, in sentences by kind.
         path: path of the JSON file; the results of each datum are beside it in a file ``.nc``.
     """
 
     result: LogMarginal
     summary: dict[str, Any]
     sentences: list[str]
+    health: dict[str, str]
     path: Path
 
 
@@ -94,7 +96,7 @@ def evaluate_run(
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
         split: part of the data; ``all`` for all of them in the order in which they are stored.
         num_data: number of data to evaluate, from the first; all if not given.
-        sandwich: whether to bound the estimator's bias on data simulated from the model.
+        sandwich: True to bound the estimator's bias on data simulated from the model.
         reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
         num_checked: number of random data that chains from the prior estimate again, to find modes that the guide
@@ -149,16 +151,19 @@ def evaluate_run(
     caveats = caveats_of(blocks.program, blocks.dataset)
     baseline = None if caveats or blocks.other is not None else job.baseline(result)  # other data have no training data
     some = blocks.batch(slice(0, _CHECKED))
-    latents = check_latents(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
+    health = findings(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
+    if baseline is not None and (no_better := baseline.verdict(result.log_prob)) is not None:
+        health["baseline"] = no_better
+    bits = blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
     summary = {
         "split": split,
-        **result.summary(),
+        **result.summary(bits),
         "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
         "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
-        "bits_per_dim": blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
+        "bits_per_dim": bits,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
-        "latents": latents,
+        "health": health,
         "caveats": caveats,
         "other_data": None if blocks.other is None else blocks.other.sentence,
         "weights": weights,
@@ -170,23 +175,19 @@ def evaluate_run(
     sentences = [
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
-        *([] if latents is None else [latents]),
-        *([] if baseline is None else filter(None, [baseline.verdict(result.log_prob)])),
         *caveats,
         *([] if blocks.other is None else [blocks.other.sentence]),
     ]
-    return Evaluation(result, summary, sentences, run.save_evaluation(name, summary, result))
+    return Evaluation(result, summary, sentences, health, run.save_evaluation(name, summary, result))
 
 
 def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:
     gain, error = baseline.gain(result.log_prob)
-    verdict = baseline.verdict(result.log_prob)
     return {
-        "nll": finite(baseline.nll),
+        "nll": json_number(baseline.nll),
         "family": baseline.family,
-        "gain": finite(gain),
-        "gain_error": finite(error),
-        "verdict": verdict,
+        "gain": json_number(gain),
+        "gain_error": json_number(error),
     }
 
 
@@ -273,20 +274,15 @@ class _Job:
         else:
             discrete = is_discrete(self.blocks.program.model, self.blocks.batch(slice(0, 2)))
         levels, counts = self.blocks.dataset.observed_levels, self.blocks.dataset.kind == "counts"
-        x = result.x.to(train[:1])
-        fitted = min(_FITTED, max(100, _FITTED_VALUES // x[0].numel()))
-        return independent_baseline(train[:fitted], x, discrete=discrete, levels=levels, counts=counts)
+        fitted = min(_FITTED, max(100, _FITTED_VALUES // math.prod(self.blocks.dataset.data_shape)))
+        return independent_baseline(train[:fitted], result.x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
         """Return the result with a check by chains from the prior, if the latents can be annealed."""
-        x = result.x.to(self.blocks.part[:1])
-        labels = uses_labels(self.blocks.program.model) == "always"
-        data = (x, labels_of(self.blocks.part)[: len(x)]) if labels else x
         model, guide = self.blocks.program.model, self.blocks.program.guide
+        options: dict[str, Any] = {"seed": self.blocks.seed, "chunk_size": self.chunk_size}
         try:
-            check = cross_check(
-                model, guide, data, result, num_checked, seed=self.blocks.seed, chunk_size=self.chunk_size
-            )
+            check = cross_check(model, guide, self.blocks.batch, result, num_checked, **options)
         except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder contains a run."""
+        """True if the folder contains a run."""
         return (self.folder / "config.yaml").exists()
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -187,13 +187,13 @@ class Run:
     def save_epoch(
         self, weights: dict[str, Tensor], best: dict[str, Tensor] | None, history: History, state: State
     ) -> None:
-        """Write what an epoch changes.
+        """Write the weights, metrics and state after an epoch.
 
         Args:
-            weights: of the program after the epoch.
-            best: those of the best epoch, if they are not written yet.
-            history: of all epochs until then.
-            state: to resume from.
+            weights: weights of the program after the epoch.
+            best: weights of the best epoch, if they are not written yet.
+            history: history of all epochs until then.
+            state: state to resume from.
         """
         if best is not None:
             save_weights(best, self.folder / "weights.safetensors", FORMAT)

@@ -10,13 +10,26 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split, SplitName
+from pyrovae.evaluation.health import findings
 from pyrovae.likelihoods import Likelihood, caveat_of
 from pyrovae.prediction import is_discrete, simulate
 from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
+from pyrovae.training import History
 
-__all__ = ["OtherData", "caveats_of", "first_data", "labels_of", "other_data", "simulated_data", "template_of"]
+__all__ = [
+    "OtherData",
+    "caveats_of",
+    "first_data",
+    "labels_of",
+    "other_data",
+    "simulated_data",
+    "template_of",
+    "training_health",
+]
+
+_CHECKED = 1000  # number of validation data that the program's health is checked on
 
 
 def labels_of(split: Split) -> Tensor:
@@ -61,8 +74,8 @@ def other_data(run: Run, data: DataSet, asked_for: bool, split: SplitName | None
     Args:
         run: the run.
         data: the data.
-        asked_for: whether the data were given in place of those in the configuration; an older run has no record to
-            compare them with.
+        asked_for: True if the data were given in place of those in the configuration. Given data count as other data if
+            the run is too old to have a record to compare them with.
         split: the part of them that is used, for the sentence to say so if it is not all.
     """
     own = run.data_record()
@@ -123,3 +136,15 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
             "compare it only with models that are told the labels too."
         )
     return caveats
+
+
+def training_health(program: Any, data: DataSet, history: History) -> list[str]:
+    """Return a sentence for each problem of the training curves, or of the program on validation data.
+
+    Args:
+        program: the trained program.
+        data: the data that it was trained on.
+        history: the training's epochs.
+    """
+    found = findings(program.model, program.guide, first_data(program, data.validation, _CHECKED))
+    return list({**found, **history.findings()}.values())

@@ -134,7 +134,9 @@ def _result(values: Any) -> LogMarginal:
     if "check_index" in stored:
         columns = ("index", "log_prob", "difference", "standard_error")
         check = CrossCheck(**{name: tensor(stored[f"check_{name}"].values) for name in columns})
-    found = tensor(stored["prior_found"].values) if "prior_found" in stored else None
+    found, unbiased = (
+        tensor(stored[name].values) if name in stored else None for name in ("prior_found", "log_unbiased")
+    )
     nothing = torch.empty(0, B)
     method = values.attrs["method"]
     return LogMarginal(
@@ -146,6 +148,7 @@ def _result(values: Any) -> LogMarginal:
         x=x,
         check=check,
         prior_found=found,
+        log_unbiased=unbiased,
     )
 
 

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from pyrovae import html
 from pyrovae.data import DataSet
-from pyrovae.evaluation import Estimator, LogMarginal, check_latents, log_marginal, score
+from pyrovae.evaluation import Estimator, LogMarginal, log_marginal, score
 from pyrovae.prediction import encode, generate, reconstruct
 from pyrovae.programs import Batch
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
-from pyrovae.runs.program import first_data, template_of
+from pyrovae.runs.program import first_data, template_of, training_health
 from pyrovae.training import History
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["TrainedRun", "load"]
-
-_CHECKED = 200  # number of data whose latents are checked
 
 
 class TrainedRun:
@@ -35,7 +34,7 @@ class TrainedRun:
 
     Attributes:
         folder: the run on disk.
-        weights: which weights are loaded, ``best`` or ``last``.
+        weights: loaded weights, ``best`` or ``last``.
     """
 
     def __init__(
@@ -51,6 +50,13 @@ class TrainedRun:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.folder.folder)!r}, program={type(self.program).__name__})"
+
+    def _repr_html_(self) -> str:
+        lines = [f"{type(self.program).__name__} trained on {self.folder.describe_data().name}"]
+        for name, found in self.folder.evaluations().items():
+            nll = "unknown" if found["nll"] is None else f"{found['nll']:.2f} nats per datum"
+            lines.append(f"{name}: NLL {nll}")
+        return html.card(f"Run {self.folder.folder}", html.sentences(lines), self.history._repr_html_())
 
     @cached_property
     def _loaded(self) -> tuple[DataSet, Any]:
@@ -137,14 +143,11 @@ class TrainedRun:
         return generate(self.program.model, num_samples, like, noise=noise)
 
     def health(self) -> list[str]:
-        """Return a sentence for each problem of the training curves or the latents."""
-        sentences = self.history.health()
-        if any("has collapsed" in sentence for sentence in sentences):
-            return sentences
-        latents = check_latents(
-            self.program.model, self.program.guide, first_data(self.program, self.data.validation, _CHECKED)
-        )
-        return sentences if latents is None else [*sentences, latents]
+        """Return a sentence for each problem of the curves, or of the program on validation data.
+
+        They are those of :meth:`~pyrovae.training.History.health` and :func:`~pyrovae.evaluation.check_health`.
+        """
+        return training_health(self.program, self.data, self.history)
 
 
 def load(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyrovae.evaluation.health import COLLAPSED
+from pyrovae import html
 from pyrovae.reprs import short_repr
+from pyrovae.training.curves import AFTER, findings
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Epoch", "History"]
-
-_OVERFIT = 0.5  # nats per datum, and 1 % of the bound
-_CLIMBS = 0.2  # nats per datum over the last tenth of the epochs, and 1 % of the bound
-_FEW = 10  # epochs, before which a climb is no news
-_SPIKE = 10  # times the median change between epochs, and 5 % of the bound
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,17 @@ class History:
     def __repr__(self) -> str:
         return short_repr(self, epochs=len(self.epochs), best_epoch=self.best_epoch, best_value=self.best_value)
 
+    def _repr_html_(self) -> str:
+        title = f"{len(self.epochs)} epochs"
+        if self.epochs:
+            title += f", best validation ELBO {self.best_value:.2f} nats per datum in epoch {self.best_epoch}"
+        return html.card(title, html.sentences(self.health()), self._plot())
+
+    def _plot(self) -> str:
+        """Return the ELBO by epoch as SVG."""
+        lines = {part: [getattr(row, f"{part}_elbo") for row in self.epochs] for part in ("train", "validation")}
+        return html.line_plot([row.epoch for row in self.epochs], lines, "epoch", "ELBO, nats per datum")
+
     @property
     def best_epoch(self) -> int:
         """The epoch with the largest validation ELBO; 0 before the first."""
@@ -84,66 +94,27 @@ class History:
             >>> print(History(rows).health()[0])
             The posterior has collapsed: the KL on validation data is 0.01 nats per datum ...
         """
-        if len(self.epochs) < 2:
-            return []
-        found = (self._collapse(), self._overfitting(), self._climbing(), self._spikes())
-        return [sentence for sentence in found if sentence is not None]
+        return list(self.findings().values())
 
-    def _collapse(self) -> str | None:
-        kl = self.epochs[self.best_epoch - 1].validation_kl
-        if kl >= COLLAPSED or all(row.train_kl == 0 for row in self.epochs):  # a deterministic encoder has no KL
-            return None
-        return (
-            f"The posterior has collapsed: the KL on validation data is {max(kl, 0.0):.2f} nats per datum (epoch "
-            f"{self.best_epoch}), so that the model uses no latent; a weight of the KL that grows over more epochs "
-            "(kl_warmup), or a smaller learning rate, may help."
-        )
-
-    def _overfitting(self) -> str | None:
-        best, last = self.epochs[self.best_epoch - 1], self.epochs[-1]
-        lost, learned = best.validation_elbo - last.validation_elbo, last.train_elbo - best.train_elbo
-        if not (lost > max(_OVERFIT, 0.01 * abs(best.validation_elbo)) and learned > 0):
-            return None
-        return (
-            f"The model overfits: since epoch {best.epoch} the training ELBO rose by {learned:.2f} nats per datum and "
-            f"the validation ELBO fell by {lost:.2f}; the weights of epoch {best.epoch}, a smaller network, dropout or "
-            "weight decay generalise better (patience stops in time)."
-        )
-
-    def _climbing(self) -> str | None:
-        last = self.epochs[-1]
-        if len(self.epochs) < _FEW:
-            return None
-        before = self.epochs[-max(2, 1 + len(self.epochs) // 10)]
-        gain = self.best_value - max(row.validation_elbo for row in self.epochs if row.epoch <= before.epoch)
-        if last.epoch - self.best_epoch > len(self.epochs) // 20 or gain < max(_CLIMBS, 0.01 * abs(self.best_value)):
-            return None
-        return (
-            f"The validation ELBO still climbs, by {gain:.2f} nats per datum over the last "
-            f"{last.epoch - before.epoch} epochs: more epochs would improve the model."
-        )
-
-    def _spikes(self) -> str | None:
-        elbo = [row.train_elbo for row in self.epochs]
-        late = range(max(1, len(elbo) // 4), len(elbo))  # the first epochs move most
-        steps = sorted(abs(elbo[i] - elbo[i - 1]) for i in late)
-        if len(steps) < 8:
-            return None
-        usual = steps[len(steps) // 2]
-        falls = {i + 1: elbo[i - 1] - elbo[i] for i in late}
-        spikes = [epoch for epoch, fall in falls.items() if fall > max(_SPIKE * usual, 0.05 * abs(elbo[-1]))]
-        if not spikes:
-            return None
-        worst = max(spikes, key=lambda epoch: falls[epoch])
-        times = "once" if len(spikes) == 1 else f"{len(spikes)} times"
-        return (
-            f"The training ELBO dropped suddenly {times}, by {falls[worst]:.2f} nats per datum in epoch {worst}: a "
-            "smaller learning rate or max_norm, a bound on the gradients, may help."
-        )
+    def findings(self) -> dict[str, str]:
+        """Return the sentences of :meth:`health` by kind, the name of a function in ``pyrovae.training.curves``."""
+        return findings(self.epochs, AFTER)
 
     def columns(self) -> list[str]:
         """Return the names of the columns of :meth:`rows`."""
         return [column.name for column in fields(Epoch)]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a table with a row for each epoch and the fields of :class:`Epoch`.
+
+        Example:
+            >>> rows = [Epoch(i, -30.0, -28.0, 2.0, -31.0, -29.0, 2.0, 0.1, 1e-3) for i in (1, 2)]
+            >>> History(rows).to_dataframe().validation_elbo.tolist()
+            [-31.0, -31.0]
+        """
+        import pandas
+
+        return pandas.DataFrame(self.rows(), columns=self.columns()).set_index("epoch")
 
     def rows(self) -> list[list[Any]]:
         """Return the epochs as rows of numbers, for a table or a checkpoint."""

@@ -30,6 +30,7 @@ from pyrovae.training.checkpoint import State, compile_mode_of, load_weights, re
 from pyrovae.training.dry_run import dry_run
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
+from pyrovae.training.told import HealthNotes
 from pyrovae.training.validation import subset_elbo, validate
 from pyrovae.training.warmup import Warmup, warms_up_by_default
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Callback", "fit"]
 
-_COMPILE_ABOVE = 2e12  # floating-point operations of a run, about 20 seconds of one core
+_COMPILE_ABOVE = 2e12  # floating-point operations of a run, some 20 s of one core: longer than compilation takes
 
 Callback: TypeAlias = Callable[[History, Callable[[], State]], None]
 """Called after each epoch with the history and a function that returns the state."""
@@ -96,7 +97,7 @@ def fit(
         max_norm: largest global norm of the gradients, or None.
         patience: number of epochs without a better validation ELBO, which always has the full KL, after which training
             stops, or None; the warm-up's epochs do not count.
-        restore_best: whether to end with the weights of the best validation ELBO, instead of the last.
+        restore_best: True to end with the weights of the best validation ELBO, False for those of the last epoch.
         accumulate: number of parts in which a batch is processed one after the other, to save memory; terms that are no
             sum over data, such as batch normalisation or the discrepancy of ``MMD``, are computed for each part.
         compile: ``graph`` to record the step and replay it, with exactly Pyro's gradients; ``inductor`` to compile the
@@ -105,7 +106,8 @@ def fit(
             for ``inductor`` if the run is long enough to make up for some ten seconds of compilation, else ``graph``.
         precision: precision of the matrix products of linear and convolutional layers: ``float32``, or rounded to
             ``tf32`` (a mantissa of 10 bits, on a GPU) or ``bfloat16`` (7 bits).
-        progress: whether to show a progress bar.
+        progress: True to show a progress bar, and a line as soon as something is wrong with the curves, such as a
+            collapse of the posterior.
         callback: called after each epoch, on rank 0 only.
         state: state that a callback received, to resume from; with several processes, that of rank 0 is used.
 
@@ -171,6 +173,7 @@ def fit(
         for module in modules:  # gradients left from other training loops
             module.zero_grad(set_to_none=True)
         shown = progress and distributed.rank() == 0
+        notes = HealthNotes(warmup.num_epochs(num_batches), hidden=not shown)
         before = len(history.epochs) * num_batches
         with progress_bar("training", epochs * num_batches, "batch", initial=before, hidden=not shown) as bar:
             if chosen == "inductor":
@@ -183,6 +186,7 @@ def fit(
                 if patience is not None and epoch - 1 - best_or_warm >= patience:
                     break
                 history.epochs.append(loop.run(epoch))
+                notes.epoch(history.epochs)
                 if restore_best and history.best_epoch == epoch:
                     best = {name: tensor.clone() for name, tensor in weights_of(model, guide).items()}
                 if callback is not None:

@@ -52,7 +52,7 @@ def refit_prior(
         batch_size: number of codes per batch.
         optimizer: makes the torch optimizer.
         patience: number of epochs without a better log p(z) of validation codes after which fitting stops.
-        progress: whether to show a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         the history, whose ELBO is the mean log p(z) of the codes, in nats; and the improvement of that of the

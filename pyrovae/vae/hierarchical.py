@@ -41,6 +41,8 @@ class GaussianLayer(Gaussian):
         torch.Size([100])
     """
 
+    at_lower_bound = "its latents are all but a function of those above, which are then not needed; fewer layers may do"
+
     def __init__(
         self,
         data_shape: tuple[int, ...],

@@ -41,9 +41,9 @@ class Setting:
 
 
 class Variant(NamedTuple):
-    share: float  # of the run, in which the weight of the KL grows
+    share: float  # share of the run in which the weight of the KL grows
     initialize: bool
-    analytic: bool  # whether the KL is in closed form
+    analytic: bool  # True if the KL is in closed form
 
 
 def settings(options: argparse.Namespace) -> dict[str, Setting]:
@@ -72,6 +72,9 @@ def settings(options: argparse.Namespace) -> dict[str, Setting]:
     found["digits, dynamic, Bernoulli, 2 latents, 20 epochs"] = Setting(pv.Digits, pv.Bernoulli, 2, epochs=20)
     found["digits, dynamic, Bernoulli, 2 latents, networks of 400-400, 20 epochs"] = Setting(
         pv.Digits, pv.Bernoulli, 2, epochs=20, hidden_features=(400, 400)
+    )
+    found["digits, dynamic, Bernoulli, 2 latents, networks of 400-400"] = Setting(
+        pv.Digits, pv.Bernoulli, 2, hidden_features=(400, 400)
     )
     for dim in (2, 50) if options.root is not None else ():
         found[f"MNIST, dynamic, Bernoulli, {dim} latents"] = Setting(

@@ -1,4 +1,4 @@
-"""What a history says of its curves: each fault made and told, and nothing told of healthy curves over ten seeds."""
+"""Sentences of a history on its curves: each fault is made and found, and healthy curves of ten seeds get none."""
 
 import dataclasses
 import math
@@ -8,6 +8,7 @@ import torch
 
 from pyrovae.training import History
 from pyrovae.training.history import Epoch
+from pyrovae.training.told import HealthNotes
 
 
 def curves(seed=0, count=60, noise=0.05):
@@ -51,6 +52,31 @@ def test_overfitting_is_told_with_the_epoch():
     (sentence,) = History(worse).health()
     assert "overfits: since epoch 2" in sentence
     assert "the validation ELBO fell by" in sentence
+
+
+def test_one_poor_validation_is_no_overfitting():
+    noisy = changed(curves(noise=0.0), validation_elbo=lambda row: row.validation_elbo - 5.0 * (row.epoch == 60))
+    noisy = changed(noisy, train_elbo=lambda row: row.train_elbo + 0.01 * row.epoch)
+    assert "overfitting" not in History(noisy).findings()
+
+
+def test_what_is_wrong_is_told_once_while_training_goes_on(capsys):
+    """Three epochs without a KL are told after the warm-up, and not before; overfitting later on."""
+    dead = changed(curves(noise=0.0), validation_kl=lambda row: 0.03 if row.epoch < 20 else 4.0)
+    dead = changed(dead, validation_elbo=lambda row: row.validation_elbo - 0.1 * max(0, row.epoch - 30))
+    dead = changed(dead, train_elbo=lambda row: row.train_elbo + 0.1 * max(0, row.epoch - 30))
+    notes, hidden = HealthNotes(5, hidden=False), HealthNotes(5, hidden=True)
+    said = {}
+    for count in range(1, len(dead) + 1):
+        notes.epoch(dead[:count])
+        if told := capsys.readouterr().err:
+            said[count] = told
+        hidden.epoch(dead[:count])
+    assert capsys.readouterr() == ("", "")
+    first, second = said.values()
+    assert next(iter(said)) == 8
+    assert first.startswith("The posterior is collapsed at epoch 8: the KL on validation data was at most 0.03 nats")
+    assert second.startswith("The model overfits: since epoch ")
 
 
 def test_a_climb_is_told():

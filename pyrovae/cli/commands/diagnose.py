@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pyrovae import figures
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import SplitName
 from pyrovae.evaluation import Estimator
@@ -44,9 +43,8 @@ def diagnose(
         device: cpu, cuda, or auto for cuda where there is one.
         seed: seed of the samples.
     """
-    folder = Run(run)
     found = diagnose_run(
-        folder,
+        Run(run),
         method,
         data=data,
         split=split,
@@ -59,12 +57,10 @@ def diagnose(
         device=device_named(device),
         seed=seed,
     )
-    result = found.result
-    picture = folder.folder / "figures" / f"diagnosis-{found.name}-nats.png"
-    steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
-    figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
-    print(f"{len(result.evidence.x)} {split} data")
-    print(result.table())
-    for sentence in (*result.notes, *found.caveats):
+    print(f"{len(found.result.evidence.x)} {split} data")
+    print(found.result.table())
+    for sentence in (*found.result.notes, *found.caveats):
         print(f"  {sentence}")
-    print(f"written to {found.path} and {picture}")
+    for sentence in found.result.health.values():
+        print(f"  of the model: {sentence}")
+    print(f"written to {found.path} and {found.picture}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pyrovae import checks
 from pyrovae.cli.commands.device import device_named
 from pyrovae.data import SplitName
-from pyrovae.evaluation import Annealed, Estimator, Importance, LogMarginal
+from pyrovae.evaluation import Annealed, Estimator, Importance
 from pyrovae.matmul import Precision
-from pyrovae.runs import DataFactory, Run, evaluate_run
+from pyrovae.runs import DataFactory, Evaluation, Run, evaluate_run
 
 __all__ = ["estimator_of", "evaluate"]
 
@@ -72,7 +72,7 @@ def evaluate(
         seed=seed,
     )
     if found is not None:
-        _print(found.result, found.summary, found.sentences)
+        _print(found)
         print(f"written to {found.path} and {found.path.with_suffix('.nc')}")
 
 
@@ -88,11 +88,15 @@ def estimator_of(method: Estimator | None, num_samples: int | None) -> Estimator
     return Importance(num_samples)
 
 
-def _print(result: LogMarginal, summary: dict[str, Any], sentences: list[str]) -> None:
-    first, *others, _ = result.lines(summary["bits_per_dim"])  # the verdict is the first of the sentences
+def _print(found: Evaluation) -> None:
+    summary = found.summary
+    first, *others, _ = found.result.lines(summary["bits_per_dim"])  # the verdict is the first of the sentences
     print(f"{summary['split']} {first}")
     if (baseline := summary["baseline"]) is not None:
         family = f"independent {baseline['family']} features"
         others.insert(2, f"  NLL without latents {baseline['nll']:.2f} ({family}, fitted to the training data)")
-    for line in (*others, *(f"  {sentence}" for sentence in sentences)):
+    for line in others:
         print(line)
+    for subject, sentences in (("estimate", found.sentences), ("model", found.health.values())):
+        for sentence in sentences:
+            print(f"  of the {subject}: {sentence}")

@@ -160,7 +160,7 @@ def test_a_dead_unit_is_not_active_by_a_hair():
         torch.testing.assert_close(found.nats["z"], expected, rtol=0.1, atol=1e-4)
         torch.testing.assert_close(found.variances["z"], torch.full((2,), 0.0125).double(), rtol=0.1, atol=0)
     dead = diagnose(*program(1.0), x[:50], num_samples=100, refinement_steps=0, estimator=Annealed(num_temperatures=5))
-    assert any(note.startswith("No unit is active: the codes tell next to nothing") for note in dead.notes)
+    assert dead.health["collapse"].startswith("The posterior has collapsed: the codes carry 0.0")
 
 
 def test_a_sites_components_keep_their_shape():

@@ -10,16 +10,20 @@ from contextlib import contextmanager
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
+from weakref import WeakSet
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.params.param_store import _MODULE_NAMESPACE_DIVIDER, StateDict
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from pyrovae import checks
+from pyrovae import checks, progress
 from pyrovae.construction import record_arguments
-from pyrovae.tensors import as_tensor, is_data
+from pyrovae.rng import forked_rng
+from pyrovae.tensors import as_tensor, is_data, parts_of_dataset
 
 __all__ = [
     "Arguments",
@@ -29,6 +33,7 @@ __all__ = [
     "arguments_of",
     "concise_errors",
     "count_data",
+    "data_shape_of",
     "mode",
     "modules_of",
     "parameter_dtype",
@@ -100,17 +105,22 @@ class Program(nn.Module, ABC):
 def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
     """Return the arguments to call programs with, as a tuple of tensors.
 
-    Arrays and data frames are converted to tensors, floats to the type of the programs' parameters, labels to int64.
+    Arrays, data frames, lists of numbers and torch's data sets are converted to tensors, floats to the type of the
+    programs' parameters, labels to int64. Integers, except bytes, which are grey levels to be scaled, are converted to
+    this type too where the programs cannot be run on integers, which a note says once for each program.
 
     Args:
-        batch: x or (x, y).
+        batch: x or (x, y), or a torch ``Dataset``, whose labels are used if the programs always take them.
         programs: the programs to call.
 
     Raises:
         ValueError: if x and y are not arrays of numbers with the same number of data, or a program takes other
             arguments.
     """
-    given = batch if isinstance(batch, tuple) else (batch,)
+    given: Any = batch if isinstance(batch, tuple) else (batch,)
+    if isinstance(batch, Dataset):
+        labelled = any(uses_labels(program) == "always" for program in programs if callable(program))
+        given = parts_of_dataset("x", batch)[: 2 if labelled else 1]
     dtype = parameter_dtype(*filter(callable, programs))
     arguments = (*(as_tensor(name, part, dtype) for name, part in zip("xy", given, strict=False)), *given[2:])
     if len(arguments) == 2 and not arguments[1].is_floating_point():
@@ -134,7 +144,36 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
     counts = [len(part) for part in arguments]
     if len(set(counts)) > 1:
         raise checks.InputError(f"x and y must hold as many data each, but hold {counts[0]} and {counts[1]}")
-    return arguments
+    return arguments if dtype is None else _with_floats(arguments, dtype, programs)
+
+
+_told: WeakSet[nn.Module] = WeakSet()  # programs of which a note has said that their integers are converted
+
+
+def _with_floats(arguments: Arguments, dtype: torch.dtype, programs: tuple[PyroFunction, ...]) -> Arguments:
+    """Convert integers to the type of the programs' parameters, where the programs cannot be run on integers."""
+    x = arguments[0]
+    if x.is_floating_point() or x.dtype == torch.uint8 or len(x) == 0:
+        return arguments
+    few = tuple(part[:2] for part in arguments)
+    if all(_can_be_run(program, few) for program in programs):
+        return arguments
+    modules = modules_of(*programs)
+    if x.dtype != torch.bool and not any(module in _told for module in modules):
+        before, after = (str(kind).removeprefix("torch.") for kind in (x.dtype, dtype))
+        progress.note(f"x holds integers ({before}), and is converted to {after}, the type of the program's parameters")
+        _told.update(modules)
+    return (x.to(dtype), *arguments[1:])
+
+
+def _can_be_run(program: PyroFunction, arguments: Arguments) -> bool:
+    """Tell whether a program and the densities of its sites can be evaluated."""
+    with private_modules(), mode(program, training=False), torch.no_grad(), forked_rng(arguments[0].device):
+        try:
+            poutine.trace(program).get_trace(*arguments).compute_log_prob()
+        except Exception:  # a program may raise anything
+            return False
+    return True
 
 
 def count_data(x: Batch | Iterable[Batch]) -> int | None:
@@ -281,6 +320,21 @@ def modules_of(*programs: PyroFunction) -> list[nn.Module]:
             waiting += list(getattr(thing, "__dict__", {}).values())
     inner = {id(below) for module in found for below in module.modules() if below is not module}
     return [module for module in found if id(module) not in inner]
+
+
+def data_shape_of(*programs: PyroFunction) -> tuple[int, ...] | None:
+    """Return the shape of a datum that the programs' modules, or their likelihoods, tell; None if none does.
+
+    Example:
+        >>> data_shape_of(VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2)).model)
+        (4,)
+    """
+    for module in modules_of(*programs):
+        for owner in (module, getattr(module, "likelihood", None)):
+            shape = getattr(owner, "data_shape", None)
+            if isinstance(shape, tuple):
+                return shape
+    return None
 
 
 def parameter_dtype(*programs: PyroFunction) -> torch.dtype | None:

@@ -182,9 +182,10 @@ PYTHON = {
         "optimizer must make one of torch's, .* a PyroOptim was given",
     ),
     "Pyro's optimizer's name": (lambda: train(vae(), optimizer=pyro.optim.Adam), "optimizer cannot be made"),
-    "tensor for data": (lambda: fit(vae().model, vae().guide, X), "data must be a DataSet, but a Tensor was given"),
-    "list for images": (lambda: DataSet([[0, 1], [1, 0]]), "images must be a tensor or an array, but a list was given"),
-    "list for labels": (lambda: DataSet(X, Y.tolist()), "labels must be a tensor or an array, but a list was given"),
+    "text for data": (lambda: fit(vae().model, vae().guide, "x"), "data must be a DataSet, .* but a str was given"),
+    "texts for images": (lambda: DataSet(["a", "b"]), "images must be a tensor or an array, but a list was given"),
+    "ragged list": (lambda: DataSet([[0, 1], [1]]), "images must be a list of lists that have one length"),
+    "texts for labels": (lambda: DataSet(X, ["a"]), "labels must be a tensor or an array, but a list was given"),
     "no callback": (lambda: train(vae(), callback=3), "callback must be a function .* 3 was given"),
     "no model": (
         lambda: fit(None, None, DataSet(X), progress=False),
@@ -241,12 +242,12 @@ PYTHON = {
         lambda: marginal(vae(), np.array(["a"])),
         "x must hold numbers, but a ndarray of type <U1 was given",
     ),
-    "list for x": (
-        lambda: marginal(vae(), [[1.0, 0.0]]),
-        "x must be a tensor, an array or a data frame, but a list was given",
+    "texts for x": (
+        lambda: marginal(vae(), [["a", "b"]]),
+        "x must be a tensor, an array, a data frame or a list of numbers, but a list was given",
     ),
     "one datum": (lambda: marginal(vae(), X[0]), r"x must have the shape \(B, 4\), but has \(4,\)"),
-    "integers": (lambda: marginal(vae(), X.long()), "the program cannot be run .* same dtype"),
+    "bytes": (lambda: marginal(vae(), X.byte()), "the program cannot be run .* type uint8: .* same dtype"),
     "not a number": (lambda: marginal(vae(), X * torch.nan), "the program cannot be run .* loc of Normal must satisfy"),
     "x outside the support": (
         lambda: marginal(vae(), 9 * X),
@@ -301,7 +302,7 @@ PYTHON = {
         lambda: refit_prior(vae(), DataSet(X), DiagonalNormal),
         "prior must be a class .* 'latent_dim'",
     ),
-    "refit of a tensor": (lambda: refit_prior(vae(), X, LearnedNormal), "data must be a DataSet"),
+    "refit of a number": (lambda: refit_prior(vae(), 3, LearnedNormal), "data must be a DataSet"),
     "refit of other data": (lambda: refit_prior(vae(), DataSet(X[:, :3]), LearnedNormal), "x must have the shape"),
     "refit of what is fixed": (
         lambda: refit_prior(vae(), DataSet(X), StandardNormal),

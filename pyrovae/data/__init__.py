@@ -1,6 +1,7 @@
 """Data sets in memory or on disk: splits, binarisation, dequantisation and batches."""
 
 from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
+from pyrovae.data.conversion import as_data_set
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.description import describe
 from pyrovae.data.labels import PartlyLabelled
@@ -23,6 +24,7 @@ __all__ = [
     "PartlyLabelled",
     "Split",
     "SplitName",
+    "as_data_set",
     "describe",
     "observed",
     "of_classes",

@@ -31,8 +31,8 @@ class Digits(DataSet):
     Args:
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: number or fraction of images held out for validation.
-        test_size: number or fraction of images held out for the test.
+        validation_size: number or fraction of data held out for validation.
+        test_size: number or fraction of data held out for the test.
         seed: seed of the split and of fixed noise.
 
     Example:
@@ -98,7 +98,7 @@ class MNIST(_IDX):
         root: folder that holds ``MNIST/raw``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: number or fraction of the training images held out for validation.
+        validation_size: number or fraction of the training data held out for validation.
         seed: seed of the split and of fixed noise.
 
     Raises:
@@ -113,7 +113,7 @@ class FashionMNIST(_IDX):
         root: folder that holds ``FashionMNIST/raw``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: number or fraction of the training images held out for validation.
+        validation_size: number or fraction of the training data held out for validation.
         seed: seed of the split and of fixed noise.
 
     Raises:
@@ -128,7 +128,7 @@ class KMNIST(_IDX):
         root: folder that holds ``KMNIST/raw``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: number or fraction of the training images held out for validation.
+        validation_size: number or fraction of the training data held out for validation.
         seed: seed of the split and of fixed noise.
 
     Raises:
@@ -146,7 +146,7 @@ class Omniglot(DataSet):
         root: folder that holds ``omniglot-py``; missing files are downloaded into it.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: number or fraction of the training images held out for validation.
+        validation_size: number or fraction of the training data held out for validation.
         seed: seed of the split and of fixed noise.
 
     Raises:

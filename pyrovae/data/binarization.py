@@ -1,6 +1,6 @@
-"""Noise of data: fixed, a function of seed, image and pixel; or fresh, from torch's generator.
+"""Noise of data: fixed, a function of seed, datum and feature; or fresh, from torch's generator.
 
-Fixed noise does not depend on the order, the batches, the device or the process in which images are read. Fresh
+Fixed noise does not depend on the order, the batches, the device or the process in which data are read. Fresh
 noise is part of every training step, so it must be fast: it is sampled as bytes where this is exact.
 """
 
@@ -16,15 +16,15 @@ __all__ = ["fixed_uniform", "fresh_binary"]
 
 
 def fixed_uniform(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return uniform numbers in [0, 1) that depend only on seed, image and pixel.
+    """Return uniform numbers in [0, 1) that depend only on seed, datum and feature.
 
     Each is the SplitMix64 hash (Steele et al., 2014, doi:10.1145/2660193.2660195) of its counter
-    ``image * pixels + pixel``, offset by the hash of the seed.
+    ``datum * features + feature``, offset by the hash of the seed.
 
     Args:
         seed: an integer.
-        index: numbers of the images, int64 of shape ``(B,)``.
-        shape: shape of one image.
+        index: numbers of the data, int64 of shape ``(B,)``.
+        shape: shape of one datum.
 
     Returns:
         float32 of shape ``(B, *shape)``, multiples of 2**-24.

@@ -1,4 +1,4 @@
-"""Data sets: images split into training, validation and test, binarised, dequantised or scaled."""
+"""Data sets: split into training, validation and test, binarised, dequantised or scaled."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = ["DataSet"]
 
 
 class DataSet:
-    r"""Images, in memory or on disk, split into training, validation and test, and observed as a likelihood needs them.
+    r"""Data, in memory or on disk, split into training, validation and test, and observed as a likelihood needs them.
 
     Binarisation of grey values v in [0, 1]: ``none``; ``static``: one fixed sample of Bernoulli(v); ``dynamic``: a new
-    sample at every reading of a training image (the samples of validation and test images are fixed, the same in every
+    sample at every reading of a training datum (the samples of validation and test data are fixed, the same in every
     evaluation); ``threshold``: v >= 1/2. Without binarisation, integers with known ``levels`` L are scaled to
     v / (L - 1), and other values are used as stored. Dequantisation gives x = (v + u) / L with uniform u,
     whose density is bounded by that of a discrete model:
@@ -44,20 +44,20 @@ class DataSet:
         images: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
             which stays on disk.
         labels: ``(N,)`` integers, -1 where one is unknown, or None.
-        test_images: the test images; by default, ``test_size`` of the images.
+        test_images: the test data; by default, ``test_size`` of the data.
         test_labels: their labels.
         binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantize: True to add uniform noise to quantised images.
+        dequantize: True to add uniform noise to quantised data.
         levels: number of grey levels of integers, at most 65,536; by default 2 if all values are 0 or 1, else 256 for
             uint8.
         channels: ``first`` for images ``(N, C, H, W)``, ``last`` for ``(N, H, W, C)``, which are transposed to the
             former. It must be given if the last of three dimensions is 4 or less and both others are larger.
-        validation_size: number or fraction of images held out for validation.
-        test_size: number or fraction of images held out for the test; ignored if ``test_images`` are given.
+        validation_size: number or fraction of data held out for validation.
+        test_size: number or fraction of data held out for the test; ignored if ``test_images`` are given.
         seed: seed of the split and of fixed noise.
 
     Raises:
-        ValueError: if the images are empty, not finite, or do not fit the options.
+        ValueError: if the data are empty, not finite, or do not fit the options.
 
     Example:
         >>> data = DataSet(torch.arange(200, dtype=torch.uint8).reshape(50, 4), dequantize=True)
@@ -91,7 +91,7 @@ class DataSet:
         parts = [part for part in (source, tests) if part is not None]
         if dequantize and levels is None:
             raise checks.InputError(
-                "dequantize needs integers, 8-bit or with levels, but the images are not quantised: they are "
+                "dequantize needs integers, 8-bit or with levels, but the data are not quantised: they are "
                 f"{str(source.dtype).removeprefix('torch.')}"
             )
         for part in parts:
@@ -181,7 +181,7 @@ class DataSet:
         return {"binary": 2, "scaled": self.levels}.get(self.kind)
 
     def bits_per_dim(self, nll: float) -> float | None:
-        """Convert a negative log-likelihood of a whole image, in nats, to bits per dimension.
+        """Convert a negative log-likelihood of a whole datum, in nats, to bits per dimension.
 
         Returns:
             nll / (n ln 2), plus log2 of the number of levels for dequantised data; None if x is
@@ -242,14 +242,14 @@ def _stored(
 
 
 def _sizes(count: int, validation_size: float, test_size: float | None) -> list[int]:
-    """Return the numbers of images for training, validation and test; none for the test if ``test_size`` is None."""
+    """Return the numbers of data for training, validation and test; none for the test if ``test_size`` is None."""
     held_out = as_count("validation_size", validation_size, count)
     tested = 0 if test_size is None else as_count("test_size", test_size, count)
     if test_size is not None and count < 3 and max(validation_size, test_size) < 1:
         return [0, 0, count]  # too few to be split: they can be evaluated
     if held_out + tested >= count:
         raise checks.InputError(
-            f"validation_size and test_size must leave images to train on, but {held_out} and {tested} "
-            f"were given for {count} images"
+            f"validation_size and test_size must leave data to train on, but {held_out} and {tested} "
+            f"were given for {count} data"
         )
     return [count - held_out - tested, held_out, tested]

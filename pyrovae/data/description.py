@@ -20,7 +20,7 @@ def describe(data: DataSet) -> str:
 
     Example:
         >>> print(describe(Digits()).splitlines()[1].partition(";")[0])
-          train        1437 images, 10 classes
+          train        1437 data, 10 classes
     """
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     return "\n".join([repr(data), *(_line(name, split) for name, split in splits.items())])
@@ -33,8 +33,8 @@ def _line(name: str, split: Split) -> str:
     if split.labels is not None:
         known = split.labels[split.labels >= 0]
         classes = f"{len(known.unique())} classes"
-        classes += f" ({len(known)} images have a label)" if len(known) < len(split) else ""
+        classes += f" ({len(known)} data have a label)" if len(known) < len(split) else ""
     return (
-        f"  {name:10} {len(split):6} images, {classes}; batches in [{x.min().item():g}, {x.max().item():g}], "
+        f"  {name:10} {len(split):6} data, {classes}; batches in [{x.min().item():g}, {x.max().item():g}], "
         f"mean {x.mean().item():.4f}"
     )

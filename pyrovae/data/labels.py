@@ -16,11 +16,11 @@ __all__ = ["PartlyLabelled"]
 
 
 class PartlyLabelled(DataSet):
-    """A data set in which only a few training images keep their label, equally many of each class.
+    """A data set in which only a few training data keep their label, equally many of each class.
 
     Args:
         data: makes the data set.
-        num_labels: number of training images that keep their label; the others get -1.
+        num_labels: number of training data that keep their label; the others get -1.
         seed: seed of the choice of these images.
 
     Raises:
@@ -50,7 +50,7 @@ class PartlyLabelled(DataSet):
             count = share + (i < rest)
             if count > len(members):
                 raise checks.InputError(
-                    f"num_labels must leave no class with more labels than it has images, but class {int(label)} "
+                    f"num_labels must leave no class with more labels than it has data, but class {int(label)} "
                     f"has {len(members)} and {num_labels} were given for {len(classes)} classes"
                 )
             chosen = members[torch.randperm(len(members), generator=generator)[:count]]

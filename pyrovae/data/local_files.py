@@ -23,13 +23,13 @@ class ArrayFile(DataSet):
     Args:
         path: the file. From an ``.npz``, the array ``images`` (or the only array) is read, and the arrays
             ``labels``, ``test_images`` and ``test_labels`` if present.
-        labels: an ``.npy`` file of integers, one per image.
+        labels: an ``.npy`` file of integers, one for each datum.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
         levels: number of grey levels of integers; by default 2 if all values are 0 or 1, else 256 for uint8.
         channels: position of the channels of images: see :class:`DataSet`.
-        validation_size: number or fraction of images held out for validation.
-        test_size: number or fraction of images held out for the test.
+        validation_size: number or fraction of data held out for validation.
+        test_size: number or fraction of data held out for the test.
         seed: seed of the split and of fixed noise.
 
     Raises:
@@ -75,8 +75,8 @@ class FreyFaces(DataSet):
         path: ``frey_rawface.mat`` (array ``ff``, 560 x 1965), or an ``.npz`` or ``.npy`` of shape (N, 28, 20).
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: number or fraction of images held out for validation.
-        test_size: number or fraction of images held out for the test.
+        validation_size: number or fraction of data held out for validation.
+        test_size: number or fraction of data held out for the test.
         seed: seed of the split and of fixed noise.
 
     Raises:
@@ -120,8 +120,8 @@ class ImageFolder(DataSet):
         grey: True to read one channel instead of three.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
-        validation_size: number or fraction of images held out for validation.
-        test_size: number or fraction of images held out for the test.
+        validation_size: number or fraction of data held out for validation.
+        test_size: number or fraction of data held out for the test.
         seed: seed of the split and of fixed noise.
 
     Raises:

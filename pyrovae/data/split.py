@@ -1,4 +1,4 @@
-"""Splits of a data set: stored images, and batches of observed images made from them."""
+"""Splits of a data set: stored data, and batches of observed data made from them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
 SplitName: TypeAlias = Literal["test", "validation", "train", "all"]
 """Part of a data set: one of its splits, or ``all`` of its data in the order in which they are stored."""
 
-_CHUNK = 4096  # images binarised at a time
+_CHUNK = 4096  # data binarised at a time
 _PART, _PARTS = 2**20, 64  # bytes of a hashed part of a memory map, and largest number of hashed parts
 
 
 class Split:
-    """A part of a data set: stored images, and batches of them, binarised, dequantised or scaled.
+    """A part of a data set: stored data, and batches of them, binarised, dequantised or scaled.
 
     Args:
-        source: the stored images, ``(M, *data_shape)``: a tensor, or a memory-mapped array that stays on disk.
-        labels: class of each image of the split, int64 of shape ``(N,)``, -1 if unknown; or None.
-        index: positions in the source of the images of the split, int64 of shape ``(N,)``.
+        source: the stored data, ``(M, *data_shape)``: a tensor, or a memory-mapped array that stays on disk.
+        labels: class of each datum of the split, int64 of shape ``(N,)``, -1 if unknown; or None.
+        index: positions in the source of the data of the split, int64 of shape ``(N,)``.
         binarization: see :class:`DataSet`; ``dynamic`` samples anew at every reading, ``static`` never.
         dequantize: see :class:`DataSet`.
-        levels: number of grey levels of the stored images, or None if they are not quantised.
+        levels: number of grey levels of the stored data, or None if they are not quantised.
         seed: seed of fixed noise.
         fresh: True if noise is new at every reading (training), False if it is fixed (validation and test).
     """
@@ -101,7 +101,7 @@ class Split:
         return self
 
     def __getitem__(self, position: Tensor | slice) -> Tensor:
-        """Return images by position, binarised, dequantised or scaled.
+        """Return data by position, binarised, dequantised or scaled.
 
         Args:
             position: positions in the split, int64 of shape ``(B,)``, or a slice.
@@ -134,7 +134,7 @@ class Split:
         return x.div_(self.levels).clamp_(max=1 - 2**-24).to(dtype)  # 255 + u may round to 256
 
     def take(self, position: Tensor) -> Split:
-        """Return some of the images as a new split; each keeps its label and its fixed noise.
+        """Return some of the data as a new split; each keeps its label and its fixed noise.
 
         Args:
             position: positions in the split, int64 of shape ``(B,)``.
@@ -151,7 +151,7 @@ class Split:
         return part
 
     def astype(self, dtype: torch.dtype) -> Split:
-        """Return the same images with batches of a given type, instead of torch's default.
+        """Return the same data with batches of a given type, instead of torch's default.
 
         Args:
             dtype: floating-point type.
@@ -161,7 +161,7 @@ class Split:
         return part
 
     def observed(self, binarization: Binarization, dequantize: bool) -> Split:
-        """Return the same images with another binarisation or dequantisation.
+        """Return the same data with another binarisation or dequantisation.
 
         Args:
             binarization: see :class:`DataSet`.
@@ -173,9 +173,9 @@ class Split:
         return part
 
     def with_fixed_noise(self) -> Split:
-        """Return the same images with fixed noise, as test images have.
+        """Return the same data with fixed noise, as test data have.
 
-        For evaluation of training images, which must not depend on the state of torch's generator.
+        For evaluation of training data, which must not depend on the state of torch's generator.
         """
         part = copy.copy(self)
         part.fresh = False
@@ -183,7 +183,7 @@ class Split:
         return part
 
     def hash(self) -> str:
-        """Return a hash of the images, their labels, and their binarisation and dequantisation.
+        """Return a hash of the data, their labels, and their binarisation and dequantisation.
 
         Images in memory are hashed completely; of a memory map, at most 64 evenly spaced parts of 1 MiB.
         """
@@ -202,10 +202,10 @@ class Split:
         return digest.hexdigest()
 
     def batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[Tensor]:
-        """Yield all images once, in batches; the last batch may be smaller.
+        """Yield all data once, in batches; the last batch may be smaller.
 
         Args:
-            batch_size: number of images per batch.
+            batch_size: number of data per batch.
             shuffle: True if the order is random, from torch's generator.
         """
         for position in self.positions(batch_size, shuffle=shuffle):
@@ -219,12 +219,12 @@ class Split:
         by_label: bool = False,
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
-        """Return the positions of each batch, int64 of shape ``(B,)``, without reading images.
+        """Return the positions of each batch, int64 of shape ``(B,)``, without reading data.
 
         Args:
-            batch_size: number of images per batch.
+            batch_size: number of data per batch.
             shuffle: True if the order is random.
-            by_label: True if labelled and unlabelled images are in separate batches, evenly mixed.
+            by_label: True if labelled and unlabelled data are in separate batches, evenly mixed.
             generator: generator of the order; torch's default generator if not given.
         """
         checks.integer("batch_size", batch_size)
@@ -242,7 +242,7 @@ class Split:
         return [position for _, position in sorted(parts, key=lambda part: part[0])]
 
     def labelled(self, position: Tensor) -> tuple[Tensor, ...]:
-        """Return images by position as (x, y), or as (x,) if the label of the first is unknown."""
+        """Return data by position as (x, y), or as (x,) if the label of the first is unknown."""
         if self.labels is None or not bool((self.labels[position[:1]] >= 0).all()):
             return (self[position],)
         return self[position], self.labels[position]

@@ -18,7 +18,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 def observed(data: DataSet, binarization: Binarization = "none", dequantize: bool = False) -> DataSet:
-    """Return a data set with the same splits, whose images are binarised, dequantised or scaled another way.
+    """Return a data set with the same splits, whose data are binarised, dequantised or scaled another way.
 
     Args:
         data: the data set, which is not changed.
@@ -26,7 +26,7 @@ def observed(data: DataSet, binarization: Binarization = "none", dequantize: boo
         dequantize: see :class:`DataSet`.
 
     Raises:
-        ValueError: if the images cannot be observed that way.
+        ValueError: if the data cannot be observed that way.
 
     Example:
         >>> observed(Digits(), dequantize=True).kind
@@ -36,7 +36,7 @@ def observed(data: DataSet, binarization: Binarization = "none", dequantize: boo
     if dequantize and binarization != "none":
         raise checks.InputError(f"dequantize must be false when binarization is {binarization}, but true was given")
     if dequantize and data.levels is None:
-        raise checks.InputError("dequantize needs integers, 8-bit or with levels, but the images are not quantised")
+        raise checks.InputError("dequantize needs integers, 8-bit or with levels, but the data are not quantised")
     made = copy.copy(data)
     made.binarization, made.dequantize = binarization, dequantize
     for name in _SPLITS:
@@ -47,14 +47,14 @@ def observed(data: DataSet, binarization: Binarization = "none", dequantize: boo
 
 
 def of_classes(data: DataSet, classes: Sequence[int]) -> DataSet:
-    """Return a data set of the images of some classes, in the same splits.
+    """Return a data set of the data of some classes, in the same splits.
 
     Args:
         data: the data set, which is not changed.
-        classes: labels of the images to keep.
+        classes: labels of the data to keep.
 
     Raises:
-        ValueError: if the data have no labels, or a split has no image of one of these classes.
+        ValueError: if the data have no labels, or a split has no datum of one of these classes.
 
     Example:
         >>> of_classes(Digits(), (0, 1)).test.labels.unique()
@@ -70,7 +70,7 @@ def of_classes(data: DataSet, classes: Sequence[int]) -> DataSet:
         missing = wanted[~torch.isin(wanted, labels)]
         if len(missing) > 0:
             raise checks.InputError(
-                f"classes must have images in every split, but {missing[0].item()} has none in {name}"
+                f"classes must have data in every split, but {missing[0].item()} has none in {name}"
             )
         position = torch.isin(labels, wanted).nonzero().flatten()
         setattr(made, name, split.take(position))

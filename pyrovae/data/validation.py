@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.tensors import as_tensor, is_data
 
 __all__ = [
     "Channels",
@@ -28,12 +29,12 @@ __all__ = [
 Channels: TypeAlias = Literal["first", "last"]
 """Position of the channels of images: ``first``, ``(N, C, H, W)``, or ``last``, ``(N, H, W, C)``."""
 
-_CHUNK = 4096  # images read at a time when a whole set is checked
+_CHUNK = 4096  # data read at a time when a whole set is checked
 _LEVELS = 256  # largest number of evenly spaced values that are taken as levels
 
 
 def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | None) -> Tensor | np.ndarray:
-    """Return images with channels first, ``(N, C, H, W)``, as networks need them.
+    """Return data with channels first, ``(N, C, H, W)``, as networks need them.
 
     Args:
         name: name of the argument, for messages.
@@ -45,7 +46,7 @@ def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | 
     """
     if channels is not None:
         checks.choice("channels", channels, ("first", "last"))
-    images = _without_frame(images)
+    images = _as_array(name, images)
     if not isinstance(images, Tensor | np.ndarray):  # refused by stored_as
         return images
     shape = tuple(images.shape[1:])
@@ -62,7 +63,7 @@ def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | 
 
 
 def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor | np.ndarray, int | None]:
-    """Return images ``(N, ...)`` as they are stored, and their number of grey levels; None for others.
+    """Return data ``(N, ...)`` as they are stored, and their number of grey levels; None for others.
 
     Raises:
         InputError: if their type or shape is not accepted.
@@ -74,7 +75,7 @@ def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor |
         raise checks.InputError(f"images must be of type bool, uint8, signed integer or float, but are {images.dtype}")
     if images.ndim < 2 or len(images) == 0 or math.prod(images.shape) == 0:
         raise checks.InputError(
-            f"images must have the shape (N, ...) with at least one image, but have {tuple(images.shape)}"
+            f"images must have the shape (N, ...) with at least one datum, but have {tuple(images.shape)}"
         )
     if levels is not None and (checks.integer("levels", levels, minimum=2) > 2**16 or "float" in kind):
         raise checks.InputError(f"levels must be at most 65536 and given for integers only, but is {levels} for {kind}")
@@ -148,7 +149,7 @@ def warn_of_levels(*sources: Tensor | np.ndarray) -> None:
             if largest >= _LEVELS // 2:  # usually decided by the first part
                 return
     warnings.warn(
-        f"the images are uint8 and no value is above {largest}, but they are taken to have 256 levels: "
+        f"the data are uint8 and no value is above {largest}, but they are taken to have 256 levels: "
         f"give levels={largest + 1} if that is all there are",
         stacklevel=4,
     )
@@ -167,19 +168,22 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
         part = _tensor(source[start : start + _CHUNK])
         if part.is_floating_point() and not bool(part.isfinite().all()):
             bad = int((~part.isfinite()).flatten(1).any(1).nonzero()[0]) + start
-            raise checks.InputError(f"images must be finite, but image {bad} holds NaN or infinity")
+            raise checks.InputError(f"images must be finite, but datum {bad} holds NaN or infinity")
         low, high = min(low, part.min().item()), max(high, part.max().item())
     if levels is not None and (low < 0 or high >= levels):
         raise checks.InputError(f"images with {levels} levels must lie in 0..{levels - 1}, but go from {low} to {high}")
     if levels is None and binarization != "none" and (low < 0 or high > 1):
         raise checks.InputError(
             f"binarization {binarization} needs grey values in [0, 1] or 8-bit integers, "
-            f"but the images go from {low:g} to {high:g}"
+            f"but the data go from {low:g} to {high:g}"
         )
 
 
-def _without_frame(values: Any) -> Any:
-    return values.to_numpy() if hasattr(values, "to_numpy") else values  # a data frame as an array
+def _as_array(name: str, values: Any) -> Any:
+    """Return a data frame as an array and a list of numbers as a tensor; anything else as it is."""
+    if isinstance(values, list) and is_data(values):
+        return as_tensor(name, values)
+    return values.to_numpy() if hasattr(values, "to_numpy") else values
 
 
 def _tensor(part: Tensor | np.ndarray) -> Tensor:
@@ -194,13 +198,13 @@ def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tens
     """
     if labels is None:
         return None
-    labels = _without_frame(labels)
+    labels = _as_array(name, labels)
     if not isinstance(labels, Tensor | np.ndarray):
         raise checks.InputError(f"{name} must be a tensor or an array, but a {type(labels).__name__} was given")
     kind = str(labels.dtype).removeprefix("torch.")
     if tuple(labels.shape) != (count,) or not kind.startswith(("bool", "int", "uint")):
         raise checks.InputError(
-            f"{name} must be {count} integers, one an image, but have shape {tuple(labels.shape)} and type {kind}"
+            f"{name} must be {count} integers, one for each datum, but have shape {tuple(labels.shape)} and type {kind}"
         )
     found = labels.to(torch.int64) if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels, np.int64))
     if int(found.min()) < -1:
@@ -216,7 +220,7 @@ def as_labels(name: str, labels: Tensor | np.ndarray | None, count: int) -> Tens
 
 
 def as_count(name: str, size: float, total: int) -> int:
-    """Return a size, given as a number or as a fraction of ``total``, as a number of images, at least 1.
+    """Return a size, given as a number or as a fraction of ``total``, as a number of data, at least 1.
 
     Raises:
         InputError: if it is neither.
@@ -224,7 +228,5 @@ def as_count(name: str, size: float, total: int) -> int:
     size = checks.number(name, size, open_below=True)
     count = round(size * total) if size < 1 else int(size)
     if size >= 1 and size != count:
-        raise checks.InputError(
-            f"{name} must be a fraction below 1 or a whole number of images, but {size:g} was given"
-        )
+        raise checks.InputError(f"{name} must be a fraction below 1 or a whole number of data, but {size:g} was given")
     return max(count, 1)

@@ -13,6 +13,7 @@ from pyrovae.evaluation.elbo.inference_gap import refine
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.prediction.predictive import reconstruct
 from pyrovae.programs import Batch, PyroFunction, arguments_of
+from pyrovae.tensors import as_tensor
 
 __all__ = ["Separation", "anomaly_scores", "separation"]
 
@@ -109,6 +110,7 @@ def separation(normal: Tensor, anomalous: Tensor) -> Separation:
     from scipy.stats import rankdata
     from sklearn.metrics import roc_curve
 
+    normal, anomalous = as_tensor("normal", normal), as_tensor("anomalous", anomalous)
     for name, scores in (("normal", normal), ("anomalous", anomalous)):
         if scores.dim() != 1 or len(scores) < 2 or not bool(scores.isfinite().all()):
             raise checks.InputError(

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.distributions import NegativeBinomialCounts, PoissonCounts
 from pyrovae.reprs import short_repr
+from pyrovae.tensors import as_tensor
 
 __all__ = ["Baseline", "independent_baseline"]
 
@@ -83,6 +84,7 @@ def independent_baseline(
         >>> baseline.family, 2.5 < baseline.nll < 3.1  # 4 log 2 = 2.77
         ('Bernoulli', True)
     """
+    train, x = as_tensor("train", train), as_tensor("x", x)
     if train.shape[1:] != x.shape[1:]:
         raise checks.InputError(
             f"x must have the shape of the training data, {tuple(train.shape[1:])}, but has {tuple(x.shape[1:])}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.tensors import as_tensor
 
 __all__ = ["cluster_purity", "coverage", "linear_probe", "neighbour_probe"]
 
@@ -122,6 +123,7 @@ def coverage(reference: Tensor, codes: Tensor, num_neighbours: int = 5) -> float
     """
     from sklearn.neighbors import NearestNeighbors
 
+    reference, codes = as_tensor("reference", reference), as_tensor("codes", codes)
     if reference.dim() != 2 or codes.dim() != 2 or reference.shape[1] != codes.shape[1] or not len(codes):
         raise checks.InputError(
             "reference and codes must have the shapes (M, D) and (N, D), but have "
@@ -141,6 +143,7 @@ def _known(
     """Return the codes of known classes and their classes as arrays, ``(N, D)`` and ``(N,)``."""
     if labels is None:
         raise checks.InputError(f"{name} must be the classes of the codes, but None was given")
+    codes, labels = as_tensor("codes", codes), as_tensor(name, labels)
     if labels.shape != codes.shape[:1]:
         raise checks.InputError(f"{name} must be one for each of {len(codes)} codes, but have {tuple(labels.shape)}")
     known = labels >= 0

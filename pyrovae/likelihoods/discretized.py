@@ -18,7 +18,7 @@ __all__ = ["Categorical", "DiscretizedLogistic"]
 
 
 class DiscretizedLogistic(LocationScale):
-    r"""Logistic noise around an image, rounded to the nearest level.
+    r"""Logistic noise around a mean, rounded to the nearest level.
 
     :math:`P(x_i|z) = \mathrm{sigm}\frac{x_i + h - \mu_i(z)}{s} - \mathrm{sigm}\frac{x_i - h - \mu_i(z)}{s}` with
     h half a step; the first and the last level include everything beyond. These probabilities sum to 1 over the

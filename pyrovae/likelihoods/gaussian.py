@@ -20,7 +20,7 @@ RUNNING_MOMENTUM = 0.1  # weight of a batch's scale in the running average
 
 
 class Gaussian(LocationScale):
-    r"""Gaussian noise around a mean image: :math:`p(x|z) = \mathcal{N}(x; \mu(z), \mathrm{diag}\,\sigma^2)`.
+    r"""Gaussian noise around a mean: :math:`p(x|z) = \mathcal{N}(x; \mu(z), \mathrm{diag}\,\sigma^2)`.
 
     With a fixed scale this is the negative squared error :math:`-\|x - \mu(z)\|^2 / 2\sigma^2` and a constant.
 

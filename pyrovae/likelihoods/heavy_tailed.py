@@ -16,7 +16,7 @@ __all__ = ["Laplace", "StudentT"]
 
 
 class Laplace(LocationScale):
-    r"""Laplace noise around an image: :math:`\log p(x|z) = -\sum_i |x_i - \mu_i(z)| / b + \log 2b`.
+    r"""Laplace noise around a mean: :math:`\log p(x|z) = -\sum_i |x_i - \mu_i(z)| / b + \log 2b`.
 
     With a fixed scale this is the negative absolute error divided by b, and a constant.
 
@@ -43,7 +43,7 @@ class Laplace(LocationScale):
 
 
 class StudentT(LocationScale):
-    r"""Student's t noise around an image.
+    r"""Student's t noise around a mean.
 
     :math:`p(x_i|z) \propto \left(1 + \frac{(x_i - \mu_i(z))^2}{\nu s^2}\right)^{-(\nu + 1) / 2}`,
     which is Gaussian in the limit of large :math:`\nu`; the smaller :math:`\nu`, the smaller the effect of outliers.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.tensors import as_tensor
 
 __all__ = ["class_direction", "linear_path", "spherical_path"]
 
@@ -30,6 +31,7 @@ def linear_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
                 [0.5000, 1.0000],
                 [1.0000, 0.0000]])
     """
+    start, end = as_tensor("start", start), as_tensor("end", end)
     return torch.lerp(start, end, _times(start, end, num_points))
 
 
@@ -60,6 +62,7 @@ def spherical_path(start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
                 [1.0607, 1.0607],
                 [1.0000, 0.0000]])
     """
+    start, end = as_tensor("start", start), as_tensor("end", end)
     t = _times(start, end, num_points)
     first_norm, last_norm = (z.norm(dim=-1, keepdim=True) for z in (start, end))  # (*, 1) each
     first, last = start / first_norm.clamp(min=1e-12), end / last_norm.clamp(min=1e-12)
@@ -95,6 +98,7 @@ def class_direction(codes: Tensor, labels: Tensor | None, to: int, source: int |
     """
     if labels is None:
         raise checks.InputError("labels must tell the classes of the codes, but None was given")
+    codes, labels = as_tensor("codes", codes), as_tensor("labels", labels)
     known = labels >= 0
     members = known & (labels == to)
     others = known & ~members if source is None else known & (labels == source)

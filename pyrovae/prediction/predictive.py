@@ -88,7 +88,8 @@ def decode(
     dtype = parameter_dtype(model)
     latents = {name: as_tensor(name, z, dtype) for name, z in latents.items()}
     z = next(iter(latents.values()))
-    given_labels = () if labels is None else (labels,)
+    given_labels = () if labels is None else (as_tensor("labels", labels),)
+    given = None if given is None else as_tensor("given", given, dtype)
     if given is not None and given.shape != (len(z), *data_shape):
         raise checks.InputError(
             f"given must have the shape {(len(z), *data_shape)}, of a datum for each code, but has {tuple(given.shape)}"
@@ -132,7 +133,12 @@ def reconstruct(model: PyroFunction, guide: PyroFunction, x: Batch) -> Tensor:
 
 
 def generate(
-    model: PyroFunction, num_samples: int, like: Batch, *, noise: bool = False, given: Batch | None = None
+    model: PyroFunction,
+    num_samples: int,
+    like: Batch | None = None,
+    *,
+    noise: bool = False,
+    given: Batch | None = None,
 ) -> Tensor:
     """Generate data from the model: latents from the prior, then the mean of p(x|z) or a sample from it.
 
@@ -140,7 +146,8 @@ def generate(
         model: program of p(x, z).
         num_samples: number of data.
         like: data with the shape, type and device of the result, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
-            the labels to generate data for, which are repeated cyclically.
+            the labels to generate data for, which are repeated cyclically. It may be left out for a program that tells
+            the shape of its data, as those of pyrovae do, and takes no labels.
         noise: True to sample x from p(x|z), False for its mean.
         given: data, or ``(x, y)``, for a program whose p(x|z) depends on x, such as on its total count; they are
             repeated cyclically.
@@ -154,7 +161,7 @@ def generate(
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> generate(vae.model, 5, torch.zeros(1, 4)).shape
+        >>> generate(vae.model, 5).shape
         torch.Size([5, 4])
     """
     simulated = run_unobserved(model, num_samples, like, given)
@@ -225,6 +232,7 @@ def prior_grid(model: PyroFunction, like: Tensor, columns: int = 20) -> Tensor:
         torch.Size([9, 4])
     """
     checks.integer("columns", columns)
+    like = as_tensor("like", like, parameter_dtype(model))
     arguments = arguments_of(placeholder_data(like, 2, tuple(like.shape[1:])), model)
     with evaluating_with_validation(model):
         sites = {name: site for name, site in trace(model, arguments).nodes.items() if is_latent(site)}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyro
 import torch
 from pyro.poutine import Trace
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from pyrovae import checks
 from pyrovae.execution import (
@@ -22,8 +23,17 @@ from pyrovae.execution import (
     values_of,
 )
 from pyrovae.execution.latent_handlers import ExactSampling
-from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
-from pyrovae.tensors import as_tensor
+from pyrovae.programs import (
+    Arguments,
+    Batch,
+    PyroFunction,
+    arguments_of,
+    data_shape_of,
+    modules_of,
+    parameter_dtype,
+    uses_labels,
+)
+from pyrovae.tensors import as_tensor, parts_of_dataset
 
 __all__ = [
     "Simulated",
@@ -58,14 +68,15 @@ class Simulated(NamedTuple):
         return self.data_sites.join(values, self.arguments[0])
 
 
-def simulate(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[str, Tensor], Arguments]:
+def simulate(model: PyroFunction, num_samples: int, like: Batch | None = None) -> tuple[dict[str, Tensor], Arguments]:
     """Sample data and their latents from the model.
 
     Args:
         model: program of p(x, z).
         num_samples: number of data.
         like: data with the shape, type and device of the result, ``(*, *data_shape)``; or the tuple ``(x, y)`` with
-            the labels to sample data for, which are repeated cyclically.
+            the labels to sample data for, which are repeated cyclically. It may be left out for a program that tells
+            the shape of its data, as those of pyrovae do, and takes no labels.
 
     Returns:
         the latents by site name, ``(num_samples, *event_shape)``, and the arguments of the programs: ``(x,)`` or
@@ -85,7 +96,9 @@ def simulate(model: PyroFunction, num_samples: int, like: Batch) -> tuple[dict[s
     return simulated.latents, (simulated.x.to(x.dtype), *labels)
 
 
-def run_unobserved(model: PyroFunction, num_samples: int, like: Batch, given: Batch | None = None) -> Simulated:
+def run_unobserved(
+    model: PyroFunction, num_samples: int, like: Batch | None = None, given: Batch | None = None
+) -> Simulated:
     """Run a model that samples x instead of observing it.
 
     Args:
@@ -98,7 +111,7 @@ def run_unobserved(model: PyroFunction, num_samples: int, like: Batch, given: Ba
         ValueError: if the model cannot be simulated, see :func:`pyrovae.execution.check_simulation`.
     """
     checks.integer("num_samples", num_samples)
-    x, *labels = _parts(like)
+    x, *labels = _parts(model, like)
     if given is not None:
         x, *given_labels = arguments_of(given)
         labels = given_labels or labels
@@ -126,7 +139,7 @@ def sample_prior(model: PyroFunction, num_samples: int, like: Batch) -> tuple[di
         num_samples: number of samples.
         like: as for :func:`simulate`.
     """
-    x, *labels = _parts(like)
+    x, *labels = _parts(model, like)
     start = placeholder_data(x, num_samples, tuple(x.shape[1:]))
     arguments = arguments_of((start, *(repeat_to(y, num_samples) for y in labels)), model)
     if find_data_sites(model, arguments).latents_depend_on_x:
@@ -142,9 +155,25 @@ def evaluating_with_validation(*programs: PyroFunction) -> Iterator[None]:
         yield
 
 
-def _parts(like: Batch) -> list[Tensor]:
+def _parts(model: PyroFunction, like: Batch | None) -> list[Tensor]:
     """Return x, and labels if given; their numbers may differ."""
-    return [as_tensor(*part) for part in zip("xy", like if isinstance(like, tuple) else (like,), strict=False)]
+    if like is None:
+        return [_template(model)]
+    parts: Any = like if isinstance(like, tuple) else (like,)
+    if isinstance(like, Dataset):
+        parts = parts_of_dataset("x", like)[: 2 if uses_labels(model) == "always" else 1]
+    return [as_tensor(*part) for part in zip("xy", parts, strict=False)]
+
+
+def _template(model: PyroFunction) -> Tensor:
+    """Return a datum of the shape, type and device that the model's modules tell."""
+    shape = data_shape_of(model)
+    if shape is None:
+        raise checks.InputError("like must be given for a model that does not tell the shape of its data")
+    if uses_labels(model) == "always":
+        raise checks.InputError("like must be (x, y) for a model that takes labels, but was left out")
+    first = next((part for module in modules_of(model) for part in module.parameters()), torch.empty(0))
+    return torch.zeros(1, *shape, dtype=parameter_dtype(model), device=first.device)
 
 
 def placeholder_data(like: Tensor, count: int, data_shape: tuple[int, ...]) -> Tensor:

@@ -140,5 +140,5 @@ class DataRecord:
         if uses_labels(program.model) != "always":
             return x
         if self.classes is None:
-            raise checks.InputError("data must have the labels that the program needs, but some images have none")
+            raise checks.InputError("data must have the labels that the program needs, but some data have none")
         return x, torch.tensor(self.classes)

@@ -39,7 +39,7 @@ def labels_of(split: Split) -> Tensor:
         ValueError: if labels are missing or partly unknown.
     """
     if split.labels is None or bool((split.labels < 0).any()):
-        raise checks.InputError("data must have the labels that the program needs, but some images have none, or -1")
+        raise checks.InputError("data must have the labels that the program needs, but some data have none, or -1")
     return split.labels
 
 

@@ -13,14 +13,15 @@ import yaml
 from jsonargparse import Namespace
 from pyro import poutine
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from pyrovae import checks
 from pyrovae.construction import constructor_arguments, import_path, options_of
-from pyrovae.data import ArrayFile, DataSet
+from pyrovae.data import ArrayFile, DataSet, as_data_set
 from pyrovae.execution import evaluating, trace
 from pyrovae.files import atomic_write
 from pyrovae.parsing import Parser
-from pyrovae.programs import arguments_of, private_modules
+from pyrovae.programs import Batch, arguments_of, private_modules
 from pyrovae.rng import forked_rng
 from pyrovae.runs.configuration import assemble, components_of, fill_defaults, program_for
 from pyrovae.runs.data_record import DataRecord
@@ -34,8 +35,8 @@ __all__ = ["save"]
 
 def save(
     folder: str | os.PathLike[str],
-    program: nn.Module,
-    data: DataSet,
+    program: Any,
+    data: DataSet | Batch | Dataset[Any],
     history: History | None = None,
     *,
     config: Mapping[str, Any] | None = None,
@@ -53,7 +54,7 @@ def save(
     Args:
         folder: a new folder.
         program: the trained program.
-        data: the data that it was trained on.
+        data: the data that it was trained on, as they were given to :func:`~pyrovae.fit`.
         history: result of :func:`~pyrovae.fit`.
         config: parts of the configuration that cannot be found out, as in a run's ``config.yaml``: ``data``;
             ``program`` (or ``prior``, ``likelihood`` and ``posterior``) with ``latent_dim``.
@@ -73,9 +74,11 @@ def save(
         'VAE'
     """
     run, given = Run(folder), dict(config or {})
-    checks.instance("data", data, DataSet)
     if history is not None:
         checks.instance("history", history, History)
+    if not callable(getattr(program, "model", None)) or not callable(getattr(program, "guide", None)):
+        raise checks.InputError(f"program must have the methods model and guide, but {type(program).__name__} has not")
+    data = as_data_set(data, program.model, program.guide)
     run.refuse_existing("folder must be a new one")
     parts = dict(given) if _PROGRAM & given.keys() else {**_program_options(program, data), **given}
     dataset, described = (None, given["data"]) if "data" in given else _data_options(data, run)

@@ -262,7 +262,7 @@ def data_differences(evaluated: Mapping[str, StoredEvaluation]) -> list[str]:
     for run, entry in evaluated.items():
         data = entry.data if isinstance(entry.data, dict) else {"class_path": entry.data}
         options = data.get("init_args") or {}
-        described[run] = {"class": data.get("class_path"), **options, "number of images": len(entry.result.x)}
+        described[run] = {"class": data.get("class_path"), **options, "number of data": len(entry.result.x)}
     same_class = len({options["class"] for options in described.values()}) == 1
     found = []
     for option in dict.fromkeys(option for options in described.values() for option in options):

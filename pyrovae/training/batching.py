@@ -30,9 +30,7 @@ def labels_for(model: PyroFunction, guide: PyroFunction, data: DataSet | None = 
     for name in ("train", "validation") if labels == "always" and data is not None else ():
         known = getattr(data, name).labels
         if known is None or bool((known < 0).any()):
-            raise checks.InputError(
-                f"data must have the labels that the program needs, but some {name} images have none"
-            )
+            raise checks.InputError(f"data must have the labels that the program needs, but some {name} data have none")
     return labels
 
 
@@ -50,7 +48,7 @@ def batches(
     Args:
         labels: use of labels by the programs.
         split: split of the data.
-        batch_size: number of images per batch, over all processes.
+        batch_size: number of data per batch, over all processes.
         shuffle: True if the order is random.
         generator: generator of the order; torch's default generator if not given.
         part: ``all`` batches; or for one of several processes, its ``share`` of each batch, which may be empty, or
@@ -86,8 +84,8 @@ def explain_single_datum(count: int, batch_size: int, accumulate: int) -> Iterat
     """Explain the error of batch normalisation on a single datum, which has no statistics.
 
     Args:
-        count: number of training images.
-        batch_size: number of images per batch, over all processes.
+        count: number of training data.
+        batch_size: number of data per batch, over all processes.
         accumulate: number of parts of a batch.
 
     Raises:
@@ -102,7 +100,7 @@ def explain_single_datum(count: int, batch_size: int, accumulate: int) -> Iterat
         parts = f", in {accumulate} parts" if accumulate > 1 else ""
         parts += f", of {distributed.count()} processes" if distributed.count() > 1 else ""
         raise checks.InputError(
-            f"batch normalisation needs two images or more at a time, but with {count} training images and batch_size "
+            f"batch normalisation needs two data or more at a time, but with {count} training data and batch_size "
             f"{batch_size}{parts} it gets one alone: take another batch_size, such as {size}"
             + (", and fewer parts" if accumulate > 1 else "")
         ) from error

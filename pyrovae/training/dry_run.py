@@ -44,7 +44,7 @@ def dry_run(
         modules: the programs' modules, whose buffers are restored.
         labels: use of labels by the programs.
         data: data to train on.
-        batch_size: number of images per batch.
+        batch_size: number of data per batch.
 
     Returns:
         the traces of model and guide that the objective made.

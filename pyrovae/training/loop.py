@@ -14,15 +14,16 @@ import pyro
 import torch
 from pyro.infer import ELBO, SVI
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from pyrovae import checks, distributed, matmul
 from pyrovae.compilation import Compile, ObjectiveFactory, TrainingStep
-from pyrovae.data import DataSet
+from pyrovae.data import DataSet, as_data_set
 from pyrovae.handlers import Temper, in_data_plate
 from pyrovae.likelihoods import Likelihood
 from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
 from pyrovae.optimizers import JointOptimizer, OptimizerFactory, SchedulerFactory
-from pyrovae.programs import PyroFunction, mode, modules_of, parameter_dtype, private_modules
+from pyrovae.programs import Batch, PyroFunction, mode, modules_of, parameter_dtype, private_modules
 from pyrovae.progress import bar as progress_bar
 from pyrovae.training.batching import Labels, batches, count_batches, explain_single_datum, labels_for, parts_of
 from pyrovae.training.checkpoint import State, compile_mode_of, load_weights, restore, state_of, weights_of
@@ -47,7 +48,7 @@ Callback: TypeAlias = Callable[[History, Callable[[], State]], None]
 def fit(
     model: PyroFunction,
     guide: PyroFunction,
-    data: DataSet,
+    data: DataSet | Batch | Dataset[Any],
     *,
     epochs: int = 20,
     batch_size: int = 128,
@@ -78,12 +79,13 @@ def fit(
 
     Args:
         model: program of p(x, z), called with ``x`` of shape ``(B, *data_shape)``; if its second argument is ``y``,
-            also with the labels, int64 ``(B,)``. If ``y`` has a default, images with unknown label are in separate
+            also with the labels, int64 ``(B,)``. If ``y`` has a default, data with unknown label are in separate
             batches, with x only.
         guide: program of q(z|x), called with the same arguments.
-        data: data to train and validate on.
-        epochs: number of passes over the training images.
-        batch_size: number of images per batch, over all processes.
+        data: data to train and validate on; an array, a tuple (x, y), a data frame, a list of numbers or a torch
+            ``Dataset`` is made a :class:`DataSet`, of which a tenth is for validation and a tenth for the test.
+        epochs: number of passes over the training data.
+        batch_size: number of data per batch, over all processes.
         objective: makes the Pyro ELBO that is maximised.
         optimizer: makes the torch optimizer; the class itself or a ``functools.partial`` of it.
         scheduler: makes the learning-rate scheduler, which steps once per epoch.
@@ -123,6 +125,7 @@ def fit(
         >>> history.epochs[1].train_elbo > history.epochs[0].train_elbo
         True
     """
+    data = as_data_set(data, model, guide)
     _check_options(data, epochs, batch_size, beta, kl_warmup, patience, accumulate, compile, precision, callback)
 
     # Data and labels
@@ -161,7 +164,7 @@ def fit(
         shared: dict[str, object] = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
         shared |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
         shared |= {"beta": beta, "precision": precision}
-        shared |= {"number of images": (len(data.train), len(data.validation))}
+        shared |= {"number of data": (len(data.train), len(data.validation))}
         synchronize_start(model, guide, shared)
 
         # Epochs
@@ -292,7 +295,7 @@ class _EpochLoop:
             return validate(self.model, self.guide, self.labels, self.data.validation, self.batch_size)
         except NonFiniteLoss as error:
             raise NonFiniteLoss(
-                f"training stopped after epoch {epoch}: the loss on the validation images is {error}"
+                f"training stopped after epoch {epoch}: the loss on the validation data is {error}"
             ) from None
 
 
@@ -308,7 +311,7 @@ def _check_options(
     precision: str,
     callback: Callback | None,
 ) -> None:
-    checks.instance("data", data, DataSet).check_trainable()
+    data.check_trainable()
     checks.integer("epochs", epochs)
     checks.integer("batch_size", batch_size)
     checks.number("beta", beta)

@@ -10,14 +10,15 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from pyrovae import checks
-from pyrovae.data import DataSet, Split
+from pyrovae.data import DataSet, Split, as_data_set
 from pyrovae.handlers import InDataPlate
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior, PriorFactory
-from pyrovae.programs import PyroFunction, concise_errors, mode, private_modules
+from pyrovae.programs import Batch, PyroFunction, concise_errors, mode, private_modules
 from pyrovae.training.batching import Labels, batches, labels_for
 from pyrovae.training.history import History
 from pyrovae.training.loop import fit
@@ -27,7 +28,7 @@ __all__ = ["refit_prior"]
 
 def refit_prior(
     program: Any,
-    data: DataSet,
+    data: DataSet | Batch | Dataset[Any],
     prior: PriorFactory,
     *,
     epochs: int = 50,
@@ -40,14 +41,14 @@ def refit_prior(
 
     Maximises :math:`\mathrm{E}_{x}\,\mathrm{E}_{q(z|x)} \log p(z)` over the prior alone, which is the part of the ELBO
     that depends on it; encoder and decoder are not changed (Ghosh et al., 2020, arXiv:1903.12436). One code is sampled
-    per image.
+    for each datum.
 
     Args:
         program: a module with ``prior``, ``model`` and ``guide``, such as :class:`~pyrovae.VAE` or
             :class:`~pyrovae.Autoencoder`.
-        data: data that it was trained on.
+        data: data that it was trained on, as they were given to :func:`~pyrovae.fit`.
         prior: makes the new prior from the number of latents.
-        epochs: largest number of passes over the codes of the training images.
+        epochs: largest number of passes over the codes of the training data.
         batch_size: number of codes per batch.
         optimizer: makes the torch optimizer.
         patience: number of epochs without a better log p(z) of validation codes after which fitting stops.
@@ -69,7 +70,8 @@ def refit_prior(
     old = getattr(program, "prior", None)
     if not isinstance(old, Prior):
         raise checks.InputError(f"program must have a prior to refit, but {type(program).__name__} has none")
-    checks.instance("data", data, DataSet).check_trainable()
+    data = as_data_set(data, program.model, program.guide)
+    data.check_trainable()
     new = checks.make("prior", prior, Prior, old.latent_dim, like="GaussianMixture").to(data.train.device)
     if not checks.same_constraint(new.support, old.support):
         raise checks.InputError(
@@ -153,7 +155,7 @@ def _constant_parameters(program: Any) -> Iterator[None]:
 
 
 def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_dim: int) -> Tensor:
-    """Sample a code of each image, ``(N, D)``, at the site of the prior."""
+    """Sample a code of each datum, ``(N, D)``, at the site of the prior."""
     codes = []
     with private_modules(), mode(program.model, program.guide, training=False), torch.no_grad():
         for arguments in batches("always" if labels == "always" else "no", split, batch_size):

@@ -29,7 +29,7 @@ def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Sp
         guide: program of q(z|x).
         labels: use of labels by the programs.
         split: split of the data.
-        batch_size: number of images per batch.
+        batch_size: number of data per batch.
 
     Raises:
         FloatingPointError: if they are not finite, naming the site, in all processes.
@@ -53,7 +53,7 @@ def subset_elbo(model: PyroFunction, guide: PyroFunction, labels: Labels, split:
         guide: program of q(z|x).
         labels: use of labels by the programs.
         split: split of the data.
-        batch_size: number of images per batch.
+        batch_size: number of data per batch.
     """
     some = split.take(torch.arange(min(len(split), _SUBSET)))
     try:

@@ -186,7 +186,7 @@ ROWS = {
     "activation that halves": (f"{NEW} --posterior.network.activation torch.nn.GLU", ["activation", "GLU", "(2, 200)"]),
     "batches of one, normalised": (
         f"{NEW} --posterior.network.normalization torch.nn.BatchNorm1d --batch_size 1",
-        ["batch normalisation needs two images or more", "batch_size 1"],
+        ["batch normalisation needs two data or more", "batch_size 1"],
     ),
     "residual encoder of no image": (f"{NEW} {ARRAY} --posterior.network ResNetEncoder", ["in_features", "(6,)"], FLAT),
     "residual decoder of no image": (

@@ -80,7 +80,7 @@ def test_sample_and_data(tmp_path, capsys):
     assert main(["sample", str(run), f"--out={tmp_path / 'x.png'}"]) == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     assert main(["data", f"--out={tmp_path / 'd.png'}"]) == 0
-    assert "1437 images, 10 classes" in capsys.readouterr().out
+    assert "1437 data, 10 classes" in capsys.readouterr().out
     assert (tmp_path / "d.png").exists()
 
 

@@ -91,7 +91,7 @@ def test_what_programs_take_is_read_off_their_signature():
 
 def test_programs_that_need_labels_say_that_the_data_have_none():
     program = ConditionalVAE((4,), 2, **PARTS)
-    with pytest.raises(InputError, match="data must have the labels that the program needs, but some train images"):
+    with pytest.raises(InputError, match="data must have the labels that the program needs, but some train data"):
         fit(program.model, program.guide, DataSet(torch.rand(50, 4).round()), epochs=1)
 
 

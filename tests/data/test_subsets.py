@@ -37,7 +37,7 @@ def test_what_cannot_be_observed_is_refused():
         observed(Digits(), "static", dequantize=True)
     with pytest.raises(InputError, match="binarization must be"):
         observed(Digits(), "some")
-    with pytest.raises(InputError, match="images"):
+    with pytest.raises(InputError, match="binarization dynamic needs grey values"):
         observed(real, "dynamic")
 
 
@@ -59,7 +59,7 @@ def test_some_classes_keep_their_images_labels_and_noise(tmp_path, images):
 
 
 def test_classes_must_be_there():
-    with pytest.raises(InputError, match="classes must have images in every split"):
+    with pytest.raises(InputError, match="classes must have data in every split"):
         of_classes(Digits(), (17,))
     with pytest.raises(InputError, match="must have labels"):
         of_classes(DataSet(torch.rand(20, 3)), (1,))

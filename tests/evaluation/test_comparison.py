@@ -340,7 +340,7 @@ def test_one_evaluation_for_each_run(runs, tmp_path, capsys):
     assert "importance, K = 10 (second)" in shown
     names = "--evaluation=[test-importance-30, test-importance-30-first20]"
     assert compared(runs, ["first", "second"], tmp_path, names) == 0
-    assert "The data's number of images differs: 180 in first, 20 in second." in capsys.readouterr().out
+    assert "The data's number of data differs: 180 in first, 20 in second." in capsys.readouterr().out
 
 
 @pytest.mark.slow

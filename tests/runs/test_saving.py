@@ -148,7 +148,7 @@ BAD = {
         lambda: WithoutRecord(FlowPrior(2), Gaussian((6,), 2), DiagonalNormal((6,), 2)),
         r"program must be made of \(data_shape, latent_dim, ...\) .* is made of \(prior, likelihood, posterior\)",
     ),
-    "no program": (lambda: nn.Linear(2, 3), "program must have kept the arguments of its constructor"),
+    "no program": (lambda: nn.Linear(2, 3), "program must have the methods model and guide, but Linear has not"),
     "another type": (lambda: gaussian_vae().double(), "float64, and would have .*float32"),
     "a changed attribute": (changed, "an attribute was changed after it was made"),
     "a parameter in the store": (lambda: KeptOutside((6,), 2), "loc is one of pyro.param alone"),

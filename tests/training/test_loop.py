@@ -602,7 +602,7 @@ def test_batch_normalisation_of_one_datum_names_the_batch_size():
     network = partial(MLP, hidden_features=(8,), normalization=torch.nn.BatchNorm1d)
     vae = VAE(StandardNormal(2), Bernoulli((1, 8, 8), 2, network), DiagonalNormal((1, 8, 8), 2, network))
     train = partial(fit, vae.model, vae.guide, data, epochs=1, progress=False, compile="off")
-    with pytest.raises(InputError, match=r"with 129 training images and batch_size 128 it gets one .*, such as 127$"):
+    with pytest.raises(InputError, match=r"with 129 training data and batch_size 128 it gets one .*, such as 127$"):
         train(batch_size=128)
     with pytest.raises(InputError, match=r"batch_size 127, in 127 parts it gets one alone: .* and fewer parts$"):
         train(batch_size=127, accumulate=127)

@@ -34,7 +34,7 @@ def refit_prior(
         data: the run's data at their present place, or other data.
         prior: p(z), such as GaussianMixture or FlowPrior.
         out: the new run's folder.
-        epochs: largest number of passes over the codes of the training images.
+        epochs: largest number of passes over the codes of the training data.
         batch_size: number of codes in a batch.
         optimizer: any torch optimizer.
         patience: number of epochs without a better log p(z) of the validation codes after which it stops.

@@ -28,7 +28,7 @@ def report(
         split: part of the data that is shown; all takes all of them, in the order of the file.
         latents: the plane of codes to explore: two latents by their numbers from 0, such as [0,1], or pca for the first
             two principal directions of the codes; if not given, the latents where there are two, else pca.
-        num_data: largest number of test images in the gallery.
+        num_data: largest number of test data in the gallery.
         seed: seed of the samples.
     """
     page = write_report(run, data=data, split=split, latents=latents, num_data=num_data, seed=checks.seed(seed))

@@ -8,11 +8,11 @@ __all__ = ["sample"]
 
 
 def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: bool = False, seed: int = 0) -> None:
-    """Draw new images from a run's model, as a picture or as an array.
+    """Draw new data from a run's model, as a picture or as an array.
 
     Args:
         run: the run's folder.
-        num_samples: number of images.
+        num_samples: number of data.
         out: a .png file for a picture, or a .npy file for an array (N, ...).
         noise: draw x from p(x|z) instead of its mean.
         seed: seed of the samples.

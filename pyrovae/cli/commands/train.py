@@ -67,8 +67,8 @@ def train(
             pyrovae's, such as IWAE.
         optimizer: any torch optimizer.
         scheduler: any torch learning-rate scheduler; it steps once an epoch.
-        epochs: number of passes over the training images.
-        batch_size: number of images per batch, over all processes.
+        epochs: number of passes over the training data.
+        batch_size: number of data per batch, over all processes.
         beta: weight of the KL.
         kl_warmup: epochs over which it grows from 0 to beta; by default three tenths of all, but 0 for MMD, RWS and
             deterministic encoders.

@@ -12,6 +12,7 @@ from pyrovae import checks
 from pyrovae.evaluation.likelihood.bias import halved_bounds, unseen_tail
 from pyrovae.evaluation.likelihood.diagnostics import monte_carlo_error, tail_size
 from pyrovae.reprs import json_number, short_repr
+from pyrovae.tensors import as_tensor
 
 __all__ = ["Convergence", "convergence"]
 
@@ -89,6 +90,7 @@ def convergence(log_weights: Tensor, pareto_k: Tensor | None = None) -> Converge
         >>> convergence(torch.tensor([[0.0], [-1.0], [0.0], [-1.0], [0.0]])).num_samples
         tensor([1, 2, 5])
     """
+    log_weights = as_tensor("log_weights", log_weights)
     if log_weights.dim() != 2 or 0 in log_weights.shape:
         raise checks.InputError(f"log_weights must have shape (K, B), but have shape {tuple(log_weights.shape)}")
     weights = log_weights.detach().double()

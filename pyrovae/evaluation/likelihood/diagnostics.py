@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.arviz_import import import_arviz
+from pyrovae.tensors import as_tensor
 
 __all__ = [
     "annealed_error",
@@ -36,7 +37,7 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
         >>> effective_sample_size(torch.zeros(10, 2)).round()
         tensor([10., 10.], dtype=torch.float64)
     """
-    log_weights = log_weights.double()
+    log_weights = as_tensor("log_weights", log_weights).double()
     return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
 
 
@@ -56,7 +57,7 @@ def monte_carlo_error(log_weights: Tensor) -> Tensor:
         >>> monte_carlo_error(torch.zeros(10, 1))
         tensor([0.], dtype=torch.float64)
     """
-    K = len(log_weights)
+    log_weights, K = as_tensor("log_weights", log_weights), len(log_weights)
     if K == 1:
         return torch.full(log_weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)
     return ((K / effective_sample_size(log_weights) - 1).clamp(min=0) / (K - 1)).sqrt()
@@ -125,6 +126,7 @@ def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
         >>> pareto_k(torch.tensor([0.0, 1.0]).repeat(500)[:, None])
         tensor([-1.], dtype=torch.float64)
     """
+    log_weights = as_tensor("log_weights", log_weights)
     weights = log_weights.detach().double().cpu()
     if len(weights) < 25:
         return torch.full(weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)

@@ -107,8 +107,8 @@ def train(
     logs: list[Callback] = []
     writer = CheckpointWriter(folder, new_program)
 
-    def save(history: History, state: Callable[[], State]) -> None:
-        writer.epoch(history, state())
+    def save(history: History, state: Callable[..., State]) -> None:
+        writer.epoch(history, state)
         for write in logs:
             write(history, state)
 

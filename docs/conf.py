@@ -1,6 +1,9 @@
 """Sphinx's configuration; build with ``sphinx-build -W -b html docs docs/_build/html``."""
 
+import sys
 from importlib.metadata import version as version_of
+from importlib.resources import files
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -10,7 +13,8 @@ project_copyright = "the pyrovae authors"
 version = release = version_of("pyrovae")
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+sys.path.insert(0, str(Path(__file__).parent))  # for dark_figures
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "dark_figures"]
 exclude_patterns = ["_build"]
 default_role = "code"
 
@@ -22,11 +26,19 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
+# MathJax from a package instead of a content delivery network, so that formulas are shown without a network. This one
+# file contains its fonts, as paths.
+mathjax_path = "tex-svg.js"
+html_static_path = ["_static", str(files("sphinx-mathjax-offline") / "static/mathjax/tex-svg.js")]
+html_css_files = ["pages.css"]
+
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"pyrovae {version}"
 html_copy_source = False
 html_show_sphinx = False

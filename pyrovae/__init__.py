@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         Adaptive,
         AdaptiveResult,
         Annealed,
+        Certificate,
         Comparison,
         Convergence,
         CrossCheck,
@@ -102,9 +103,17 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         VampPrior,
     )
     from pyrovae.programs import Program
-    from pyrovae.runs import load
+    from pyrovae.runs import load, save
     from pyrovae.training import History, fit, refit_prior
-    from pyrovae.vae import VAE, Autoencoder, ConditionalVAE, HierarchicalVAE, SemiSupervisedVAE, SphericalVAE
+    from pyrovae.vae import (
+        VAE,
+        Autoencoder,
+        ConditionalVAE,
+        FunctionalVAE,
+        HierarchicalVAE,
+        SemiSupervisedVAE,
+        SphericalVAE,
+    )
 
 __all__ = [
     "CIWAE",
@@ -128,6 +137,7 @@ __all__ = [
     "Bernoulli",
     "BetaTCVAE",
     "Categorical",
+    "Certificate",
     "Comparison",
     "ConditionalVAE",
     "ContinuousBernoulli",
@@ -150,6 +160,7 @@ __all__ = [
     "FreeBits",
     "FreyFaces",
     "FullCovarianceNormal",
+    "FunctionalVAE",
     "GatedMLP",
     "Gaussian",
     "GaussianMixture",
@@ -208,6 +219,7 @@ __all__ = [
     "reconstruct",
     "refit_prior",
     "sandwich",
+    "save",
     "simulate",
 ]
 

@@ -19,7 +19,7 @@ __all__ = ["Precision", "fast_matmul", "full_precision", "is_fast_matmul", "oned
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 """Type to which the factors of a network's matrix products are rounded."""
 
-_MIN_MULTIPLICATIONS = 2**20  # in a product; for smaller ones the overhead exceeds the gain
+_MIN_MULTIPLICATIONS = 2**20  # multiplications of a product, below which the overhead exceeds the gain
 _LAYERS = {F.linear, F.conv1d, F.conv2d, F.conv3d}
 _LAYERS |= {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 _MATMUL = {torch.matmul, Tensor.matmul, Tensor.__matmul__}

@@ -18,6 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 from pyrovae.tensors import as_tensor
 
 __all__ = [
@@ -78,6 +79,10 @@ class Program(nn.Module, ABC):
         >>> log_marginal(factors.model, factors.guide, torch.zeros(3, 6), num_samples=10).log_prob.shape
         torch.Size([3])
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        record_arguments(self)
 
     @abstractmethod
     def model(self, x: Tensor) -> Any:
@@ -236,6 +241,7 @@ def modules_of(*programs: PyroFunction) -> list[nn.Module]:
     """List the outermost modules that the programs use, each once.
 
     A program uses a module if it is one of its methods, or refers to it by an attribute, a closure or a global name.
+    So do the functions of the same file that it calls.
     """
     found: dict[nn.Module, None] = {}
     seen: set[int] = set()
@@ -253,7 +259,7 @@ def modules_of(*programs: PyroFunction) -> list[nn.Module]:
             waiting += [*thing.args, thing.func]  # with the program that a Pyro handler is wrapped around
         elif isinstance(thing, FunctionType):
             names = (thing.__globals__.get(name) for name in thing.__code__.co_names)
-            waiting += [value for value in names if isinstance(value, nn.Module)]
+            waiting += [value for value in names if isinstance(value, nn.Module) or _is_beside(value, thing)]
             waiting += [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
         elif id(thing) in map(id, programs) or (not isinstance(thing, type) and hasattr(thing, "model")):
             waiting += list(getattr(thing, "__dict__", {}).values())
@@ -273,6 +279,10 @@ def parameter_dtype(*programs: PyroFunction) -> torch.dtype | None:
     parameters = (part for module in modules_of(*programs) for part in module.parameters())
     found = {part.dtype for part in parameters if part.is_floating_point()}
     return found.pop() if len(found) == 1 else None
+
+
+def _is_beside(value: Any, function: FunctionType) -> bool:
+    return isinstance(value, FunctionType) and value.__globals__ is function.__globals__
 
 
 def _is_filled(cell: CellType) -> bool:

@@ -30,8 +30,8 @@ def bar(
         total: total number of units; None if unknown.
         unit: name of a unit, in the singular.
         initial: number of units already done.
-        hidden: whether to show nothing.
-        unit_scale: whether to shorten numbers, as in 12.3M.
+        hidden: True to show nothing.
+        unit_scale: True to shorten numbers, as in 12.3M.
 
     Returns:
         a context manager; ``update(n)`` adds n units, ``set_postfix_str`` sets a text after the bar.
@@ -97,7 +97,7 @@ def quiet(is_quiet: bool = True) -> Iterator[None]:
     """Show no bars and no notes inside this context.
 
     Args:
-        is_quiet: whether to be quiet; if false, nothing changes.
+        is_quiet: True to be quiet; False changes nothing.
     """
     before = _quiet.set(is_quiet or _quiet.get())
     try:

@@ -1,10 +1,11 @@
-"""One-line representations of results."""
+"""Representations of results: in one line, and as numbers for JSON."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-__all__ = ["short_repr"]
+__all__ = ["json_number", "short_repr"]
 
 
 def short_repr(thing: object, **figures: Any) -> str:
@@ -20,3 +21,13 @@ def short_repr(thing: object, **figures: Any) -> str:
         if value is not None
     )
     return f"{type(thing).__name__}({', '.join(shown)})"
+
+
+def json_number(value: float | None) -> float | None:
+    """Return a finite number, or None for an unknown or infinite one, which JSON cannot represent.
+
+    Example:
+        >>> json_number(1.5), json_number(float("nan")), json_number(None)
+        (1.5, None, None)
+    """
+    return value if value is not None and math.isfinite(value) else None

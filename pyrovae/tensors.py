@@ -10,12 +10,29 @@ from torch import Tensor
 
 from pyrovae import checks
 
-__all__ = ["as_tensor", "is_data"]
+__all__ = ["as_tensor", "is_data", "rows"]
 
 
 def is_data(x: Any) -> bool:
     """Tell whether ``x`` is one batch (data, or data and labels) rather than an iterable of batches."""
     return isinstance(x, Tensor | np.ndarray | tuple) or hasattr(x, "to_numpy")
+
+
+def rows(data: Any, index: Tensor) -> Any:
+    """Return some data of a tensor, an array or a data frame; of a memory-mapped array, only these are read.
+
+    Args:
+        data: the values, with the data along the first dimension.
+        index: positions of the data, int64 of shape ``(n,)``.
+
+    Example:
+        >>> rows(np.eye(3), torch.tensor([2]))
+        array([[0., 0., 1.]])
+    """
+    if isinstance(data, Tensor):
+        return data[index.to(data.device)]
+    positions = index.cpu().numpy()
+    return data.iloc[positions] if hasattr(data, "iloc") else data[positions]
 
 
 def as_tensor(name: str, data: Any, dtype: torch.dtype | None = None) -> Tensor:

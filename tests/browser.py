@@ -45,7 +45,7 @@ class Browser:
 
     @property
     def errors(self):
-        """What the console said that is more than information."""
+        """Messages of the console that are more than information."""
         self.read()
         return [entry["message"] for entry in self._console if entry["level"] in ("SEVERE", "WARNING")]
 

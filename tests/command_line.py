@@ -3,7 +3,7 @@
 SMALL = '--posterior.network.hidden_features "[8]" --likelihood.network.hidden_features "[8]"'
 
 
-# What must not reach a user: the machinery behind the sentence.
+# Words that must not reach a user, because they belong to the code.
 NOISE = ["Traceback", "Namespace(", "NestedArg", "typing.", "collections.abc", "<class", "Parser key", "Got value"]
 
 

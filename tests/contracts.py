@@ -82,4 +82,4 @@ def classes(base):
 
 def program_classes():
     found = [value for value in vars(programs).values() if isinstance(value, type) and hasattr(value, "guide")]
-    return [cls for cls in found if cls is not VAE]
+    return [cls for cls in found if cls not in (VAE, programs.FunctionalVAE)]  # made of parts, not of shapes

@@ -5,6 +5,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from pyrovae import Program
+
 SIZES = {2: 5, 10: 30, 50: 100}  # data dimensions, by latent ones
 
 
@@ -54,3 +56,16 @@ class LinearGaussian(nn.Module):
         z = torch.randn(count, self.W.shape[1], generator=generator, dtype=torch.float64)
         noise = torch.randn(count, len(self.b), generator=generator, dtype=torch.float64)
         return z @ self.W.T + self.b + self.scale * noise
+
+
+class LinearGaussianProgram(LinearGaussian, Program):
+    """The oracle as a program that can be saved as a run; data are float32, its computations float64."""
+
+    def __init__(self, data_shape, latent_dim, guide="exact", seed=0):
+        super().__init__(latent_dim, data_shape[0], guide=guide, seed=seed)
+
+    def model(self, x):
+        return super().model(x.double())
+
+    def guide(self, x):
+        return super().guide(x.double())

@@ -1,4 +1,4 @@
-"""What test_processes.py runs under torchrun: every process writes what it found; the last command kills one."""
+"""Program that test_several_processes.py runs under torchrun: every process writes its results; the last kills one."""
 
 import os
 import signal
@@ -180,7 +180,7 @@ def batch_sizes_that_differ(batch_size):
 
 
 def in_python():
-    """What users' own scripts do: start the group themselves, perhaps with a seed for each process."""
+    """Start the group as users' own scripts do, with a seed for each process."""
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
     found = {
@@ -232,6 +232,10 @@ ANNEAL = [
 ]
 
 
+SCORE = ["--num_data", "330", "--num_samples", "20"]
+ENCODE = ["--num_data", "330", "--num_draws", "2"]
+
+
 def train_in_a_locked_folder():
     """Have the first process hold the lock that another training would hold."""
     with Run("run").locked() if os.environ["RANK"] == "0" else nullcontext():
@@ -247,6 +251,9 @@ def on_the_command_line():
         main(["evaluate", "run", *EVALUATE]),
         main(["evaluate", "run", *ANNEAL]),
         main(["evaluate", "run", "--method", "Adaptive"]),
+        main(["score", "run", *SCORE, "--out", "scores.csv"]),
+        main(["encode", "run", *ENCODE, "--out", "codes.npy"]),
+        main(["score", "run", *SCORE, "--out", "scores.csv"]),
         main(["report", "run"]),
     ]
     Path(f"statuses-{os.environ['RANK']}").write_text(" ".join(map(str, statuses)))

@@ -1,4 +1,4 @@
-"""What the documentation says runs: its Python, its commands, its lists of names and options."""
+"""The documentation holds: its Python and its commands run, its lists of names and options are complete."""
 
 import importlib
 import inspect
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import browser
 
 import pyrovae
 from pyrovae.cli import commands, main
@@ -48,6 +49,7 @@ LEFT_BEHIND = {
         "runs/colour/weights.safetensors",
         "autoencoder.png",
     ],
+    "pytorch.md": ["runs/mine/evaluation/test-importance-50-first20.json", "runs/other/weights.safetensors"],
     "runs.md": ["runs/small/evaluation/test-importance-100-first50.json", "runs/straight/checkpoint/state.pt"],
     "extending.md": [
         "runs/heavy/evaluation/test-importance-50-first20.json",
@@ -173,12 +175,29 @@ def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp
     assert missing == []
 
 
+@pytest.mark.slow
+def test_formulas_are_shown_without_a_network(tmp_path):
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    (tmp_path / "index.md").write_text("# Formulas\n\nA sum $x_1 + x_2$ and\n\n$$\n\\int p(x, z)\\,dz .\n$$\n")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "-c", str(ROOT / "docs"), str(tmp_path)]
+    built = subprocess.run([*command, str(tmp_path / "html")], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+    with browser() as page:
+        page.open((tmp_path / "html" / "index.html").as_uri())
+        wait(page.driver, 30).until(lambda driver: len(driver.find_elements("css selector", "mjx-container")) == 2)
+        drawn = page.driver.execute_script("return document.querySelectorAll('mjx-container svg path').length")
+        assert drawn > 8  # a path for each letter
+        assert page.foreign() == page.errors == []
+
+
 def test_the_api_page_lists_what_can_be_imported_from_the_package_itself():
     table = (ROOT / "docs" / "api.md").read_text().partition("Shapes:")[0].partition("| | |")[2]
     assert sorted(re.findall(r"`(\w+)`", table)) == sorted(pyrovae.__all__)
 
 
-INTERNAL = {"__main__", "arviz_import", "files", "interrupts", "reprs", "tensors"}
+INTERNAL = {"__main__", "arviz_import", "construction", "files", "html", "interrupts", "reprs", "tensors"}
 
 
 def public_names():

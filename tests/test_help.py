@@ -106,10 +106,10 @@ def test_every_public_class_that_can_be_chosen_is_listed(capsys):
     listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
     assert all(len(line) < 140 for line in lines)
     public = {name for name in pyrovae.__all__ if isinstance(getattr(pyrovae, name), type)}
-    bases = {"Prior", "Likelihood", "Posterior", "Flow", "Objective", "Estimator", "DataSet", "Program", "VAE"}
-    families = tuple(getattr(pyrovae, name) for name in bases - {"VAE"})
+    bases = {"Prior", "Likelihood", "Posterior", "Flow", "Objective", "Estimator", "DataSet", "Program"}
+    families = tuple(getattr(pyrovae, name) for name in bases)
     chosen = {name for name in public if issubclass(getattr(pyrovae, name), families)}
-    assert chosen - bases <= listed.keys()
+    assert chosen - bases - {"VAE", "FunctionalVAE"} <= listed.keys()  # these two are made of parts, not of shapes
     assert {"Adaptive", "Annealed", "Importance", "MLP", "ResNetDecoder", "Trace_ELBO"} <= listed.keys()
 
 

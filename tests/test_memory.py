@@ -6,8 +6,23 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, StandardNormal, fit, log_marginal
+from pyrovae import (
+    MLP,
+    VAE,
+    Bernoulli,
+    DataSet,
+    DiagonalNormal,
+    Importance,
+    StandardNormal,
+    cross_check,
+    fit,
+    log_marginal,
+)
+from pyrovae.cli import main
+from pyrovae.evaluation import baseline
+from pyrovae.runs import Run, evaluate_run, evaluation
 
 pytestmark = pytest.mark.slow
 
@@ -86,3 +101,56 @@ def test_evaluation_reads_a_batch_at_a_time(watched):
     result = log_marginal(vae.model, vae.guide, data.test.batches(100), num_samples=2, num_draws=0)
     assert len(result.log_prob) == 1_800
     assert images.rows == [100] * 18
+
+
+def test_a_check_reads_only_its_data(watched):
+    data, vae, *_ = train(images := watched(6_000))
+    result = log_marginal(vae.model, vae.guide, data.test.batches(100), num_samples=2, num_draws=0)
+    images.rows.clear()
+    check = cross_check(vae.model, vae.guide, data.test.__getitem__, result, 5, num_temperatures=3)
+    assert images.rows == [5]
+    whole = cross_check(vae.model, vae.guide, data.test[:], result, 5, num_temperatures=3)
+    assert torch.equal(check.log_prob, whole.log_prob)
+
+
+def test_a_check_of_a_memory_map_reads_only_its_data(tmp_path):
+    images = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (6_000, *SHAPE)).view(Watched)
+    Watched.rows = []
+    vae = VAE(StandardNormal(2), Bernoulli(SHAPE, 2), DiagonalNormal(SHAPE, 2))
+    result = log_marginal(vae.model, vae.guide, torch.zeros(6_000, *SHAPE), num_samples=2, num_draws=0)
+    cross_check(vae.model, vae.guide, images, result, 5, num_temperatures=3)
+    assert images.rows == [5]
+
+
+class LargestTensor(TorchFunctionMode):
+    """Remember the bytes of the largest tensor that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.nbytes = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.untyped_storage().nbytes() >= made.nbytes:
+            self.nbytes = max(self.nbytes, made.nbytes)
+        return made
+
+
+def test_the_evaluation_of_a_run_has_the_data_as_bytes_on_disk_only(tmp_path, monkeypatch):
+    """The check by chains from the prior and the model without latents too read a bounded number of data at a time."""
+    images = np.random.default_rng(0).integers(0, 256, (6_000, *SHAPE), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    words = ["--data=ArrayFile", f"--data.path={tmp_path / 'images.npy'}", "--data.binarization=dynamic"]
+    words += ["--data.test_size=0.6", "--latent_dim=2", "--epochs=1", "--compile=off", f"--run={tmp_path / 'run'}"]
+    words += ["--posterior.network.hidden_features=[4]", "--likelihood.network.hidden_features=[4]"]
+    assert main(["train", *words]) == 0
+    monkeypatch.setattr(evaluation, "_FITTED", 100)
+    monkeypatch.setattr(evaluation, "_BLOCK", 1_000)
+    monkeypatch.setattr(evaluation, "cross_check", partial(cross_check, num_temperatures=3))
+    monkeypatch.setattr(baseline, "_VALUES", 1_000 * 256)
+    with LargestTensor() as largest:
+        found = evaluate_run(Run(tmp_path / "run"), Importance(2), num_checked=5, num_draws=0, chunk_size=1_000)
+    assert len(found.result.log_prob) == 3_600
+    assert found.result.check is not None
+    assert found.summary["baseline"] is not None
+    assert largest.nbytes <= 1_024 * 256 * 8  # all data as floats would be 3,600 * 256 * 4

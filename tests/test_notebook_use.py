@@ -1,6 +1,8 @@
-"""What notebooks give and see: arrays, data frames and float64 tensors as data; short results; figures that show."""
+"""Use in notebooks: arrays, data frames and float64 tensors as data; short results; figures that show."""
 
 import io
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -103,6 +105,7 @@ def test_results_show_themselves_in_a_line(vae):
     marginal = log_marginal(m, g, X, num_samples=K)
     diagnosis = diagnose(m, g, X, marginal, refinement_steps=2)
     adaptive = log_marginal(m, g, X, Adaptive(5.0, max_evaluations=500))
+    pair = {"a": marginal, "<b>": log_marginal(m, g, X, num_samples=K)}
     results = [
         *(marginal, marginal.convergence, log_marginal(m, g, X, short).paths),
         *(diagnosis, diagnosis.rate_distortion, diagnosis.refinement, adaptive, adaptive.adaptive),
@@ -110,15 +113,31 @@ def test_results_show_themselves_in_a_line(vae):
             cross_check(m, g, X, marginal, 2, num_temperatures=3),
             sandwich(m, g, X, short, num_simulated=3),
         ),
-        *(compare({"a": marginal, "b": marginal}), Digits().train),
+        *(compare(pair), Digits().train),
     ]
     for result in results:
         assert repr(result).startswith(f"{type(result).__name__}(")
         assert 30 < len(repr(result)) < 400
         assert "tensor" not in repr(result)
+    for result in (marginal, adaptive, diagnosis, replace(diagnosis, refinement=None), compare(pair)):
+        shown = ElementTree.fromstring(result._repr_html_())
+        assert shown.find(".//strong").text
+        assert shown.find("svg") is not None
+    assert marginal.verdict in "".join(ElementTree.fromstring(marginal._repr_html_()).itertext())
     assert f"LogMarginal(nll={marginal.nll:.5g}, standard_error=" in repr(marginal)
     assert "num_data=6, num_samples=30, method='importance')" in repr(marginal)
     assert f"elbo={diagnosis.figures['elbo'].value:.5g}" in repr(diagnosis)
+
+
+def test_tables_hold_the_figures(vae):
+    torch.manual_seed(0)
+    marginal = log_marginal(vae.model, vae.guide, X, num_samples=K)
+    diagnosis = diagnose(vae.model, vae.guide, X, marginal, refinement_steps=2)
+    table = diagnosis.to_dataframe()
+    assert table["mean"].to_dict() == {name: diagnosis.figures[name].value for name in table.index}
+    assert table["mean"]["elbo"] == pytest.approx(-table["mean"]["distortion"] - table["mean"]["rate"])
+    compared = compare({"a": marginal, "b": marginal}).to_dataframe()
+    assert compared.nll.to_dict() == {"a": marginal.nll, "b": marginal.nll}
 
 
 def test_a_notebook_shows_figures_without_pyplot():

@@ -1,4 +1,4 @@
-"""What is slow to import and seldom used is imported where it is used."""
+"""Packages that are slow to import and seldom used are imported where they are used."""
 
 import subprocess
 import sys

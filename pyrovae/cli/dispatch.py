@@ -12,14 +12,16 @@ from jsonargparse import Namespace
 from pyrovae import checks, distributed, progress
 from pyrovae.cli import commands, raw_arguments
 from pyrovae.cli.exit_status import run_command
-from pyrovae.parsing import Parser
+from pyrovae.parsing import SHELLS, Parser, completion_script
 from pyrovae.runs import fill_defaults, options_replaced_by_program
 
-__all__ = ["dispatch", "parser_of"]
+__all__ = ["completion", "dispatch", "parser_of"]
 
 _MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
 
-_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "refit_prior", "report", "explore")
+_DIVIDED = ("train", "evaluate", "score", "encode")  # commands whose work several processes divide
+
+_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "compare", "score", "encode", "refit_prior", "report", "explore")
 
 
 def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
@@ -29,19 +31,34 @@ def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
         functions: names of the functions by command.
         arguments: the command and its options.
     """
-    callables: dict[str, Callable[..., None]] = {
-        name: getattr(commands, attribute) for name, attribute in functions.items()
-    }
+    command = arguments[0]
+    function: Callable[..., None] = getattr(commands, functions[command])
     try:
         with distributed.initialized():
-            return run_command(partial(_dispatch, callables, arguments), resumable=arguments[:1] == ["train"])
+            return run_command(partial(_dispatch, command, function, arguments), resumable=command == "train")
     except (checks.InputError, distributed.LostProcess) as error:  # before the process group exists
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
 
 
-def _dispatch(functions: dict[str, Callable[..., None]], arguments: list[str]) -> None:
-    parser = parser_of(functions)
+def completion(functions: dict[str, str], shell: str) -> str:
+    """Return the script with which a shell completes the command line.
+
+    Args:
+        functions: names of the functions by command.
+        shell: the shell.
+    """
+    return completion_script(
+        parser_of(_callables(functions)), shell, {"--version": "", "--completion": " ".join(SHELLS)}
+    )
+
+
+def _callables(functions: dict[str, str]) -> dict[str, Callable[..., None]]:
+    return {name: getattr(commands, attribute) for name, attribute in functions.items()}
+
+
+def _dispatch(command: str, function: Callable[..., None], arguments: list[str]) -> None:
+    parser = parser_of({command: function})
     prints = "--print_config" in arguments
     arguments = [word for word in arguments if word != "--print_config"]
     resumed = raw_arguments.resumed_run(arguments)
@@ -54,13 +71,12 @@ def _dispatch(functions: dict[str, Callable[..., None]], arguments: list[str]) -
         except checks.InputError as error:
             raise checks.InputError(f"{stored[-1]} cannot be used: {error}") from error
         arguments = [*stored, *arguments[1:]]
-    elif arguments and arguments[0] in _COMMANDS_ON_A_RUN:
+    elif command in _COMMANDS_ON_A_RUN:
         arguments = raw_arguments.insert_default_estimator(raw_arguments.insert_run_data(parser, arguments))
     chosen = parser.parse_args(arguments, defaults=False)
-    command = chosen.subcommand
-    if distributed.count() > 1 and command not in ("train", "evaluate"):
+    if distributed.count() > 1 and command not in _DIVIDED:
         raise checks.InputError(
-            f"{command} must be run by one process, for only train and evaluate divide their work, "
+            f"{command} must be run by one process, for only {', '.join(_DIVIDED)} divide their work, "
             f"but there are {distributed.count()}"
         )
     given = chosen[command]
@@ -68,21 +84,23 @@ def _dispatch(functions: dict[str, Callable[..., None]], arguments: list[str]) -
     skipped = {"config", "quiet", *options_replaced_by_program(given, given_names)}
     for name in skipped:
         given.pop(name, None)
-    completed, options = fill_defaults(functions[command], given, skip=set(skipped))
-    text = completed.dump(Namespace({**vars(options), "resume": False}) if command == "train" else options)
+    keeps = command in ("train", "refit_prior")  # all options, those that were not given too
+    if keeps or prints:
+        completed, options = fill_defaults(function, given, skip=set(skipped))
+        text = completed.dump(Namespace({**vars(options), "resume": False}) if command == "train" else options)
     if prints:
         print(text, end="")
         return
-    made = completed.instantiate(options).as_dict()
+    made = (completed.instantiate(options) if keeps else parser.instantiate(chosen)[command]).as_dict()
     with progress.quiet(quiet):
-        functions[command](**made, **({"config": text} if command in ("train", "refit_prior") else {}))
+        function(**made, **({"config": text} if keeps else {}))
 
 
 def parser_of(functions: dict[str, Callable[..., None]]) -> Parser:
-    """Return the parser of the whole command line.
+    """Return the parser of some commands, or of all.
 
     Args:
-        functions: functions by command.
+        functions: their functions by command.
     """
     parser = Parser(prog="pyrovae", allow_abbrev=False)
     subcommands = parser.add_subcommands(metavar="COMMAND")

@@ -23,7 +23,7 @@ def run_command(command: Callable[[], None], *, resumable: bool = True) -> int:
 
     Args:
         command: function to run.
-        resumable: whether finished epochs are kept, so that ``--resume true`` continues from them.
+        resumable: True if finished epochs are kept, so that ``--resume true`` continues from them.
 
     Returns:
         0, 1 if training diverged or another process ended, 2 for bad input, 130 if interrupted.

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pyrovae import parsing
-from pyrovae.parsing import Parser
+from pyrovae.parsing import SHELLS, Parser
 
 __all__ = ["COMMANDS", "main"]
 
@@ -17,6 +17,8 @@ COMMANDS = {
     "evaluate": "evaluate",
     "diagnose": "diagnose",
     "compare": "compare",
+    "score": "score",
+    "encode": "encode",
     "refit_prior": "refit_prior",
     "sample": "sample",
     "report": "report",
@@ -42,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         return dispatch(COMMANDS, arguments)
     if arguments and arguments[0] in ("-h", "--help", "--version"):
         _overview().parse_args(arguments[:1])  # which exits
+    if arguments and arguments[0] == "--completion":
+        return _completion(arguments[1] if len(arguments) > 1 else "nothing")
     given = arguments[0] if arguments else "none"
     meant = parsing.nearest(given, COMMANDS)
     suggestion = f" (did you mean {meant}?)" if meant else ""
@@ -52,6 +56,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 2
 
 
+def _completion(shell: str) -> int:
+    """Print the script with which a shell completes words; return the exit status."""
+    if shell not in SHELLS:
+        accepted = " or ".join(SHELLS)
+        print(f"pyrovae: error: --completion must be {accepted}, but {shell} was given", file=sys.stderr)
+        return 2
+    from pyrovae.cli.dispatch import completion
+
+    print(completion(COMMANDS, shell), end="")
+    return 0
+
+
 def _overview() -> Parser:
     """Return a parser of the commands without their options."""
     parser = Parser(
@@ -60,6 +76,8 @@ def _overview() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pyrovae {version('pyrovae')}")
+    shells = "|".join(SHELLS)
+    parser.add_argument("--completion", metavar=shells, help="print a script with which the shell completes words")
     subcommands = parser.add_subcommands(metavar="COMMAND")
     summaries = _summaries()
     for name, function in COMMANDS.items():

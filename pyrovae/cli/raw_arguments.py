@@ -12,7 +12,7 @@ from pyrovae.runs import Run
 
 __all__ = ["insert_default_estimator", "insert_run_data", "option_names", "resumed_run"]
 
-_DEFAULT_ESTIMATORS = {"evaluate": "Importance", "diagnose": "Annealed"}
+_DEFAULT_ESTIMATORS = {"evaluate": "Importance", "score": "Importance", "diagnose": "Annealed"}
 
 
 def resumed_run(arguments: list[str]) -> Run | None:
@@ -71,7 +71,9 @@ def insert_run_data(parser: Parser, arguments: list[str]) -> list[str]:
         else:
             others.append(word)
     chosen = parser.parse_args(others, defaults=False)
-    data = Run(chosen[arguments[0]].run).config().get("data")
+    options_of_command = chosen[arguments[0]]
+    run = options_of_command.runs[0] if "runs" in options_of_command else options_of_command.run
+    data = Run(run).config().get("data")
     if data is None:
         return arguments
     return [arguments[0], "--data", data if isinstance(data, str) else json.dumps(data), *arguments[1:]]

@@ -12,7 +12,7 @@ from pyrovae.objectives.terms import NonFiniteLoss
 
 __all__ = ["LossMonitor"]
 
-_GPU_STEPS = 100  # steps between checks on a GPU
+_GPU_STEPS = 100  # steps between checks on a GPU, each of which waits for it; set by hand
 _MAX_KEPT = 2**28  # bytes of batches kept between checks, to find the site at which a loss is not finite
 
 

@@ -55,7 +55,7 @@ class Recording:
 
         Args:
             arguments: arguments with the recorded shapes.
-            compiled: whether to run the compiled graph, if there is one.
+            compiled: True to run the compiled graph, if there is one.
         """
         run, held = self._run, self._constants
         if compiled and self._compiled is not None:
@@ -65,7 +65,7 @@ class Recording:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether the graph was compiled."""
+        """True if the graph was compiled."""
         return self._compiled is not None
 
     def compile(self, *arguments: Tensor, instead: Callable[..., tuple[Tensor, ...]] | None = None) -> None:

@@ -41,7 +41,7 @@ class RecordedStep:
     Attributes:
         names: names of the parameters that have a gradient, in the order of the gradients.
         params: these parameters.
-        updates: whether the compiled step updates the parameters.
+        updates: True if the compiled step updates the parameters.
 
     Raises:
         Exception: any error of torch or Pyro, if the step cannot be recorded.
@@ -75,7 +75,7 @@ class RecordedStep:
 
         Args:
             arguments: arguments with the recorded shapes.
-            compiled: whether to run the compiled step, if there is one.
+            compiled: True to run the compiled step, if there is one.
         """
         if not (compiled and self.updates):
             return self._recording(*arguments, compiled=compiled)
@@ -85,12 +85,12 @@ class RecordedStep:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether the step was compiled."""
+        """True if the step was compiled."""
         return self._recording.is_compiled
 
     @property
     def is_current(self) -> bool:
-        """Whether the recorded tensors are still in use: parameters, their ``requires_grad``, and Adam's moments."""
+        """True if the recorded tensors are still in use: parameters, their ``requires_grad``, and Adam's moments."""
         store = pyro.get_param_store()
         now = [store[name].unconstrained() if name in store else None for name in self.names]
         moments = self._update.moments(self.params) if self.updates and self._update is not None else []

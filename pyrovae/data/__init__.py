@@ -2,9 +2,10 @@
 
 from pyrovae.data.benchmarks import KMNIST, MNIST, Digits, FashionMNIST, MissingFiles, Omniglot, or_digits
 from pyrovae.data.dataset import DataSet
+from pyrovae.data.description import describe
 from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
-from pyrovae.data.split import Binarization, Split
+from pyrovae.data.split import Binarization, Split, SplitName
 from pyrovae.data.subsets import observed, of_classes
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Omniglot",
     "PartlyLabelled",
     "Split",
+    "SplitName",
+    "describe",
     "observed",
     "of_classes",
     "or_digits",

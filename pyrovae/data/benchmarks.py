@@ -249,7 +249,7 @@ def or_digits(data: Callable[[], DataSet], *, labelled: bool = False) -> DataSet
 
     Args:
         data: makes the data set.
-        labelled: whether to refuse data without labels.
+        labelled: True to refuse data without labels.
 
     Raises:
         ValueError: if the data set cannot be made for another reason, or lacks labels.

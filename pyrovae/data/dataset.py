@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 from pyrovae.data.split import Binarization, Split
 from pyrovae.data.validation import (
     Channels,
@@ -24,6 +25,7 @@ from pyrovae.data.validation import (
     stored_as,
     warn_of_levels,
 )
+from pyrovae.data.whole import WholeSplit
 
 __all__ = ["DataSet"]
 
@@ -45,7 +47,7 @@ class DataSet:
         test_images: the test images; by default, ``test_size`` of the images.
         test_labels: their labels.
         binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
-        dequantize: whether to add uniform noise to quantised images.
+        dequantize: True to add uniform noise to quantised images.
         levels: number of grey levels of integers, at most 65,536; by default 2 if all values are 0 or 1, else 256 for
             uint8.
         channels: ``first`` for images ``(N, C, H, W)``, ``last`` for ``(N, H, W, C)``, which are transposed to the
@@ -78,6 +80,7 @@ class DataSet:
         test_size: float = 0.1,
         seed: int = 0,
     ) -> None:
+        record_arguments(self)
         checks.choice("binarization", binarization, ("none", "static", "dynamic", "threshold"))
         checks.seed(seed)
         if dequantize and binarization != "none":
@@ -123,7 +126,9 @@ class DataSet:
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
         held_out = as_count("validation_size", validation_size, len(source))
         tested = 0 if tests is not None else as_count("test_size", test_size, len(source))
-        if held_out + tested >= len(source):
+        if tests is None and len(source) < 3 and max(validation_size, test_size) < 1:
+            held_out, tested = 0, len(source)  # too few to be split: they can be evaluated
+        elif held_out + tested >= len(source):
             raise checks.InputError(
                 f"validation_size and test_size must leave images to train on, but {held_out} and {tested} "
                 f"were given for {len(source)} images"
@@ -142,6 +147,8 @@ class DataSet:
                 fresh=number == 0,
             )
 
+        self.test_is_apart = tests is not None
+        self._test_offset = 0 if tests is None else len(source)
         y = as_labels("labels", labels, len(source))
         self.train = split(0, source, y, train.sort().values)
         self.validation = split(1, source, y, validation.sort().values)
@@ -149,6 +156,30 @@ class DataSet:
             self.test = split(2, source, y, test.sort().values)
         else:
             self.test = split(2, tests, as_labels("test_labels", test_labels, len(tests)), torch.arange(len(tests)))
+
+    @property
+    def all(self) -> Split:
+        """All data in the order in which they are stored, test data that are stored apart last.
+
+        Each datum keeps the fixed noise that it has in its split, also if that is the training split.
+
+        Example:
+            >>> data = DataSet(torch.arange(200.0).reshape(50, 4))
+            >>> torch.equal(data.all[:], torch.arange(200.0).reshape(50, 4))
+            True
+        """
+        return WholeSplit((self.train, self.validation, self.test), (0, 0, self._test_offset))
+
+    def check_trainable(self) -> None:
+        """Check that there are data to train and to validate on.
+
+        Raises:
+            ValueError: if there are too few data to be split.
+        """
+        if len(self.train) == 0 or len(self.validation) == 0:
+            raise checks.InputError(
+                f"data must be at least 3 to train on some and validate on others, but are {len(self.all)}"
+            )
 
     def astype(self, dtype: torch.dtype) -> DataSet:
         """Return the same data with batches of a given type, instead of torch's default.

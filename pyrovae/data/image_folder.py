@@ -34,7 +34,7 @@ def read_folder(
     Args:
         root: the folder.
         size: height and width to which images are scaled and cropped, or None.
-        grey: whether to read one channel instead of three.
+        grey: True to read one channel instead of three.
 
     Returns:
         pixels ``(N, C, H, W)``, labels ``(N,)`` or None, and the number of grey levels, or None for floats.

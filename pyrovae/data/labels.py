@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 from pyrovae.data.benchmarks import Digits
 from pyrovae.data.dataset import DataSet
 
@@ -34,6 +35,7 @@ class PartlyLabelled(DataSet):
     def __init__(self, data: Callable[[], DataSet] = Digits, num_labels: int = 100, seed: int = 0) -> None:
         whole = checks.make("data", data, DataSet, like="Digits")
         self.__dict__.update(whole.__dict__)
+        record_arguments(self)
         labels = whole.train.labels
         if labels is None:
             raise checks.InputError(f"data must have labels, but {type(whole).__name__} has none")

@@ -117,7 +117,7 @@ class ImageFolder(DataSet):
         root: the folder.
         size: height and width, in pixels, to which images are scaled and cropped; by default all must
             have the same size.
-        grey: whether to read one channel instead of three.
+        grey: True to read one channel instead of three.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
         validation_size: number or fraction of images held out for validation.

@@ -16,9 +16,12 @@ from pyrovae import checks
 from pyrovae.data.binarization import fixed_uniform, fresh_binary
 from pyrovae.reprs import short_repr
 
-__all__ = ["Binarization", "Split"]
+__all__ = ["Binarization", "Split", "SplitName"]
 
 Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
+
+SplitName: TypeAlias = Literal["test", "validation", "train", "all"]
+"""Part of a data set: one of its splits, or ``all`` of its data in the order in which they are stored."""
 
 _CHUNK = 4096  # images binarised at a time
 _PART, _PARTS = 2**20, 64  # bytes of a hashed part of a memory map, and largest number of hashed parts
@@ -35,7 +38,7 @@ class Split:
         dequantize: see :class:`DataSet`.
         levels: number of grey levels of the stored images, or None if they are not quantised.
         seed: seed of fixed noise.
-        fresh: whether noise is new at every reading (training), or fixed (validation and test).
+        fresh: True if noise is new at every reading (training), False if it is fixed (validation and test).
     """
 
     def __init__(
@@ -69,6 +72,11 @@ class Split:
 
     def __repr__(self) -> str:
         return short_repr(self, images=len(self), data_shape=self.data_shape, labelled=self.labels is not None)
+
+    @property
+    def rows(self) -> Tensor:
+        """Position of each datum in the array that it is stored in, int64 of shape ``(N,)``."""
+        return self._index.cpu()
 
     @property
     def images(self) -> Tensor:
@@ -183,9 +191,9 @@ class Split:
         digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
         for tensor in (self._index, self.labels):
             digest.update(b"none" if tensor is None else tensor.cpu().numpy().tobytes())
-        each = self._source.dtype.itemsize * math.prod(self.data_shape)
+        each = self._stored(self._index[:0]).element_size() * math.prod(self.data_shape)
         parts = torch.arange(len(self)).split(max(1, _PART // each))
-        if not isinstance(self._source, Tensor) and len(parts) > _PARTS:
+        if not self._in_memory and len(parts) > _PARTS:
             parts = tuple(parts[i * (len(parts) - 1) // (_PARTS - 1)] for i in range(_PARTS))
         for part in parts:
             images = self._stored(part.to(self._index.device)).cpu().contiguous()
@@ -198,7 +206,7 @@ class Split:
 
         Args:
             batch_size: number of images per batch.
-            shuffle: whether the order is random, from torch's generator.
+            shuffle: True if the order is random, from torch's generator.
         """
         for position in self.positions(batch_size, shuffle=shuffle):
             yield self[position]
@@ -210,7 +218,7 @@ class Split:
 
         Args:
             batch_size: number of images per batch.
-            shuffle: whether the order is random, from torch's generator.
+            shuffle: True if the order is random, from torch's generator.
         """
         for position in self.positions(batch_size, shuffle=shuffle, by_label=True):
             yield self.labelled(position)
@@ -227,8 +235,8 @@ class Split:
 
         Args:
             batch_size: number of images per batch.
-            shuffle: whether the order is random.
-            by_label: whether labelled and unlabelled images are in separate batches, evenly mixed.
+            shuffle: True if the order is random.
+            by_label: True if labelled and unlabelled images are in separate batches, evenly mixed.
             generator: generator of the order; torch's default generator if not given.
         """
         checks.integer("batch_size", batch_size)
@@ -257,6 +265,10 @@ class Split:
         if self._noise == "fixed" and self.binarization != "none" and isinstance(self._source, Tensor):
             parts = [self[part].to(torch.uint8) for part in torch.arange(len(self)).split(_CHUNK)]
             self._fixed = torch.cat(parts)
+
+    @property
+    def _in_memory(self) -> bool:
+        return isinstance(self._source, Tensor)
 
     @property
     def _maximum(self) -> int:

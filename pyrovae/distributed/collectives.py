@@ -24,6 +24,7 @@ __all__ = [
     "all_reduce",
     "broadcast",
     "derive_seed",
+    "derive_seeds",
     "failing_together",
     "gather_shards",
     "on_cpu",
@@ -153,7 +154,7 @@ def gather_shards(mine: list[T], *, everywhere: bool = True) -> list[T]:
 
     Args:
         mine: results of this process.
-        everywhere: whether all processes get the list; if not, only rank 0 does, and the others get an empty list.
+        everywhere: True if all processes get the list, False if only rank 0 does, and the others an empty one.
 
     Example:
         >>> gather_shards(["a", "b"])
@@ -203,10 +204,10 @@ def sum_gradients(params: Sequence[Tensor], *, hold: bool = False) -> bool:
 
     Args:
         params: the parameters, in the same order in all processes.
-        hold: whether to leave the gradients of all processes unchanged, because this one has news to exchange first.
+        hold: True to leave the gradients of all processes unchanged, because this one has news to exchange first.
 
     Returns:
-        whether gradients were summed; false if any process asked to hold.
+        True if gradients were summed, False if any process asked to hold.
     """
     if count() == 1:
         return not hold
@@ -237,6 +238,25 @@ def derive_seed(*numbers: int) -> int:
         (True, False)
     """
     return int.from_bytes(hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()[:8], "little") >> 1
+
+
+def derive_seeds(seed: int, count: int) -> list[int]:
+    """Return :func:`derive_seed` of ``(seed, i)`` for each i, or of more numbers where it would repeat a stream.
+
+    Torch's generator of a CPU uses the lower 32 bits of a seed, which are different for all of them.
+
+    Example:
+        >>> derive_seeds(0, 2) == [derive_seed(0, 0), derive_seed(0, 1)]
+        True
+    """
+    found: dict[int, int] = {}
+    for i in range(count):
+        seed_of, attempt = derive_seed(seed, i), 0
+        while seed_of % 2**32 in found:
+            attempt += 1
+            seed_of = derive_seed(seed, i, attempt)
+        found[seed_of % 2**32] = seed_of
+    return list(found.values())
 
 
 def _portable(error: Exception) -> Exception:

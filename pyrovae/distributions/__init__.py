@@ -14,11 +14,13 @@ from pyrovae.distributions.pushforward import Pushforward
 from pyrovae.distributions.quantized import QuantizedCategorical, QuantizedLogistic
 from pyrovae.distributions.quantized_mixture import QuantizedLogisticMixture
 from pyrovae.distributions.student_t import StudentT
+from pyrovae.distributions.torch_distributions import FlattenedBatch, to_pyro
 from pyrovae.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 
 __all__ = [
     "ContinuousBernoulli",
     "Counts",
+    "FlattenedBatch",
     "GivenTotal",
     "InflatedCounts",
     "Levels",
@@ -37,4 +39,5 @@ __all__ = [
     "UniformSphere",
     "UnitBernoulli",
     "VonMisesFisher",
+    "to_pyro",
 ]

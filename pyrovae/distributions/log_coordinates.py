@@ -78,7 +78,7 @@ class Interval(NamedTuple):
 
     @property
     def is_unit(self) -> bool:
-        """Whether the interval is [0, 1]."""
+        """True if the interval is [0, 1]."""
         return not isinstance(self.lower, Tensor) and not isinstance(self.upper, Tensor) and self[:2] == (0, 1)
 
     def is_same(self, other: Any) -> bool:

@@ -31,7 +31,7 @@ class Bounds(NamedTuple):
     Attributes:
         lower: smallest value, possibly minus infinity.
         upper: largest value, possibly infinity.
-        discrete: whether the set is that of the integers in the interval.
+        discrete: True if the set is that of the integers in the interval.
     """
 
     lower: float | Tensor
@@ -40,12 +40,12 @@ class Bounds(NamedTuple):
 
     @property
     def is_constant(self) -> bool:
-        """Whether the ends are numbers, the same for all data and samples."""
+        """True if the ends are numbers, the same for all data and samples."""
         return not isinstance(self.lower, Tensor) and not isinstance(self.upper, Tensor)
 
     @property
     def is_unbounded(self) -> bool:
-        """Whether the set is that of all real numbers."""
+        """True if the set is that of all real numbers."""
         return not self.discrete and self.is_constant and bool(self.lower == -math.inf and self.upper == math.inf)
 
 

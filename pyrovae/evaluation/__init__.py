@@ -12,6 +12,7 @@ from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.evaluation.health import check_health
 from pyrovae.evaluation.likelihood.annealed import Annealed
+from pyrovae.evaluation.likelihood.certificate import Certificate
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
 from pyrovae.evaluation.likelihood.diagnostics import (
@@ -26,12 +27,14 @@ from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.evaluation.likelihood.sandwich import Sandwich, sandwich
 from pyrovae.evaluation.representation import cluster_purity, coverage, linear_probe, neighbour_probe
+from pyrovae.evaluation.scores import score
 
 __all__ = [
     "Adaptive",
     "AdaptiveResult",
     "Annealed",
     "Baseline",
+    "Certificate",
     "Comparison",
     "ComparisonRow",
     "Convergence",
@@ -65,5 +68,6 @@ __all__ = [
     "rate_distortion",
     "refine",
     "sandwich",
+    "score",
     "separation",
 ]

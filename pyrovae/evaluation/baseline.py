@@ -66,10 +66,10 @@ def independent_baseline(
 
     Args:
         train: training data, ``(N, *data_shape)``.
-        x: data to score, ``(B, *data_shape)``.
-        discrete: whether the model's p(x|z) is a probability rather than a density.
+        x: data to score, ``(B, *data_shape)``, on any device; a memory-mapped tensor is read in parts.
+        discrete: True if the model's p(x|z) is a probability, False if it is a density.
         levels: number L of levels of x, evenly spaced from 0 to 1; None for other data.
-        counts: whether x are counts.
+        counts: True if x are counts.
 
     Returns:
         the log-likelihoods; None if there is no baseline of this kind.

@@ -43,7 +43,8 @@ def compare(
     weights cannot show the bias then; a sandwich or annealing can. A warning says where this decides whether two models
     can be distinguished. If the data of two models are not identical, the difference is not paired: the error is that
     of two independent means (Welch, 1947), and the row is marked. Each interval compares one model with the best one;
-    there is no correction for multiple comparisons.
+    there is no correction for multiple comparisons. The difference of two certified NLLs is not certified, because a
+    certificate bounds an NLL from above only.
 
     Args:
         results: results of :func:`log_marginal` by name of the model; two or more.
@@ -155,6 +156,10 @@ def _warnings(rows: list[ComparisonRow], results: Mapping[str, LogMarginal]) -> 
         found.append(
             f"The estimators differ: {'; '.join(f'{effort} ({name})' for name, effort in efforts.items())}. Each is a "
             "lower bound, and a tighter one gives a lower NLL of the same model."
+        )
+    if all(result.log_unbiased is not None for result in results.values()):
+        found.append(
+            "A certificate bounds an NLL from above, and no NLL from below: none of these differences is certified."
         )
     for row in others:
         worse = row if row.bias > best.bias else best

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pyrovae import html
 from pyrovae.reprs import short_repr
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class ComparisonRow:
         difference_error: standard error of ``difference``, including the Monte Carlo error; NaN for one datum.
         low: lower end of the 95 % interval of ``difference``, which allows for the biases of both models.
         high: upper end of this interval.
-        paired: whether the data are those of the best model, so that differences are taken datum by datum.
-        distinguishable: whether the interval excludes zero; None without an interval.
+        paired: True if the data are those of the best model, so that differences are taken datum by datum.
+        distinguishable: True if the interval excludes zero; None without an interval.
         stacking_weight: share in the mixture of all models with the highest probability of the data; not a probability
             that the model is the best. None if the data of the models differ, or if a model cannot be distinguished
             from the best one, so that the data do not determine it.
@@ -125,6 +126,18 @@ class Comparison:
             right = (cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))
             text.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
         return "\n".join([*text, "", *self.sentences])
+
+    def _repr_html_(self) -> str:
+        head, *lines = self.cells()
+        rows = [(row.name, row.difference, row.low, row.high) for row in self.rows[1:]]
+        plot = html.intervals(rows, f"NLL minus that of {self.rows[0].name}, nats per datum")
+        return html.card(f"{len(self.rows)} models", html.table(head, lines), html.sentences(self.sentences), plot)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a table with a row for each model, the best first, with the fields of :class:`ComparisonRow`."""
+        import pandas
+
+        return pandas.DataFrame([dataclasses.asdict(row) for row in self.rows]).set_index("name")
 
     def markdown(self) -> str:
         """Return the table and its sentences as Markdown."""

@@ -61,14 +61,14 @@ class BatchedPrograms:
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        arguments: what they are called with.
-        must_cover: whether the guide must have a density wherever the model's latents have one. It need not where
+        arguments: arguments to call both with, x or x and y, of B data.
+        must_cover: True if the guide must have a density wherever the model's latents have one. It need not where
             samples of the prior cover what it leaves out.
 
     Attributes:
         encoded: trace of one run of the guide.
         sites: names of the latent sites, in the order in which the guide samples them.
-        broadcasts: whether the programs run in a plate of samples.
+        broadcasts: True if the programs run in a plate of samples.
 
     Raises:
         ValueError: if the programs do not match, a site lies outside of the data plate, or the guide's support does not

@@ -20,7 +20,7 @@ __all__ = ["Chunks"]
 
 T = TypeVar("T")
 
-_DEFAULT = 2000  # latents at a time, if a run of the model cannot tell
+_DEFAULT = 2000  # latents at a time, if a run of the model does not show its memory use
 _IN_CACHE = 2**22  # numbers in the largest tensor of a chunk, on a CPU
 _IN_MEMORY = 2**29  # bytes of all tensors of a chunk together, on a CPU
 _MOST = {"cpu": 2**15, "cuda": 2**18}  # largest number of latents at a time, by device

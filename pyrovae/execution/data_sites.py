@@ -35,8 +35,8 @@ class DataSites:
             ``(n,)`` integers.
         others: names of the other observed sites: given values such as labels, and factors.
         rest: number of entries of x that no site observes.
-        depends_on_x: whether the distribution of one of these sites depends on x.
-        latents_depend_on_x: whether the distribution of a latent site depends on x.
+        depends_on_x: True if the distribution of one of these sites depends on x.
+        latents_depend_on_x: True if the distribution of a latent site depends on x.
     """
 
     entries: Mapping[str, Tensor]
@@ -152,7 +152,7 @@ def check_simulation(model: PyroFunction, arguments: Arguments, data_sites: Data
         model: program of p(x, z).
         arguments: its arguments.
         data_sites: the sites at which it observes x.
-        given: whether the model is called with data x, on which its distributions may depend.
+        given: True if the model is called with data x, on which its distributions may depend.
 
     Raises:
         ValueError: if a distribution depends on x, or another observed site (a label, a factor) depends on the latents.

@@ -126,7 +126,7 @@ def check_sites(model_trace: Trace, guide_trace: Trace, *, has_latents: bool = T
     Args:
         model_trace: trace of the model, replayed against the guide.
         guide_trace: trace of the guide.
-        has_latents: whether there must be latents.
+        has_latents: True if there must be latents.
 
     Raises:
         ValueError: if the guide samples none, too few or too many sites, a site is latent in one program and observed

@@ -53,10 +53,10 @@ def check_coverage(name: str, model: Any, guide: Any, z: Tensor | None = None, *
         model: the prior's distribution at the site.
         guide: the guide's distribution.
         z: samples of the prior, used if the supports are no intervals.
-        definite: whether both distributions depend on the same other latents, so that bounds can be compared.
+        definite: True if both distributions depend on the same other latents, so that bounds can be compared.
 
     Returns:
-        whether coverage is certain; without samples it may be undecided.
+        True if coverage is certain; without samples it may be undecided.
 
     Raises:
         ValueError: if the guide does not cover the prior, naming the site and both supports.

@@ -3,6 +3,7 @@
 from pyrovae.explore.app import build_blocks, import_gradio
 from pyrovae.explore.chart import Chart, chart_of
 from pyrovae.explore.pictures import as_picture, is_picture, read_picture
+from pyrovae.explore.run import RunSession, open_session
 from pyrovae.explore.serve import serve
 from pyrovae.explore.session import Explanation, Session
 from pyrovae.explore.sliders import Sliders, sliders_of
@@ -10,6 +11,7 @@ from pyrovae.explore.sliders import Sliders, sliders_of
 __all__ = [
     "Chart",
     "Explanation",
+    "RunSession",
     "Session",
     "Sliders",
     "as_picture",
@@ -17,6 +19,7 @@ __all__ = [
     "chart_of",
     "import_gradio",
     "is_picture",
+    "open_session",
     "read_picture",
     "serve",
     "sliders_of",

@@ -50,7 +50,7 @@ def serve(session: Session, title: str, port: int = 7860, *, wait: bool = True) 
         session: session that computes the answers.
         title: title of the page.
         port: port of the server; 0 for any free port.
-        wait: whether to return only when interrupted; if not, at once.
+        wait: True to return only when interrupted, False to return at once.
 
     Returns:
         Gradio's blocks, whose ``local_url`` is the page's address and whose ``close()`` stops the server.

@@ -177,7 +177,7 @@ class Session:
             first: number of the first test image.
             last: number of the last test image.
             count: number of codes on the path, including those of the two images.
-            spherical: whether the path is spherical instead of straight; for directions it always is.
+            spherical: True if the path is spherical instead of straight; for directions it always is.
         """
         ends = [self._index(first), self._index(last)]
         path = spherical_path if spherical or self.axes["latents"].directions else linear_path
@@ -191,7 +191,7 @@ class Session:
         Args:
             count: number of data.
             label: class, for programs that take labels.
-            noise: whether to sample x too.
+            noise: True to sample x too.
             seed: seed of the samples.
         """
         like = template_of(self.program, self.data)

@@ -48,7 +48,7 @@ def line_panels(
         x: values of the quantity.
         panels: by the label of a panel's vertical axis, its lines by name, each with as many values as x.
         name: name of the quantity, with its unit.
-        log: whether the horizontal axis is logarithmic.
+        log: True if the horizontal axis is logarithmic.
 
     Raises:
         InputError: if a line has another number of values than x.

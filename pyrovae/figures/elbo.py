@@ -42,7 +42,7 @@ def elbo_breakdown(
         rate: KL(q(z|x) ‖ p(z)).
         mutual_information: mutual information of x and z under q.
         marginal_kl: KL(q(z) ‖ p(z)), of the aggregate posterior.
-        saturated: whether the mutual information is limited by the number of data, and the marginal KL too large.
+        saturated: True if the mutual information is limited by the number of data, and the marginal KL too large.
     """
     steps: list[tuple[str, float, float, str]] = []  # label, start, end, colour
     if log_prob is not None:

@@ -79,8 +79,8 @@ def film_strip(frames: Sequence[Frame], labels: Tensor | None, *, one_scale: boo
     Args:
         frames: frames in order.
         labels: classes of the data, ``(N,)`` integers, or None.
-        one_scale: whether all maps have one scale, with a circle that contains 95 % of the standard normal prior; if
-            not, each has the scale of its codes.
+        one_scale: True to give all maps one scale, with a circle that contains 95 % of the standard normal prior; False
+            to give each the scale of its codes.
 
     Raises:
         InputError: if there are no frames, or codes are not of two dimensions.

@@ -43,7 +43,7 @@ def samples(x: Tensor, columns: int | None = None, *, noise: bool = False) -> Fi
     Args:
         x: data, ``(N, *data_shape)``.
         columns: number of images in a row; by default the grid is about square.
-        noise: whether the data are samples of p(x|z) rather than its means.
+        noise: True if the data are samples of p(x|z), False if they are its means.
     """
     figure = image_grid(x, columns=math.ceil(math.sqrt(len(x))) if columns is None else columns)
     figure.axes[0].set_title(f"samples from the prior ({'draws from' if noise else 'means of'} p(x|z))", fontsize=10)
@@ -58,7 +58,7 @@ def manifold(means: Tensor, columns: int) -> Figure:
         columns: number of codes in a row.
     """
     rows = means.unflatten(0, (-1, columns)).flip(0).flatten(0, 1)
-    figure = image_grid(rows, columns, padding=0)
+    figure = image_grid(rows, columns)
     figure.axes[0].set_title("the decoder at evenly spaced percentiles of the prior", fontsize=10)
     return figure
 

@@ -63,7 +63,7 @@ def error_map(log_prob: Tensor, standard_error: Tensor, annealed: Tensor | None 
     Args:
         log_prob: log p(x), ``(B,)``, in nats.
         standard_error: Monte Carlo error, ``(B,)``, in nats; values below 1e-6 are drawn at the lower edge.
-        annealed: whether each datum was annealed, ``(B,)`` of bool; None if all data have the same estimator.
+        annealed: True for data that were annealed, ``(B,)`` of bool; None if all have the same estimator.
     """
     error = array(standard_error)
     known = ~np.isnan(error)

@@ -28,7 +28,7 @@ class Flow(nn.Module, ABC):
     """
 
     invertible: bool = True
-    """Whether the inverse can be computed, so that the density is known at every vector."""
+    """True if the inverse can be computed, so that the density is known at every vector."""
 
     def __init__(self, features: int, context_features: int = 0) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class FlowChain(nn.Module):
 
     @property
     def invertible(self) -> bool:
-        """Whether all flows are invertible."""
+        """True if all flows are invertible."""
         return all(flow.invertible for flow in self.flows)
 
     def forward(self, context: Tensor | None = None) -> list[Transform]:

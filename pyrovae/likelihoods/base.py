@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 
 __all__ = ["Likelihood", "LikelihoodFactory", "caveat_of"]
 
@@ -30,7 +31,7 @@ class Likelihood(nn.Module, ABC):
     """The set of each component of x; the real numbers by default."""
 
     discrete: bool = False
-    """Whether p(x|z) is a probability of discrete data, rather than a density."""
+    """True if p(x|z) is a probability of discrete data, rather than a density."""
 
     levels: int | None = None
     """Number of levels of x, evenly spaced from 0 to 1; None for other data."""
@@ -40,6 +41,7 @@ class Likelihood(nn.Module, ABC):
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
+        record_arguments(self)
         self.data_shape = checks.shape("data_shape", data_shape)
         self.latent_dim = checks.integer("latent_dim", latent_dim)
 
@@ -98,7 +100,7 @@ def caveat_of(discrete: bool, kind: str) -> str | None:
     """Return a warning if p(x|z), a probability or a density, is no proper likelihood of data of a kind, else None.
 
     Args:
-        discrete: whether p(x|z) is a probability.
+        discrete: True if p(x|z) is a probability.
         kind: kind of the data, as :attr:`DataSet.kind`.
     """
     quantised = kind in ("binary", "scaled", "counts", "discrete")

@@ -28,7 +28,7 @@ class CountLikelihood(Likelihood):
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to ``data_shape`` (twice as many rows of the first dimension if
             zero-inflated).
-        zero_inflated: whether each count is 0 with an extra probability from the network.
+        zero_inflated: True if each count is 0 with an extra probability from the network.
         library: ``free``: the network gives the logarithm of each rate; ``observed``: it gives the shares of
             the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, and :math:`\ell`
             is taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2).
@@ -109,7 +109,7 @@ class Poisson(CountLikelihood):
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to the logarithms of the rates (and, if zero-inflated, to as many logits
             after them, along the first dimension).
-        zero_inflated: whether each count is 0 with an extra probability from the network.
+        zero_inflated: True if each count is 0 with an extra probability from the network.
         library: ``free``: the network gives the logarithm of each rate; ``observed``: it gives the shares of
             the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, and :math:`\ell`
             is taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and
@@ -140,7 +140,7 @@ class NegativeBinomial(CountLikelihood):
         latent_dim: number D of latent dimensions.
         network: decoder, from D features to the logarithms of the means (and, if zero-inflated, to as many logits
             after them, along the first dimension).
-        zero_inflated: whether each count is 0 with an extra probability from the network.
+        zero_inflated: True if each count is 0 with an extra probability from the network.
         library: ``free``: the network gives the logarithm of each mean; ``observed``: it gives the shares of
             the datum's total count :math:`\ell`, :math:`\lambda = \ell\,\mathrm{softmax}(\cdot)`, and :math:`\ell`
             is taken as known (Lopez et al., 2018, doi:10.1038/s41592-018-0229-2). Samples and

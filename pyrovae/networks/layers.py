@@ -35,7 +35,7 @@ def post_layers(
         activation: class of the nonlinearity.
         normalization: makes a normalization layer from ``width``; None for none.
         dropout: probability that a feature, or a channel of an image, is set to zero in training.
-        image: whether the input is ``(N, width, H, W)`` instead of ``(N, width)``.
+        image: True if the input is ``(N, width, H, W)`` instead of ``(N, width)``.
         out_width: number of features after the nonlinearity, by default ``width``.
 
     Raises:

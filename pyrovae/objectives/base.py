@@ -29,14 +29,14 @@ class Objective(ELBO):
 
     Args:
         num_particles: number K of samples per datum.
-        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for K runs, for programs that do not broadcast.
     """
 
     needs_rsample: bool = True
-    """Whether samples must be reparametrised, because gradients flow through them."""
+    """True if samples must be reparametrised, because gradients flow through them."""
 
     warms_up: bool = True
-    """Whether the weight of the KL grows at the start of training by default; False if a posterior cannot collapse."""
+    """True if the weight of the KL grows at the start of training by default; False if a posterior cannot collapse."""
 
     def __init__(self, num_particles: int = 1, vectorize_particles: bool = True) -> None:
         checks.integer("num_particles", num_particles)

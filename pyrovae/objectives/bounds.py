@@ -38,7 +38,7 @@ class IWAE(_Bound):
 
     Args:
         num_particles: number K of samples per datum.
-        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -62,7 +62,7 @@ class MIWAE(_Bound):
     Args:
         num_particles: number K of samples in each bound.
         num_bounds: number M of bounds per datum.
-        vectorize_particles: whether to draw them in one run; if not, in M K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for M K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -87,7 +87,7 @@ class CIWAE(_Bound):
     Args:
         num_particles: number K of samples per datum.
         elbo_weight: share :math:`\lambda` of the ELBO, from 0 to 1.
-        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -114,7 +114,7 @@ class Renyi(_Bound):
     Args:
         num_particles: number K of samples per datum.
         alpha: order :math:`\alpha` of the divergence.
-        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))

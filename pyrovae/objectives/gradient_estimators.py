@@ -128,8 +128,8 @@ class STL(_Estimator):
 
     Args:
         num_particles: number K of samples per datum.
-        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
-        weighted: whether to maximise :math:`L_K` instead of the ELBO.
+        vectorize_particles: True to draw them in one run, False for K runs, for programs that do not broadcast.
+        weighted: True to maximise :math:`L_K` instead of the ELBO.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -159,7 +159,7 @@ class DReG(_Estimator):
 
     Args:
         num_particles: number K of samples per datum.
-        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -184,7 +184,7 @@ class PIWAE(_Estimator):
     Args:
         num_particles: number K of samples in each of the guide's bounds.
         num_bounds: number M of the guide's bounds per datum.
-        vectorize_particles: whether to draw them in one run; if not, in M K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for M K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -214,7 +214,7 @@ class RWS(_Estimator):
     Args:
         num_particles: number K of samples per datum, at least 2.
         sleep: share of the sleep phase in the guide's gradient, from 0 to 1.
-        vectorize_particles: whether to draw them in one run; if not, in K runs, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for K runs, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))

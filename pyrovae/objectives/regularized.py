@@ -33,7 +33,7 @@ class FreeBits(Objective):
     Args:
         free_nats: :math:`\lambda`, in nats per latent dimension.
         num_particles: number of samples per datum.
-        vectorize_particles: whether to draw them in one run; if not, one per run, for programs that do not broadcast.
+        vectorize_particles: True to draw them in one run, False for a run for each, for programs that do not broadcast.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from jsonargparse import ArgumentParser
 
-from pyrovae import checks
-from pyrovae.parsing.classes import default_name, is_factory, known_classes, passed_types
+from pyrovae.parsing.options import options_of
 
 __all__ = ["nearest", "nearest_options"]
 
@@ -42,7 +39,9 @@ def nearest_options(parser: ArgumentParser, name: str) -> list[str]:
         up to three names without dashes.
     """
     name = name.replace("-", "_")
-    by_default, all_options = (list(dict.fromkeys(_options(parser, others))) for others in (False, True))
+    by_default, all_options = (
+        list(dict.fromkeys(option for option, _ in options_of(parser, others))) for others in (False, True)
+    )
     for options in (by_default, all_options):
         same = [option for option in options if option.rpartition(".")[2] == name]
         if same:
@@ -50,33 +49,3 @@ def nearest_options(parser: ArgumentParser, name: str) -> list[str]:
             return [option for option in same if option.count(".") == depth][:3]
     similar = nearest(name, by_default) or nearest(name, all_options)
     return [similar] if similar else []
-
-
-def _options(parser: ArgumentParser, others: bool) -> Iterator[str]:
-    """Yield the names of all options; those of components are preceded by the component's name and a dot.
-
-    Args:
-        parser: the parser.
-        others: whether to include the options of all classes that can be chosen, or of the default class only.
-    """
-    for action in parser._actions:
-        if action.option_strings and not action.dest.endswith(".help"):
-            yield action.dest
-    for action in parser._actions:
-        hint = getattr(action, "_typehint", None)
-        for kind in known_classes(hint):
-            if others or kind.__name__ == default_name(action.default):
-                yield from _options_of(kind, hint, action.dest)
-
-
-def _options_of(kind: type, hint: Any, name: str) -> Iterator[str]:
-    """Yield the names of the options of a class and of its default components."""
-    try:
-        parameters = list(inspect.signature(kind, eval_str=True).parameters.values())
-    except (NameError, TypeError, ValueError):  # names for type checkers only, or no signature
-        return
-    for parameter in parameters[len(passed_types(hint)) :]:
-        yield f"{name}.{parameter.name}"
-        default = checks.class_of(parameter.default)
-        if default is not None and is_factory(parameter.annotation):
-            yield from _options_of(default, parameter.annotation, f"{name}.{parameter.name}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 
 __all__ = ["Posterior", "PosteriorFactory"]
 
@@ -30,7 +31,7 @@ class Posterior(nn.Module, ABC):
     """The set of z; the prior used with the posterior must have the same."""
 
     has_density: bool = True
-    """Whether the density q(z|x) is known at every z, rather than only at the latest draws."""
+    """True if the density q(z|x) is known at every z, rather than only at the latest draws."""
 
     at_lower_bound: str | None = (
         "its codes have next to no noise there, so that each datum is stored as a point; a larger or learned scale of "
@@ -40,6 +41,7 @@ class Posterior(nn.Module, ABC):
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
+        record_arguments(self)
         self.data_shape = checks.shape("data_shape", data_shape)
         self.latent_dim = checks.integer("latent_dim", latent_dim)
 

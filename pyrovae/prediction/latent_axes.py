@@ -21,7 +21,7 @@ class Axes:
         origin: o, ``(D,)``.
         axes: the orthonormal :math:`a_i`, ``(n, D)``.
         names: names of the coordinates.
-        directions: whether codes are directions, of length 1.
+        directions: True if codes are directions, of length 1.
     """
 
     origin: Tensor

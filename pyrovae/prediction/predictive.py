@@ -19,7 +19,7 @@ from pyrovae.prediction.simulation import evaluating_with_validation, placeholde
 from pyrovae.programs import Batch, PyroFunction, arguments_of, concise_errors, parameter_dtype
 from pyrovae.tensors import as_tensor
 
-__all__ = ["decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
+__all__ = ["AtMeans", "decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
 
 
 def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
@@ -40,11 +40,11 @@ def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
         torch.Size([3, 2])
     """
     arguments = arguments_of(x, guide)
-    with evaluating_with_validation(guide), _Means():
+    with evaluating_with_validation(guide), AtMeans():
         return values_of(trace(guide, arguments))
 
 
-class _Means(Messenger):
+class AtMeans(Messenger):
     """A handler that sets each latent site to its mean instead of a sample."""
 
     def _pyro_sample(self, msg: Message) -> None:
@@ -141,7 +141,7 @@ def generate(
         num_samples: number of data.
         like: data with the shape, type and device of the result, ``(B, *data_shape)``; or the tuple ``(x, y)`` with
             the labels to generate data for, which are repeated cyclically.
-        noise: whether to sample x from p(x|z) instead of taking the mean.
+        noise: True to sample x from p(x|z), False for its mean.
         given: data, or ``(x, y)``, for a program whose p(x|z) depends on x, such as on its total count; they are
             repeated cyclically.
 

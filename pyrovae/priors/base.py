@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae import checks
+from pyrovae.construction import record_arguments
 
 __all__ = ["Prior", "PriorFactory"]
 
@@ -36,6 +37,7 @@ class Prior(nn.Module, ABC):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
+        record_arguments(self)
         self.latent_dim = checks.integer("latent_dim", latent_dim)
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Section of the page about a diagnosis: where the nats go."""
+"""Section of the page about a diagnosis: the parts of log p(x)."""
 
 from __future__ import annotations
 

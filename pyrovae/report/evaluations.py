@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae import checks, figures
 from pyrovae.evaluation import pareto_threshold
+from pyrovae.evaluation.likelihood.certificate import round_up
 from pyrovae.runs import Run
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def section(run: Run, name: str, entries: dict[str, dict[str, Any]]) -> dict[str
         text = {
             "name": name,
             "title": f"{entry['split']} likelihood, {_title(entry)}",
-            "sentences": [entry["verdict"], *_sandwich(entry, "sentence"), *entry["caveats"]],
+            "sentences": [entry["verdict"], *_certificate(entry), *_sandwich(entry, "sentence"), *entry["caveats"]],
             "rows": _rows(entry),
             "convergence": [_level(row) for row in entry.get("convergence") or []],
         }
@@ -68,6 +69,10 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if entry.get("bias") is not None:
         rows.append(("estimated bias, from the weights themselves", nats("bias", 4)))
+    if (certificate := entry.get("certificate")) is not None:
+        share = f"{100 * certificate['confidence']:.6g} %"
+        bound = f"{round_up(certificate['nll'], 3)} nats".replace("-", "−")
+        rows.append((f"certified with {share} confidence: at most", bound))
     for lower, upper, gap, error, count in _sandwich(entry, "lower", "upper", "gap", "gap_error", "num_simulated"):
         spread = "" if error is None else f" ± {error:.4f}"
         rows.append(
@@ -93,6 +98,14 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     if options.get("prior_share", 0.0) != 0.0:
         rows.append(("share of the samples from the prior", f"{options['prior_share']:.1%}"))
     return [*rows, ("seed", str(entry["seed"]))]
+
+
+def _certificate(entry: dict[str, Any]) -> list[str]:
+    """Return the sentence of the certificate as a list with one item; an empty list without one."""
+    found = entry.get("certificate")
+    if found is None:
+        return []
+    return [f"{found['sentence']}: of these {found['num_data']:,} data and this model."]
 
 
 def _sandwich(entry: dict[str, Any], *keys: str) -> list[Any]:

@@ -123,7 +123,7 @@ def colours(count: int, *, dark: bool = False) -> list[str]:
 
     Args:
         count: number of colours.
-        dark: whether the page is dark.
+        dark: True if the page is dark.
 
     Example:
         >>> colours(3)

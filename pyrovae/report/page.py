@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import yaml
 
 from pyrovae import checks, progress
-from pyrovae.data import DataSet
+from pyrovae.data import DataSet, SplitName
 from pyrovae.files import atomic_write
 from pyrovae.programs import arguments_of
 from pyrovae.report import diagnosis, evaluations, program, summary
@@ -40,6 +41,7 @@ def write_report(
     folder: str | Path,
     *,
     data: DataFactory | None = None,
+    split: SplitName = "test",
     latents: Latents = None,
     num_data: int = 400,
     seed: int = 0,
@@ -51,6 +53,7 @@ def write_report(
     Args:
         folder: the run's folder.
         data: makes the run's data set from its present place, or another data set.
+        split: part of the data that is shown; ``all`` for all of them in the order in which they are stored.
         latents: the interactive plane of codes: two latents by their numbers from 0; ``pca`` for the first two
             principal directions of the codes; or None for the two latents if there are no more, else ``pca``.
         num_data: largest number of test images in the gallery.
@@ -66,13 +69,21 @@ def write_report(
     run = Run(folder)
     checks.integer("num_data", num_data)
     with progress.bar("report", 4, "part") as parts:
-        page = _page(run, data, latents, num_data, seed, parts)
+        page = _page(run, data, split, latents, num_data, seed, parts)
     with atomic_write(run.folder / "report.html") as file:
         file.write(page.encode())
     return run.folder / "report.html"
 
 
-def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, seed: int, parts: tqdm[Any]) -> str:
+def _page(
+    run: Run,
+    given: DataFactory | None,
+    split: SplitName,
+    latents: Latents,
+    num_data: int,
+    seed: int,
+    parts: tqdm[Any],
+) -> str:
     """Draw all figures and return the page."""
     config, history, entries = run.config(), run.history(), run.evaluations()
     evaluated = [evaluations.section(run, name, entries) for name in entries]
@@ -86,12 +97,14 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
         other = None
         with attempt("test images", skipped):
             data = run.load(data=given)[0]
-            other = other_data(run, data, given is not None)
+            other = other_data(run, data, given is not None, split)
             skipped += [] if other is None else [other.sentence]
+            data = _showing(data, split)
         torch.manual_seed(seed)
         drawn = program.pictures(data, described, trained, history, skipped)
         parts.update()
-        known = {} if best is None or other is not None else evaluated_values(run.values(best))
+        evaluation = summary.best_evaluation(entries, other, split)
+        known = {} if evaluation is None else evaluated_values(run.values(evaluation))
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
         if data is not None:
             interactive = _interactive(data, trained, latents, num_data, known, skipped)
@@ -109,7 +122,7 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
     )
     page = environment.get_template("report.html").render(
         name=run.folder.resolve().name,
-        summary=summary.trained(described, trained, history)
+        summary=summary.trained(described, trained, history, saved=run.was_saved)
         + ("" if data is None else summary.accuracy(data, trained)),
         likelihood=None if best is None else summary.likelihood(entries[best]),
         health=health,
@@ -131,6 +144,13 @@ def _page(run: Run, given: DataFactory | None, latents: Latents, num_data: int, 
     )
     parts.update()
     return page
+
+
+def _showing(data: DataSet, split: SplitName) -> DataSet:
+    """Return a data set whose test split, which is shown, is a given split."""
+    shown = copy.copy(data)
+    shown.test = getattr(data, split).with_fixed_noise()
+    return shown
 
 
 def _interactive(
@@ -159,9 +179,29 @@ def _saved(run: Run, figures: dict[str, tuple[Figure, str]], prefix: str = "") -
     """Write figures to the run's ``figures/``, and return them encoded for the page."""
     saved = []
     for name, (figure, caption) in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)
+        png = _png(figure)
         with atomic_write(run.folder / "figures" / f"{prefix}{name}.png") as file:
-            file.write(buffer.getvalue())
-        saved.append({"caption": caption, "base64": base64.b64encode(buffer.getvalue()).decode()})
+            file.write(png)
+        kind = "plot"
+        if any(axes.images for axes in figure.axes):
+            kind, png = "picture", _png_for_any_paper(figure)
+        saved.append({"kind": kind, "caption": caption, "base64": base64.b64encode(png).decode()})
     return saved
+
+
+def _png(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, **options)
+    return buffer.getvalue()
+
+
+def _png_for_any_paper(figure: Figure) -> bytes:
+    """Return a figure of images without its white paper, and with grey text.
+
+    The page inverts plots where it is dark, but not images of data: they would be negatives.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_color("#808080")
+    return _png(figure, facecolor="none")

@@ -38,7 +38,7 @@ class Plane(Axes):
 
     @property
     def is_line(self) -> bool:
-        """Whether there is no second coordinate."""
+        """True if there is no second coordinate."""
         return not self.names[1]
 
     def grid(self, columns: int) -> Tensor:

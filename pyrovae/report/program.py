@@ -39,7 +39,7 @@ def pictures(
     x = template[0] if isinstance(template, tuple) else template
     classes = len(template[1]) if isinstance(template, tuple) else None
     curves = "The bound and its two terms during training, in nats per datum."
-    drawn = {"training_curves": (figures.training_curves(history), curves)}
+    drawn = {"training_curves": (figures.training_curves(history), curves)} if history.epochs else {}
     if data is not None:
         few = first_data(program, data.test, 20)
         with attempt("picture of reconstructions", skipped):

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from pyrovae import checks
-from pyrovae.data import DataSet
+from pyrovae.data import DataSet, SplitName
 from pyrovae.evaluation.health import COLLAPSED, findings
 from pyrovae.execution import evaluating
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
-from pyrovae.runs import DataRecord, Run, common_evaluation, first_data
+from pyrovae.runs import DataRecord, OtherData, Run, common_evaluation, evaluations_of, first_data
 from pyrovae.training import History
 
 __all__ = ["accuracy", "best_evaluation", "health", "likelihood", "next_steps", "reproduction_steps", "trained"]
@@ -24,10 +24,11 @@ __all__ = ["accuracy", "best_evaluation", "health", "likelihood", "next_steps", 
 _CHECKED = 1000  # number of data that the program's health is checked on
 
 
-def trained(data: DataRecord, program: Any, history: History) -> str:
+def trained(data: DataRecord, program: Any, history: History, *, saved: bool = False) -> str:
     """Describe the program, its data and the best epoch of its training.
 
     Args:
+        saved: whether it was trained in Python and saved, with the weights that it had then.
         data: the run's record of its data.
         program: the trained program.
         history: history of its training.
@@ -39,28 +40,38 @@ def trained(data: DataRecord, program: Any, history: History) -> str:
     bounded = getattr(getattr(program, "posterior", None), "has_density", True)
     name = type(program).__name__
     article = "An" if name[0] in "AEIO" else "A"
+    epochs = f" for {_counted(len(history.epochs), 'epoch')}" if history.epochs else ""
+    best = (
+        f" The best validation {'ELBO' if bounded else 'objective'}, {_signed(history.best_value)} nats per datum, "
+        f"came after epoch {history.best_epoch}" + ("." if saved else "; the weights are those of that epoch.")
+    )
     return (
         f"{article} {name}"
         + (f" of {latent_dim} latent{'s' if latent_dim != 1 else ''}" if latent_dim is not None else "")
         + (f" ({', '.join(conditionals)})" if conditionals else "")
         + f", trained on {data.sizes['train']:,} images of {data.name} "
-        f"({data.kind}, shape {' x '.join(map(str, data.data_shape))}) for {_counted(len(history.epochs), 'epoch')}. "
-        f"The best validation {'ELBO' if bounded else 'objective'}, {_signed(history.best_value)} nats per datum, "
-        f"came after epoch {history.best_epoch}; the weights are those of that epoch."
+        f"({data.kind}, shape {' x '.join(map(str, data.data_shape))}){epochs}."
+        + (best if history.epochs else "")
+        + (" The weights are those that it had when it was saved." if saved else "")
     )
 
 
-def best_evaluation(entries: dict[str, dict[str, Any]]) -> str | None:
-    """Return the name of the evaluation of test images that came closest to log p(x), or None.
+def best_evaluation(
+    entries: dict[str, dict[str, Any]], other: OtherData | None = None, split: SplitName = "test"
+) -> str | None:
+    """Return the name of the evaluation of a split that came closest to log p(x), or None.
 
     Args:
         entries: results of the run's evaluations, by name.
+        other: other data that were evaluated; the run's own if None.
+        split: part of the data.
     """
-    usable = {name: entry for name, entry in entries.items() if entry.get("nll") is not None}
+    usable = {name: entry for name, entry in evaluations_of(entries, other).items() if entry.get("nll") is not None}
     try:
-        return common_evaluation({"run": usable})
+        name = common_evaluation({"run": usable}, split)
     except checks.InputError:
         return None
+    return name if other is None else name + other.suffix
 
 
 def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +100,10 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     baseline = entry.get("baseline") or {}
     if "nll" in baseline:
         found.append(("NLL without latents, nats per datum", f"{baseline['nll']:.2f}", baseline["family"]))
-    trust = [entry["verdict"], *([sandwich["sentence"]] if sandwich else []), *entry["caveats"]]
+    certificate = (entry.get("certificate") or {}).get("sentence")
+    certified = None if certificate is None else f"{certificate}: of these data and this model."
+    further = [certified, (sandwich or {}).get("sentence")]
+    trust = [entry["verdict"], *(sentence for sentence in further if sentence), *entry["caveats"]]
     return {"sentence": sentence, "figures": found, "trust": trust}
 
 
@@ -121,24 +135,25 @@ def next_steps(
         entry: results of the best evaluation, or None.
     """
     folder = shlex.quote(str(run.folder))
-    best, last = history.epochs[history.best_epoch - 1], history.epochs[-1]
     bounded = getattr(getattr(program, "posterior", None), "has_density", True)
-    refitted = (run.folder / "refitted.json").exists()
+    fixed = run.was_saved or (run.folder / "refitted.json").exists()
     steps = []
-    if bounded and best.validation_kl < COLLAPSED:
+    best, last = (history.epochs[history.best_epoch - 1], history.epochs[-1]) if history.epochs else (None, None)
+    if bounded and best is not None and best.validation_kl < COLLAPSED:
         text = (
             f"The codes carry {abs(best.validation_kl):.2f} nats per datum, next to nothing: the posterior has "
             "collapsed to the prior. A weight of the KL that grows over the first epochs, or a smaller learning rate, "
             "may help."
         )
         warmup = max(1, min(20, len(history.epochs) // 2))
-        steps.append((text, f"pyrovae train --config {folder}/config.yaml --kl_warmup {warmup} --run NEW_FOLDER"))
-    elif last.epoch == history.best_epoch and last.epoch > 1 and not refitted:
+        command = f"pyrovae train --config {folder}/config.yaml --kl_warmup {warmup} --run NEW_FOLDER"
+        steps.append((text, "" if run.was_saved else command))
+    elif last is not None and last.epoch == history.best_epoch and last.epoch > 1 and not fixed:
         text = "The last epoch is the best one: more epochs may be better still."
         steps.append((text, f"pyrovae train --resume true --epochs {2 * last.epoch} --run {folder}"))
     if not bounded:
         text = "A deterministic encoder has no marginal likelihood: compare reconstructions instead."
-        if refitted:
+        if (run.folder / "refitted.json").exists():
             return [*steps, (text, "")]
         text += " Its codes are not like the prior; fit one to them to draw samples."
         return [*steps, (text, f"pyrovae refit_prior {folder} --out NEW_FOLDER")]
@@ -170,6 +185,10 @@ def reproduction_steps(run: Run) -> list[tuple[str, str]]:
     folder = shlex.quote(str(run.folder))
     text = "The same run again, from the configuration below:"
     steps = [(text, f"pyrovae train --config {folder}/config.yaml --run NEW_FOLDER")]
+    if run.was_saved:
+        return [
+            ("It was trained in Python and saved by pyrovae.save; this is the configuration of program and data:", "")
+        ]
     path = run.folder / "refitted.json"
     if path.exists():
         try:

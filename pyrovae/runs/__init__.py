@@ -2,6 +2,8 @@
 
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
+from pyrovae.runs.codes import Codes, code_names, encode_run
+from pyrovae.runs.comparison import RunComparison, compare_runs
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -14,37 +16,60 @@ from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
-from pyrovae.runs.program import OtherData, caveats_of, first_data, labels_of, other_data, simulated_data, template_of
+from pyrovae.runs.program import (
+    OtherData,
+    caveats_of,
+    first_data,
+    labels_of,
+    other_data,
+    simulated_data,
+    template_of,
+    training_health,
+)
+from pyrovae.runs.refitting import Refit, refit_run
+from pyrovae.runs.sampling import sample_run
+from pyrovae.runs.saving import save
+from pyrovae.runs.scores import Scores, score_run
 from pyrovae.runs.stored_evaluation import (
     StoredEvaluation,
     check_comparable,
     common_evaluation,
     data_differences,
+    evaluations_of,
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
+from pyrovae.runs.training import train_run
 
 __all__ = [
     "FORMAT",
     "AdaptiveStateFile",
     "CheckpointWriter",
+    "Codes",
     "DataFactory",
     "DataRecord",
     "Evaluation",
     "ModuleFactory",
     "OtherData",
     "ProgramFactory",
+    "Refit",
     "Run",
+    "RunComparison",
     "RunDiagnosis",
+    "Scores",
     "StoredEvaluation",
     "TrainedRun",
     "assemble",
     "caveats_of",
     "check_comparable",
+    "code_names",
     "common_evaluation",
+    "compare_runs",
     "data_differences",
     "diagnose_run",
+    "encode_run",
     "evaluate_run",
+    "evaluations_of",
     "fill_defaults",
     "first_data",
     "labels_of",
@@ -52,6 +77,12 @@ __all__ = [
     "options_replaced_by_program",
     "other_data",
     "read_evaluation",
+    "refit_run",
+    "sample_run",
+    "save",
+    "score_run",
     "simulated_data",
     "template_of",
+    "train_run",
+    "training_health",
 ]

@@ -21,7 +21,7 @@ _INTERVAL = 1.0  # seconds; writing takes some 60 ms, as long as an epoch of sma
 
 @dataclass
 class _Epoch:
-    """What is written of an epoch, independent of what training changes afterwards."""
+    """Weights, history and state of an epoch, as copies that training does not change."""
 
     weights: dict[str, Tensor]
     history: History
@@ -31,9 +31,9 @@ class _Epoch:
 class CheckpointWriter:
     """Write the epochs of a training to its folder, at most once a second.
 
-    The first epoch is written at once. An epoch that is not is copied, and the copy is written by :meth:`flush` if no
-    later epoch was: so nothing is lost by an error or an interruption, and about a second by a killed process. What
-    lies in the folder is always of one epoch, and the best weights of the best epoch until then.
+    The first epoch is written at once. Other epochs are copied, and :meth:`flush` writes the copy of the last one. An
+    error or an interruption then loses nothing; a killed process loses about a second of training. The files in the
+    folder are always those of one epoch, and the best weights those of the best epoch until then.
 
     Args:
         run: the folder.
@@ -54,7 +54,7 @@ class CheckpointWriter:
         """Write an epoch, or copy it to be written later.
 
         Args:
-            history: of all epochs so far.
+            history: history of all epochs so far.
             state: function that returns what to resume from, without memory of the programs; as in ``Callback``.
 
         Raises:

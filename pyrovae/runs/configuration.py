@@ -28,6 +28,7 @@ __all__ = [
     "fill_defaults",
     "make_program",
     "options_replaced_by_program",
+    "program_for",
 ]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
@@ -64,7 +65,24 @@ def assemble(
     """
     checks.integer("latent_dim", latent_dim)
     dataset = checks.make("data", data, DataSet, like="Digits")
-    made = make_program(
+    dataset.check_trainable()
+    return dataset, program_for(dataset, prior, likelihood, posterior, latent_dim, program)
+
+
+def program_for(
+    dataset: DataSet,
+    prior: PriorFactory = StandardNormal,
+    likelihood: LikelihoodFactory = Bernoulli,
+    posterior: PosteriorFactory = DiagonalNormal,
+    latent_dim: int = 20,
+    program: ModuleFactory | None = None,
+) -> Any:
+    """Make an untrained program for a data set; the other arguments are as in :func:`assemble`.
+
+    Raises:
+        ValueError: if the likelihood does not suit the data.
+    """
+    return make_program(
         dataset.data_shape,
         prior,
         likelihood,
@@ -74,7 +92,6 @@ def assemble(
         levels=dataset.observed_levels,
         check=lambda part: _check(part, dataset),
     )
-    return dataset, made
 
 
 def make_program(
@@ -156,7 +173,7 @@ def _no_program(kind: type) -> checks.InputError:
 def _check(likelihood: Likelihood, dataset: DataSet) -> None:
     likelihood.check_levels(dataset.observed_levels)
     try:
-        for part in (dataset.train, dataset.validation, dataset.test):
+        for part in filter(len, (dataset.train, dataset.validation, dataset.test)):
             # Stored values can be anything; all others lie in [0, 1] by construction, so that some of them suffice.
             for x in part.batches(4096) if dataset.kind in ("real", "counts", "discrete") else [part[:1024]]:
                 likelihood.check(x)
@@ -178,8 +195,7 @@ def components_of(config: dict[str, Any], skip: set[str | int]) -> dict[str, Any
     reader = Parser()
     names = [name for name in reader.add_function_arguments(assemble, skip=skip) if name in config]
     given = reader.parse_object({name: config[name] for name in names}, defaults=False)
-    parser, options = fill_defaults(assemble, given, skip=skip)
-    chosen: dict[str, Any] = parser.instantiate(options).as_dict()
+    chosen: dict[str, Any] = reader.instantiate(given).as_dict()
     return chosen
 
 

@@ -105,6 +105,31 @@ class DataRecord:
                 return f"the {name} data have other values, labels or places in the split"
         return None
 
+    def mismatch(self, other: DataRecord) -> str | None:
+        """Describe why a program for these data cannot be used on others: shape, kind or levels; None if it can.
+
+        Values that are used as stored may be more special than these: counts where these are real numbers.
+        """
+        if other.data_shape != self.data_shape:
+            return f"their shape is {other.data_shape}, and was {self.data_shape}"
+        stored = ("binary", "counts", "discrete", "real")
+        if self.kind in stored[1:] and other.kind in stored[: stored.index(self.kind) + 1]:
+            return None
+        same_levels = other.levels == self.levels or (self.kind == "binary" and {2, None} & {self.levels, other.levels})
+        if other.kind == self.kind and same_levels:
+            return None
+        return (
+            f"they are {other._values}, and were {self._values} (options of the data set say how it is read: "
+            "binarization, dequantize and levels)"
+        )
+
+    @property
+    def _values(self) -> str:
+        """Kind and levels, in words."""
+        if self.kind in ("dequantized", "scaled") or self.levels not in (2, None):
+            return f"{self.kind} from {self.levels} levels"
+        return {"real": "real numbers", "discrete": "discrete numbers"}.get(self.kind, self.kind)
+
     def template(self, program: Any) -> Batch:
         """Return a template of new data: one x, and all classes if the program always takes labels.
 

@@ -1,4 +1,4 @@
-"""Diagnosis of a run: the breakdown of log p(x) of its data, written to its folder."""
+"""Diagnosis of a run: the breakdown of log p(x) of its data, as figures and a picture in its folder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from pyrovae import checks, progress
+from pyrovae import checks, figures, progress
 from pyrovae import evaluation as functions
-from pyrovae.data import Split
+from pyrovae.data import Split, SplitName
 from pyrovae.evaluation import Diagnosis, Estimator
 from pyrovae.files import check_writable
 from pyrovae.programs import Arguments
@@ -33,12 +33,14 @@ class RunDiagnosis:
         caveats: sentences on the likelihood and the data.
         name: name of the diagnosis: the split, and what tells other data from the run's.
         path: path of the JSON file.
+        picture: path of the picture.
     """
 
     result: Diagnosis
     caveats: list[str]
     name: str
     path: Path
+    picture: Path
 
 
 def diagnose_run(
@@ -46,7 +48,7 @@ def diagnose_run(
     estimator: Estimator | None = None,
     *,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     num_data: int = 1000,
     num_samples: int = 100,
     refinement_steps: int = 200,
@@ -61,15 +63,15 @@ def diagnose_run(
     Args:
         run: the run.
         estimator: of log p(x); see :func:`pyrovae.diagnose`.
-        data: where the run's data are now, or other data; those of the run's configuration if not given.
-        split: part of the data.
+        data: the run's data at their present place, or other data; those of the run's configuration if not given.
+        split: part of the data; ``all`` for all of them in the order in which they are stored.
         num_data: number of data, from the first.
         num_samples: number of samples of each datum for each ELBO.
         refinement_steps: number of steps in which the posterior is refined for each datum; 0 for none.
-        full_covariance: whether to refine the posterior to any covariance.
-        weights: those of the best validation ELBO, or of the last epoch.
+        full_covariance: True to refine the posterior to any covariance.
+        weights: weights of the best validation ELBO, or of the last epoch.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
-        device: where to run the program.
+        device: device to run the program on.
         seed: seed of the samples.
 
     Raises:
@@ -78,7 +80,7 @@ def diagnose_run(
     checks.integer("num_data", num_data)
     checks.seed(seed)
     dataset, program = run.load(weights, data)
-    other = other_data(run, dataset, data is not None)
+    other = other_data(run, dataset, data is not None, split)
     part: Split = getattr(dataset.to(device), split).with_fixed_noise()
     program.to(device)
     check_writable(run.folder / "diagnosis")
@@ -110,7 +112,10 @@ def diagnose_run(
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
     name = split + ("" if other is None else other.suffix)
-    return RunDiagnosis(result, caveats, name, run.save_diagnosis(name, summary))
+    path, picture = run.save_diagnosis(name, summary), run.folder / "figures" / f"diagnosis-{name}-nats.png"
+    steps: dict[str, Any] = {name: each.value for name, each in result.figures.items() if not name.endswith("gap")}
+    figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
+    return RunDiagnosis(result, caveats, name, path, picture)
 
 
 def _with_a_bar(what: str, batches: list[Arguments]) -> Iterator[Arguments]:

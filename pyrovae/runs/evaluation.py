@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from pyrovae import checks, distributed, matmul, progress
-from pyrovae.data import DataSet, Split
+from pyrovae.data import SplitName
 from pyrovae.evaluation import (
     Adaptive,
     AdaptiveResult,
@@ -29,24 +29,24 @@ from pyrovae.evaluation import sandwich as bidirectional_sandwich
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.health import findings
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
-from pyrovae.evaluation.likelihood.result import finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
 from pyrovae.likelihoods import Likelihood
 from pyrovae.matmul import Precision
 from pyrovae.prediction import is_discrete
-from pyrovae.programs import Batch, uses_labels
+from pyrovae.programs import Batch
+from pyrovae.reprs import json_number
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
+from pyrovae.runs.blocks import Blocks
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
-from pyrovae.runs.program import caveats_of, labels_of, other_data, template_of
+from pyrovae.runs.program import caveats_of, template_of
 
-__all__ = ["Evaluation", "evaluate_run"]
+__all__ = ["Evaluation", "check_processes", "evaluate_run"]
 
-_BLOCK = 100  # number of data per block; each block has its own seed
 _CHECKED = 1000  # number of data that the program's health is checked on
 _FITTED = 10_000  # number of training data for the model without latents
-_FITTED_VALUES = 2**26  # and the number of their values, which bounds the memory
+_FITTED_VALUES = 2**26  # largest number of values of these, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def evaluate_run(
     estimator: Estimator | None = None,
     *,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     num_data: int | None = None,
     sandwich: bool = False,
     reverse: Annealed | None = None,
@@ -94,9 +94,9 @@ def evaluate_run(
         run: the run.
         estimator: ``Importance()`` if not given.
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
-        split: part of the data.
+        split: part of the data; ``all`` for all of them in the order in which they are stored.
         num_data: number of data to evaluate, from the first; all if not given.
-        sandwich: whether to bound the estimator's bias on data simulated from the model.
+        sandwich: True to bound the estimator's bias on data simulated from the model.
         reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
         num_checked: number of random data that chains from the prior estimate again, to find modes that the guide
@@ -115,17 +115,17 @@ def evaluate_run(
         ValueError: if an option is invalid, or the run and its data cannot be loaded.
     """
     estimator = Importance() if estimator is None else checks.instance("estimator", estimator, Estimator)
-    checks.seed(seed)
     checks.integer("num_checked", num_checked, minimum=0)
     checks.integer("num_draws", num_draws, minimum=0)
     _check_options(estimator, sandwich, reverse, num_simulated)
-    job = _Job.load(run, data, split, num_data, weights, num_draws, chunk_size, torch.device(device), seed)
-    name = f"{split}-{estimator.label}{job.suffix(precision)}"
-    in_precision = partial(matmul.precision, precision, job.device)
+    blocks = Blocks.load(run, data=data, split=split, num_data=num_data, weights=weights, device=device, seed=seed)
+    job = _Job(blocks, num_draws, chunk_size)
+    name = f"{split}-{estimator.label}{blocks.suffix(precision)}"
+    in_precision = partial(matmul.precision, precision, blocks.device)
 
     def bound(estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
-        like = template_of(job.program, job.dataset)
-        model, guide = job.program.model, job.program.guide
+        like = template_of(blocks.program, blocks.dataset)
+        model, guide = blocks.program.model, blocks.program.guide
         return bidirectional_sandwich(
             model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
         )
@@ -148,22 +148,24 @@ def evaluate_run(
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
         bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
-    caveats = caveats_of(job.program, job.dataset)
-    baseline = None if caveats or job.other is not None else job.baseline(result)  # other data have no training data
-    health = findings(job.program.model, job.program.guide, job.batch(slice(0, _CHECKED)), chunk_size=chunk_size)
+    caveats = caveats_of(blocks.program, blocks.dataset)
+    baseline = None if caveats or blocks.other is not None else job.baseline(result)  # other data have no training data
+    some = blocks.batch(slice(0, _CHECKED))
+    health = findings(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
     if baseline is not None and (no_better := baseline.verdict(result.log_prob)) is not None:
         health["baseline"] = no_better
+    bits = blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
     summary = {
         "split": split,
-        **result.summary(),
+        **result.summary(bits),
         "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
         "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
-        "bits_per_dim": job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None,
+        "bits_per_dim": bits,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "health": health,
         "caveats": caveats,
-        "other_data": None if job.other is None else job.other.sentence,
+        "other_data": None if blocks.other is None else blocks.other.sentence,
         "weights": weights,
         "precision": precision,
         "seed": seed,
@@ -174,7 +176,7 @@ def evaluate_run(
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
         *caveats,
-        *([] if job.other is None else [job.other.sentence]),
+        *([] if blocks.other is None else [blocks.other.sentence]),
     ]
     return Evaluation(result, summary, sentences, health, run.save_evaluation(name, summary, result))
 
@@ -182,19 +184,24 @@ def evaluate_run(
 def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:
     gain, error = baseline.gain(result.log_prob)
     return {
-        "nll": finite(baseline.nll),
+        "nll": json_number(baseline.nll),
         "family": baseline.family,
-        "gain": finite(gain),
-        "gain_error": finite(error),
+        "gain": json_number(gain),
+        "gain_error": json_number(error),
     }
 
 
-def _check_options(estimator: Estimator, sandwich: bool, reverse: Annealed | None, num_simulated: int | None) -> None:
+def check_processes(estimator: Estimator) -> None:
+    """Check that an estimator that takes all data together is run by one process."""
     if isinstance(estimator, Adaptive) and distributed.count() > 1:
         raise checks.InputError(
             "estimator must not be Adaptive where there are several processes, because one decides where samples are "
             f"needed, but there are {distributed.count()}"
         )
+
+
+def _check_options(estimator: Estimator, sandwich: bool, reverse: Annealed | None, num_simulated: int | None) -> None:
+    check_processes(estimator)
     if isinstance(estimator, Adaptive) and sandwich:
         raise checks.InputError("sandwich must be false where the estimator is Adaptive: it bounds the others")
     if not sandwich and (reverse is not None or num_simulated is not None):
@@ -211,83 +218,30 @@ def _reverse(reverse: Annealed | None, estimator: Estimator) -> Annealed:
 
 @dataclass(frozen=True)
 class _Job:
-    """A trained program, the data to evaluate it on, and the options of the evaluation."""
+    """The blocks of data, and options of the evaluation."""
 
-    program: Any
-    dataset: DataSet
-    split: Split
-    count: int
-    other: Any
-    weights: str
+    blocks: Blocks
     num_draws: int
     chunk_size: int | None
-    device: torch.device
-    seed: int
-
-    @classmethod
-    def load(
-        cls,
-        run: Run,
-        data: DataFactory | None,
-        split: str,
-        num_data: int | None,
-        weights: Literal["best", "last"],
-        num_draws: int,
-        chunk_size: int | None,
-        device: torch.device,
-        seed: int,
-    ) -> _Job:
-        dataset, program = run.load(weights, data)
-        other = other_data(run, dataset, data is not None)
-        part: Split = getattr(dataset.to(device), split).with_fixed_noise()
-        program.to(device)
-        count = len(part) if num_data is None else min(checks.integer("num_data", num_data), len(part))
-        return cls(program, dataset, part, count, other, weights, num_draws, chunk_size, device, seed)
-
-    def suffix(self, precision: Precision) -> str:
-        """Return a suffix of file names that distinguishes this evaluation from others by the same estimator."""
-        suffix = f"-{precision}" if precision != "float32" else ""
-        suffix += f"-first{self.count}" if self.count < len(self.split) else ""
-        suffix += "-last" if self.weights == "last" else ""
-        return suffix + ("" if self.other is None else self.other.suffix)
-
-    def batch(self, index: torch.Tensor | slice) -> Batch:
-        """Return data as the program takes them: x, or (x, y) if it always takes labels."""
-        x = self.split[index]
-        return (x, labels_of(self.split)[index]) if uses_labels(self.program.model) == "always" else x
 
     def by_blocks(self, run: Run, estimator: Estimator, part: str) -> LogMarginal | None:
         """Estimate block by block; return all results in the first process, and None in the others."""
-        buffer = DiskBuffer(run.folder / "evaluation")
-        chunks, results = Chunks(self.chunk_size), list[LogMarginal]()
-        blocks = torch.arange(self.count).split(_BLOCK)
-        shard = distributed.shard_indices(len(blocks))
-        total = sum(len(blocks[i]) for i in shard)
-        with progress.bar(f"{part}, {estimator.label}", total, "datum", hidden=distributed.rank() > 0) as bar:
-            for i in shard:
-                batch = self.batch(blocks[i])
-                chunks.choose(self.program.model, batch if isinstance(batch, tuple) else (batch,))
-                torch.manual_seed(distributed.derive_seed(self.seed, i))
-                result = log_marginal(
-                    self.program.model,
-                    self.program.guide,
-                    batch,
-                    estimator,
-                    num_draws=self.num_draws,
-                    chunk_size=chunks.size,
-                )
-                (buffer.add if distributed.count() == 1 else results.append)(distributed.on_cpu(result))
-                bar.update(len(blocks[i]))
-        for result in distributed.gather_shards(results, everywhere=False):
+        program, buffer = self.blocks.program, DiskBuffer(run.folder / "evaluation")
+
+        def estimate(batch: Batch, chunk: int) -> LogMarginal:
+            model, guide, kept = program.model, program.guide, self.num_draws
+            return log_marginal(model, guide, batch, estimator, num_draws=kept, chunk_size=chunk)
+
+        for result in self.blocks.map(f"{part}, {estimator.label}", estimate, chunk_size=self.chunk_size):
             buffer.add(result)
         return None if distributed.rank() > 0 else buffer.concatenated()
 
     def resume(self, run: Run, name: str, estimator: Adaptive) -> LogMarginal:
         """Estimate all data together, continuing an earlier call of the same name."""
-        batch = self.batch(slice(0, self.count))
+        batch = self.blocks.batch(slice(0, self.blocks.count))
         arguments = batch if isinstance(batch, tuple) else (batch,)
         path = run.folder / "evaluation" / f"{name}.safetensors"
-        file = AdaptiveStateFile(path, self.program, arguments, self.seed, self.num_draws)
+        file = AdaptiveStateFile(path, self.blocks.program, arguments, self.blocks.seed, self.num_draws)
         state = file.load()
         with progress.bar(name, estimator.max_evaluations, " decoder runs", unit_scale=True) as bar:
 
@@ -298,12 +252,12 @@ class _Job:
                 file.save(result.state)
 
             result = estimator.estimate_batches(
-                self.program.model,
-                self.program.guide,
+                self.blocks.program.model,
+                self.blocks.program.guide,
                 [arguments],
                 num_draws=self.num_draws,
                 chunks=Chunks(self.chunk_size),
-                seed=self.seed,
+                seed=self.blocks.seed,
                 state=state,
                 callback=show,
             )
@@ -313,25 +267,22 @@ class _Job:
 
     def baseline(self, result: LogMarginal) -> Baseline | None:
         """Return the best model without latents, fitted to the run's training data, if there is one of its kind."""
-        train = self.dataset.train.with_fixed_noise()
-        likelihood = getattr(self.program, "likelihood", None)
+        train = self.blocks.dataset.train.with_fixed_noise()
+        likelihood = getattr(self.blocks.program, "likelihood", None)
         if isinstance(likelihood, Likelihood):
             discrete = likelihood.discrete
         else:
-            discrete = is_discrete(self.program.model, self.batch(slice(0, 2)))
-        levels, counts = self.dataset.observed_levels, self.dataset.kind == "counts"
-        x = result.x.to(train[:1])
-        fitted = min(_FITTED, max(100, _FITTED_VALUES // x[0].numel()))
-        return independent_baseline(train[:fitted], x, discrete=discrete, levels=levels, counts=counts)
+            discrete = is_discrete(self.blocks.program.model, self.blocks.batch(slice(0, 2)))
+        levels, counts = self.blocks.dataset.observed_levels, self.blocks.dataset.kind == "counts"
+        fitted = min(_FITTED, max(100, _FITTED_VALUES // math.prod(self.blocks.dataset.data_shape)))
+        return independent_baseline(train[:fitted], result.x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
         """Return the result with a check by chains from the prior, if the latents can be annealed."""
-        x = result.x.to(self.split[:1])
-        labels = uses_labels(self.program.model) == "always"
-        data = (x, labels_of(self.split)[: len(x)]) if labels else x
-        model, guide = self.program.model, self.program.guide
+        model, guide = self.blocks.program.model, self.blocks.program.guide
+        options: dict[str, Any] = {"seed": self.blocks.seed, "chunk_size": self.chunk_size}
         try:
-            check = cross_check(model, guide, data, result, num_checked, seed=self.seed, chunk_size=self.chunk_size)
+            check = cross_check(model, guide, self.blocks.batch, result, num_checked, **options)
         except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

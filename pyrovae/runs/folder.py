@@ -24,7 +24,7 @@ from pyrovae.arviz_import import import_arviz
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
-from pyrovae.runs.configuration import DataFactory, assemble, components_of, make_program
+from pyrovae.runs.configuration import DataFactory, components_of, make_program, program_for
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.lock import locked
 from pyrovae.runs.metrics import history_from_csv, history_to_csv
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder contains a run."""
+        """True if the folder contains a run."""
         return (self.folder / "config.yaml").exists()
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -87,7 +87,7 @@ class Run:
     def discard(self) -> None:
         """Delete a run that failed before its first epoch, so that its folder is free again."""
         if not (self.folder / "weights.safetensors").exists():
-            for name in ("config.yaml", "data.json", "refitted.json"):
+            for name in ("config.yaml", "data.json", "refitted.json", "saved.json"):
                 (self.folder / name).unlink(missing_ok=True)
             for folder in (self.folder / "checkpoint", self.folder):
                 with contextlib.suppress(OSError):  # it contains other files
@@ -124,7 +124,8 @@ class Run:
                 :meth:`difference`.
 
         Raises:
-            ValueError: if the run's own data are no longer those that it was trained on.
+            ValueError: if the run's own data are no longer those that it was trained on, or others are of another
+                shape, kind or number of levels.
         """
         chosen = self._components()
         own = chosen.pop("data", Digits)
@@ -137,13 +138,15 @@ class Run:
                 f"the data of {self.folder} cannot be loaded: {error}; if they are elsewhere now, say so, as with "
                 "--data.path or --data.root"
             ) from error
-        difference = self.difference(dataset)
-        if difference is not None and (data is None or dataset.data_shape != self.describe_data().data_shape):
+        own_record, record = self.data_record(), DataRecord.of(dataset)
+        if own_record is not None and data is None and (difference := own_record.difference(record)) is not None:
             raise checks.InputError(
-                f"data must be those that {self.folder} was trained on, but they are not: {difference}"
-                + ("; other data are taken where --data says which" if data is None else "")
+                f"data must be those that {self.folder} was trained on, but they are not: {difference}; other data are "
+                "taken where --data says which"
             )
-        _, program = assemble(lambda: dataset, **chosen)
+        if own_record is not None and (mismatch := own_record.mismatch(record)) is not None:
+            raise checks.InputError(f"data must be like those that {self.folder} was trained on, but {mismatch}")
+        program = program_for(dataset, **chosen)
         self._load_weights(program, weights)
         return dataset, program
 
@@ -184,13 +187,13 @@ class Run:
     def save_epoch(
         self, weights: dict[str, Tensor], best: dict[str, Tensor] | None, history: History, state: State
     ) -> None:
-        """Write what an epoch changes.
+        """Write the weights, metrics and state after an epoch.
 
         Args:
-            weights: of the program after the epoch.
-            best: those of the best epoch, if they are not written yet.
-            history: of all epochs until then.
-            state: to resume from.
+            weights: weights of the program after the epoch.
+            best: weights of the best epoch, if they are not written yet.
+            history: history of all epochs until then.
+            state: state to resume from.
         """
         if best is not None:
             save_weights(best, self.folder / "weights.safetensors", FORMAT)
@@ -207,13 +210,29 @@ class Run:
             save_weights(program.state_dict(), self.folder / name, FORMAT)
         self.save_metrics(history)
 
+    def save_program(self, program: nn.Module, history: History | None) -> None:
+        """Write the weights of a program that was trained in Python, and its history if there is one."""
+        with atomic_write(self.folder / "saved.json") as file:
+            file.write(json.dumps({"format": FORMAT}).encode())
+        for name in ("weights.safetensors", "checkpoint/weights.safetensors"):
+            save_weights(program.state_dict(), self.folder / name, FORMAT)
+        self.save_metrics(history or History())
+
+    @property
+    def was_saved(self) -> bool:
+        """Whether the program was trained in Python and saved, so that there is no command that trains it."""
+        return (self.folder / "saved.json").exists()
+
     def save_metrics(self, history: History) -> None:
-        """Write ``metrics.csv``, one line per epoch."""
-        write_text(self.folder / "metrics.csv", history_to_csv(history))
+        """Write ``metrics.csv``, one line per epoch; nothing for a history without epochs."""
+        if history.epochs:
+            write_text(self.folder / "metrics.csv", history_to_csv(history))
 
     def state(self) -> State | None:
         """Read the state to resume from, or None if no epoch was finished."""
         path = self.folder / "checkpoint" / "state.pt"
+        if self.was_saved:
+            raise checks.InputError(f"run must be one of pyrovae train to be resumed, but {self.folder} was saved")
         if (self.folder / "refitted.json").exists():
             raise checks.InputError(
                 f"run must be a training to be resumed, but the prior of {self.folder} was refitted"
@@ -232,8 +251,10 @@ class Run:
         return state
 
     def history(self) -> History:
-        """Read ``metrics.csv``."""
+        """Read ``metrics.csv``; a program that was saved without a history has none."""
         path = self.folder / "metrics.csv"
+        if not path.exists() and (self.was_saved or (self.folder / "refitted.json").exists()):
+            return History()
         with _reading(path):
             return history_from_csv(path.read_text(encoding="utf-8"))
 

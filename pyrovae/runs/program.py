@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.data import DataSet, Split
+from pyrovae.data import DataSet, Split, SplitName
+from pyrovae.evaluation.health import findings
 from pyrovae.likelihoods import Likelihood, caveat_of
 from pyrovae.prediction import is_discrete, simulate
 from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
+from pyrovae.training import History
 
-__all__ = ["OtherData", "caveats_of", "first_data", "labels_of", "other_data", "simulated_data", "template_of"]
+__all__ = [
+    "OtherData",
+    "caveats_of",
+    "first_data",
+    "labels_of",
+    "other_data",
+    "simulated_data",
+    "template_of",
+    "training_health",
+]
+
+_CHECKED = 1000  # number of validation data that the program's health is checked on
 
 
 def labels_of(split: Split) -> Tensor:
@@ -54,14 +68,15 @@ class OtherData:
     sentence: str
 
 
-def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
+def other_data(run: Run, data: DataSet, asked_for: bool, split: SplitName | None = None) -> OtherData | None:
     """Compare data with those of the run; return None if they are the same.
 
     Args:
         run: the run.
         data: the data.
-        asked_for: whether the data were given in place of those in the configuration; an older run has no record to
-            compare them with.
+        asked_for: True if the data were given in place of those in the configuration. Given data count as other data if
+            the run is too old to have a record to compare them with.
+        split: the part of them that is used, for the sentence to say so if it is not all.
     """
     own = run.data_record()
     if own is None and not asked_for:
@@ -75,7 +90,11 @@ def other_data(run: Run, data: DataSet, asked_for: bool) -> OtherData | None:
         sentence = (
             f"These are other data than the run's ({difference}): whether it was trained on some of them is not known."
         )
-    return OtherData(f"-data-{given.hashes['test'][:8]}", sentence)
+    total, used = len(data.all), len(getattr(data, split or "all"))
+    if used < total:
+        sentence += f" Of the {total} data these are the {used} of the {split} split: --split all takes all."
+    digest = hashlib.blake2b("".join(given.hashes.values()).encode(), digest_size=4)
+    return OtherData(f"-data-{digest.hexdigest()}", sentence)
 
 
 def simulated_data(program: Any, described: DataRecord, count: int) -> DataSet:
@@ -117,3 +136,15 @@ def caveats_of(program: Any, data: DataSet) -> list[str]:
             "compare it only with models that are told the labels too."
         )
     return caveats
+
+
+def training_health(program: Any, data: DataSet, history: History) -> list[str]:
+    """Return a sentence for each problem of the training curves, or of the program on validation data.
+
+    Args:
+        program: the trained program.
+        data: the data that it was trained on.
+        history: the training's epochs.
+    """
+    found = findings(program.model, program.guide, first_data(program, data.validation, _CHECKED))
+    return list({**found, **history.findings()}.values())

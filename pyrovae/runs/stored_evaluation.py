@@ -12,12 +12,21 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.data import SplitName
 from pyrovae.evaluation import CrossCheck, LogMarginal
 from pyrovae.evaluation.comparison_table import join_names
 from pyrovae.evaluation.likelihood.result import STATISTICS
 from pyrovae.runs.folder import Run
+from pyrovae.runs.program import OtherData
 
-__all__ = ["StoredEvaluation", "check_comparable", "common_evaluation", "data_differences", "read_evaluation"]
+__all__ = [
+    "StoredEvaluation",
+    "check_comparable",
+    "common_evaluation",
+    "data_differences",
+    "evaluations_of",
+    "read_evaluation",
+]
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,9 @@ def _result(values: Any) -> LogMarginal:
     if "check_index" in stored:
         columns = ("index", "log_prob", "difference", "standard_error")
         check = CrossCheck(**{name: tensor(stored[f"check_{name}"].values) for name in columns})
-    found = tensor(stored["prior_found"].values) if "prior_found" in stored else None
+    found, unbiased = (
+        tensor(stored[name].values) if name in stored else None for name in ("prior_found", "log_unbiased")
+    )
     nothing = torch.empty(0, B)
     method = values.attrs["method"]
     return LogMarginal(
@@ -137,17 +148,42 @@ def _result(values: Any) -> LogMarginal:
         x=x,
         check=check,
         prior_found=found,
+        log_unbiased=unbiased,
     )
 
 
-def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Choose the best evaluation of test data that all runs have in common.
+def evaluations_of(
+    entries: Mapping[str, Mapping[str, Any]], other: OtherData | None = None
+) -> dict[str, Mapping[str, Any]]:
+    """Return the evaluations of a run's own data, or of certain other data, without the suffix of these data.
+
+    Args:
+        entries: summaries of a run's evaluations by name.
+        other: the other data; the run's own if None.
+
+    Example:
+        >>> other = OtherData("-data-12ab", "These are other data.")
+        >>> entries = {"a": {"other_data": None}, "a-data-12ab": {"other_data": other.sentence}}
+        >>> list(evaluations_of(entries)), list(evaluations_of(entries, other)) == list(evaluations_of(entries))
+        (['a'], True)
+    """
+    suffix = "" if other is None else other.suffix
+    return {
+        name.removesuffix(suffix): entry
+        for name, entry in entries.items()
+        if (entry.get("other_data") is None if other is None else name.endswith(suffix))
+    }
+
+
+def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]], split: SplitName = "test") -> str:
+    """Choose the best evaluation of one split that all runs have in common.
 
     Adaptive evaluations are preferred to annealed ones, and these to importance sampling; then more data, the best
     weights, and more decoder runs are preferred.
 
     Args:
         found: summaries of the evaluations by run and name.
+        split: part of the data.
 
     Returns:
         name of the evaluation.
@@ -163,7 +199,7 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
         'many'
     """
     tested = {
-        run: {name: entry for name, entry in entries.items() if entry.get("split") == "test"}
+        run: {name: entry for name, entry in entries.items() if entry.get("split") == split}
         for run, entries in found.items()
     }
     first, *others = tested.values()
@@ -173,7 +209,7 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
             f"{run} has {join_names(list(entries)) if entries else 'none'}" for run, entries in tested.items()
         )
         raise checks.InputError(
-            f"runs must have an evaluation of test data in common, but {has}: run pyrovae evaluate with the same "
+            f"runs must have an evaluation of {split} data in common, but {has}: run pyrovae evaluate with the same "
             'options for each, or name one for each with --evaluation "[NAME, NAME]"'
         )
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from pyrovae import html
 from pyrovae.data import DataSet
-from pyrovae.evaluation import Estimator, LogMarginal, log_marginal
-from pyrovae.evaluation.health import findings
+from pyrovae.evaluation import Estimator, LogMarginal, log_marginal, score
 from pyrovae.prediction import encode, generate, reconstruct
 from pyrovae.programs import Batch
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
-from pyrovae.runs.program import first_data, template_of
+from pyrovae.runs.program import first_data, template_of, training_health
 from pyrovae.training import History
 
-__all__ = ["TrainedRun", "load"]
+if TYPE_CHECKING:
+    import pandas
 
-_CHECKED = 1000  # number of data that the program's health is checked on
+__all__ = ["TrainedRun", "load"]
 
 
 class TrainedRun:
@@ -33,7 +34,7 @@ class TrainedRun:
 
     Attributes:
         folder: the run on disk.
-        weights: which weights are loaded, ``best`` or ``last``.
+        weights: loaded weights, ``best`` or ``last``.
     """
 
     def __init__(
@@ -49,6 +50,13 @@ class TrainedRun:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.folder.folder)!r}, program={type(self.program).__name__})"
+
+    def _repr_html_(self) -> str:
+        lines = [f"{type(self.program).__name__} trained on {self.folder.describe_data().name}"]
+        for name, found in self.folder.evaluations().items():
+            nll = "unknown" if found["nll"] is None else f"{found['nll']:.2f} nats per datum"
+            lines.append(f"{name}: NLL {nll}")
+        return html.card(f"Run {self.folder.folder}", html.sentences(lines), self.history._repr_html_())
 
     @cached_property
     def _loaded(self) -> tuple[DataSet, Any]:
@@ -100,6 +108,26 @@ class TrainedRun:
             chunk_size=chunk_size,
         )
 
+    def score(
+        self,
+        x: Batch | None = None,
+        estimator: Estimator | None = None,
+        *,
+        num_samples: int | None = None,
+        chunk_size: int | None = None,
+    ) -> pandas.DataFrame:
+        """Return a table with a row a datum: :func:`pyrovae.evaluation.score` of the run's program.
+
+        Args:
+            x: data, ``(B, *data_shape)``, or the tuple ``(x, y)``; all data in their stored order if not given.
+            estimator: 5,000 importance samples if not given.
+            num_samples: short for ``Importance(num_samples)``.
+            chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
+        """
+        batch = first_data(self.program, self.data.all, len(self.data.all)) if x is None else x
+        model, guide = self.program.model, self.program.guide
+        return score(model, guide, batch, estimator, num_samples=num_samples, chunk_size=chunk_size)
+
     def encode(self, x: Batch) -> dict[str, Tensor]:
         """Return the means of q(z|x) by site, ``(B, *event_shape)`` each."""
         return encode(self.program.guide, x)
@@ -115,12 +143,11 @@ class TrainedRun:
         return generate(self.program.model, num_samples, like, noise=noise)
 
     def health(self) -> list[str]:
-        """Return a sentence for each thing that is wrong with the curves, or with the program on validation data.
+        """Return a sentence for each problem of the curves, or of the program on validation data.
 
         They are those of :meth:`~pyrovae.training.History.health` and :func:`~pyrovae.evaluation.check_health`.
         """
-        some = first_data(self.program, self.data.validation, _CHECKED)
-        return list({**findings(self.program.model, self.program.guide, some), **self.history.findings()}.values())
+        return training_health(self.program, self.data, self.history)
 
 
 def load(

@@ -15,7 +15,7 @@ from pyrovae.programs import Arguments, PyroFunction, uses_labels
 __all__ = ["Labels", "batches", "count_batches", "explain_single_datum", "labels_for", "parts_of"]
 
 Labels: TypeAlias = Literal["no", "where known", "always"]
-"""Whether a program takes labels: see :func:`pyrovae.programs.uses_labels`."""
+"""Use of labels by a program: see :func:`pyrovae.programs.uses_labels`."""
 
 
 def labels_for(model: PyroFunction, guide: PyroFunction, data: DataSet | None = None) -> Labels:
@@ -48,10 +48,10 @@ def batches(
     """Yield the arguments of programs: (x,), or (x, y) if labels are taken and known.
 
     Args:
-        labels: whether the programs take labels.
+        labels: use of labels by the programs.
         split: split of the data.
         batch_size: number of images per batch, over all processes.
-        shuffle: whether the order is random.
+        shuffle: True if the order is random.
         generator: generator of the order; torch's default generator if not given.
         part: ``all`` batches; or for one of several processes, its ``share`` of each batch, which may be empty, or
             whole batches in ``turn``, sharded over ranks.

@@ -42,7 +42,7 @@ def dry_run(
         model: program of p(x, z).
         guide: program of q(z|x).
         modules: the programs' modules, whose buffers are restored.
-        labels: whether the programs take labels.
+        labels: use of labels by the programs.
         data: data to train on.
         batch_size: number of images per batch.
 

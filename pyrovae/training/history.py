@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pyrovae import html
 from pyrovae.reprs import short_repr
 from pyrovae.training.curves import AFTER, findings
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Epoch", "History"]
 
@@ -58,6 +62,17 @@ class History:
     def __repr__(self) -> str:
         return short_repr(self, epochs=len(self.epochs), best_epoch=self.best_epoch, best_value=self.best_value)
 
+    def _repr_html_(self) -> str:
+        title = f"{len(self.epochs)} epochs"
+        if self.epochs:
+            title += f", best validation ELBO {self.best_value:.2f} nats per datum in epoch {self.best_epoch}"
+        return html.card(title, html.sentences(self.health()), self._plot())
+
+    def _plot(self) -> str:
+        """Return the ELBO by epoch as SVG."""
+        lines = {part: [getattr(row, f"{part}_elbo") for row in self.epochs] for part in ("train", "validation")}
+        return html.line_plot([row.epoch for row in self.epochs], lines, "epoch", "ELBO, nats per datum")
+
     @property
     def best_epoch(self) -> int:
         """The epoch with the largest validation ELBO; 0 before the first."""
@@ -88,6 +103,18 @@ class History:
     def columns(self) -> list[str]:
         """Return the names of the columns of :meth:`rows`."""
         return [column.name for column in fields(Epoch)]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a table with a row for each epoch and the fields of :class:`Epoch`.
+
+        Example:
+            >>> rows = [Epoch(i, -30.0, -28.0, 2.0, -31.0, -29.0, 2.0, 0.1, 1e-3) for i in (1, 2)]
+            >>> History(rows).to_dataframe().validation_elbo.tolist()
+            [-31.0, -31.0]
+        """
+        import pandas
+
+        return pandas.DataFrame(self.rows(), columns=self.columns()).set_index("epoch")
 
     def rows(self) -> list[list[Any]]:
         """Return the epochs as rows of numbers, for a table or a checkpoint."""

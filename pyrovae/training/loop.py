@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Callback", "fit"]
 
-_COMPILE_ABOVE = 2e12  # floating-point operations of a run, about 20 seconds of one core
+_COMPILE_ABOVE = 2e12  # floating-point operations of a run, some 20 s of one core: longer than compilation takes
 
 Callback: TypeAlias = Callable[[History, Callable[..., State]], None]
 """Called after each epoch with the history and a function that returns the state.
@@ -98,7 +98,7 @@ def fit(
         max_norm: largest global norm of the gradients, or None.
         patience: number of epochs without a better validation ELBO, which always has the full KL, after which training
             stops, or None; the warm-up's epochs do not count.
-        restore_best: whether to end with the weights of the best validation ELBO, instead of the last.
+        restore_best: True to end with the weights of the best validation ELBO, False for those of the last epoch.
         accumulate: number of parts in which a batch is processed one after the other, to save memory; terms that are no
             sum over data, such as batch normalisation or the discrepancy of ``MMD``, are computed for each part.
         compile: ``graph`` to record the step and replay it, with exactly Pyro's gradients; ``inductor`` to compile the
@@ -107,7 +107,7 @@ def fit(
             for ``inductor`` if the run is long enough to make up for some ten seconds of compilation, else ``graph``.
         precision: precision of the matrix products of linear and convolutional layers: ``float32``, or rounded to
             ``tf32`` (a mantissa of 10 bits, on a GPU) or ``bfloat16`` (7 bits).
-        progress: whether to show a progress bar, and a line as soon as something is wrong with the curves, such as a
+        progress: True to show a progress bar, and a line as soon as something is wrong with the curves, such as a
             collapse of the posterior.
         callback: called after each epoch, on rank 0 only.
         state: state that a callback received, to resume from; with several processes, that of rank 0 is used.
@@ -311,7 +311,7 @@ def _check_options(
     precision: str,
     callback: Callback | None,
 ) -> None:
-    checks.instance("data", data, DataSet)
+    checks.instance("data", data, DataSet).check_trainable()
     checks.integer("epochs", epochs)
     checks.integer("batch_size", batch_size)
     checks.number("beta", beta)

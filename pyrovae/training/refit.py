@@ -51,7 +51,7 @@ def refit_prior(
         batch_size: number of codes per batch.
         optimizer: makes the torch optimizer.
         patience: number of epochs without a better log p(z) of validation codes after which fitting stops.
-        progress: whether to show a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         the history, whose ELBO is the mean log p(z) of the codes, in nats; and the improvement of that of the
@@ -69,7 +69,7 @@ def refit_prior(
     old = getattr(program, "prior", None)
     if not isinstance(old, Prior):
         raise checks.InputError(f"program must have a prior to refit, but {type(program).__name__} has none")
-    checks.instance("data", data, DataSet)
+    checks.instance("data", data, DataSet).check_trainable()
     new = checks.make("prior", prior, Prior, old.latent_dim, like="GaussianMixture").to(data.train.device)
     if not checks.same_constraint(new.support, old.support):
         raise checks.InputError(

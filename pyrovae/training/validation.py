@@ -16,7 +16,7 @@ from pyrovae.training.batching import Labels, batches, count_batches
 
 __all__ = ["subset_elbo", "validate"]
 
-_SUBSET = 500  # data of a rough bound, to detect diverged training
+_SUBSET = 500  # number of data of a rough bound, to detect diverged training
 
 
 def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Split, batch_size: int) -> list[float]:
@@ -27,7 +27,7 @@ def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Sp
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        labels: whether the programs take labels.
+        labels: use of labels by the programs.
         split: split of the data.
         batch_size: number of images per batch.
 
@@ -51,7 +51,7 @@ def subset_elbo(model: PyroFunction, guide: PyroFunction, labels: Labels, split:
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        labels: whether the programs take labels.
+        labels: use of labels by the programs.
         split: split of the data.
         batch_size: number of images per batch.
     """

@@ -45,7 +45,7 @@ class Warmup:
             beta: the weight afterwards.
             epochs: number of epochs of the run.
             num_batches: number of batches of an epoch.
-            by_default: whether there is a warm-up by default.
+            by_default: True if there is a warm-up by default.
             state: state of a training that is resumed, or None.
         """
         if kl_warmup is not None:

@@ -2,6 +2,7 @@
 
 from pyrovae.vae.autoencoder import Autoencoder
 from pyrovae.vae.conditional import ConditionalVAE
+from pyrovae.vae.functional import FunctionalVAE
 from pyrovae.vae.hierarchical import GaussianLayer, HierarchicalVAE
 from pyrovae.vae.semi_supervised import SemiSupervisedVAE
 from pyrovae.vae.spherical import SphericalVAE
@@ -11,6 +12,7 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "ConditionalVAE",
+    "FunctionalVAE",
     "GaussianLayer",
     "HierarchicalVAE",
     "SemiSupervisedVAE",

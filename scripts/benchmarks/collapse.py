@@ -41,9 +41,9 @@ class Setting:
 
 
 class Variant(NamedTuple):
-    share: float  # of the run, in which the weight of the KL grows
+    share: float  # share of the run in which the weight of the KL grows
     initialize: bool
-    analytic: bool  # whether the KL is in closed form
+    analytic: bool  # True if the KL is in closed form
 
 
 def settings(options: argparse.Namespace) -> dict[str, Setting]:

@@ -1,8 +1,8 @@
-"""Compare the errors that estimates of log p(x) tell of themselves with their true ones, which quadrature knows.
+"""Compare the estimated errors of estimates of log p(x) with their true errors, by quadrature.
 
 ``python scripts/benchmarks/error_calibration.py --root DIR`` measures the small VAEs of ``error_calibration_truth.py``,
-keeps what each estimator told of each as ``docs/error_calibration/MODEL_ESTIMATOR.json``, and writes the picture and
-the section of ``docs/likelihood.md`` from these files. What is there already is not done again.
+writes the results of each estimator to ``docs/error_calibration/MODEL_ESTIMATOR.json``, and makes the picture and the
+section of ``docs/likelihood.md`` from these files. Existing results are not measured again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from torch import Tensor
 import pyrovae as pv
 from pyrovae import checks
 from pyrovae.cli import script
-from pyrovae.evaluation.likelihood.result import STATISTICS, concatenate
+from pyrovae.evaluation.likelihood.concatenation import concatenate
+from pyrovae.evaluation.likelihood.result import STATISTICS
 from pyrovae.files import write_text
 
 FIXED: dict[str, pv.Estimator] = {
@@ -60,24 +61,24 @@ def main(
     again: bool = False,
     only_page: bool = False,
 ) -> None:
-    """Measure how well the told errors of each estimator fit the true ones, of random sets of test data.
+    """Compare the estimated errors of each estimator with the true ones, on random sets of test data.
 
     Args:
         root: folder that holds MNIST; without it, the model of MNIST is left out.
-        folder: where trained weights and exact values are kept.
+        folder: folder of the trained weights and the exact values.
         out: folder for the results.
-        page: whose section is written from them.
+        page: page whose section is written from them.
         names: some of the models; all if not given.
         estimators: some of importance-256, importance-5000, annealed, comparison and adaptive; all if not given.
         num_sets: sets of each model; 200 for a run to publish.
         num_adaptive: sets of adaptive estimates, which take longest; 50 for a run to publish.
         set_size: data of a set, in place of 100 for Bernoulli likelihoods and 40 for others.
-        target: of the adaptive estimates, in nats, in place of 0.02 for Bernoulli likelihoods and 0.05 for others.
-        max_seconds: of each adaptive estimate, which then may miss its target and says so; no limit if not given.
-        seed: of sets and samples.
-        training_seed: of the models.
-        again: measure again what is there already.
-        only_page: measure nothing, and write picture and page from what is there.
+        target: target of the adaptive estimates, nats; if not given, 0.02 for Bernoulli likelihoods, 0.05 for others.
+        max_seconds: time limit of each adaptive estimate, which then may miss its target; no limit if not given.
+        seed: seed of sets and samples.
+        training_seed: seed of the models.
+        again: repeat measurements whose results exist.
+        only_page: measure nothing, and write picture and page from existing results.
     """
     checks.seed(seed)
     checks.seed(training_seed, "training_seed")
@@ -115,7 +116,7 @@ class Bench:
     Attributes:
         model: with exact log p(x).
         set_size: data of a set.
-        seed: of sets and samples.
+        seed: seed of sets and samples.
         drawn: estimates of all data, by estimator and repetition.
     """
 

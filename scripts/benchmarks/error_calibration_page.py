@@ -23,14 +23,14 @@ ESTIMATORS = {
     "adaptive": "to within a target",
     "comparison": "a decoder compared with itself",
 }
-"""What is measured, by name, in the page's order."""
+"""Titles of the measurements by name, in the page's order."""
 SHORT = {
     "importance-256": "importance sampling,\nK = 256",
     "importance-5000": "importance sampling,\nK = 5,000",
     "annealed": "annealing,\n8 chains, T = 50",
     "adaptive": "to within\na target",
 }
-"""Titles in the picture, of what is in it."""
+"""Titles of the measurements in the picture."""
 BEGIN, END = "<!-- error calibration: begins -->", "<!-- error calibration: ends -->"
 
 SECTION = """\
@@ -67,7 +67,7 @@ show how errors grow with the number of latents. A [sandwich](#the-sandwich) mea
 
 
 class Count(NamedTuple):
-    """How many of n."""
+    """A number k of n."""
 
     k: int
     n: int

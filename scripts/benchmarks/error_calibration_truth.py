@@ -29,18 +29,18 @@ from pyrovae.matmul import fast_matmul
 D = 2
 NUM_IMAGES = 200
 _ELEMENTS = 2**20  # numbers of one intermediate tensor
-_SHARE = 1e-3  # of the integral, that one cell may hold: in a larger one, points may miss a bend
+_SHARE = 1e-3  # largest share of the integral in one cell: in a larger one, points may miss a bend
 
 
 @dataclass(frozen=True)
 class Case:
-    """How one small VAE is made and trained.
+    """The components and the training of a small VAE.
 
     Attributes:
         prior: makes p(z) of the number of latents.
         likelihood: makes p(x|z) of the shape of the data and the number of latents.
         posterior: makes q(z|x), likewise.
-        kind: what the data are, as their data set says.
+        kind: kind of the data, as :attr:`DataSet.kind`.
         epochs: passes over the training images.
         batch_size: images in a batch.
         hidden_features: width of each hidden layer of encoder and decoder.
@@ -105,7 +105,7 @@ def models(
     """Train the VAEs one by one, or read them, with the exact log p(x) of their test data.
 
     Args:
-        folder: where weights and exact values are kept; made if need be.
+        folder: folder of weights and exact values; made if needed.
         root: folder that holds ``MNIST/raw``; without it, those of MNIST are left out.
         names: some of ``CASES``; all if not given.
         seed: of weights and training.
@@ -203,7 +203,7 @@ def exact_log_marginal(
         tolerance: largest difference, as a share of the integral.
         order: points of the rule along each axis.
         num_cells: cells along each axis.
-        depth: how far below the largest value a cell is left out, in nats.
+        depth: distance below the largest value, in nats, at which a cell is left out.
 
     Returns:
         log p(x) in nats, float64 ``(B,)``.

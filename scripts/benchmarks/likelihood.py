@@ -13,7 +13,7 @@ import torch
 from jsonargparse import auto_cli
 
 from pyrovae import Adaptive, Annealed, Estimator, Importance, LogMarginal, log_marginal, sandwich
-from pyrovae.evaluation.likelihood.result import concatenate
+from pyrovae.evaluation.likelihood.concatenation import concatenate
 from pyrovae.runs import Run, first_data, template_of
 
 

@@ -1,4 +1,4 @@
-"""Who takes part in ``training.py``: each trains one VAE and lets the turns say when an epoch may begin.
+"""Contenders of ``training.py``: each trains one VAE, and begins an epoch when it is its turn.
 
 All train 784-400-20 (A), 784-200-200-50 (B) or a convolutional network, on the same images, by Adam with a learning
 rate of 1e-3, and read batches as pyrovae does where their library leaves them the choice.

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: what ``training.py --profile`` prints."""
+"""Profile of a training step, as ``training.py --profile`` prints it."""
 
 from __future__ import annotations
 

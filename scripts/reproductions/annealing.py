@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from jsonargparse.typing import PositiveInt
 from results import paired
-from setting import Setting, tanh
+from setting import Options, Setting, tanh
+from typing_extensions import Unpack
 
 from pyrovae import Annealed, Importance, checks, figures
 from pyrovae.cli import script
@@ -29,38 +30,28 @@ SAMPLES = (5, 50, 500)  # K of the bounds beside that of --num_samples
 
 
 def main(
-    root: str | None = None,
-    runs: str = "runs/reproductions",
-    out: str = "docs/reproductions",
     latents: tuple[PositiveInt, ...] = (2, 10, 50),
     widths: tuple[PositiveInt, ...] = (50, 200, 800),
-    epochs: PositiveInt | None = None,
     num_data: PositiveInt = 500,
     num_samples: PositiveInt = 5000,
     temperatures: PositiveInt = 300,
     num_simulated: PositiveInt = 100,
-    threads: PositiveInt = 1,
-    seed: int = 0,
+    **options: Unpack[Options],
 ) -> None:
     """Train VAEs of several sizes, estimate log p(x) by importance sampling and annealing, and bracket both.
 
     Args:
-        root: folder that holds MNIST; scikit-learn's digits stand in for it where none is given.
-        runs: folder for the runs.
-        out: folder for the results.
         latents: numbers of latents of the decoders of width 200.
         widths: widths of the decoders of 50 latents.
-        epochs: of every run, in place of 30.
-        num_data: the first so many test images are evaluated, at least 2.
-        num_samples: K of importance sampling, at least 2.
-        temperatures: T of the annealing.
+        num_data: number of test images, from the first, at least 2.
+        num_samples: number K of importance samples, at least 2.
+        temperatures: number T of temperatures.
         num_simulated: images that each decoder makes for its sandwich, at least 2.
-        threads: of torch.
-        seed: of training and evaluation.
+        options: options of every reproduction.
     """
     if not (latents and widths):
         raise checks.InputError(f"latents and widths must hold integers, but {latents} and {widths} were given")
-    setting = Setting(root, f"{runs}/annealing", out, epochs, threads, seed)
+    setting = Setting("annealing", **options)
     setting.begin(num_data=num_data, num_samples=num_samples, num_simulated=num_simulated)
     trained, rows, planned = {}, [], 30
     for D, H in dict.fromkeys([(D, WIDTH) for D in sorted(latents)] + [(LATENTS, H) for H in sorted(widths)]):
@@ -71,7 +62,7 @@ def main(
         sampled = setting.evaluate(run, Importance(num_samples), **common)
         annealed = setting.evaluate(run, Annealed(temperatures), **common)
         rows.append({"latents": D, "width": H, **measured(run, sampled, annealed)})
-    figures.save(drawn(rows, num_samples), f"{out}/annealing.png", dpi=110)
+    figures.save(drawn(rows, num_samples), f"{setting.out}/annealing.png", dpi=110)
     setting.keep("annealing", record(rows, num_data, num_samples, temperatures, num_simulated), trained)
 
 

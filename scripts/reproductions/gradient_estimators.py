@@ -1,18 +1,18 @@
 """Compare the gradient estimators of the importance-weighted bound at equal budget: IWAE, STL and DReG, with k = 5.
 
 (Roeder et al., 2017, arXiv:1703.09194; Tucker et al., 2018, arXiv:1810.04152.) ``python
-scripts/reproductions/gradient_estimators.py --root DIR`` takes about half an hour of one core. It goes on where it
-stopped, and leaves ``gradient_estimators.json`` and ``gradient_estimators.csv``.
+scripts/reproductions/gradient_estimators.py --root DIR`` takes about half an hour of one core. It continues where
+it stopped, and writes ``gradient_estimators.json`` and ``gradient_estimators.csv``.
 """
 
 from __future__ import annotations
 
 import sys
 
-from iwae import program
 from jsonargparse.typing import PositiveInt
 from results import columns_beside_annealing, note_on_annealing, ordering, paired
-from setting import Setting
+from setting import OptionsOfSeveral, Setting, iwae_networks
+from typing_extensions import Unpack
 
 from pyrovae.cli import script
 
@@ -25,43 +25,31 @@ ESTIMATORS = {
     "IWAE-DReG": ("the same, doubly reparametrised", ["DReG"]),
 }
 EPOCHS, LEARNING_RATE = 60, 3e-3
-# Which should be better than which, and by how much it is in xavierxiao's reproduction of STL, if it is there.
+# The worse estimator, the better, and their difference in nats in xavierxiao's reproduction of STL, if it is there.
 PAIRS = [("VAE", "STL", 0.34), ("IWAE", "IWAE-STL", 0.42), ("IWAE", "IWAE-DReG", None), ("VAE", "IWAE", None)]
 
 
 def main(
-    root: str | None = None,
-    runs: str = "runs/reproductions",
-    out: str = "docs/reproductions",
-    only: list[str] | None = None,
-    epochs: PositiveInt | None = None,
     num_samples: PositiveInt = 5000,
     num_data: PositiveInt = 2000,
     num_annealed: PositiveInt = 500,
     temperatures: PositiveInt = 100,
-    threads: PositiveInt = 1,
-    seed: int = 0,
+    **options: Unpack[OptionsOfSeveral],
 ) -> None:
     """Train one network by each estimator for the same number of epochs, and evaluate all on the same images.
 
     Args:
-        root: folder that holds MNIST; scikit-learn's digits stand in for it where none is given.
-        runs: folder for the runs.
-        out: folder for the results.
-        only: runs to train, such as STL; of the others, what is there already is kept. All if not given.
-        epochs: of every run, in place of the protocol's.
-        num_samples: K of importance sampling, at least 2.
-        num_data: the first so many test images are evaluated, at least 2.
-        num_annealed: the first so many of them are annealed, at least 2.
-        temperatures: T of the annealing.
-        threads: of torch.
-        seed: of training and evaluation.
+        num_samples: number K of importance samples, at least 2.
+        num_data: number of test images, from the first, at least 2.
+        num_annealed: number of them that are annealed, from the first, at least 2.
+        temperatures: number T of temperatures.
+        options: options of every reproduction.
     """
-    setting = Setting(root, f"{runs}/gradient_estimators", out, epochs, threads, seed, only)
+    setting = Setting("gradient_estimators", **options)
     setting.begin(*ESTIMATORS, num_samples=num_samples, num_data=num_data, num_annealed=num_annealed)
     trained, evaluated, rows = {}, {}, []
     for name, (_, objective) in ESTIMATORS.items():
-        words = [*setting.data(10_000), *program(1), *setting.cosine(LEARNING_RATE, EPOCHS)]
+        words = [*setting.data(10_000), *iwae_networks(1), *setting.cosine(LEARNING_RATE, EPOCHS)]
         words += ["--batch_size", "128", "--objective", *objective, "--objective.num_particles", str(K)]
         run = setting.train(name, words, EPOCHS)
         if run is None:
@@ -84,7 +72,7 @@ def main(
             note_on_annealing(num_annealed, temperatures, num_samples),
         ]
         columns = columns_beside_annealing(num_samples, num_annealed)
-        kept = record(rows, notes, findings, columns, epochs or EPOCHS, num_samples)
+        kept = record(rows, notes, findings, columns, setting.epochs or EPOCHS, num_samples)
         setting.keep("gradient_estimators", kept, trained)
 
 

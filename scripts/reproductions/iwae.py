@@ -10,7 +10,8 @@ import sys
 
 from jsonargparse.typing import PositiveInt
 from results import active_units, columns_beside_annealing, note_on_annealing, ordering
-from setting import Setting, tanh
+from setting import OptionsOfSeveral, Setting, iwae_networks
+from typing_extensions import Unpack
 
 from pyrovae.cli import script
 
@@ -23,7 +24,7 @@ CELLS = {
     "2-iwae-5": (2, "IWAE", 5, 450, 1e-3, 83.89),
 }
 OBJECTIVE = {"VAE": ["Trace_ELBO", "--objective.vectorize_particles", "true"], "IWAE": ["IWAE"]}
-# What the table finds: which run is better than which.
+# The table's findings: the better run and the worse.
 ORDERINGS = {
     "One layer: IWAE with k = 5 is better than the VAE": ("1-iwae-5", "1-vae-1"),
     "Two layers: IWAE with k = 5 is better than the VAE": ("2-iwae-5", "2-vae-1"),
@@ -34,36 +35,24 @@ ORDERINGS = {
 
 
 def main(
-    root: str | None = None,
-    runs: str = "runs/reproductions",
-    out: str = "docs/reproductions",
-    only: list[str] | None = None,
-    epochs: PositiveInt | None = None,
     num_samples: PositiveInt = 5000,
     num_annealed: PositiveInt = 1000,
     temperatures: PositiveInt = 100,
-    threads: PositiveInt = 1,
-    seed: int = 0,
+    **options: Unpack[OptionsOfSeveral],
 ) -> None:
     """Train the cells of the table that two cores can, evaluate them as the paper does and by annealing.
 
     Args:
-        root: folder that holds MNIST; scikit-learn's digits stand in for it where none is given.
-        runs: folder for the runs.
-        out: folder for the results.
-        only: runs to train, such as 1-vae-1; of the others, what is there already is kept. All if not given.
-        epochs: of every run, in place of the protocol's.
-        num_samples: K of importance sampling, at least 2.
-        num_annealed: the first so many test images are annealed, at least 2.
-        temperatures: T of the annealing.
-        threads: of torch.
-        seed: of training and evaluation.
+        num_samples: number K of importance samples, at least 2.
+        num_annealed: number of test images that are annealed, from the first, at least 2.
+        temperatures: number T of temperatures.
+        options: options of every reproduction.
     """
-    setting = Setting(root, f"{runs}/iwae", out, epochs, threads, seed, only)
+    setting = Setting("iwae", **options)
     setting.begin(*CELLS, num_samples=num_samples, num_annealed=num_annealed)
     trained, evaluated, rows, units = {}, {}, [], {}
     for name, (layers, objective, k, planned, lr, published) in CELLS.items():
-        words = [*setting.data(validation_size=100), *program(layers), *setting.cosine(lr, planned)]
+        words = [*setting.data(validation_size=100), *iwae_networks(layers), *setting.cosine(lr, planned)]
         words += ["--objective", *OBJECTIVE[objective], "--objective.num_particles", str(k)] if k > 1 else []
         run = setting.train(name, [*words, "--batch_size", "128"], planned)
         if run is None:
@@ -92,19 +81,6 @@ def main(
     if rows:
         missing = [name for name in CELLS if name not in trained]
         setting.keep("iwae", record(rows, findings, missing, num_samples, num_annealed, temperatures), trained)
-
-
-def program(layers: int) -> list[str]:
-    """Return the words that choose the architecture of so many stochastic layers."""
-    if layers == 1:
-        return ["--latent_dim", "50", *tanh("likelihood", 200), *tanh("posterior", 200)]
-    return [
-        *("--latent_dim", "50", "--program", "HierarchicalVAE", "--program.dims", "[100]"),
-        *tanh("program.likelihood", 200),
-        *tanh("program.posterior", 200),
-        *tanh("program.layer", 100),
-        *tanh("program.layer_posterior", 100),
-    ]
 
 
 def record(

@@ -1,4 +1,4 @@
-"""Write the page of the reproductions from what their scripts have kept: no number on it is typed by hand.
+"""Write the page of the reproductions from the results of their scripts: no number on it is typed by hand.
 
 ``python scripts/reproductions/page.py`` reads ``docs/reproductions/*.json`` and ``*.csv``, draws the learning curves
 beside them, and writes ``docs/reproductions.md``.
@@ -91,14 +91,14 @@ minutes of training: {{ "%.0f"|format(record.runs|sum(attribute="minutes")) }}.
 
 
 def main(folder: str = "docs/reproductions", page: str = "docs/reproductions.md") -> None:
-    """Write the page of the reproductions from what their scripts have kept.
+    """Write the page of the reproductions from the results of their scripts.
 
     Args:
-        folder: what they have kept.
-        page: where the page is written.
+        folder: folder of the scripts' results.
+        page: path of the page.
     """
     if not kept(folder):
-        raise checks.InputError(f"folder must hold what the scripts have kept, but {folder} holds no .json")
+        raise checks.InputError(f"folder must hold results of the scripts, but {folder} holds no .json")
     for name in kept(folder):
         with open(f"{folder}/{name}.csv", newline="", encoding="utf-8") as file:
             curves = list(csv.DictReader(file))

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from iwae import program
 from jsonargparse.typing import PositiveInt
 from numpy_estimator import Array, ByHand
 from peer_estimators import contenders, ours, shift
-from setting import Setting
+from setting import Options, Setting, iwae_networks
+from typing_extensions import Unpack
 
 from pyrovae import Importance, checks, progress
 from pyrovae.cli import script
@@ -28,40 +28,30 @@ WATCHED = 10  # images of which an estimator's own samples are weighed by hand t
 
 
 def main(
-    root: str | None = None,
-    runs: str = "runs/reproductions",
-    out: str = "docs/reproductions",
-    epochs: PositiveInt | None = None,
     num_data: PositiveInt = 100,
     num_samples: int = 5000,
     repetitions: int = 10,
-    threads: PositiveInt = 1,
-    seed: int = 0,
+    **options: Unpack[Options],
 ) -> None:
     """Train a VAE, and evaluate its weights by several estimators that share as little as can be.
 
     Args:
-        root: folder that holds MNIST; scikit-learn's digits stand in for it where none is given.
-        runs: folder for the runs.
-        out: folder for the results.
-        epochs: of the run, in place of the protocol's.
-        num_data: the first so many test images are evaluated.
-        num_samples: K of importance sampling, at least two.
+        num_data: number of test images, from the first.
+        num_samples: number K of importance samples, at least two.
         repetitions: of every estimator, at least two, with fresh noise: their spread is its Monte Carlo error.
-        threads: of torch.
-        seed: of training and evaluation.
+        options: options of every reproduction.
     """
     K, R = checks.integer("num_samples", num_samples, 2), checks.integer("repetitions", repetitions, 2)
-    setting = Setting(root, f"{runs}/peer", out, epochs, threads, seed)
+    setting = Setting("peer", **options)
     setting.begin(num_data=num_data)
-    words = [*setting.data(validation_size=1000), *program(1), *setting.cosine(LEARNING_RATE, EPOCHS)]
+    words = [*setting.data(validation_size=1000), *iwae_networks(1), *setting.cosine(LEARNING_RATE, EPOCHS)]
     run = setting.train("vae", [*words, "--batch_size", "128"], EPOCHS)
     evaluated = setting.evaluate(run, Importance(K), num_data=num_data).result
     _, vae = run.load("best")
     x = evaluated.x[:num_data].float()  # it is kept in bytes
     reference = ByHand.read(run.folder / "weights.safetensors")
-    torch.manual_seed(seed)
-    estimators = contenders(vae.eval(), reference, K, np.random.default_rng(seed))
+    torch.manual_seed(setting.seed)
+    estimators = contenders(vae.eval(), reference, K, np.random.default_rng(setting.seed))
 
     estimates: dict[str, list[Array]] = {name: [] for name in estimators}
     for _ in progress.over(range(R), "estimating", "repetition"):  # in turn, from generators that go on

@@ -1,10 +1,9 @@
-"""What the reproductions of published figures share: runs that go on where they stopped, and results that are kept.
+"""Options, training, evaluation and records of the reproductions of published figures.
 
-A reproduction trains its runs as ``pyrovae train --resume true`` does, evaluates them as ``pyrovae
-evaluate`` does, and keeps what came out as ``NAME.json`` and its learning curves as ``NAME.csv``. What is there
-already is not done again, so that a command that was interrupted goes on when it is given again; a folder of runs of
-other options is refused. Several commands may train different runs of one reproduction (``--only``); each writes the
-record of all that it finds, so that the last one should find all.
+A reproduction trains its runs by ``pyrovae train --resume true``, evaluates them by ``pyrovae evaluate``, and writes
+its results to ``NAME.json`` and its learning curves to ``NAME.csv``. Runs and evaluations that exist are not made
+again, so that a command continues where an earlier one was interrupted; runs with other options are refused. Several
+commands may train different runs of one reproduction (``--only``); each writes the record of all runs that exist.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from jsonargparse.typing import PositiveInt
 from results import figures, paired
 
 from pyrovae import Annealed, Estimator, Importance, checks
@@ -28,38 +28,76 @@ from pyrovae.cli import main as command
 from pyrovae.files import write_text
 from pyrovae.runs import Run, StoredEvaluation, read_evaluation
 
-POINTS = 30  # of a learning curve that is kept
+POINTS = 30  # number of points of a stored learning curve
 KEPT = "docs/reproductions"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Hold what all runs of a reproduction share.
+class Options(TypedDict, total=False):
+    """Options of every reproduction.
 
-    Args:
-        root: folder that holds ``MNIST``; without it, scikit-learn's digits stand in for it.
-        runs: folder for the runs' folders.
-        out: folder for what is kept.
-        epochs: of every run, in place of the protocol's.
-        threads: of torch.
-        seed: of the runs and of their evaluations.
-        only: runs to train and evaluate; of the others, what is there already is kept. All if not given.
+    Attributes:
+        root: folder that holds MNIST; if it is not given, scikit-learn's digits are used instead.
+        runs: folder for the runs; runs/reproductions if not given.
+        out: folder for the results; docs/reproductions if not given.
+        epochs: number of epochs of every run, instead of those of the protocol.
+        threads: number of torch's threads; 1 if not given.
+        seed: seed of training and evaluation; 0 if not given.
     """
 
     root: str | None
     runs: str
     out: str
-    epochs: int | None
-    threads: int
+    epochs: PositiveInt | None
+    threads: PositiveInt
     seed: int
+
+
+class OptionsOfSeveral(Options, total=False):
+    """Options of a reproduction of several runs, of which one command may train some.
+
+    Attributes:
+        root: folder that holds MNIST; if it is not given, scikit-learn's digits are used instead.
+        runs: folder for the runs; runs/reproductions if not given.
+        out: folder for the results; docs/reproductions if not given.
+        epochs: number of epochs of every run, instead of those of the protocol.
+        threads: number of torch's threads; 1 if not given.
+        seed: seed of training and evaluation; 0 if not given.
+        only: names of the runs to train; the results of others are kept if they exist. All if not given.
+    """
+
+    only: list[str] | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A reproduction: its name, and the options that all reproductions have.
+
+    Args:
+        name: name of the reproduction, and of the folder of its runs.
+        root: see :class:`Options`, as the others.
+        runs: folder for the runs' folders.
+        out: folder for the results.
+        epochs: number of epochs of every run, instead of those of the protocol.
+        threads: number of torch's threads.
+        seed: seed of training and evaluation.
+        only: names of the runs to train; all if not given.
+    """
+
+    name: str
+    root: str | None = None
+    runs: str = "runs/reproductions"
+    out: str = KEPT
+    epochs: int | None = None
+    threads: int = 1
+    seed: int = 0
     only: list[str] | None = None
 
     def begin(self, *names: str, **counts: int) -> None:
         """Check the options and set torch's threads, as the command line's processes have them.
 
         Args:
-            names: of all runs, of which ``only`` may have some.
-            counts: options that must be 2 or more, such as a number of images, for there to be an error.
+            names: names of all runs; ``only`` must be some of them.
+            counts: options that must be 2 or more, such as a number of images, because their results have errors.
         """
         checks.seed(self.seed)
         for name, count in counts.items():
@@ -77,21 +115,21 @@ class Setting:
         torch.set_num_threads(checks.integer("threads", self.threads))
 
     def data(self, validation_size: int) -> list[str]:
-        """Return the words that choose MNIST, binarised at every step, the test set once."""
+        """Return the options for MNIST, binarised at every step, the test set once."""
         if self.root is None:
             return ["--data", "Digits"]
         return ["--data", "MNIST", "--data.root", self.root, "--data.validation_size", str(validation_size)]
 
     def train(self, name: str, words: Sequence[str], epochs: int) -> Run | None:
-        """Train a run by ``pyrovae train``, or go on with it; None if it is neither done nor to be.
+        """Train a run by ``pyrovae train``, or resume it; None if it is neither trained nor to be trained.
 
         Args:
-            name: of its folder.
-            words: the options, which a run that is there must have been trained with.
-            epochs: of the protocol.
+            name: name of the run.
+            words: the options, which an existing run must have been trained with.
+            epochs: number of epochs of the protocol.
         """
         epochs = self.epochs or epochs
-        run = Run(f"{self.runs}/{name}")
+        run = Run(f"{self.runs}/{self.name}/{name}")
         wanted = self.only is None or name in self.only
         if not wanted and not ((run.folder / "metrics.csv").exists() and len(run.history().epochs) >= epochs):
             return None
@@ -102,17 +140,17 @@ class Setting:
         return run
 
     def cosine(self, lr: float, epochs: int) -> list[str]:
-        """Return the words for Adam at a learning rate that falls to zero like a cosine over all epochs."""
+        """Return the options for Adam at a learning rate that falls to zero like a cosine over all epochs."""
         words = ["--optimizer", "Adam", "--optimizer.lr", f"{lr:g}", "--scheduler", "CosineAnnealingLR"]
         return [*words, "--scheduler.T_max", str(self.epochs or epochs)]
 
     def evaluate(self, run: Run, estimator: Estimator, **options: Any) -> StoredEvaluation:
-        """Evaluate a run by ``pyrovae evaluate``, unless it was since its last epoch.
+        """Evaluate a run by ``pyrovae evaluate``, unless it has been evaluated since its last epoch.
 
         Args:
             run: the run.
-            estimator: of log p(x).
-            options: of the command; of the chains of a sandwich as in ``reverse__num_leapfrogs``.
+            estimator: the estimator of log p(x).
+            options: options of the command; those of a sandwich's chains as in ``reverse__num_leapfrogs``.
         """
         options = {"seed": self.seed, **options}
         name = _evaluation(run, estimator, options)
@@ -137,16 +175,17 @@ class Setting:
         """Evaluate a run by importance sampling, and its first images by annealing too.
 
         Args:
-            run: which.
-            num_samples: K of importance sampling.
-            num_annealed: the first so many test images are annealed.
-            temperatures: T of the annealing.
-            weights: of the best epoch or of the last.
-            num_data: the first so many test images are importance sampled; all if not given.
+            run: the run.
+            num_samples: number K of importance samples.
+            num_annealed: number of test images that are annealed, from the first.
+            temperatures: number T of temperatures.
+            weights: weights of the best validation ELBO, or of the last epoch.
+            num_data: number of test images for importance sampling, from the first; all if not given.
 
         Returns:
-            the importance sampling, and its figures in nats per image with annealing's on its first images: the NLL,
-            how far that of importance sampling is above it on the same images, and the bias that the chains tell.
+            the evaluation by importance sampling, and its results in nats per image, with the following on the first
+            images: the NLL by annealing, the excess of the NLL by importance sampling over it, and the estimated bias
+            of the chains.
         """
         images = {} if num_data is None else {"num_data": num_data}
         sampled = self.evaluate(run, Importance(num_samples), weights=weights, **images)
@@ -157,7 +196,7 @@ class Setting:
         return sampled, row
 
     def keep(self, name: str, record: dict[str, Any], runs: dict[str, Run]) -> None:
-        """Write a reproduction's record, with what its runs came to, and their learning curves beside it."""
+        """Write a reproduction's record, with the results of its runs, and their learning curves beside it."""
         made = [summary["versions"] for run in runs.values() for summary in run.evaluations().values()]
         record = {
             "command": f"python scripts/reproductions/{Path(sys.argv[0]).name}{' --root DIR' if self.root else ''}",
@@ -183,25 +222,38 @@ class Setting:
 
 
 def network(at: str, kind: str, width: int, **options: str) -> list[str]:
-    """Return the words that choose a network of two hidden layers for a conditional.
+    """Return the options for a conditional's network of two hidden layers.
 
     Args:
-        at: where the conditional is given, such as ``likelihood`` or ``program.layer``.
+        at: name of the option for the conditional, such as ``likelihood`` or ``program.layer``.
         kind: class of the network.
-        width: of both layers.
-        options: others of the network.
+        width: width of both layers.
+        options: other options of the network.
     """
     words = [f"--{at}.network", f"pyrovae.{kind}", f"--{at}.network.hidden_features", f"[{width},{width}]"]
     return [*words, *(word for key, value in options.items() for word in (f"--{at}.network.{key}", value))]
 
 
+def iwae_networks(layers: int) -> list[str]:
+    """Return the options for Burda et al.'s architecture of one or two stochastic layers."""
+    if layers == 1:
+        return ["--latent_dim", "50", *tanh("likelihood", 200), *tanh("posterior", 200)]
+    return [
+        *("--latent_dim", "50", "--program", "HierarchicalVAE", "--program.dims", "[100]"),
+        *tanh("program.likelihood", 200),
+        *tanh("program.posterior", 200),
+        *tanh("program.layer", 100),
+        *tanh("program.layer_posterior", 100),
+    ]
+
+
 def tanh(at: str, width: int) -> list[str]:
-    """Return the words that choose Burda et al.'s network, of this width."""
+    """Return the options for Burda et al.'s network with hidden layers of a width."""
     return network(at, "MLP", width, activation="torch.nn.Tanh", initialization="glorot")
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """Return what a run's training came to."""
+    """Return the number of epochs, the time and the final ELBO of a run's training."""
     epochs = run.history().epochs
     return {
         "epochs": len(epochs),
@@ -213,12 +265,12 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def evaluated_at(run: Run) -> float:
-    """Return when a run was last evaluated, as a file's time."""
+    """Return the time of a run's last evaluation, as that of its file."""
     return max(path.stat().st_mtime for path in (run.folder / "evaluation").glob("*.json"))
 
 
 def _do(*words: str) -> None:
-    """Run a command of pyrovae's; end as it does where it fails."""
+    """Run a command of pyrovae; if it fails, exit with its status."""
     print("pyrovae", *words, flush=True)
     status = command(list(words))
     if status != 0:
@@ -226,7 +278,7 @@ def _do(*words: str) -> None:
 
 
 def _evaluation(run: Run, estimator: Estimator, options: dict[str, Any]) -> str | None:
-    """Return the name of the evaluation with these options, if there is one that is newer than the weights."""
+    """Return the name of an evaluation with these options that is newer than the weights, or None."""
     trained = (run.folder / "checkpoint" / "weights.safetensors").stat().st_mtime
     defaults: dict[str, Any] = {"weights": "best", "sandwich": False, "split": "test", "precision": "float32"}
     defaults |= {"estimator": {"class": type(estimator).__name__, **estimator.options}}

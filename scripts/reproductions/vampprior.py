@@ -12,7 +12,8 @@ from pathlib import Path
 
 from jsonargparse.typing import PositiveInt
 from results import active_units, columns_beside_annealing, note_on_annealing, ordering
-from setting import Setting, network
+from setting import OptionsOfSeveral, Setting, network
+from typing_extensions import Unpack
 
 from pyrovae import checks
 from pyrovae.cli import script
@@ -29,36 +30,24 @@ PUBLISHED = {("mnist", "standard"): 84.45, ("mnist", "vamp"): 82.43}
 
 
 def main(
-    root: str | None = None,
     frey: str | None = None,
-    runs: str = "runs/reproductions",
-    out: str = "docs/reproductions",
-    only: list[str] | None = None,
-    epochs: PositiveInt | None = None,
     components: PositiveInt = 500,
     num_samples: PositiveInt = 5000,
     num_annealed: PositiveInt = 500,
     temperatures: PositiveInt = 100,
-    threads: PositiveInt = 1,
-    seed: int = 0,
+    **options: Unpack[OptionsOfSeveral],
 ) -> None:
     """Train both priors on both data sets, and evaluate them by importance sampling and by annealing.
 
     Args:
-        root: folder that holds MNIST; scikit-learn's digits stand in for it where none is given.
         frey: file of the Frey faces; they are left out where none is given.
-        runs: folder for the runs.
-        out: folder for the results.
-        only: runs to train, such as mnist-vamp; of the others, what is there already is kept. All if not given.
-        epochs: of every run, in place of the protocol's.
         components: pseudo-data of the VampPrior.
-        num_samples: K of importance sampling, at least 2.
-        num_annealed: the first so many test images are annealed, at least 2.
-        temperatures: T of the annealing.
-        threads: of torch.
-        seed: of training and evaluation.
+        num_samples: number K of importance samples, at least 2.
+        num_annealed: number of test images that are annealed, from the first, at least 2.
+        temperatures: number T of temperatures.
+        options: options of every reproduction.
     """
-    setting = Setting(root, f"{runs}/vampprior", out, epochs, threads, seed, only)
+    setting = Setting("vampprior", **options)
     if frey is not None and not Path(frey).is_file():
         raise checks.InputError(f"frey must be a file of the Frey faces, but {frey} was given")
     sets = DATA if frey is not None else DATA[:1]
@@ -66,7 +55,7 @@ def main(
     setting.begin(*names, num_samples=num_samples, num_annealed=num_annealed)
     for data in sets:
         trained, evaluated, rows = {}, {}, []
-        planned = epochs or EPOCHS[data]
+        planned = setting.epochs or EPOCHS[data]
         warmup = max(1, planned // 20)
         for prior in PRIORS:
             words = ["--prior", "VampPrior", "--prior.num_components", str(components)] if prior == "vamp" else []

@@ -1,4 +1,4 @@
-"""What does not go together, or is no choice for its place, gets one sentence before training starts.
+"""Components that do not fit together, or into their place, get one sentence before training starts.
 
 As in ``test_bad_input``, a row is a command line, what its sentence must say, and what is prepared before. ``{d}`` is
 the test's own folder; ``{run}`` is a copy of a trained run, whose options are the row's third entry.

@@ -29,6 +29,7 @@ ARRAY = f"{TRAIN} --data ArrayFile --data.path {{d}}"
 FOLDER = f"{TRAIN} --likelihood Gaussian --data ImageFolder --data.root {{d}}/images"
 MNIST = f"{TRAIN} --data MNIST --data.root {{d}}"
 EVALUATE = "evaluate {run} --num_samples 2 --num_data 2"
+SCORE = "score {run} --num_samples 2 --num_data 2"
 ANNEAL = "evaluate {run} --num_data 2 --method Annealed --method.num_chains 2"
 SAMPLE = "evaluate {run} --num_data 2 --method Importance --method.num_samples 2"
 WITHIN = "evaluate {run} --num_data 2 --method Adaptive --method.target_error 0.1"
@@ -548,6 +549,32 @@ ROWS = {
         ["metrics.csv", "x"],
         metrics(lambda names, row: f"{names}\n" + row.replace(row.split(",")[1], "x")),
     ),
+    # Other data, scores and codes.
+    "scores of another ending": (f"{SCORE} --out {{d}}/x.txt", ["out's ending", ".csv", ".npy", ".txt"]),
+    "scores exist": (f"{SCORE} --out {{d}}/x.csv", ["new file unless overwrite", "x.csv"], raw("x.csv", b"mine")),
+    "scores onto a folder": (f"{SCORE} --out {{d}}/x.csv", ["x.csv is a folder"], lambda d: (d / "x.csv").mkdir()),
+    "scores where nothing can be": (f"{SCORE} --out /proc/none/x.csv", ["/proc/none", "cannot be written"]),
+    "scores of no file": (f"{SCORE} --out {{d}}/x.csv --data ArrayFile --data.path {{d}}/n.npy", ["existing", "n.npy"]),
+    "scores of other shapes": (
+        f"{SCORE} --out {{d}}/x.csv --data ArrayFile --data.path {{d}}/data.npy",
+        ["data must be like those", "(1, 4, 4)", "(1, 8, 8)"],
+        array(),
+    ),
+    "scores of other values": (
+        f"{SCORE} --out {{d}}/x.csv --data ArrayFile --data.path {{d}}/data.npy",
+        ["they are real numbers, and were binary", "binarization"],
+        array(shape=(50, 1, 8, 8)),
+    ),
+    "codes of other levels": (
+        "encode {run} --out {d}/x.csv --data Digits --data.binarization none",
+        ["scaled from 17 levels, and were binary"],
+    ),
+    "codes of no run": ("encode {d} --out {d}/x.csv", ["run", "config.yaml"]),
+    "codes without weights": ("encode {run}", ["weights.safetensors", "no epoch"], gone("weights.safetensors")),
+    "codes of too few samples": ("encode {run} --num_draws -1 --out {d}/x.csv", ["num_draws", "-1"]),
+    "codes of two kinds": ("encode {run} --num_draws 2 --scales true --out {d}/x.csv", ["scales must be false"]),
+    "compared data": ("compare {run} {run} --data Digits --evaluation a", ["different folders"]),
+    "no such split": ("evaluate {run} --split whole", ["--split", "whole", "all"]),
     "samples of another ending": ("sample {run} --out {d}/x.jpg", ["out", ".npy", ".jpg"]),
     "samples into a file": ("sample {run} --out {d}/f/x.npy", ["/f/x.npy", "cannot be written"], raw("f", b"x")),
     "samples onto a folder": ("sample {run} --out {d}/x.npy", ["x.npy", "directory"], lambda d: (d / "x.npy").mkdir()),

@@ -1,4 +1,4 @@
-"""What is said and what is read, whatever the encoding: nothing is lost, and nothing is read by the locale."""
+"""Output and input in any encoding: nothing is lost, and nothing is read by the locale."""
 
 import io
 import locale

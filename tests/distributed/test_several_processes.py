@@ -11,7 +11,7 @@ import pyro
 import pytest
 import several_processes
 import torch
-from several_processes import ANNEAL, EVALUATE, HELD, TRAIN, fit_digits, fit_held_noise, make_vae
+from several_processes import ANNEAL, ENCODE, EVALUATE, HELD, SCORE, TRAIN, fit_digits, fit_held_noise, make_vae
 
 from pyrovae import Digits, InputError, NonFiniteLoss, distributed
 from pyrovae.cli import main
@@ -163,13 +163,14 @@ def test_parts_come_together_in_order(two):
 @pytest.mark.slow
 def test_one_process_talks_and_all_end_alike(two):
     folder, _, ended = two
-    assert [(folder / f"statuses-{rank}").read_text() for rank in (0, 1)] == ["2 0 2 2 0 0 2 2"] * 2
+    assert [(folder / f"statuses-{rank}").read_text() for rank in (0, 1)] == ["2 0 2 2 0 0 2 0 0 2 2"] * 2
     for sentence in (
         "--epochs: expected an integer, but many was given",
         "run must be a new folder, or go on with --resume true, but run holds a run already",
         "run must be a folder in which no other process trains, but one does in run: ",
         "estimator must not be Adaptive where there are several processes",
         "report must be run by one process",
+        "out must be a new file unless overwrite is true, but scores.csv exists",
     ):
         assert ended.stderr.count(f"pyrovae: error: {sentence}") == 1, sentence
     assert ended.stdout.count("the run is kept in run\n") == 1
@@ -192,6 +193,13 @@ def test_an_evaluation_is_the_same_to_the_bit(name, words, count, two, in_folder
     assert len(values.sample_stats["log_prob"]) == count  # a block of 100 by each process
     for group in values.groups():
         assert values[group].identical(run.values(name)[group].assign_attrs(values[group].attrs)), group
+
+
+@pytest.mark.slow
+def test_scores_and_codes_are_the_same_to_the_bit(two, in_folder):
+    for words, name in ((["score", "run", *SCORE], "scores.csv"), (["encode", "run", *ENCODE], "codes.npy")):
+        assert main([*words, f"--out=one-{name}"]) == 0
+        assert Path(name).read_bytes() == Path(f"one-{name}").read_bytes()
 
 
 @pytest.mark.slow

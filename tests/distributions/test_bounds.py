@@ -1,4 +1,4 @@
-"""Where a distribution has a density, whatever its support is called."""
+"""The set on which a distribution has a density, for any name of its support."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is told of a trained program: each fault made and told with its numbers, and nothing of healthy programs."""
+"""Sentences on a trained program: each fault is made and told with its numbers, and nothing of healthy programs."""
 
 from functools import partial
 

@@ -404,6 +404,10 @@ def test_both_themes_on_a_phone(page, theme, tmp_path):
     with Image.open(tmp_path / "page.png") as picture:
         paper = picture.convert("L").getpixel((4, 4))
     assert (paper > 200) == (theme == "light")
+    inverted = "return ['plot', 'picture'].map(kind => getComputedStyle(document.querySelector('img.' + kind)).filter)"
+    plot, picture = page.driver.execute_script(inverted)
+    assert picture == "none"  # images of data would be negatives
+    assert plot.startswith("invert") == (theme == "dark")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What the page is made of: its words, its choice of test images, its plane of codes, its sprites."""
+"""Parts of the page: its words, its choice of test images, its plane of codes, its sheets of images."""
 
 import base64
 import io

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyrovae import ArrayFile, Digits
+from pyrovae import ArrayFile, DataSet, Digits
 from pyrovae.cli import main
 from pyrovae.data import split as splits
 from pyrovae.runs import DataRecord, Run
@@ -182,6 +182,67 @@ def test_other_data_are_taken_where_they_are_asked_for_and_said(here, images, ca
     assert main(["evaluate", "run", *FEW, "--data.path=wide.npy"]) == 2
     assert "their shape is (4, 3), and was (4, 4)" in capsys.readouterr().err
     assert main(["evaluate", "run", *FEW, "--data=Digits", "--data.binarization=none"]) == 2
+
+
+SHAPED = {
+    "binary": DataSet(torch.arange(40, dtype=torch.uint8).reshape(10, 4) % 2),
+    "binarised 17": DataSet(torch.arange(40).reshape(10, 4) % 17, levels=17, binarization="dynamic"),
+    "binarised 256": DataSet(torch.arange(160, 200).reshape(10, 4), levels=256, binarization="dynamic"),
+    "scaled 17": DataSet(torch.arange(40).reshape(10, 4) % 17, levels=17),
+    "scaled 256": DataSet(torch.arange(160, 200).reshape(10, 4), levels=256),
+    "dequantized 17": DataSet(torch.arange(40).reshape(10, 4) % 17, levels=17, dequantize=True),
+    "counts": DataSet(torch.arange(40).reshape(10, 4)),
+    "discrete": DataSet(torch.arange(40).reshape(10, 4) - 20),
+    "real": DataSet(torch.randn(10, 4)),
+}
+FITTING = {
+    "binary": {"binary", "binarised 17", "binarised 256"},
+    "binarised 17": {"binary", "binarised 17"},
+    "scaled 17": {"scaled 17"},
+    "dequantized 17": {"dequantized 17"},
+    "counts": {"binary", "binarised 17", "binarised 256", "counts"},
+    "discrete": {"binary", "binarised 17", "binarised 256", "counts", "discrete"},
+    "real": {"binary", "binarised 17", "binarised 256", "counts", "discrete", "real"},
+}
+
+
+@pytest.mark.parametrize("own", FITTING)
+def test_other_data_must_be_of_the_runs_kind_and_levels(own):
+    record = DataRecord.of(SHAPED[own])
+    found = {name: record.mismatch(DataRecord.of(data)) for name, data in SHAPED.items()}
+    assert {name for name, mismatch in found.items() if mismatch is None} == FITTING[own]
+    assert all("options of the data set" in mismatch for mismatch in found.values() if mismatch is not None)
+
+
+@pytest.mark.slow
+def test_all_rows_of_other_data_are_evaluated_shown_and_compared(here, images, capsys):
+    np.save("other.npy", images[:50])
+    np.save("one.npy", images[:1])
+    assert main(["evaluate", "run", *FEW, "--data.path=other.npy"]) == 0
+    assert "Of the 50 data these are the 5 of the test split: --split all takes all." in capsys.readouterr().out
+    assert main(["evaluate", "run", *FEW, "--data.path=other.npy", "--split=all"]) == 0
+    (name,) = (name for name in Run("run").evaluations() if name.startswith("all-importance-5-data-"))
+    x = Run("run").values(name).observed_data["x"].values
+    assert np.array_equal(x, ArrayFile("other.npy", binarization="dynamic").all[:].numpy())
+    assert main(["evaluate", "run", *FEW, "--data.path=one.npy"]) == 0  # too few to be split
+    assert main(["report", "run", "--data.path=other.npy", "--split=all"]) == 0
+    page = (here / "run" / "report.html").read_text(encoding="utf-8")
+    assert "All 50 test images." in page
+    assert "bound of 50 samples" not in page  # the values are those of the evaluation
+    assert "-log-likelihood of 10 test data" in page.replace("negative ", "-")  # and the headline that of the run's own
+    shutil.copytree("run", "again")
+    assert main(["diagnose", "run", "--data.path=one.npy", "--num_samples=5", "--refinement_steps=2"]) == 0
+    capsys.readouterr()
+    assert main(["compare", "run", "again", "--data.path=other.npy", "--split=all"]) == 0
+    assert f"Evaluation {name}\n" in capsys.readouterr().out
+    assert main(["compare", "run", "again"]) == 0
+    assert "Evaluation test-importance-5\n" in capsys.readouterr().out
+    assert main(["compare", "run", "again", "--data.path=one.npy", "--split=all"]) == 2
+    assert "runs must have an evaluation of all data in common" in capsys.readouterr().err
+    assert main(["compare", "run", "again", "--data.path=one.npy", "--evaluation=a"]) == 2
+    assert "data must be left out where evaluation names" in capsys.readouterr().err
+    assert main([*TRAIN, "--data=ArrayFile", "--data.path=one.npy", "--run=new"]) == 2
+    assert "data must be at least 3 to train on some" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def test_best_and_last_weights_are_both_there(tmp_path):
 
 
 class Killed(BaseException):
-    """What no code catches by accident."""
+    """An exception that no code catches by accident."""
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@
 have other names: ``num_images`` is ``num_data``, and the estimator is an object.
 """
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import pyrovae
 from pyrovae import Importance
 from pyrovae.cli import main
-from pyrovae.runs import Run
+from pyrovae.runs import Run, read_evaluation
 
 pytestmark = pytest.mark.slow
 
@@ -65,3 +66,17 @@ def test_it_goes_on_as_it_was_begun(folder):
     assert main(["train", "--resume=true", "--epochs=3", f"--run={folder}"]) == 0
     assert len(Run(folder).history().epochs) == 3
     assert Run(folder).config()["kl_warmup"] == 0
+
+
+def test_its_evaluations_have_no_certificate_and_new_ones_do(folder, capsys):
+    old = Run(folder).evaluations()["test-importance-20-first5"]
+    assert old.get("certificate") is None
+    assert read_evaluation(Run(folder), "test-importance-20-first5").result.certificate() is None
+    assert main(["evaluate", str(folder), "--num_samples=20", "--num_data=5", "--num_checked=0"]) == 0
+    found = Run(folder).evaluations()["test-importance-20-first5"]["certificate"]
+    assert f"  {found['sentence']}\n" in capsys.readouterr().out
+    again = read_evaluation(Run(folder), "test-importance-20-first5").result.certificate()
+    assert (again.nll, again.num_data) == (pytest.approx(found["nll"]), 5)
+    assert found["bits_per_dim"] == pytest.approx(found["nll"] / (64 * math.log(2)), rel=1e-6)
+    assert main(["report", str(folder)]) == 0
+    assert f"{found['sentence']}: of these 5 data and this model." in (folder / "report.html").read_text()

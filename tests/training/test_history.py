@@ -1,4 +1,4 @@
-"""What a history says of its curves: each fault made and told, and nothing told of healthy curves over ten seeds."""
+"""Sentences of a history on its curves: each fault is made and found, and healthy curves of ten seeds get none."""
 
 import dataclasses
 import math

@@ -3,6 +3,7 @@
 from pyrovae.cli.commands.compare import compare
 from pyrovae.cli.commands.data import data
 from pyrovae.cli.commands.diagnose import diagnose
+from pyrovae.cli.commands.encode import encode
 from pyrovae.cli.commands.evaluate import evaluate
 from pyrovae.cli.commands.explore import explore
 from pyrovae.cli.commands.export import export
@@ -10,12 +11,14 @@ from pyrovae.cli.commands.list import list_classes
 from pyrovae.cli.commands.refit_prior import refit_prior
 from pyrovae.cli.commands.report import report
 from pyrovae.cli.commands.sample import sample
+from pyrovae.cli.commands.score import score
 from pyrovae.cli.commands.train import train
 
 __all__ = [
     "compare",
     "data",
     "diagnose",
+    "encode",
     "evaluate",
     "explore",
     "export",
@@ -23,5 +26,6 @@ __all__ = [
     "refit_prior",
     "report",
     "sample",
+    "score",
     "train",
 ]

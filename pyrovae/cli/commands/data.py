@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyrovae import checks, figures
-from pyrovae.data import Digits, Split
+from pyrovae.data import Digits, describe
 from pyrovae.runs import DataFactory
 
 __all__ = ["data"]
@@ -18,23 +18,11 @@ def data(data: DataFactory = Digits, out: str | None = None) -> None:
         data: the data set.
         out: a .png file for a picture of training images as the likelihood sees them.
     """
-    dataset = data()
     path = None if out is None else Path(out)
     if path is not None:
         checks.choice("out's ending", path.suffix, (".png",))
-    print(repr(dataset))
-    for name in ("train", "validation", "test"):
-        part: Split = getattr(dataset, name)
-        x = part[:10_000]
-        classes = "no labels"
-        if part.labels is not None:
-            known = part.labels[part.labels >= 0]
-            classes = f"{len(known.unique())} classes"
-            classes += f" ({len(known)} images have a label)" if len(known) < len(part) else ""
-        print(
-            f"  {name:10} {len(part):6} images, {classes}; batches in [{x.min().item():g}, {x.max().item():g}], "
-            f"mean {x.mean().item():.4f}"
-        )
+    dataset = data()
+    print(describe(dataset))
     if path is not None:
         figures.save(figures.image_grid(dataset.train[:100], columns=10), path, dpi=120)
         print(f"picture written to {path}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pyrovae import figures
 from pyrovae.cli.commands.device import device_named
+from pyrovae.data import SplitName
 from pyrovae.evaluation import Estimator
 from pyrovae.runs import DataFactory, Run, diagnose_run
 
@@ -15,7 +15,7 @@ __all__ = ["diagnose"]
 def diagnose(
     run: str,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     num_data: int = 1000,
     num_samples: int = 100,
     refinement_steps: int = 200,
@@ -31,7 +31,7 @@ def diagnose(
     Args:
         run: the run's folder.
         data: the run's data at their present place, or other data.
-        split: part of the data.
+        split: part of the data; all takes all of them, in the order of the file.
         num_data: number of data, from the first.
         num_samples: number of samples for each datum and ELBO.
         refinement_steps: number of steps in which the posterior is refined for each datum; 0 for none.
@@ -43,9 +43,8 @@ def diagnose(
         device: cpu, cuda, or auto for cuda where there is one.
         seed: seed of the samples.
     """
-    folder = Run(run)
     found = diagnose_run(
-        folder,
+        Run(run),
         method,
         data=data,
         split=split,
@@ -58,14 +57,10 @@ def diagnose(
         device=device_named(device),
         seed=seed,
     )
-    result = found.result
-    picture = folder.folder / "figures" / f"diagnosis-{found.name}-nats.png"
-    steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
-    figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
-    print(f"{len(result.evidence.x)} {split} data")
-    print(result.table())
-    for sentence in (*result.notes, *found.caveats):
+    print(f"{len(found.result.evidence.x)} {split} data")
+    print(found.result.table())
+    for sentence in (*found.result.notes, *found.caveats):
         print(f"  {sentence}")
-    for sentence in result.health.values():
+    for sentence in found.result.health.values():
         print(f"  of the model: {sentence}")
-    print(f"written to {found.path} and {picture}")
+    print(f"written to {found.path} and {found.picture}")

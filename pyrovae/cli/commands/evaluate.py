@@ -6,17 +6,18 @@ from typing import Literal
 
 from pyrovae import checks
 from pyrovae.cli.commands.device import device_named
+from pyrovae.data import SplitName
 from pyrovae.evaluation import Annealed, Estimator, Importance
 from pyrovae.matmul import Precision
 from pyrovae.runs import DataFactory, Evaluation, Run, evaluate_run
 
-__all__ = ["evaluate"]
+__all__ = ["estimator_of", "evaluate"]
 
 
 def evaluate(
     run: str,
     data: DataFactory | None = None,
-    split: Literal["test", "validation", "train"] = "test",
+    split: SplitName = "test",
     method: Estimator | None = None,
     num_samples: int | None = None,
     sandwich: bool = False,
@@ -36,7 +37,7 @@ def evaluate(
     Args:
         run: the run's folder.
         data: the run's data at their present place, or other data.
-        split: part of the data.
+        split: part of the data; all takes all of them, in the order of the file.
         method: the estimator: Importance, which is the default, Annealed, Adaptive, or your own class.
         num_samples: short for --method Importance --method.num_samples.
         sandwich: bound the estimate from both sides on data simulated from the model.
@@ -53,16 +54,9 @@ def evaluate(
         device: cpu, cuda, or auto for cuda where there is one.
         seed: seed of the samples.
     """
-    if num_samples is not None:
-        if method is not None:
-            raise checks.InputError(
-                f"num_samples must be left out where a method is given, which has options of its own, but {num_samples}"
-                f" was given beside {method}"
-            )
-        method = Importance(num_samples)
     found = evaluate_run(
         Run(run),
-        method,
+        estimator_of(method, num_samples),
         data=data,
         split=split,
         num_data=num_data,
@@ -80,6 +74,18 @@ def evaluate(
     if found is not None:
         _print(found)
         print(f"written to {found.path} and {found.path.with_suffix('.nc')}")
+
+
+def estimator_of(method: Estimator | None, num_samples: int | None) -> Estimator | None:
+    """Return the estimator that ``--method`` or ``--num_samples`` asks for; None where neither is given."""
+    if num_samples is None:
+        return method
+    if method is not None:
+        raise checks.InputError(
+            f"num_samples must be left out where a method is given, which has options of its own, but {num_samples}"
+            f" was given beside {method}"
+        )
+    return Importance(num_samples)
 
 
 def _print(found: Evaluation) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
-from pyrovae import checks
-from pyrovae.explore import Session, serve
-from pyrovae.runs import DataFactory, Run, other_data, simulated_data
+from pyrovae.explore import open_session, serve
+from pyrovae.runs import DataFactory, Run
 
 __all__ = ["explore"]
 
@@ -32,20 +29,7 @@ def explore(
         num_samples: number of importance samples for log p(x) of an image.
         seed: seed of all noise.
     """
-    folder = Run(run)
-    title = folder.folder.resolve().name
-    program = folder.load_program()
-    try:
-        dataset = folder.load(data=data)[0]
-    except checks.InputError as error:
-        if data is not None:
-            raise
-        torch.manual_seed(checks.seed(seed))
-        dataset = simulated_data(program, folder.describe_data(), checks.integer("num_data", num_data, minimum=2))
-        title += " (no test images at hand: those shown are drawn from the model)"
-        print(f"images that the model draws stand in for test images: {error}")
-    other = other_data(folder, dataset, True) if data is not None else None
-    if other is not None:
-        print(other.sentence)
-    session = Session(dataset, program, num_data=num_data, num_samples=num_samples, seed=seed)
-    serve(session, f"{type(program).__name__}: {title}", port)
+    opened = open_session(Run(run), data, num_data=num_data, num_samples=num_samples, seed=seed)
+    for note in opened.notes:
+        print(note)
+    serve(opened.session, opened.title, port)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import torch
-import yaml
 
-from pyrovae import checks
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.priors import GaussianMixture, PriorFactory
-from pyrovae.runs import DataFactory, Run
-from pyrovae.training import refit_prior as refit
+from pyrovae.runs import DataFactory, Run, refit_run
 
 __all__ = ["refit_prior"]
 
@@ -43,27 +40,21 @@ def refit_prior(
         patience: number of epochs without a better log p(z) of the validation codes after which it stops.
         seed: seed of the codes, the prior's initial weights and the order of batches.
     """
-    folder, new = Run(run), Run(out)
-    torch.manual_seed(checks.seed(seed))
-    new.refuse_existing("out must be a new folder")
-    dataset, program = folder.load(data=data)
-    with new.locked():
-        history, gain = refit(
-            program, dataset, prior, epochs=epochs, batch_size=batch_size, optimizer=optimizer, patience=patience
-        )
-        settings = folder.config()
-        place = settings if settings.get("program") is None else settings["program"].setdefault("init_args", {})
-        place["prior"] = yaml.safe_load(config)["prior"]
-        origin = {"run": str(folder.folder), "log_prior": history.best_value, "gain": gain, "seed": seed}
-        try:
-            new.create(yaml.safe_dump(settings, sort_keys=False), folder.data_record())
-            new.save_refitted(program, folder.history(), origin)
-        except (Exception, KeyboardInterrupt):
-            new.discard()
-            raise
-    bounded = getattr(getattr(program, "posterior", None), "has_density", True)
+    new = Run(out)
+    found = refit_run(
+        Run(run),
+        new,
+        config,
+        prior,
+        data=data,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        patience=patience,
+        seed=seed,
+    )
     print(
-        f"mean log p(z) of validation codes {history.best_value:.2f} nats, {gain:+.2f} against the old prior"
-        + (f": the bound changes by as much. Next: pyrovae evaluate {new.folder}" if bounded else "")
-        + ("" if bounded else f". Next: pyrovae sample {new.folder}")
+        f"mean log p(z) of validation codes {found.log_prior:.2f} nats, {found.gain:+.2f} against the old prior"
+        + (f": the bound changes by as much. Next: pyrovae evaluate {new.folder}" if found.has_density else "")
+        + ("" if found.has_density else f". Next: pyrovae sample {new.folder}")
     )

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from typing import Any, Literal
+from typing import Literal
 
 import pyro
 import torch
-import yaml
 
 from pyrovae import checks, distributed
 from pyrovae.cli.commands.device import device_named
 from pyrovae.compilation import ObjectiveFactory
-from pyrovae.data import DataSet, Digits
-from pyrovae.evaluation.health import findings
+from pyrovae.data import Digits
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
 from pyrovae.matmul import Precision
-from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
+from pyrovae.objectives import Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
-from pyrovae.runs import CheckpointWriter, DataFactory, DataRecord, ProgramFactory, Run, assemble, first_data
-from pyrovae.training import Callback, History, State, fit, tensorboard_writer
+from pyrovae.runs import DataFactory, ProgramFactory, Run, assemble, train_run, training_health
+from pyrovae.training import Callback, History, State, fit
 
 __all__ = ["train"]
-
-# Options that a resumed run can change, because the weights after a given epoch do not depend on them.
-_CHANGEABLE_ON_RESUME = {"epochs", "resume", "run", "device", "patience", "tensorboard"}
 
 
 def train(
@@ -104,109 +97,33 @@ def train(
     new_program.to(where)
     if hasattr(new_program, "initialize"):
         new_program.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
-    logs: list[Callback] = []
-    writer = CheckpointWriter(folder, new_program)
 
-    def save(history: History, state: Callable[..., State]) -> None:
-        writer.epoch(history, state)
-        for write in logs:
-            write(history, state)
+    def training(callback: Callback, state: State | None) -> History:
+        print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
+        return fit(
+            new_program.model,
+            new_program.guide,
+            dataset,
+            epochs=epochs,
+            batch_size=batch_size,
+            objective=objective,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            beta=beta,
+            kl_warmup=kl_warmup,
+            max_norm=max_norm,
+            patience=patience,
+            accumulate=accumulate,
+            compile=compile,
+            precision=precision,
+            callback=callback,
+            state=state,
+        )
 
-    with ExitStack() as stack:
-        before, state = distributed.on_rank_zero(lambda: _open_run(folder, config, dataset, resume, stack))
-        try:
-            print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
-            if tensorboard:
-                distributed.on_rank_zero(lambda: logs.append(tensorboard_writer(folder.folder / "tensorboard")))
-            history = fit(
-                new_program.model,
-                new_program.guide,
-                dataset,
-                epochs=epochs,
-                batch_size=batch_size,
-                objective=objective,
-                optimizer=optimizer,
-                scheduler=scheduler,
-                beta=beta,
-                kl_warmup=kl_warmup,
-                max_norm=max_norm,
-                patience=patience,
-                accumulate=accumulate,
-                compile=compile,
-                precision=precision,
-                callback=save,
-                state=state,
-            )
-        except (Exception, KeyboardInterrupt) as error:
-            if distributed.rank() > 0:
-                raise
-            writer.flush()
-            if before is None or isinstance(error, NonFiniteLoss):
-                folder.discard()  # if it ended before its first weights, there is nothing to keep
-            elif isinstance(error, checks.InputError) and writer.num_epochs == 0:
-                with suppress(checks.InputError):  # the disk may be full
-                    folder.rewrite_config(before)
-            raise
-        distributed.on_rank_zero(writer.flush)
-        distributed.on_rank_zero(lambda: folder.save_metrics(history))
-    for sentence in _health(new_program, dataset, history):
+    history = train_run(folder, new_program, dataset, config, training, resume=resume, tensorboard=tensorboard)
+    for sentence in distributed.on_rank_zero(lambda: training_health(new_program, dataset, history)):
         print(f"  {sentence}")
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per datum "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"
     )
-
-
-def _health(program: Any, data: DataSet, history: History) -> list[str]:
-    """Return what is wrong with the curves and with the program, in sentences."""
-    if distributed.rank() > 0:
-        return []
-    found = findings(program.model, program.guide, first_data(program, data.validation, 1000))
-    return list({**found, **history.findings()}.values())
-
-
-def _open_run(
-    folder: Run, config: str, dataset: DataSet, resume: bool, stack: ExitStack
-) -> tuple[str | None, State | None]:
-    """Lock the folder, and write the configuration and the record of the data.
-
-    If a run is resumed, its data must be those that it was trained on, in whatever place; return its previous
-    configuration and its state, or else None for both.
-    """
-    stack.enter_context(folder.locked())
-    if not (resume and folder.exists):
-        folder.create(config, DataRecord.of(dataset))
-        return None, None
-    before, state, record = folder.config_text(), folder.state(), folder.data_record()
-    difference = folder.difference(dataset)
-    known = record is not None and difference is None
-    _refuse_changes(folder.config(), yaml.safe_load(config), _CHANGEABLE_ON_RESUME | ({"data"} if known else set()))
-    if difference is not None:
-        raise checks.InputError(
-            f"data must be those that the run was trained on when it is resumed, but they are not: {difference}"
-        )
-    if record is None:
-        folder.save_data_record(DataRecord.of(dataset))  # from now on
-    folder.rewrite_config(config)
-    return before, state
-
-
-def _refuse_changes(before: dict[str, Any], now: dict[str, Any], free: set[str]) -> None:
-    keys = (before.keys() | now.keys()) - free
-    for key in sorted(keys, key=lambda key: (key != "program", key)):  # first, because other options depend on it
-        found = _difference(key, before.get(key), now.get(key))
-        if found is not None:
-            name, was, given = found
-            raise checks.InputError(f"{name} must stay as it was when a run is resumed, {was}, but {given} was given")
-
-
-def _difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
-    """Return the outermost option in which two configurations differ, its old value and its new value."""
-    if before == now:
-        return None
-    was, given = (part.get("class_path", part) if isinstance(part, dict) else part for part in (before, now))
-    if was != given or not isinstance(before, dict) or not isinstance(now, dict):
-        return name, was, given
-    options, others = before.get("init_args", {}), now.get("init_args", {})
-    differences = (_difference(f"{name}.{key}", options.get(key), others.get(key)) for key in options | others)
-    return next((found for found in differences if found is not None), (name, was, given))

@@ -25,6 +25,7 @@ from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Adaptive"]
 
+# Set by hand: small first rounds, because later ones know more.
 _FIRST_ROUND = 16  # number of data in the first round; each later round has twice as many
 _LARGEST_ROUND = 1000  # largest number of data in a round
 
@@ -210,6 +211,7 @@ class Adaptive(Estimator):
             rounds=sampler.rounds,
             seconds=sampler.timer.seconds_before + sampler.timer.seconds,
             seed=sampler.seed,
+            streams=torch.tensor(sorted(sampler.streams)),
             x=sampler.arguments[0],
             statistics=sampler.statistics,
             errors=errors._replace(bias=bias),

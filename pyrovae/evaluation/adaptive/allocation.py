@@ -29,11 +29,12 @@ QUANTILE_95 = 1.645
 """One-sided 95 % quantile of the standard normal distribution: number of Monte Carlo errors in the total error."""
 
 _TEMPERATURES = tuple(25 * 2**j for j in range(11))  # the numbers of temperatures to choose from
+# The following are set by hand. They decide which samples are drawn next, not the errors that are estimated from these.
 _MAX_FIRST_TEMPERATURES = 400  # largest T of a datum's first chains; later at most four times the current T
 _MAX_DOUBLINGS = 8  # largest number of doublings of a datum's samples in one round
 _MAX_CHAIN_FACTOR = 4  # largest growth factor of a datum's chains in one round
 _MAX_SAMPLES = 2**16  # largest number of importance samples of a datum that can be annealed instead
-_MAX_CHAINS = 2**12
+_MAX_CHAINS = 2**12  # largest number of annealed chains of a datum
 _BIAS_SHARES = (0.1, 0.25, 0.4, 0.55)  # shares of the target that are tried as the planned bias
 _PLANNED_SHARE = 0.95  # planned bias and Monte Carlo error over the target; the rest is a margin for bad luck
 _MODE_ERRORS = 2.5  # standard errors by which the prior must exceed an estimate for that to count as missing a mode
@@ -46,9 +47,10 @@ class Allocation(NamedTuple):
     Attributes:
         data: indices of the data.
         num_temperatures: number T of temperatures of the chains; 0 for importance samples.
-        from_prior: whether the chains start from the prior.
+        from_prior: True for data whose chains start from the prior.
         num_samples: number of weights to draw.
         cost: number of decoder runs.
+        bias: predicted bias of the estimates with these draws, in nats.
     """
 
     data: Tensor
@@ -56,6 +58,7 @@ class Allocation(NamedTuple):
     from_prior: Tensor
     num_samples: Tensor
     cost: Tensor
+    bias: Tensor
 
     def first(self, count: int, budget: float) -> Allocation:
         """Return the first ``count`` draws, or as many of them as the budget of decoder runs allows."""
@@ -83,7 +86,7 @@ def allocate(
         errors: errors of the estimates so far.
         target_error: largest allowed sum of the mean bias and 1.645 Monte Carlo errors of the set, in nats.
         budget: remaining number of decoder runs.
-        annealable: whether the latents can be annealed.
+        annealable: True if the latents can be annealed.
     """
     choices = _Choices(statistics, errors, annealable)
     prices = min(
@@ -211,7 +214,7 @@ class _Choices:
         order = gain.argsort(descending=True, stable=True)
         index = order[chosen[order] > 0]
         chosen = chosen[index]
-        tables = self.num_temperatures, self.from_prior, self.num_samples, self.cost
+        tables = self.num_temperatures, self.from_prior, self.num_samples, self.cost, self.bias
         return Allocation(index, *(table[chosen, index] for table in tables))
 
 

@@ -12,7 +12,7 @@ from pyrovae.evaluation.likelihood.bias import estimated_bias, extra_annealing_b
 
 __all__ = ["ErrorEstimates", "annealing_bias", "error_estimates", "log_normal_bias"]
 
-_MAX_VARIANCE = 50.0  # larger variances of log weights are cut off
+_MAX_VARIANCE = 50.0  # larger variances of log weights are cut off; set by hand, far above useful ones
 
 
 class ErrorEstimates(NamedTuple):

@@ -18,10 +18,12 @@ __all__ = [
     "Forecast",
     "forecast",
     "is_reliable",
+    "predict_first",
     "sample_bias",
     "variance_at_temperatures",
 ]
 
+# The following are set by hand. They predict the effect of further samples; the errors are estimated from the samples.
 NUM_TUNED = 49
 """Number of tuned step sizes, at evenly spaced beta; those for other numbers of temperatures are interpolated."""
 
@@ -47,7 +49,7 @@ class Forecast(NamedTuple):
     Attributes:
         relative_variance: relative variance of the guide's weights.
         pareto_k: shape k̂ of the tail of the guide's weights.
-        reliable: whether importance sampling is reliable with the present number of samples.
+        reliable: True for data whose number of importance samples suffices for a reliable estimate.
         chain_variance: variance of the log weights of chains from the guide with one temperature; with T temperatures
             it is assumed to fall as :math:`T^{-3/4}`.
         prior_variance: the same for chains from the prior.
@@ -68,7 +70,7 @@ def forecast(statistics: RunningStatistics, errors: ErrorEstimates) -> Forecast:
     K = statistics.num_samples.double()
     spread = _log_weight_variance(statistics)
     pareto_k = _pareto_k(statistics, spread)
-    # Where weights differ by rounding only, or some are zero, the spread of their logarithms is not informative.
+    # The spread of log weights is not informative if weights differ by rounding only, or some are zero.
     usable = is_reliable(statistics.num_pilot.double(), pareto_k) & (spread > 1e-8)
     ratio = _mean(statistics.relative_variance / spread.expm1(), usable, 1.0)
     finite = statistics.elbo.isfinite()
@@ -98,6 +100,15 @@ def forecast(statistics: RunningStatistics, errors: ErrorEstimates) -> Forecast:
         prior_variance=prior,
         calibration=torch.stack([torch.stack(row) for row in rows]),
     )
+
+
+def predict_first(statistics: RunningStatistics, num_samples: int) -> Tensor:
+    """Predict the bias of the first importance samples from the pilot alone, ``(N,)``; infinite if unreliable."""
+    unknown = torch.full_like(statistics.elbo, math.nan)
+    predicted = forecast(statistics, ErrorEstimates(unknown, unknown, unknown))
+    K = torch.full_like(unknown, num_samples)
+    known = is_reliable(K, predicted.pareto_k, predicted.relative_variance)
+    return torch.where(known, sample_bias(predicted.relative_variance, K, predicted.pareto_k), math.inf)
 
 
 def is_reliable(num_samples: Tensor, pareto_k: Tensor, relative_variance: Tensor | float = 0.0) -> Tensor:

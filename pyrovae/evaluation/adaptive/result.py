@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from pyrovae.evaluation.adaptive.error_estimates import ErrorEstimates
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
 from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 from pyrovae.evaluation.likelihood.result import LogMarginal
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 
 __all__ = ["AdaptiveResult", "Stopped"]
 
@@ -34,10 +33,11 @@ class AdaptiveResult:
         rounds: number of rounds of allocation.
         seconds: wall-clock time of all calls.
         seed: seed of the samples.
+        streams: lower 32 bits of the seeds of all batches of samples, which are different.
         x: the data, ``(B, *data_shape)``.
         statistics: statistics of their weights.
         errors: errors of each datum, estimated from the statistics.
-        reliable: whether each datum has enough samples, ``(B,)``.
+        reliable: True for data that have enough samples, ``(B,)``.
         check: second estimates of some data by chains from the prior; None if a budget was used up before, or a latent
             is discrete.
     """
@@ -47,6 +47,7 @@ class AdaptiveResult:
     rounds: int
     seconds: float
     seed: int
+    streams: Tensor = field(repr=False)
     x: Tensor = field(repr=False)
     statistics: RunningStatistics = field(repr=False)
     errors: ErrorEstimates = field(repr=False)
@@ -102,12 +103,12 @@ class AdaptiveResult:
 
     @property
     def within_target(self) -> bool:
-        """Whether the errors lie within the target, and all data have enough samples."""
+        """True if the errors lie within the target, and all data have enough samples."""
         return self.error <= self.target_error and self.num_unreliable == 0
 
     @property
     def modes_checked(self) -> bool:
-        """Whether modes that the guide misses would have been found.
+        """True if modes that the guide misses would have been found.
 
         True if chains from the prior find at least half of p(x) for nine in ten of the checked data, or if the pilot's
         samples from the prior find at least half of p(x) on average over all data.
@@ -119,7 +120,7 @@ class AdaptiveResult:
 
     @property
     def reached(self) -> bool:
-        """Whether the errors lie within the target, and modes that the guide misses were looked for and not found."""
+        """True if the errors lie within the target, and modes that the guide misses were looked for and not found."""
         return self.within_target and self.modes_checked
 
     @property
@@ -134,6 +135,7 @@ class AdaptiveResult:
             "rounds": torch.tensor(self.rounds),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
             "seed": torch.tensor(self.seed),
+            "streams": self.streams,
             **self.statistics.tensors(),
         }
 
@@ -157,12 +159,13 @@ class AdaptiveResult:
             log_likelihood=now.log_likelihood.clone().to(where),
             x=self.x,
             check=self.check,
+            log_unbiased=now.certified.clone().to(where),
             adaptive=self,
         )
 
     @property
     def verdict(self) -> str:
-        """Plain sentences: whether the target was reached, and what was spent."""
+        """Conclusion in plain sentences: was the target reached, and with how many decoder runs and seconds?"""
         figures = f"estimated bias {self.bias:.2g}, Monte Carlo error {self.monte_carlo_error:.2g}"
         target = f"target of {self.target_error:g} nats"
         if self.reached:
@@ -196,7 +199,7 @@ class AdaptiveResult:
             "reached": self.reached,
             "within_target": self.within_target,
             "stopped": self.stopped,
-            "missed_by": self.missed_by if math.isfinite(self.missed_by) else None,
+            "missed_by": json_number(self.missed_by),
             "num_unreliable": self.num_unreliable,
             "num_annealed": self.num_annealed,
             "num_from_prior": int(now.from_prior.sum()),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.evaluation.adaptive.certified_sums import NUM_ALTERNATIVES, add_draw
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, tail_size
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
 
@@ -45,7 +46,7 @@ class RunningStatistics:
         step_sizes: step sizes of the chains, at beta evenly spaced between 0 and 1, ``(G, N)``; NaN if not tuned.
         num_evaluations: number of decoder runs, including those of discarded weights.
         num_temperatures: number T of temperatures of the chains in the estimate; 0 for importance samples.
-        from_prior: whether the chains in the estimate start from the prior.
+        from_prior: True for data whose chains start from the prior.
         num_samples: number K of weights in the estimate.
         group_sums: log of the sum of the weights of each group, ``(NUM_GROUPS, N)``, in nats.
         log_sum_squares: log of the sum of the squares of the weights in the estimate.
@@ -53,6 +54,8 @@ class RunningStatistics:
         acceptance: mean acceptance of the chains; NaN for importance samples.
         pareto_k: Pareto shape k̂ of the tail of the weights in the estimate.
         largest: largest log weights in descending order, ``(M, N)``; -inf where there are fewer.
+        certified: log of the sums that are certified, ``(NUM_ALTERNATIVES, N)``, in nats; see :func:`add_draw`.
+        unspent: what is left of the weights of these sums, ``(NUM_ALTERNATIVES, N)``.
         log_likelihood: log p(x|z) at the posterior draws, ``(N, S)``.
         draws: posterior draws by site name, ``(N, S, *event_shape)``.
     """
@@ -78,6 +81,8 @@ class RunningStatistics:
     acceptance: Tensor
     pareto_k: Tensor
     largest: Tensor
+    certified: Tensor
+    unspent: Tensor
     log_likelihood: Tensor
     draws: dict[str, Tensor] = field(default_factory=dict)
 
@@ -111,6 +116,8 @@ class RunningStatistics:
             acceptance=unknown(),
             pareto_k=unknown(),
             largest=unknown(_NUM_LARGEST, value=-math.inf),
+            certified=unknown(NUM_ALTERNATIVES, value=-math.inf),
+            unspent=unknown(NUM_ALTERNATIVES, value=1.0),
             log_likelihood=torch.zeros(count, num_draws),
         )
 
@@ -122,6 +129,9 @@ class RunningStatistics:
             ValueError: if a statistic is missing.
         """
         plain = [part.name for part in fields(cls) if part.name != "draws"]
+        if "certified" not in tensors and "elbo" in tensors:  # of a version without certificates
+            none = torch.zeros(NUM_ALTERNATIVES, len(tensors["elbo"]), dtype=torch.float64)
+            tensors = {**tensors, "certified": none - math.inf, "unspent": none}
         missing = [name for name in plain if name not in tensors]
         if missing:
             raise checks.InputError(f"state must be that of an earlier call, but {missing[0]} is missing")
@@ -192,6 +202,7 @@ class RunningStatistics:
         log_weights: Tensor,
         reservoir: Reservoir,
         rounding: Tensor,
+        predicted_bias: Tensor,
         acceptance: Tensor | None = None,
     ) -> None:
         """Add weights to the estimates of some data.
@@ -201,12 +212,18 @@ class RunningStatistics:
             log_weights: log weights in nats, ``(k, B)``; k is a multiple of ``NUM_GROUPS``.
             reservoir: posterior draws, resampled from these samples.
             rounding: largest effect of rounding on the log weights, in nats, ``(B,)``.
+            predicted_bias: bias of the estimates with these weights, predicted before they were drawn, in nats,
+                ``(B,)``.
             acceptance: mean acceptance of annealed chains, ``(B,)``; None for importance samples.
         """
         _refuse_nan(log_weights)
         new = log_weights.double().cpu()
         k, before = len(new), self.num_samples[index]
         total = before + k
+        log_mean = new.logsumexp(0) - math.log(k)
+        self.certified[:, index], self.unspent[:, index] = add_draw(
+            self.certified[:, index], self.unspent[:, index], log_mean, predicted_bias
+        )
         self._merge_draws(index, new.logsumexp(0), reservoir)
         # Consecutive blocks are fair groups, because samples from the prior are spread evenly among the others.
         sums = new.unflatten(0, (NUM_GROUPS, -1)).logsumexp(1)  # (G, B)

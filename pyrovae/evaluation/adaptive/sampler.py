@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.adaptive.allocation import Allocation
-from pyrovae.evaluation.adaptive.forecast import NUM_TUNED, TUNING_CHAINS
+from pyrovae.evaluation.adaptive.forecast import NUM_TUNED, TUNING_CHAINS, predict_first
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
 from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
@@ -29,12 +29,13 @@ from pyrovae.rng import forked_rng
 
 __all__ = ["CostTimer", "Sampler"]
 
+# The numbers of samples are set by hand: small next to those of a typical estimate.
 _PILOT_SAMPLES = 128  # importance samples of each datum from the guide in the pilot
 _PILOT_PRIOR_SAMPLES = 32  # samples of each datum from the prior in the pilot
 _FIRST_SAMPLES = 128  # initial number of importance samples in each datum's estimate
 _PRIOR_CHAIN_TEMPERATURES = 50  # temperatures of the check by chains from the prior that each annealed datum gets
 _PRIOR_SHARE = 1 / 8  # share of importance samples from the prior, for modes that the guide misses
-_WEIGHTS_IN_MEMORY = 2**20
+_WEIGHTS_IN_MEMORY = 2**20  # largest number of log weights per batch
 
 
 class CostTimer:
@@ -91,6 +92,7 @@ class Sampler:
         statistics: statistics of the weights so far.
         rounds: number of rounds, including those of earlier samplers.
         timer: time that this sampler took.
+        streams: lower 32 bits of the seeds of all batches so far.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Sampler:
         self.statistics = RunningStatistics.empty(len(arguments[0]), num_draws, NUM_TUNED)
         self.rounds = 0
         self.timer = CostTimer()
+        self.streams: set[int] = set()
         self._annealable: bool | None = None
         self._batch = 0
 
@@ -132,21 +135,24 @@ class Sampler:
         self.statistics = statistics
         self.rounds = int(state["rounds"])
         self.timer.seconds_before = float(state["seconds"])
+        self.streams = set(state["streams"].tolist()) if "streams" in state else set()
 
     def start(self) -> None:
         """Draw the pilot of all data, and the first importance samples of their estimates."""
         with self._round():
-            for index in torch.arange(len(self.arguments[0])).split(min(50, self.chunks.size)):
-                with self.timer.timing(
-                    "importance", (_PILOT_SAMPLES + _PILOT_PRIOR_SAMPLES + _FIRST_SAMPLES) * len(index)
-                ):
+            batches = torch.arange(len(self.arguments[0])).split(min(50, self.chunks.size))
+            for index in batches:
+                with self.timer.timing("importance", (_PILOT_SAMPLES + _PILOT_PRIOR_SAMPLES) * len(index)):
                     self.chunks.in_parts(
                         self._pilot, (index,), lambda size: self._data_per_batch(size, 0, _PILOT_SAMPLES)
                     )
+            bias = predict_first(self.statistics, _FIRST_SAMPLES)
+            for index in batches:
+                with self.timer.timing("importance", _FIRST_SAMPLES * len(index)):
                     equal = self.statistics.pilot_k[index].isnan()
                     for some in (index[equal], index[~equal]):
                         if len(some):
-                            self._draw(some, 0, False, _FIRST_SAMPLES)
+                            self._draw(some, 0, False, _FIRST_SAMPLES, bias[some])
 
     def run(self, allocation: Allocation, deadline: float) -> bool:
         """Draw an allocation until ``deadline``, in seconds of the timer; return whether all of it was drawn."""
@@ -159,24 +165,23 @@ class Sampler:
                 T, from_prior, k, _, _ = kind.tolist()
                 member = (kinds == kind[:, None]).all(0)
                 rows = self._data_per_batch(self.chunks.size, T, k)
-                for index, cost in zip(
-                    *(part[member].split(rows) for part in (allocation.data, allocation.cost)), strict=True
-                ):
+                drawn = allocation.data, allocation.cost, allocation.bias
+                for index, cost, bias in zip(*(part[member].split(rows) for part in drawn), strict=True):
                     name = "annealed" if T else "importance"
                     if self.timer.seconds + float(cost.sum()) * self.timer.seconds_per_run(name) > deadline:
                         return False
                     with self.timer.timing(name, float(cost.sum())):
-                        self._draw(index, T, bool(from_prior), k)
+                        self._draw(index, T, bool(from_prior), k, bias)
         return True
 
-    def _draw(self, index: Tensor, num_temperatures: int, from_prior: bool, k: int) -> None:
-        def draw(some: Tensor) -> None:
+    def _draw(self, index: Tensor, num_temperatures: int, from_prior: bool, k: int, bias: Tensor) -> None:
+        def draw(some: Tensor, bias: Tensor) -> None:
             if num_temperatures:
-                self._by_annealing(some, num_temperatures, from_prior, k)
+                self._by_annealing(some, num_temperatures, from_prior, k, bias)
             else:
-                self._by_importance(some, k)
+                self._by_importance(some, k, bias)
 
-        self.chunks.in_parts(draw, (index,), lambda size: self._data_per_batch(size, num_temperatures, k))
+        self.chunks.in_parts(draw, (index, bias), lambda size: self._data_per_batch(size, num_temperatures, k))
 
     @staticmethod
     def _data_per_batch(chunk_size: int, num_temperatures: int, k: int) -> int:
@@ -185,7 +190,7 @@ class Sampler:
 
     @property
     def annealable(self) -> bool:
-        """Whether the latents can be annealed, because all of them are continuous."""
+        """True if the latents can be annealed, because all of them are continuous."""
         if self._annealable is None:
             try:
                 with forked_rng(self.arguments[0].device):
@@ -204,8 +209,11 @@ class Sampler:
 
     def _seeded_batch(self, index: Tensor) -> Arguments:
         """Return some of the data, and set the seed of their samples."""
-        words = np.random.SeedSequence((self.seed, self.rounds, self._batch)).generate_state(1, np.uint64)
-        torch.manual_seed(int(words[0]))
+        words = np.random.SeedSequence((self.seed, self.rounds, self._batch)).generate_state(64, np.uint64)
+        # Torch's generator of a CPU uses the lower 32 bits, which must be different for each batch.
+        seed = next(word for word in words.tolist() if word % 2**32 not in self.streams)
+        self.streams.add(seed % 2**32)
+        torch.manual_seed(seed)
         self._batch += 1
         return tuple(part[index.to(part.device)] for part in self.arguments)
 
@@ -224,7 +232,7 @@ class Sampler:
         self.statistics.add_pilot(index, weights, from_prior, rounding_error(weights, from_prior.dtype))
         self.statistics.num_evaluations[index] += _PILOT_SAMPLES + _PILOT_PRIOR_SAMPLES
 
-    def _by_importance(self, index: Tensor, num_samples: int) -> None:
+    def _by_importance(self, index: Tensor, num_samples: int, bias: Tensor) -> None:
         equal = bool(
             self.statistics.pilot_k[index].isnan().all()
         )  # equal weights, among which samples from the prior would only add noise
@@ -238,7 +246,7 @@ class Sampler:
                 reservoir.add(chunk.log_weight, chunk)
                 log_weights.append(chunk.log_weight.double())
         weights = torch.cat(log_weights)
-        self.statistics.add(index, weights, reservoir, rounding_error(weights, chunk.log_likelihood.dtype))
+        self.statistics.add(index, weights, reservoir, rounding_error(weights, chunk.log_likelihood.dtype), bias)
         self.statistics.num_evaluations[index] += num_samples
 
     def _anneal_from_prior(self, programs: BatchedPrograms, index: Tensor) -> int:
@@ -251,7 +259,9 @@ class Sampler:
         self.statistics.add_prior_chains(index, weights)
         return spent
 
-    def _by_annealing(self, index: Tensor, num_temperatures: int, from_prior: bool, num_chains: int) -> None:
+    def _by_annealing(
+        self, index: Tensor, num_temperatures: int, from_prior: bool, num_chains: int, bias: Tensor
+    ) -> None:
         start: Literal["guide", "prior"] = "prior" if from_prior else "guide"
         target = AnnealingTarget(self._programs(self._seeded_batch(index)), start)
         path = AnnealingPath(num_temperatures=num_temperatures, start=start)
@@ -278,7 +288,7 @@ class Sampler:
         weights = torch.cat([chains.log_weight for chains in chunks])
         acceptance = torch.cat([chains.acceptance.double().mean(0).expand_as(chains.log_weight) for chains in chunks])
         rounding = rounding_error(weights, point.log_likelihood.dtype)
-        now.add(index, weights, reservoir, rounding, acceptance.mean(0))
+        now.add(index, weights, reservoir, rounding, bias, acceptance.mean(0))
         now.num_evaluations[index] += spent + sum(chains.num_evaluations for chains in chunks)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pyrovae import checks
+from pyrovae import checks, html
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
@@ -20,10 +20,13 @@ from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.importance import Importance
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
-from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -113,6 +116,47 @@ class Diagnosis:
     def __str__(self) -> str:
         return self.table()
 
+    def _repr_html_(self) -> str:
+        table = self.to_dataframe()
+        cells = [
+            [_LABELS[name].strip(), *(_rounded(value, digits) for value, digits in zip(row, (2, 4, 2), strict=True))]
+            for name, *row in table.itertuples()
+        ]
+        head = ["nats per datum", "mean", "Monte Carlo error", "standard error over data"]
+        title = f"Breakdown of log p(x), {len(self.rate_distortion.rate)} data"
+        plot = html.staircase(self._steps(), "nats per datum")
+        return html.card(title, plot, html.table(head, cells), html.sentences(self.notes))
+
+    def _steps(self) -> list[tuple[str, float, float]]:
+        """Return -log p(x) with the guide's gaps, and distortion with the rate, as bars that end at -ELBO."""
+        value = {name: figure.value for name, figure in self.figures.items()}
+        gaps = ["inference_gap"] if self.refinement is None else ["approximation_gap", "amortization_gap"]
+        rates = ["mutual_information", "marginal_kl"] if "marginal_kl" in value else ["rate"]
+        steps = [("−log p(x)", 0.0, -value["log_prob"])]
+        for name in gaps:
+            steps.append((f"+ {_LABELS[name].strip()}", steps[-1][2], steps[-1][2] + value[name]))
+        steps += [("= −ELBO", 0.0, -value["elbo"]), ("distortion", 0.0, value["distortion"])]
+        for name in rates:
+            steps.append((f"+ {_LABELS[name].strip()}", steps[-1][2], steps[-1][2] + value[name]))
+        return steps
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a table with a row for each known quantity of :attr:`figures`, in nats per datum.
+
+        Its columns are the mean, its Monte Carlo error, and its standard error over the data, which is NaN for the
+        parts of the rate.
+        """
+        import pandas
+
+        each = self.per_datum()
+        rows = {
+            name: (*self.figures[name], _sampling_error(each[name][0]) if name in each else math.nan)
+            for name in _LABELS
+            if name in self.figures
+        }
+        columns = ["mean", "monte_carlo_error", "standard_error"]
+        return pandas.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("quantity")
+
     def table(self) -> str:
         """Return the results as text: means in nats per datum, Monte Carlo errors, standard errors over the data."""
         each, figures = self.per_datum(), self.figures
@@ -142,9 +186,9 @@ class Diagnosis:
         for name in [*_LABELS, "refined_elbo"]:
             value, error = figures.get(name, (None, None))
             over = _sampling_error(each[name][0]) if name in each else None
-            found[name] = finite(value)
-            found[f"{name}_mc_error"] = finite(error)
-            found[f"{name}_standard_error"] = finite(over)
+            found[name] = json_number(value)
+            found[f"{name}_mc_error"] = json_number(error)
+            found[f"{name}_standard_error"] = json_number(over)
         found["largest_mutual_information"] = self.rate_distortion.max_mutual_information
         counts = {site: [int(active.sum()), active.numel()] for site, active in self.rate_distortion.active.items()}
         sums = [sum(count) for count in zip(*counts.values(), strict=True)]
@@ -210,7 +254,7 @@ def diagnose(
         evidence: earlier estimates of log p(x) of these data. They are lower bounds, and so is the approximation gap.
         num_samples: number of samples for each datum and ELBO, at least 2.
         refinement_steps: number of steps in which the guide is refined; 0 for no refinement.
-        full_covariance: whether to refine to any covariance.
+        full_covariance: True to refine to any covariance.
         estimator: estimator of log p(x) if ``evidence`` is not given; by default ``Annealed()``, or ``Importance()`` if
             a latent cannot be annealed.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's

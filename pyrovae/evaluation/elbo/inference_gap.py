@@ -20,10 +20,11 @@ from pyrovae.tensors import is_data
 
 __all__ = ["Refinement", "refine"]
 
+# Adam's options are set by hand, for 200 steps.
 _SAMPLES_PER_STEP = 8  # number of samples for each datum and step
 _LEARNING_RATE = 0.2  # initial learning rate, in units of the guide's coordinates
 _EPSILON = 0.03  # epsilon of Adam, in nats, so that far smaller gradients, such as rounding, cause only tiny steps
-_LEARNING_RATE_BELOW = 0.03  # initial learning rate of the n times as many elements below the diagonal
+_LEARNING_RATE_BELOW = 0.03  # initial learning rate of elements below the diagonal, which are far more
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def refine(
             generator of such batches.
         num_steps: number of steps of refinement.
         num_samples: number of samples for each datum and ELBO, at least 2.
-        full_covariance: whether to replace :math:`e^b` by a triangular matrix, so that a normal guide becomes the best
+        full_covariance: True to replace :math:`e^b` by a triangular matrix, so that a normal guide becomes the best
             one of any covariance.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
@@ -164,7 +165,7 @@ class _AffineMap:
 
     Args:
         like: coordinates of the data, ``(B, n)``, for their shape and type.
-        full_covariance: whether L is triangular.
+        full_covariance: True if L is triangular.
     """
 
     def __init__(self, like: Tensor, full_covariance: bool) -> None:

@@ -21,7 +21,7 @@ from pyrovae.reprs import short_repr
 
 __all__ = ["RateDistortion", "rate_distortion"]
 
-_ACTIVE = 0.01  # thresholds of an active unit: variance of its mean (Burda et al., 2015), and nats
+_ACTIVE = 0.01  # thresholds of an active unit: variance of its mean, as in Burda et al. (2015), and nats
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class RateDistortion:
 
     @property
     def saturated(self) -> bool:
-        """Whether the mutual information is within a tenth of the largest, so that more data would increase it."""
+        """True if the mutual information is within a tenth of the largest, so that more data would increase it."""
         found = self.mutual_information
         return found is not None and len(self.rate) > 1 and found.value > 0.9 * self.max_mutual_information
 
     @property
     def active(self) -> dict[str, Tensor]:
-        """Whether each component is informative about the data, by site, ``(*event_shape)`` each.
+        """True for components that are informative about the data, by site, ``(*event_shape)`` each.
 
         The variance of its mean must be above 0.01, and its information above 0.01 nats. The second condition matters
         because the mean can vary by slightly more than 0.01 when the posterior is the prior up to rounding.

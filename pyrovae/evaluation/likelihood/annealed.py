@@ -7,19 +7,19 @@ from typing import Literal
 import torch
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, anneal, tune_step_sizes
+from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, ChainPaths, anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.convergence import convergence
 from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
-from pyrovae.evaluation.likelihood.result import ChainPaths, LogMarginal
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms, Chunk
 
 __all__ = ["Annealed"]
 
-_DATA_AT_A_TIME = 1024
+_DATA_AT_A_TIME = 1024  # largest number of data whose chains run together
 _KEPT_PATHS = 50  # number of data per batch whose chains' paths are kept
 _ELBO_SAMPLES = 100  # samples of the guide for the ELBO if the chains start from the prior
 _TUNED_CHAINS = 4  # largest number of chains on which the step sizes are tuned
@@ -48,6 +48,8 @@ class Annealed(Estimator):
         (torch.Size([3]), 16)
     """
 
+    unbiased = True  # the step sizes are tuned on other chains, and fixed before these start
+
     def __init__(
         self,
         num_temperatures: int = 100,
@@ -65,7 +67,7 @@ class Annealed(Estimator):
 
     @property
     def must_cover(self) -> bool:  # type: ignore[override]
-        """Whether the chains start from the guide."""
+        """True if the chains start from the guide."""
         return self.start == "guide"
 
     def batch_size(self, chunk_size: int) -> int:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
+from pyrovae.reprs import short_repr
 
-__all__ = ["AnnealedRun", "AnnealingPath", "anneal", "tune_step_sizes"]
+__all__ = ["AnnealedRun", "AnnealingPath", "ChainPaths", "anneal", "tune_step_sizes"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,27 @@ class AnnealedRun(NamedTuple):
     num_evaluations: int
 
 
+@dataclass(frozen=True)
+class ChainPaths:
+    r"""Paths of the annealed chains of some data, at T temperatures.
+
+    Attributes:
+        beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
+        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T inverse temperatures, ``(T, B)``,
+            in nats: the integrand of thermodynamic integration.
+        acceptance: mean acceptance probability of the moves at the inner temperatures, ``(T - 1, B)``.
+        step_size: leapfrog step sizes at the inner temperatures, in units of the start's scale, ``(T - 1, B)``.
+    """
+
+    beta: Tensor
+    log_weight: Tensor
+    acceptance: Tensor
+    step_size: Tensor
+
+    def __repr__(self) -> str:
+        return short_repr(self, num_temperatures=len(self.log_weight), num_data=self.log_weight.shape[1])
+
+
 def tune_step_sizes(target: AnnealingTarget, path: AnnealingPath, num_chains: int = 4) -> tuple[Tensor, Tensor, int]:
     """Tune the step sizes of each temperature and datum, on chains that are not part of an estimate.
 
@@ -117,7 +139,7 @@ def anneal(
         path: annealing path.
         steps: step sizes from :func:`tune_step_sizes`, ``(T - 1, B)``.
         u: initial coordinates of the chains, ``(C, B, n)``: samples of the start, or of the posterior.
-        reverse: whether the chains run from the posterior to the start.
+        reverse: True if the chains run from the posterior to the start.
     """
     betas = path.betas()
     chains = _Chains(target, u, path.num_leapfrogs)

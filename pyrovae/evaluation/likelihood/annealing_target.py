@@ -88,7 +88,7 @@ class AnnealingTarget:
 
     @property
     def is_noise(self) -> bool:
-        """Whether all coordinates of the start are standard normal noise."""
+        """True if all coordinates of the start are standard normal noise."""
         return all(transform.is_noise for transform in self.transforms.values())
 
     @contextmanager

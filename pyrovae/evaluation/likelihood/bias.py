@@ -11,11 +11,13 @@ from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, tai
 
 __all__ = ["estimated_bias", "extra_annealing_bias", "extrapolated_bias", "halved_bounds", "jensen_bias", "unseen_tail"]
 
-_WEIGHTS_IN_SPLITS = 2048  # smallest total number of weights in the random splits of a datum
+_WEIGHTS_IN_SPLITS = 2048  # smallest total number of weights in the random splits of a datum; set by hand
 _MIN_RATIO = 1.1  # smaller ratios would extrapolate by more than ten times the last growth, mostly noise
-_DEFAULT_RATIO = 1.5  # between light and heavy tails, for too few weights to estimate the ratio
-_EXTRA_ANNEALING_BIAS = 0.05  # empirical; docs/likelihood.md has the coverage of the resulting intervals
-_MAX_SHAPE = 0.8  # with 0.9, the estimated bias of trained VAEs at K = 256 was larger by half or more
+_DEFAULT_RATIO = 1.5  # halfway between the heaviest tails, 1, and light ones, 2; for too few weights to estimate it
+_EXTRA_ANNEALING_BIAS = (
+    0.05  # empirical: scripts/benchmarks/error_calibration.py measures the coverage of the intervals
+)
+_MAX_SHAPE = 0.8  # with 0.9, error_calibration.py found estimated biases at K = 256 that were larger by half or more
 
 
 def jensen_bias(log_weights: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ def estimated_bias(halved: Tensor, unseen: Tensor, ess: Tensor, num_samples: Ten
         unseen: result of :func:`unseen_tail` for importance samples, ``(B,)``.
         ess: effective sample size, ``(B,)``.
         num_samples: number K of weights, ``(B,)``.
-        annealed: whether the weights are from annealed chains, ``(B,)``.
+        annealed: True for data whose weights are from annealed chains, ``(B,)``.
 
     Returns:
         nats, float64 of shape ``(B,)``; NaN for one weight.

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.bias import halved_bounds, unseen_tail
 from pyrovae.evaluation.likelihood.diagnostics import monte_carlo_error, tail_size
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 
 __all__ = ["Convergence", "convergence"]
 
@@ -55,11 +55,7 @@ class Convergence:
             "jackknife": self.jackknife.mean(1),
         }
         return [
-            {"num_samples": int(k)}
-            | {
-                name: value if math.isfinite(value := float(column[level])) else None
-                for name, column in columns.items()
-            }
+            {"num_samples": int(k)} | {name: json_number(float(column[level])) for name, column in columns.items()}
             for level, k in enumerate(self.num_samples)
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,16 +13,18 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
-from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.programs import Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
+from pyrovae.rng import forked_rng
+from pyrovae.tensors import is_data, rows
 
 __all__ = ["CrossCheck", "cross_check"]
 
 _LOG_2 = math.log(2)  # a check that finds less than half of p(x) could miss a mode as large as the known ones
-_NUM_ERRORS = 3.5  # standard errors of a significant difference; large, because the error from eight chains is rough
+_NUM_ERRORS = 3.5  # standard errors of a significant difference; well above 2, because eight chains give a rough error
 _MIN_DIFFERENCE = 0.2  # nats; smaller differences are within the bias of the estimates of single data
-_CONCLUSIVE_SHARE = 0.9  # share of the checked data
+_CONCLUSIVE_SHARE = 0.9  # share of the checked data on which half of p(x) must be found; set by hand
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,12 @@ class CrossCheck:
 
     @property
     def exceeds(self) -> Tensor:
-        """Whether the chains from the prior find significantly more, ``(n,)``."""
+        """True for data on which the chains from the prior find significantly more, ``(n,)``."""
         return self.difference > (_NUM_ERRORS * self.standard_error).clamp(min=_MIN_DIFFERENCE)
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether chains from the prior find half of p(x) for nine in ten data, and so would find missed modes."""
+        """True if chains from the prior find half of p(x) for nine in ten data, and so would find missed modes."""
         return (self.difference > -_LOG_2).double().mean().item() >= _CONCLUSIVE_SHARE
 
     @property
@@ -88,8 +91,8 @@ class CrossCheck:
         return {
             "num_data": len(self.index),
             "num_exceeding": int(self.exceeds.sum()),
-            "missing": finite(self.missing),
-            "median_difference": finite(self.difference.median().item()),
+            "missing": json_number(self.missing),
+            "median_difference": json_number(self.difference.median().item()),
             "is_conclusive": self.is_conclusive,
             "sentence": self.sentence,
         }
@@ -98,7 +101,7 @@ class CrossCheck:
 def cross_check(
     model: PyroFunction,
     guide: PyroFunction,
-    x: Batch,
+    x: Batch | Callable[[Tensor], Batch],
     result: LogMarginal,
     num_data: int = 20,
     *,
@@ -116,7 +119,8 @@ def cross_check(
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
-        x: the data of ``result``, ``(B, *data_shape)``, or the tuple ``(x, y)``.
+        x: the data of ``result``, ``(B, *data_shape)``, or the tuple ``(x, y)``; or a function that returns those at
+            some positions, ``(n,)``, for data that do not fit in memory. Only the checked data are read.
         result: estimates to check.
         num_data: number of random data to check.
         num_chains: number of chains for each datum.
@@ -134,16 +138,14 @@ def cross_check(
         >>> cross_check(vae.model, vae.guide, x, ml).is_conclusive
         True
     """
-    arguments = arguments_of(x, model, guide)
     count = len(result.log_prob)
-    if len(arguments[0]) != count:
-        raise checks.InputError(f"x must be the {count} data of the result, but {len(arguments[0])} were given")
     n = min(checks.integer("num_data", num_data), count)
-    where = arguments[0].device
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-        torch.manual_seed(checks.seed(seed))
-        index = torch.randperm(count)[:n].sort().values.to(where)
-        some = tuple(part[index] for part in arguments)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
+    index = torch.randperm(count, generator=generator)[:n].sort().values
+    some = arguments_of(_data_at(x, index, count), model, guide)
+    with forked_rng(some[0].device):
+        torch.manual_seed(seed)
+        torch.set_rng_state(generator.get_state())  # the chains' noise follows on the choice of data
         from_prior = Annealed(num_temperatures, num_chains, start="prior")
         other = log_marginal(model, guide, some, from_prior, num_draws=0, chunk_size=chunk_size)
     index = index.to(result.log_prob.device)
@@ -153,3 +155,16 @@ def cross_check(
         difference=other.log_prob - result.log_prob[index],
         standard_error=other.standard_error.hypot(result.standard_error[index]),
     )
+
+
+def _data_at(x: Batch | Callable[[Tensor], Batch], index: Tensor, count: int) -> Batch:
+    """Return some of the ``count`` data of a result."""
+    if callable(x):
+        return x(index)
+    if not is_data(x):
+        return x  # which is refused with the sentence of all programs
+    parts = x if isinstance(x, tuple) else (x,)
+    if len(parts[0]) != count:
+        raise checks.InputError(f"x must be the {count} data of the result, but {len(parts[0])} were given")
+    some = tuple(rows(part, index) for part in parts)
+    return some if isinstance(x, tuple) else some[0]

@@ -20,7 +20,7 @@ __all__ = [
     "tail_size",
 ]
 
-_REPEATED = 5  # number of weights equal to the largest one, from which on the tail is taken to be bounded
+_REPEATED = 5  # the tail is taken to be bounded if so many weights equal the largest one; set by hand
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:

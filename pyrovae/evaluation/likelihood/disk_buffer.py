@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyrovae.evaluation.likelihood.result import LogMarginal, concatenate
+from pyrovae.evaluation.likelihood.concatenation import concatenate
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.files import temporary_mmap
 
 __all__ = ["DiskBuffer"]

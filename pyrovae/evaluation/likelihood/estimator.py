@@ -7,10 +7,12 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.result import LogMarginal, concatenate
+from pyrovae.evaluation.likelihood.concatenation import concatenate
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, PyroFunction
@@ -46,8 +48,21 @@ class Estimator(ABC):
     """
 
     must_cover: bool = True
-    """Whether the guide must have a density wherever the prior has one. False only if the estimate is right without
-    this condition, for example because it also draws from the prior."""
+    """True if the guide must have a density wherever the prior has one, False if the estimate is right without this
+    condition, for example because it also draws from the prior."""
+
+    unbiased: bool = False
+    """Whether the mean of exp(log_prob) is at most p(x), for each datum and whatever was drawn for the others: what
+    :meth:`LogMarginal.certificate` needs. It is so if ``log_prob`` is the log of the mean of weights of mean p(x),
+    whose number and whose proposal were fixed before they were drawn, separately for each datum. It is not so for
+    samples that several data share, and for a bound whose bias was corrected. A subclass that overrides
+    :meth:`estimate` declares it again."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        overrides = {"estimate", "estimate_batches"} & vars(cls).keys()
+        if overrides and "unbiased" not in vars(cls):  # what a base class declares is not about this method
+            cls.unbiased = False
 
     @abstractmethod
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
@@ -94,7 +109,8 @@ class Estimator(ABC):
                 parts += chunks.in_parts(estimate, arguments, self.batch_size)
         if not parts:
             raise checks.InputError("x must hold at least one datum, but is empty")
-        return concatenate(parts)
+        result = concatenate(parts)
+        return replace(result, log_unbiased=result.log_prob[None]) if self.unbiased else result
 
     @property
     def method(self) -> str:

@@ -48,6 +48,8 @@ class Importance(Estimator):
         (1000, True)
     """
 
+    unbiased = True
+
     def __init__(self, num_samples: int = 5000, proposal_scale: float = 1.0, prior_share: float = 0.0) -> None:
         self.num_samples = checks.integer("num_samples", num_samples)
         self.proposal_scale = checks.number("proposal_scale", proposal_scale, open_below=True)
@@ -55,7 +57,7 @@ class Importance(Estimator):
 
     @property
     def must_cover(self) -> bool:  # type: ignore[override]
-        """Whether no sample comes from the prior."""
+        """True if no sample comes from the prior."""
         return round(self.prior_share * self.num_samples) == 0
 
     def batch_size(self, chunk_size: int) -> int:

@@ -47,7 +47,7 @@ class Proposal:
 
     @property
     def is_guide(self) -> bool:
-        """Whether the proposal is the guide itself."""
+        """True if the proposal is the guide itself."""
         return self.scale == 1 and self.num_from_prior == 0
 
     def draw(self, k: int) -> Chunk:

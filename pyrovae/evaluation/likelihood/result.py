@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pyrovae import checks
-from pyrovae.arviz_import import import_arviz
+from pyrovae import checks, html
 from pyrovae.evaluation.likelihood.bias import estimated_bias
+from pyrovae.evaluation.likelihood.certificate import Certificate, certify
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_threshold
 from pyrovae.evaluation.likelihood.diagnostics import pareto_k as fit_pareto_k
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 
 if TYPE_CHECKING:
     import arviz
     import pandas
 
     from pyrovae.evaluation.adaptive.result import AdaptiveResult
+    from pyrovae.evaluation.likelihood.annealed_chains import ChainPaths
     from pyrovae.evaluation.likelihood.cross_check import CrossCheck
 
-__all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "ChainPaths", "LogMarginal", "concatenate", "finite"]
+__all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "LogMarginal"]
 
 MIN_ACCEPTANCE = 0.3
-"""Acceptance below which chains hardly move."""
+"""Acceptance below which chains hardly move: set by hand, far below the 0.8 to which step sizes are tuned."""
 
 MAX_CHAIN_ERROR = 0.45
-"""Standard error, in nats, of 16 chains whose log weights have a variance of about 1.5."""
+"""Largest standard error of chains that agree, in nats: that of 16 chains whose log weights have a variance of 1.5."""
 
 _TAIL = 50  # number of largest weights kept of each datum
-_HEAVY = 0.2  # share of the data; docs/likelihood.md has the coverage of intervals below and above it
+_HEAVY = 0.2  # share of the data; scripts/benchmarks/error_calibration.py measures the coverage on both sides of it
 
 STATISTICS = (
     "log_prob",
@@ -48,27 +48,6 @@ STATISTICS = (
     "num_evaluations",
 )
 """Names of the results of each datum, ``(B,)`` each."""
-
-
-@dataclass(frozen=True)
-class ChainPaths:
-    r"""Paths of the annealed chains of some data, at T temperatures.
-
-    Attributes:
-        beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
-        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T inverse temperatures, ``(T, B)``,
-            in nats: the integrand of thermodynamic integration.
-        acceptance: mean acceptance probability of the moves at the inner temperatures, ``(T - 1, B)``.
-        step_size: leapfrog step sizes at the inner temperatures, in units of the start's scale, ``(T - 1, B)``.
-    """
-
-    beta: Tensor
-    log_weight: Tensor
-    acceptance: Tensor
-    step_size: Tensor
-
-    def __repr__(self) -> str:
-        return short_repr(self, num_temperatures=len(self.log_weight), num_data=self.log_weight.shape[1])
 
 
 @dataclass(frozen=True)
@@ -95,6 +74,8 @@ class LogMarginal:
         check: second estimates of some data by chains from the prior; None without such a check.
         prior_found: share of p(x) that the samples or chains from the prior alone find, at most 1; None if all are from
             the guide.
+        log_unbiased: log of S alternative estimates of p(x) whose product over the data has a mean of at most that of
+            p(x), ``(S, B)``, in nats: what is certified. None if the estimator does not declare any.
         adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for other estimators, and for
             results read from a file.
     """
@@ -117,6 +98,7 @@ class LogMarginal:
     paths: ChainPaths | None = field(default=None, repr=False)
     check: CrossCheck | None = field(default=None, repr=False)
     prior_found: Tensor | None = field(default=None, repr=False)
+    log_unbiased: Tensor | None = field(default=None, repr=False)
     adaptive: AdaptiveResult | None = field(default=None, repr=False)
 
     @classmethod
@@ -220,11 +202,61 @@ class LogMarginal:
         if chains and not self.is_adaptive:
             accepted, ess = self.acceptance.median(), self.ess.median()
             lines.append(f"  acceptance {accepted:.2f}, {ess:.1f} effective chains (medians)")
-        return [*lines, f"  {self.verdict}"]
+        return [*lines, f"  {self._certificate_line(bits_per_dim)}", f"  {self.verdict}"]
+
+    def certificate(self, confidence: float = 0.99) -> Certificate | None:
+        r"""Return an upper bound of the NLL of these data that holds whatever the guide, or None if there is none.
+
+        The log of an unbiased estimate exceeds log p(x) by more than b nats with a probability of at most
+        :math:`e^{-b}` (Markov's inequality), and so does the sum over the data, whose estimates are independent. With
+        the default confidence, the bound of the mean of N data is :math:`\log(100) / N` nats above ``nll``.
+
+        Importance samples and annealed chains are certified as they are. :class:`Adaptive` is certified by estimates
+        whose weighting was fixed before their samples were drawn. An estimator of your own is certified if it declares
+        ``unbiased = True``.
+
+        Args:
+            confidence: probability, over the choice of samples, with which the bound holds.
+
+        Raises:
+            ValueError: if ``confidence`` is not between 0 and 1.
+
+        Example:
+            >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+            >>> ml = log_marginal(vae.model, vae.guide, torch.ones(3, 4), num_samples=100)
+            >>> math.isclose(ml.certificate().nll, ml.nll + math.log(100) / 3)
+            True
+        """
+        return None if self.log_unbiased is None else certify(self.log_unbiased, confidence)
+
+    def _bits_of(self, nll: float, bits_per_dim: float | None) -> float | None:
+        """Convert another NLL in nats to bits per dimension, given this result's own; None if that is None."""
+        if bits_per_dim is None:
+            return None
+        return bits_per_dim + (nll - self.nll) / (math.prod(self.x.shape[1:]) * math.log(2))
+
+    def _certificate_summary(self, bits_per_dim: float | None) -> dict[str, Any] | None:
+        certificate = self.certificate()
+        return None if certificate is None else certificate.summary(self._bits_of(certificate.nll, bits_per_dim))
+
+    def _certificate_line(self, bits_per_dim: float | None) -> str:
+        certificate = self.certificate()
+        if certificate is not None:
+            return certificate.sentence(self._bits_of(certificate.nll, bits_per_dim))
+        if self.log_unbiased is None:
+            return f"no certificate: the estimates by {self.method} are not declared to be unbiased"
+        return "no certificate: some data have no weight above zero that counts for it"
+
+    def _repr_html_(self) -> str:
+        first, *others = self.lines()
+        trusted = self.reliable.cpu()
+        nll = -self.log_prob.detach().cpu()
+        groups = {"can be trusted": nll[trusted].tolist(), "cannot": nll[~trusted].tolist()}
+        return html.card(first, html.sentences(others), html.histogram(groups, "−log p(x) of each datum, nats"))
 
     @property
     def reliable(self) -> Tensor:
-        """Whether each datum's estimate can be trusted by its own diagnostics, ``(B,)``.
+        """True for data whose estimate can be trusted by its own diagnostics, ``(B,)``.
 
         Importance samples: k̂ is below its threshold, or the weights are equal. Chains: they move, and their standard
         error is at most 0.45 nats. An adaptive estimate says itself which data have enough samples.
@@ -286,7 +318,7 @@ class LogMarginal:
 
     @property
     def modes_checked(self) -> bool:
-        """Whether modes that the guide misses would have been found, because the prior finds at least half of p(x).
+        """True if modes that the guide misses would have been found, because the prior finds at least half of p(x).
 
         This must hold for nine in ten of the checked data; without a check, on average over the data for the estimate's
         own samples from the prior.
@@ -297,7 +329,7 @@ class LogMarginal:
 
     @property
     def has_heavy_tails(self) -> bool:
-        """Whether k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
+        """True if k̂ is above 0.7 for more than a fifth of the data, so that the set's bias cannot be extrapolated.
 
         False for adaptive estimates, in which hard data are annealed.
         """
@@ -305,18 +337,22 @@ class LogMarginal:
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether samples were allocated by the needs of each datum."""
+        """True if samples were allocated by the needs of each datum."""
         return self.method == "adaptive"
 
     @property
     def verdict(self) -> str:
-        """One or a few sentences: whether this estimate can be trusted, not whether the model is good."""
+        """Conclusion in one or a few sentences: can this estimate be trusted? It does not say if the model is good."""
         from pyrovae.evaluation.likelihood.verdict import verdict
 
         return verdict(self) if self.adaptive is None else f"{self.adaptive.verdict} {verdict(self)}"
 
-    def summary(self) -> dict[str, Any]:
-        """Return the results of the set, in nats per datum, as plain numbers; None for unknown or infinite values."""
+    def summary(self, bits_per_dim: float | None = None) -> dict[str, Any]:
+        """Return the results of the set, in nats per datum, as plain numbers; None for unknown or infinite values.
+
+        Args:
+            bits_per_dim: the NLL in bits per dimension, for data that have such; gives those of the certificate.
+        """
 
         def spread(values: Tensor, quantiles: tuple[float, ...]) -> dict[str, float | None]:
             known = values[~values.isnan()]
@@ -324,17 +360,18 @@ class LogMarginal:
             if len(known) == 0:
                 return dict.fromkeys(names)
             levels = (known.quantile(q, interpolation="nearest").item() for q in quantiles)
-            return {name: finite(level) for name, level in zip(names, levels, strict=True)}
+            return {name: json_number(level) for name, level in zip(names, levels, strict=True)}
 
         thresholds = pareto_threshold(self.num_samples)
         sampled = thresholds[self.acceptance.isnan()]
         return {
-            "nll": finite(self.nll),
-            "standard_error": finite(self.sampling_error),
-            "mc_error": finite(self.monte_carlo_error),
-            "bias": finite(self.mean_bias),
-            "interval": [finite(end) for end in self.interval],
-            "elbo": finite(self.elbo.mean().item()),
+            "nll": json_number(self.nll),
+            "standard_error": json_number(self.sampling_error),
+            "mc_error": json_number(self.monte_carlo_error),
+            "bias": json_number(self.mean_bias),
+            "interval": [json_number(end) for end in self.interval],
+            "elbo": json_number(self.elbo.mean().item()),
+            "certificate": self._certificate_summary(bits_per_dim),
             "num_samples": int(self.num_samples.max()),
             "num_evaluations": int(self.num_evaluations.sum()),
             "num_data": len(self.log_prob),
@@ -366,79 +403,6 @@ class LogMarginal:
         ``log_likelihood``, because each datum has its own latents, so that ``arviz.loo`` and ``waic`` of log p(x|z)
         would not score the model. ``log_prob`` is the held-out score that they would estimate.
         """
-        import xarray
+        from pyrovae.evaluation.likelihood.inference_data import inference_data
 
-        def array(tensor: Tensor) -> Any:
-            return tensor.detach().cpu().numpy()
-
-        figures: dict[str, Any] = {name: ("datum", array(getattr(self, name))) for name in STATISTICS}
-        figures["tail"] = (("rank", "datum"), array(self.tail.float()))
-        if self.convergence is not None:
-            figures["convergence_num_samples"] = ("level", array(self.convergence.num_samples))
-            for name in ("bound", "standard_error", "jackknife"):
-                values = array(getattr(self.convergence, name).float())
-                figures[f"convergence_{name}"] = (("level", "datum"), values)
-        if self.paths is not None:
-            figures["path_beta"] = ("temperature", array(self.paths.beta))
-            for name, dim in (("log_weight", "moment"), ("acceptance", "move"), ("step_size", "move")):
-                figures[f"path_{name}"] = ((dim, "path"), array(getattr(self.paths, name).float()))
-        if self.prior_found is not None:
-            figures["prior_found"] = ("datum", array(self.prior_found))
-        if self.check is not None:
-            for name in ("index", "log_prob", "difference", "standard_error"):
-                figures[f"check_{name}"] = ("checked", array(getattr(self.check, name)))
-        draws = {name: array(z.transpose(0, 1)[None]) for name, z in self.draws.items()}  # (1, S, B, ...)
-        if self.log_likelihood.numel():
-            figures["log_p_x_given_z"] = (("chain", "draw", "datum"), array(self.log_likelihood.T[None]))  # (1, S, B)
-        latent_dims = {
-            name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in self.draws.items()
-        }
-        data: arviz.InferenceData = import_arviz().from_dict(
-            posterior=draws if self.log_likelihood.numel() else None,
-            observed_data={"x": array(self.compact().x)},
-            coords={"datum": range(len(self.x))},
-            dims={**latent_dims, "x": ["datum", *(f"x_dim_{i}" for i in range(self.x.dim() - 1))]},
-            attrs={"num_samples": int(self.num_samples.max()), "method": self.method},
-        )
-        data.add_groups({"sample_stats": xarray.Dataset(figures, coords={"datum": range(len(self.x))})})
-        return data
-
-
-def finite(value: float | None) -> float | None:
-    """Return a finite number for JSON, or None for an unknown or infinite one."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat) -> LogMarginal:
-    """Concatenate the results of several batches of data; only the first batch's paths of annealed chains are kept.
-
-    Args:
-        parts: results of the batches, in order.
-        cat: function that concatenates tensors, with the arguments of ``torch.cat``.
-    """
-
-    def column(name: str) -> Tensor:
-        return cat([getattr(part, name) for part in parts])
-
-    bounds = [part.convergence for part in parts if part.convergence is not None]
-    figures: dict[str, Any] = {name: column(name) for name in STATISTICS}
-    curve = None
-    if bounds:
-        columns = ("bound", "standard_error", "jackknife", "halved")
-        curve = Convergence(
-            num_samples=bounds[0].num_samples,
-            unseen=cat([part.unseen for part in bounds]),
-            **{name: cat([getattr(part, name) for part in bounds], 1) for name in columns},
-        )
-        annealed = ~figures["acceptance"].isnan()  # the growth of the bound is estimated better from all data together
-        figures["bias"] = estimated_bias(curve.halved, curve.unseen, figures["ess"], figures["num_samples"], annealed)
-    return replace(
-        parts[0],
-        **figures,
-        tail=cat([part.tail for part in parts], 1),
-        draws={site: cat([part.draws[site] for part in parts]) for site in parts[0].draws},
-        log_likelihood=column("log_likelihood"),
-        x=column("x"),
-        convergence=curve,
-        prior_found=None if parts[0].prior_found is None else column("prior_found"),
-    )
+        return inference_data(self)

@@ -16,12 +16,12 @@ from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune_step_size
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
-from pyrovae.evaluation.likelihood.result import LogMarginal, finite
+from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
-from pyrovae.reprs import short_repr
+from pyrovae.reprs import json_number, short_repr
 from pyrovae.rng import forked_rng
 
 __all__ = ["Sandwich", "sandwich"]
@@ -74,10 +74,10 @@ class Sandwich:
     def summary(self) -> dict[str, Any]:
         """Return the set's figures, in nats per datum, as plain numbers; None where one is unknown."""
         return {
-            "lower": finite(self.lower.mean().item()),
-            "upper": finite(self.upper.mean().item()),
-            "gap": finite(self.gap),
-            "gap_error": finite(self.gap_error),
+            "lower": json_number(self.lower.mean().item()),
+            "upper": json_number(self.upper.mean().item()),
+            "gap": json_number(self.gap),
+            "gap_error": json_number(self.gap_error),
             "num_simulated": len(self.upper),
             "sentence": self.sentence,
         }

@@ -27,10 +27,10 @@ class SiteTransform(ABC):
 
     Attributes:
         size: number n of coordinates.
-        is_noise: whether the coordinates of the site's samples are standard normal.
-        one_to_one: whether different coordinates have different values, so that a density of coordinates determines
+        is_noise: True if the coordinates of the site's samples are standard normal.
+        one_to_one: True if different coordinates have different values, so that a density of coordinates determines
             one of values.
-        has_density: whether the density of the coordinates integrates to one, so that they can be mapped affinely.
+        has_density: True if the density of the coordinates integrates to one, so that they can be mapped affinely.
     """
 
     size: int

@@ -11,7 +11,7 @@ from pyrovae.evaluation.likelihood.result import MAX_CHAIN_ERROR, MIN_ACCEPTANCE
 
 __all__ = ["verdict"]
 
-_MAX_CHAIN_BIAS = 0.5  # nats; with a larger bias, chains are not said to agree
+_MAX_CHAIN_BIAS = 0.5  # nats; chains with a larger estimated bias are not said to agree; set by hand
 
 
 def verdict(result: LogMarginal) -> str:

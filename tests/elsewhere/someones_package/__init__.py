@@ -1,1 +1,1 @@
-"""What a user brings along: one of each, installed nowhere."""
+"""Components of a user, one of each kind, which are not installed."""

@@ -337,7 +337,7 @@ def statistics_of(log_weights, parts, num_temperatures=0):
         statistics.restart(index, num_temperatures)
     for part in log_weights.chunk(parts):
         acceptance = torch.full(index.shape, 0.8) if num_temperatures else None
-        statistics.add(index, part, Reservoir(0), exact, acceptance)
+        statistics.add(index, part, Reservoir(0), exact, exact, acceptance)
     return statistics
 
 
@@ -364,7 +364,7 @@ def test_draws_are_merged_by_weight():
         log_weights = torch.full((8, 2000), log_weight)
         reservoir = Reservoir(1)
         reservoir.add(log_weights, Chunk(log_weights, log_weights, {"z": torch.full((8, 2000, 1), value)}))
-        statistics.add(index, log_weights, reservoir, torch.zeros(2000))
+        statistics.add(index, log_weights, reservoir, torch.zeros(2000), torch.zeros(2000))
     assert statistics.draws["z"].mean().item() == pytest.approx(0.75, abs=0.04)
     assert torch.equal(statistics.log_likelihood > 1, statistics.draws["z"][..., 0] > 0)
 
@@ -542,6 +542,6 @@ def test_chains_from_the_prior_replace_those_from_the_guide(mixed, x):
     sampler.start()
     for from_prior in (False, True):
         rows = torch.arange(6), torch.full((6,), 25), torch.full((6,), from_prior), torch.full((6,), 8)
-        assert sampler.run(Allocation(*rows, cost=torch.full((6,), 400.0)), math.inf)
+        assert sampler.run(Allocation(*rows, cost=torch.full((6,), 400.0), bias=torch.zeros(6)), math.inf)
         assert torch.equal(sampler.statistics.from_prior, torch.full((6,), from_prior))
         assert (sampler.statistics.num_samples == 8).all()

@@ -1,4 +1,4 @@
-"""Where the nats go: the account of a program that is known exactly, and the command as a person uses it."""
+"""The breakdown of log p(x): of a program whose parts are known exactly, and by the command."""
 
 import json
 import math

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from pyrovae import VAE, Annealed, Bernoulli, DiagonalNormal, Importance, StandardNormal, log_marginal
+from pyrovae.evaluation.likelihood.concatenation import concatenate
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
-from pyrovae.evaluation.likelihood.result import STATISTICS, concatenate
+from pyrovae.evaluation.likelihood.result import STATISTICS
 
 pytestmark = pytest.mark.slow
 

@@ -182,7 +182,7 @@ def test_frey_faces_in_bits(page, tmp_path, monkeypatch):
 
 
 class Evaluated(NamedTuple):
-    """What is compared of an evaluation."""
+    """The part of an evaluation that is compared."""
 
     result: LogMarginal
     folder: str = "runs/some"

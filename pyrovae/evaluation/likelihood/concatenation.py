@@ -1,0 +1,53 @@
+"""Concatenation of the results of several batches of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.evaluation.likelihood.bias import estimated_bias
+from pyrovae.evaluation.likelihood.convergence import Convergence
+from pyrovae.evaluation.likelihood.result import STATISTICS, LogMarginal
+
+__all__ = ["concatenate"]
+
+
+def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat) -> LogMarginal:
+    """Concatenate the results of several batches of data; only the first batch's paths of annealed chains are kept.
+
+    Args:
+        parts: results of the batches, in order.
+        cat: function that concatenates tensors, with the arguments of ``torch.cat``.
+    """
+
+    def column(name: str) -> Tensor:
+        return cat([getattr(part, name) for part in parts])
+
+    unbiased = [part.log_unbiased for part in parts]
+    bounds = [part.convergence for part in parts if part.convergence is not None]
+    figures: dict[str, Any] = {name: column(name) for name in STATISTICS}
+    curve = None
+    if bounds:
+        columns = ("bound", "standard_error", "jackknife", "halved")
+        curve = Convergence(
+            num_samples=bounds[0].num_samples,
+            unseen=cat([part.unseen for part in bounds]),
+            **{name: cat([getattr(part, name) for part in bounds], 1) for name in columns},
+        )
+        annealed = ~figures["acceptance"].isnan()  # the growth of the bound is estimated better from all data together
+        figures["bias"] = estimated_bias(curve.halved, curve.unseen, figures["ess"], figures["num_samples"], annealed)
+    return replace(
+        parts[0],
+        **figures,
+        tail=cat([part.tail for part in parts], 1),
+        draws={site: cat([part.draws[site] for part in parts]) for site in parts[0].draws},
+        log_likelihood=column("log_likelihood"),
+        x=column("x"),
+        convergence=curve,
+        prior_found=None if parts[0].prior_found is None else column("prior_found"),
+        log_unbiased=None if any(part is None for part in unbiased) else cat(unbiased, 1),
+    )

@@ -1,0 +1,128 @@
+"""Training of a run: its folder is locked, written while it trains, and resumed or discarded if it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import yaml
+from torch import nn
+
+from pyrovae import checks, distributed
+from pyrovae.data import DataSet
+from pyrovae.objectives import NonFiniteLoss
+from pyrovae.runs.checkpoint_writer import CheckpointWriter
+from pyrovae.runs.data_record import DataRecord
+from pyrovae.runs.folder import Run
+from pyrovae.training import Callback, History, State, tensorboard_writer
+
+__all__ = ["train_run"]
+
+# Options that a resumed run can change, because the weights after a given epoch do not depend on them.
+_CHANGEABLE_ON_RESUME = {"epochs", "resume", "run", "device", "patience", "tensorboard"}
+
+
+def train_run(
+    run: Run,
+    program: nn.Module,
+    data: DataSet,
+    config: str,
+    training: Callable[[Callback, State | None], History],
+    *,
+    resume: bool = False,
+    tensorboard: bool = False,
+) -> History:
+    """Train a program, and keep its epochs in a run's folder, or resume such a training.
+
+    Whatever ends the training, the last epoch that was finished is in the folder. A folder without a finished epoch is
+    discarded.
+
+    Args:
+        run: the run, which must be new unless it is resumed.
+        program: the program that is trained.
+        data: the data that it is trained on.
+        config: the configuration as YAML.
+        training: function of a callback for each epoch and of the state to resume from, which calls
+            :func:`pyrovae.fit` with both.
+        resume: True to continue the run in the folder, if there is one.
+        tensorboard: True to write TensorBoard's log into the folder too.
+
+    Returns:
+        the history that ``training`` returns.
+
+    Raises:
+        ValueError: if the folder contains a run that is not to be resumed, or one with other options or data.
+    """
+    logs: list[Callback] = []
+    writer = CheckpointWriter(run, program)
+
+    def save(history: History, state: Callable[..., State]) -> None:
+        writer.epoch(history, state)
+        for write in logs:
+            write(history, state)
+
+    with ExitStack() as stack:
+        before, state = distributed.on_rank_zero(lambda: _open_run(run, config, data, resume, stack))
+        try:
+            if tensorboard:
+                distributed.on_rank_zero(lambda: logs.append(tensorboard_writer(run.folder / "tensorboard")))
+            history = training(save, state)
+        except (Exception, KeyboardInterrupt) as error:
+            if distributed.rank() > 0:
+                raise
+            writer.flush()
+            if before is None or isinstance(error, NonFiniteLoss):
+                run.discard()  # if it ended before its first weights, there is nothing to keep
+            elif isinstance(error, checks.InputError) and writer.num_epochs == 0:
+                with suppress(checks.InputError):  # the disk may be full
+                    run.rewrite_config(before)
+            raise
+        distributed.on_rank_zero(writer.flush)
+        distributed.on_rank_zero(lambda: run.save_metrics(history))
+    return history
+
+
+def _open_run(run: Run, config: str, data: DataSet, resume: bool, stack: ExitStack) -> tuple[str | None, State | None]:
+    """Lock the folder, and write the configuration and the record of the data.
+
+    If a run is resumed, its data must be those that it was trained on, in whatever place; return its previous
+    configuration and its state, or else None for both.
+    """
+    stack.enter_context(run.locked())
+    if not (resume and run.exists):
+        run.create(config, DataRecord.of(data))
+        return None, None
+    before, state, record = run.config_text(), run.state(), run.data_record()
+    difference = run.difference(data)
+    known = record is not None and difference is None
+    _refuse_changes(run.config(), yaml.safe_load(config), _CHANGEABLE_ON_RESUME | ({"data"} if known else set()))
+    if difference is not None:
+        raise checks.InputError(
+            f"data must be those that the run was trained on when it is resumed, but they are not: {difference}"
+        )
+    if record is None:
+        run.save_data_record(DataRecord.of(data))  # from now on
+    run.rewrite_config(config)
+    return before, state
+
+
+def _refuse_changes(before: dict[str, Any], now: dict[str, Any], free: set[str]) -> None:
+    keys = (before.keys() | now.keys()) - free
+    for key in sorted(keys, key=lambda key: (key != "program", key)):  # first, because other options depend on it
+        found = _difference(key, before.get(key), now.get(key))
+        if found is not None:
+            name, was, given = found
+            raise checks.InputError(f"{name} must stay as it was when a run is resumed, {was}, but {given} was given")
+
+
+def _difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
+    """Return the outermost option in which two configurations differ, its old value and its new value."""
+    if before == now:
+        return None
+    was, given = (part.get("class_path", part) if isinstance(part, dict) else part for part in (before, now))
+    if was != given or not isinstance(before, dict) or not isinstance(now, dict):
+        return name, was, given
+    options, others = before.get("init_args", {}), now.get("init_args", {})
+    differences = (_difference(f"{name}.{key}", options.get(key), others.get(key)) for key in options | others)
+    return next((found for found in differences if found is not None), (name, was, given))

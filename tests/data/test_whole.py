@@ -1,0 +1,58 @@
+"""All data in stored order: the same values, labels and noise as in the splits, also for one datum."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from pyrovae import ArrayFile, DataSet, Digits, InputError, fit
+from pyrovae.data import of_classes
+
+SIZES = torch.arange(60 * 4, dtype=torch.uint8).reshape(60, 4)
+
+
+def memory_map(tmp_path, **options):
+    np.save(tmp_path / "data.npy", SIZES.numpy())
+    return ArrayFile(tmp_path / "data.npy", labels=None, **options)
+
+
+MAKERS = {
+    "stored": lambda tmp_path: DataSet(SIZES.float() / 7),
+    "binarised": lambda tmp_path: DataSet(SIZES, torch.arange(60), binarization="dynamic"),
+    "dequantised": lambda tmp_path: DataSet(SIZES, dequantize=True),
+    "test data apart": lambda tmp_path: DataSet(SIZES[:50], test_images=SIZES[50:], binarization="static"),
+    "memory map": partial(memory_map, binarization="dynamic"),
+    "some classes": lambda tmp_path: of_classes(Digits(), [1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_datum_is_what_it_is_in_its_split(name, tmp_path):
+    data, apart = MAKERS[name](tmp_path), name == "test data apart"
+    whole = data.all
+    rows = whole.rows.tolist()
+    assert rows == sorted(rows)
+    assert len(whole) == len(data.train) + len(data.validation) + len(data.test)
+    for part in (data.train.with_fixed_noise(), data.validation, data.test):
+        offset = 50 if part is data.test and apart else 0
+        at = torch.tensor([rows.index(row + offset) for row in part.rows.tolist()])
+        torch.testing.assert_close(whole[at], part[:], rtol=0, atol=0)
+        torch.testing.assert_close(whole.images[at], part.images, rtol=0, atol=0)
+        assert part.labels is None or torch.equal(whole.labels[at], part.labels)
+        assert whole.take(at).hash() != whole.hash()
+    torch.testing.assert_close(whole[3:40:7], whole[:][3:40:7], rtol=0, atol=0)
+    assert torch.equal(whole.astype(torch.float64)[:5], whole[:5].double())
+
+
+def test_the_order_is_that_of_the_file(tmp_path):
+    assert np.array_equal(memory_map(tmp_path).all.images.numpy(), SIZES.numpy())
+    assert torch.equal(MAKERS["test data apart"](tmp_path).all.images, SIZES)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_data_too_few_to_be_split_are_test_data_and_cannot_be_trained_on(count):
+    data = DataSet(torch.rand(count, 4))
+    assert [len(part) for part in (data.train, data.validation, data.test, data.all)] == [0, 0, count, count]
+    with pytest.raises(InputError, match=f"data must be at least 3 to train on some .* but are {count}"):
+        fit(lambda x: None, lambda x: None, data)

@@ -63,8 +63,8 @@ def open_training(
     logs: list[Callback] = []
     writer = CheckpointWriter(run, program)
 
-    def save(history: History, state: Callable[[], State]) -> None:
-        writer.epoch(history, state())
+    def save(history: History, state: Callable[..., State]) -> None:
+        writer.epoch(history, state)
         for write in logs:
             write(history, state)
 

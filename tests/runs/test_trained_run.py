@@ -79,6 +79,16 @@ def test_health_says_that_a_run_has_collapsed(folder):
     assert any("collapsed" in sentence for sentence in pyrovae.load(folder).health())
 
 
+@pytest.mark.slow
+def test_the_commands_say_that_a_run_has_collapsed(folder, capsys):
+    for words in (
+        ["evaluate", str(folder), "--num_samples=20", "--num_data=30", "--num_checked=0"],
+        ["diagnose", str(folder), "--num_samples=5", "--num_data=30", "--refinement_steps=0", "--method=Importance"],
+    ):
+        assert main(words) == 0
+        assert "of the model: The posterior has collapsed: the codes carry 0.0" in capsys.readouterr().out
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"run must be a folder that pyrovae train made"):
         pyrovae.load(tmp_path)

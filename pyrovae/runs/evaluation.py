@@ -29,6 +29,7 @@ from pyrovae.evaluation import sandwich as bidirectional_sandwich
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.health import check_latents
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
+from pyrovae.evaluation.likelihood.resemblance import resemblance
 from pyrovae.evaluation.likelihood.result import finite
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
@@ -150,13 +151,20 @@ def evaluate_run(
     baseline = None if caveats or job.other is not None else job.baseline(result)  # other data have no training data
     some = job.batch(slice(0, _CHECKED))
     latents = check_latents(job.program.model, job.program.guide, some, chunk_size=chunk_size)
+    alike = None if bounds is None else resemblance(result, bounds.estimate)
     bits = job.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
     summary = {
         "split": split,
         **result.summary(bits),
         "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
-        "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
+        "sandwich": None
+        if bounds is None
+        else {
+            **bounds.summary(),
+            "reverse": _reverse(reverse, estimator).options,
+            "resemblance": None if alike is None else alike.summary(),
+        },
         "bits_per_dim": bits,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "latents": latents,
@@ -171,6 +179,7 @@ def evaluate_run(
     sentences = [
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
+        *([] if alike is None else [alike.sentence]),
         *([] if latents is None else [latents]),
         *([] if baseline is None else filter(None, [baseline.verdict(result.log_prob)])),
         *caveats,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pyrovae.evaluation.adaptive.result import AdaptiveResult
     from pyrovae.evaluation.likelihood.cross_check import CrossCheck
+    from pyrovae.evaluation.likelihood.thermodynamic import ThermodynamicIntegral
 
 __all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "ChainPaths", "LogMarginal", "concatenate", "finite"]
 
@@ -98,6 +99,7 @@ class LogMarginal:
             the guide.
         log_unbiased: log of S alternative estimates of p(x) whose product over the data has a mean of at most that of
             p(x), ``(S, B)``, in nats: what is certified. None if the estimator does not declare any.
+        integral: log p(x) by thermodynamic integration of the same annealed chains; None for other estimators.
         adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for other estimators, and for
             results read from a file.
     """
@@ -121,6 +123,7 @@ class LogMarginal:
     check: CrossCheck | None = field(default=None, repr=False)
     prior_found: Tensor | None = field(default=None, repr=False)
     log_unbiased: Tensor | None = field(default=None, repr=False)
+    integral: ThermodynamicIntegral | None = field(default=None, repr=False)
     adaptive: AdaptiveResult | None = field(default=None, repr=False)
 
     @classmethod
@@ -401,6 +404,7 @@ class LogMarginal:
             "ess": spread(self.ess, (0.0, 0.05, 0.5, 0.95)),
             "convergence": None if self.convergence is None else self.convergence.table(),
             "check": None if self.check is None else self.check.summary(),
+            "thermodynamic_integral": None if self.integral is None else self.integral.summary(),
             "verdict": self.verdict,
         }
 
@@ -436,6 +440,9 @@ class LogMarginal:
                 figures[f"path_{name}"] = ((dim, "path"), array(getattr(self.paths, name).float()))
         if self.log_unbiased is not None:
             figures["log_unbiased"] = (("alternative", "datum"), array(self.log_unbiased))
+        if self.integral is not None:
+            for name, values in vars(self.integral).items():
+                figures[f"integral_{name}"] = ("datum", array(values))
         if self.prior_found is not None:
             figures["prior_found"] = ("datum", array(self.prior_found))
         if self.check is not None:
@@ -475,6 +482,11 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
         return cat([getattr(part, name) for part in parts])
 
     unbiased = [part.log_unbiased for part in parts]
+    integrals = [part.integral for part in parts]
+    integral = integrals[0]
+    if integral is not None:
+        columns_of = {name: cat([getattr(part, name) for part in integrals]) for name in vars(integral)}
+        integral = replace(integral, **columns_of)
     bounds = [part.convergence for part in parts if part.convergence is not None]
     figures: dict[str, Any] = {name: column(name) for name in STATISTICS}
     curve = None
@@ -496,5 +508,6 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
         x=column("x"),
         convergence=curve,
         prior_found=None if parts[0].prior_found is None else column("prior_found"),
+        integral=integral,
         log_unbiased=None if any(part is None for part in unbiased) else cat(unbiased, 1),
     )

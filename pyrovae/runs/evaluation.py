@@ -29,6 +29,7 @@ from pyrovae.evaluation import sandwich as bidirectional_sandwich
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.health import findings
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
+from pyrovae.evaluation.likelihood.resemblance import resemblance
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
 from pyrovae.likelihoods import Likelihood
@@ -146,13 +147,20 @@ def evaluate_run(
     health = job.health()
     if baseline is not None and (no_better := baseline.verdict(result.log_prob)) is not None:
         health["baseline"] = no_better
+    alike = None if bounds is None else resemblance(result, bounds.estimate)
     bits = blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
     summary = {
         "split": split,
         **result.summary(bits),
         "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
-        "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
+        "sandwich": None
+        if bounds is None
+        else {
+            **bounds.summary(),
+            "reverse": _reverse(reverse, estimator).options,
+            "resemblance": None if alike is None else alike.summary(),
+        },
         "bits_per_dim": bits,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "health": health,
@@ -167,6 +175,7 @@ def evaluate_run(
     sentences = [
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
+        *([] if alike is None else [alike.sentence]),
         *caveats,
         *([] if blocks.other is None else [blocks.other.sentence]),
     ]

@@ -124,7 +124,7 @@ def sandwich(
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> bounds = sandwich(vae.model, vae.guide, torch.zeros(1, 4), num_simulated=5)
+        >>> bounds = sandwich(vae.model, vae.guide, torch.zeros(1, 4), Annealed(num_temperatures=10), num_simulated=5)
         >>> bounds.lower.shape, bounds.upper.shape
         (torch.Size([5]), torch.Size([5]))
     """

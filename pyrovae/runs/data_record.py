@@ -115,8 +115,7 @@ class DataRecord:
         stored = ("binary", "counts", "discrete", "real")
         if self.kind in stored[1:] and other.kind in stored[: stored.index(self.kind) + 1]:
             return None
-        same_levels = other.levels == self.levels or (self.kind == "binary" and {2, None} & {self.levels, other.levels})
-        if other.kind == self.kind and same_levels:
+        if other.kind == self.kind and (self.kind == "binary" or other.levels == self.levels):
             return None
         return (
             f"they are {other._values}, and were {self._values} (options of the data set say how it is read: "
@@ -126,7 +125,7 @@ class DataRecord:
     @property
     def _values(self) -> str:
         """Kind and levels, in words."""
-        if self.kind in ("dequantized", "scaled") or self.levels not in (2, None):
+        if self.kind in ("dequantized", "scaled"):
             return f"{self.kind} from {self.levels} levels"
         return {"real": "real numbers", "discrete": "discrete numbers"}.get(self.kind, self.kind)
 

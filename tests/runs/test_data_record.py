@@ -197,7 +197,7 @@ SHAPED = {
 }
 FITTING = {
     "binary": {"binary", "binarised 17", "binarised 256"},
-    "binarised 17": {"binary", "binarised 17"},
+    "binarised 17": {"binary", "binarised 17", "binarised 256"},
     "scaled 17": {"scaled 17"},
     "dequantized 17": {"dequantized 17"},
     "counts": {"binary", "binarised 17", "binarised 256", "counts"},

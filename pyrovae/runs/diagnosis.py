@@ -51,6 +51,7 @@ def diagnose_run(
     num_samples: int = 100,
     refinement_steps: int = 200,
     full_covariance: bool = False,
+    num_simulated: int = 500,
     weights: Literal["best", "last"] = "best",
     chunk_size: int | None = None,
     device: torch.device | str = "cpu",
@@ -67,6 +68,7 @@ def diagnose_run(
         num_samples: number of samples of each datum for each ELBO.
         refinement_steps: number of steps in which the posterior is refined for each datum; 0 for none.
         full_covariance: whether to refine the posterior to any covariance.
+        num_simulated: number of data to simulate to see whether the posterior is calibrated; 0 for none.
         weights: those of the best validation ELBO, or of the last epoch.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
         device: where to run the program.
@@ -92,6 +94,7 @@ def diagnose_run(
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
         estimator=estimator,
+        num_simulated=num_simulated,
         chunk_size=chunk_size,
         wrap_batches=_with_a_bar,
     )

@@ -21,6 +21,7 @@ def diagnose(
     refinement_steps: int = 200,
     full_covariance: bool = False,
     method: Estimator | None = None,
+    num_simulated: int = 500,
     weights: Literal["best", "last"] = "best",
     chunk_size: int | None = None,
     device: str = "auto",
@@ -38,6 +39,8 @@ def diagnose(
         full_covariance: refine the posterior to any covariance.
         method: the estimator of log p(x): Annealed, which is the default if latents can be annealed, Importance,
             Adaptive, or your own class.
+        num_simulated: number of data to simulate from the model, to see by ranks whether the posterior is too narrow,
+            too wide or biased; 0 for none.
         weights: weights of the best validation ELBO, or of the last epoch.
         chunk_size: number of latents to decode at a time; chosen by the program's size if not given.
         device: cpu, cuda, or auto for cuda where there is one.
@@ -53,6 +56,7 @@ def diagnose(
         num_samples=num_samples,
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
+        num_simulated=num_simulated,
         weights=weights,
         chunk_size=chunk_size,
         device=device_named(device),
@@ -62,8 +66,13 @@ def diagnose(
     picture = folder.folder / "figures" / f"diagnosis-{found.name}-nats.png"
     steps: dict[str, Any] = {name: fig.value for name, fig in result.figures.items() if not name.endswith("gap")}
     figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
+    pictures = str(picture)
+    if result.calibration is not None:
+        ranks = folder.folder / "figures" / f"diagnosis-{found.name}-ranks.png"
+        figures.save(figures.rank_ecdf(result.calibration.histograms, result.calibration.bands), ranks, dpi=120)
+        pictures += f" and {ranks}"
     print(f"{len(result.evidence.x)} {split} data")
     print(result.table())
     for sentence in (*result.notes, *found.caveats):
         print(f"  {sentence}")
-    print(f"written to {found.path} and {picture}")
+    print(f"written to {found.path}{', ' if result.calibration is not None else ' and '}{pictures}")

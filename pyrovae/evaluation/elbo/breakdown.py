@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.evaluation.calibration import Calibration, calibration
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
@@ -40,12 +41,16 @@ class Diagnosis:
         refinement: ELBO with the guide refined for each datum; None if unknown.
         evidence: estimates of log p(x).
         unknown: the reason why there is no refinement; None if there is one.
+        calibration: ranks of the true latents of simulated data among draws of the guide; None if unknown.
+        uncalibrated: the reason why there is no calibration; None if there is one.
     """
 
     rate_distortion: RateDistortion = field(repr=False)
     refinement: Refinement | None = field(repr=False)
     evidence: LogMarginal = field(repr=False)
     unknown: str | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
+    uncalibrated: str | None = None
 
     def __repr__(self) -> str:
         counts = [active for active in self.rate_distortion.active.values() if active.numel() > 0]
@@ -105,6 +110,10 @@ class Diagnosis:
         if found.unknown is not None:
             which = "The marginal KL is" if found.mutual_information is not None else "What the rate is made of is"
             sentences.append(f"{which} unknown: {found.unknown}.")
+        if self.calibration is not None:
+            sentences.append(self.calibration.sentence)
+        elif self.uncalibrated is not None:
+            sentences.append(f"Whether the posterior is calibrated is unknown: {self.uncalibrated}.")
         active = [units for units in found.active.values() if units.numel() > 0]
         if active and not any(bool(units.any()) for units in active):
             sentences.append(
@@ -156,6 +165,7 @@ class Diagnosis:
             site: {"active": active, "total": total} for site, (active, total) in counts.items()
         }
         found["method"] = self.evidence.method
+        found["calibration"] = None if self.calibration is None else self.calibration.summary()
         found["notes"] = self.notes
         return found
 
@@ -195,6 +205,7 @@ def diagnose(
     refinement_steps: int = 200,
     full_covariance: bool = False,
     estimator: Estimator | None = None,
+    num_simulated: int = 500,
     chunk_size: int | None = None,
     wrap_batches: Callable[[str, list[Arguments]], Iterable[Arguments]] | None = None,
 ) -> Diagnosis:
@@ -215,6 +226,8 @@ def diagnose(
         full_covariance: whether to refine to any covariance.
         estimator: estimator of log p(x) if ``evidence`` is not given; by default ``Annealed()``, or ``Importance()`` if
             a latent cannot be annealed.
+        num_simulated: number of data to simulate for :func:`calibration`, the ranks of true latents among draws of the
+            guide; 0 for none.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
         wrap_batches: function of a description and a list of batches that yields the batches, to show progress.
@@ -234,6 +247,7 @@ def diagnose(
     """
     checks.integer("num_samples", num_samples, minimum=2)
     checks.integer("refinement_steps", refinement_steps, minimum=0)
+    checks.integer("num_simulated", num_simulated, minimum=0)
     arguments = arguments_of(x, model, guide)
     if evidence is not None and not torch.equal(evidence.x, arguments[0]):
         raise checks.InputError("evidence must be of the data x, but is of other data")
@@ -260,7 +274,13 @@ def diagnose(
     if evidence is None:
         wrapped = wrap("log p(x)", batches)
         evidence = log_marginal(model, guide, wrapped, estimator, num_draws=0, chunk_size=chunk_size)
-    return Diagnosis(found, refinement, evidence, unknown)
+    ranks, uncalibrated = None, None
+    if num_simulated > 0:
+        try:
+            ranks = calibration(model, guide, x, num_simulated=num_simulated, chunk_size=chunk_size)
+        except checks.InputError as error:  # such as a model whose data cannot be simulated
+            uncalibrated = checks.reason(error)
+    return Diagnosis(found, refinement, evidence, unknown, ranks, uncalibrated)
 
 
 def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, bool]:

@@ -4,6 +4,7 @@ from pyrovae.evaluation.adaptive.adaptive import Adaptive
 from pyrovae.evaluation.adaptive.result import AdaptiveResult
 from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
+from pyrovae.evaluation.calibration import Calibration, calibration
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
@@ -34,6 +35,7 @@ __all__ = [
     "AdaptiveResult",
     "Annealed",
     "Baseline",
+    "Calibration",
     "Certificate",
     "Comparison",
     "ComparisonRow",
@@ -49,6 +51,7 @@ __all__ = [
     "Sandwich",
     "Separation",
     "anomaly_scores",
+    "calibration",
     "check_health",
     "cluster_purity",
     "compare",

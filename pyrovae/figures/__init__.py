@@ -15,7 +15,7 @@ from pyrovae.figures.likelihood import (
     pareto_map,
     weight_tails,
 )
-from pyrovae.figures.posterior import forest, plane_posteriors
+from pyrovae.figures.posterior import forest, plane_posteriors, rank_ecdf
 from pyrovae.figures.runs import comparison
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "manifold",
     "pareto_map",
     "plane_posteriors",
+    "rank_ecdf",
     "rate_distortion_plane",
     "reconstructions",
     "roc_curves",

@@ -15,7 +15,10 @@ from pyrovae.figures.base import COLOURS, array, blank
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["forest", "plane_posteriors"]
+__all__ = ["forest", "plane_posteriors", "rank_ecdf"]
+
+
+_NAMED = 12  # largest number of curves that are named
 
 
 def plane_posteriors(
@@ -55,6 +58,39 @@ def plane_posteriors(
         place.set_xlabel("$z_1$")
     for place in axes[::columns]:
         place.set_ylabel("$z_2$")
+    return figure
+
+
+def rank_ecdf(histograms: Mapping[str, Tensor], bands: tuple[Tensor, Tensor]) -> Figure:
+    """Draw the distribution functions of ranks minus those of uniform ranks, with simultaneous bands.
+
+    A curve that rises above the bands on the left and falls below them on the right belongs to a posterior that is too
+    narrow, the reverse to one that is too wide; one on one side only is biased.
+
+    Args:
+        histograms: number of data by rank, ``(L + 1,)`` for each quantity. Those that leave the bands are named.
+        bands: lower and upper ends, ``(L + 1,)`` each.
+    """
+    low, high = (array(end) for end in bands)
+    place = np.arange(1, len(low) + 1) / len(low)
+    figure = blank(7.0, 4.2)
+    axes = figure.subplots()
+    axes.fill_between(place, low, high, color="black", alpha=0.12, linewidth=0, label="95 % bands of uniform ranks")
+    colour = 0
+    for name, histogram in histograms.items():
+        counts = array(histogram)
+        curve = counts.cumsum() / counts.sum() - place
+        if bool(((curve < low - 1e-9) | (curve > high + 1e-9)).any()):
+            label = name if colour < _NAMED else None
+            axes.plot(place, curve, color=COLOURS[colour % len(COLOURS)], linewidth=1.4, label=label)
+            colour += 1
+        else:
+            axes.plot(place, curve, color="grey", linewidth=0.8, alpha=0.7)
+    axes.axhline(0, color="black", linewidth=1)
+    axes.set(xlabel="rank of the true value, as a share of the draws", ylabel="share of the data, less that expected")
+    axes.set_xlim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from pyrovae import checks, figures
+from pyrovae.evaluation.calibration import rank_bands
 from pyrovae.runs import Run
 
 __all__ = ["section"]
@@ -52,6 +55,7 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
         saturated = (entry.get("mutual_information") or 0.0) > 0.9 * largest
         drawn = {name: entry.get(name) for name in _DRAWN}
         picture = figures.elbo_breakdown(**{**drawn, "elbo": entry["elbo"]}, saturated=saturated)
+        ranks = _ranks(entry.get("calibration"))
         sentences = [str(sentence) for key in ("notes", "caveats") for sentence in entry.get(key, ())]
         sentences += map(str, entry.get("health", {}).values())
     except (KeyError, TypeError, ValueError) as error:
@@ -68,8 +72,22 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
         "title": f"where the nats go, {split} images",
         "sentences": sentences,
         "rows": rows,
-        "pictures": {"nats": (picture, caption)},
+        "pictures": {"nats": (picture, caption), **ranks},
     }
+
+
+def _ranks(entry: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the picture of the ranks of true latents, if the diagnosis has them."""
+    if entry is None:
+        return {}
+    histograms = {name: torch.tensor(histogram) for name, histogram in entry["histograms"].items()}
+    bands = rank_bands(entry["num_simulated"], entry["num_draws"], len(histograms))
+    caption = (
+        f"Ranks of the latents of {entry['num_simulated']:,} simulated data among draws of the posterior, for each "
+        "latent and for log p(x|z): their distribution function less that of uniform ranks. Above the band on the left "
+        "and below it on the right, the posterior is too narrow; the reverse, too wide; on one side only, biased."
+    )
+    return {"ranks": (figures.rank_ecdf(histograms, bands), caption)}
 
 
 def _error(value: float | None) -> str:

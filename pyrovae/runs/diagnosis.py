@@ -31,14 +31,14 @@ class RunDiagnosis:
         caveats: sentences on the likelihood and the data.
         name: name of the diagnosis: the split, and a suffix for data that are not those of the run.
         path: path of the JSON file.
-        picture: path of the picture.
+        pictures: paths of the pictures: of the parts, and of the ranks if the calibration is known.
     """
 
     result: Diagnosis
     caveats: list[str] = field(repr=False)
     name: str
     path: Path
-    picture: Path
+    pictures: list[Path]
 
 
 def diagnose_run(
@@ -51,6 +51,7 @@ def diagnose_run(
     num_samples: int = 100,
     refinement_steps: int = 200,
     full_covariance: bool = False,
+    num_simulated: int = 500,
     weights: Literal["best", "last"] = "best",
     chunk_size: int | None = None,
     device: torch.device | str = "cpu",
@@ -67,6 +68,7 @@ def diagnose_run(
         num_samples: number of samples of each datum for each ELBO.
         refinement_steps: number of steps in which the posterior is refined for each datum; 0 for none.
         full_covariance: True to refine the posterior to any covariance.
+        num_simulated: number of data to simulate to see if the posterior is calibrated; 0 for none.
         weights: weights of the best validation ELBO, or of the last epoch.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
         device: device to run the program on.
@@ -92,6 +94,7 @@ def diagnose_run(
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
         estimator=estimator,
+        num_simulated=num_simulated,
         chunk_size=chunk_size,
     )
     caveats = [*caveats_of(program, dataset), *([] if other is None else [other.sentence])]
@@ -109,7 +112,10 @@ def diagnose_run(
         "versions": {package: version(package) for package in ("pyrovae", "torch", "pyro-ppl", "arviz")},
     }
     name = split + ("" if other is None else other.suffix)
-    path, picture = run.save_diagnosis(name, summary), run.folder / "figures" / f"diagnosis-{name}-nats.png"
+    path, pictures = run.save_diagnosis(name, summary), [run.folder / "figures" / f"diagnosis-{name}-nats.png"]
     steps: dict[str, Any] = {name: each.value for name, each in result.figures.items() if not name.endswith("gap")}
-    figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
-    return RunDiagnosis(result, caveats, name, path, picture)
+    figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), pictures[0], dpi=120)
+    if (ranks := result.calibration) is not None:
+        pictures.append(run.folder / "figures" / f"diagnosis-{name}-ranks.png")
+        figures.save(figures.rank_ecdf(ranks.histograms, ranks.bands), pictures[1], dpi=120)
+    return RunDiagnosis(result, caveats, name, path, pictures)

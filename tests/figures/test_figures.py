@@ -271,3 +271,14 @@ def test_matplotlib_is_left_alone():
     figures.samples(torch.rand(4, 1, 8, 8))
     assert dict(matplotlib.rcParams) == before
     assert plt.get_fignums() == []
+
+
+@pytest.mark.slow
+def test_ranks_that_leave_the_bands_are_named():
+    even = torch.full((16,), 25)
+    narrow = torch.tensor([90, *[16] * 14, 86])
+    band = torch.full((16,), 0.06)
+    figure = figures.rank_ecdf({"z[0]": even, "z[1]": narrow}, (-band, band))
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["95 % bands of uniform ranks", "z[1]"]
+    assert pixels(figure).std() > 0

@@ -21,6 +21,7 @@ def diagnose(
     refinement_steps: int = 200,
     full_covariance: bool = False,
     method: Estimator | None = None,
+    num_simulated: int = 500,
     weights: Literal["best", "last"] = "best",
     chunk_size: int | None = None,
     device: str = "auto",
@@ -38,6 +39,8 @@ def diagnose(
         full_covariance: refine the posterior to any covariance.
         method: the estimator of log p(x): Annealed, which is the default if latents can be annealed, Importance,
             Adaptive, or your own class.
+        num_simulated: number of data to simulate from the model, to see by ranks whether the posterior is too narrow,
+            too wide or biased; 0 for none.
         weights: weights of the best validation ELBO, or of the last epoch.
         chunk_size: number of latents to decode at a time; chosen by the program's size if not given.
         device: cpu, cuda, or auto for cuda where there is one.
@@ -52,6 +55,7 @@ def diagnose(
         num_samples=num_samples,
         refinement_steps=refinement_steps,
         full_covariance=full_covariance,
+        num_simulated=num_simulated,
         weights=weights,
         chunk_size=chunk_size,
         device=device_named(device),
@@ -63,4 +67,4 @@ def diagnose(
         print(f"  {sentence}")
     for sentence in found.result.health.values():
         print(f"  of the model: {sentence}")
-    print(f"written to {found.path} and {found.picture}")
+    print(f"written to {', '.join(map(str, (found.path, *found.pictures)))}")

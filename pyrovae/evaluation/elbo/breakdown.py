@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks, html
+from pyrovae.evaluation.calibration import Calibration, calibration
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
@@ -44,6 +45,8 @@ class Diagnosis:
         evidence: estimates of log p(x).
         unknown: the reason why there is no refinement; None if there is one.
         health: what is wrong with the model, in sentences by kind; see :func:`check_health`.
+        calibration: ranks of the true latents of simulated data among draws of the guide; None if unknown.
+        uncalibrated: the reason why there is no calibration; None if there is one.
     """
 
     rate_distortion: RateDistortion = field(repr=False)
@@ -51,6 +54,8 @@ class Diagnosis:
     evidence: LogMarginal = field(repr=False)
     unknown: str | None = None
     health: dict[str, str] = field(default_factory=dict, repr=False)
+    calibration: Calibration | None = field(default=None, repr=False)
+    uncalibrated: str | None = None
 
     def __repr__(self) -> str:
         counts = [active for active in self.rate_distortion.active.values() if active.numel() > 0]
@@ -110,6 +115,10 @@ class Diagnosis:
         if found.unknown is not None:
             which = "The marginal KL is" if found.mutual_information is not None else "What the rate is made of is"
             sentences.append(f"{which} unknown: {found.unknown}.")
+        if self.calibration is not None:
+            sentences.append(self.calibration.sentence)
+        elif self.uncalibrated is not None:
+            sentences.append(f"Whether the posterior is calibrated is unknown: {self.uncalibrated}.")
         return sentences
 
     def __str__(self) -> str:
@@ -196,6 +205,7 @@ class Diagnosis:
             site: {"active": active, "total": total} for site, (active, total) in counts.items()
         }
         found["method"] = self.evidence.method
+        found["calibration"] = None if self.calibration is None else self.calibration.summary()
         found["notes"] = self.notes
         found["health"] = self.health
         return found
@@ -236,6 +246,7 @@ def diagnose(
     refinement_steps: int = 200,
     full_covariance: bool = False,
     estimator: Estimator | None = None,
+    num_simulated: int = 500,
     chunk_size: int | None = None,
     progress: bool = True,
 ) -> Diagnosis:
@@ -256,6 +267,8 @@ def diagnose(
         full_covariance: True to refine to any covariance.
         estimator: estimator of log p(x) if ``evidence`` is not given; by default ``Annealed()``, or ``Importance()`` if
             a latent cannot be annealed.
+        num_simulated: number of data to simulate for :func:`calibration`, the ranks of true latents among draws of the
+            guide; 0 for none.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
         progress: whether to show progress bars.
@@ -275,6 +288,7 @@ def diagnose(
     """
     checks.integer("num_samples", num_samples, minimum=2)
     checks.integer("refinement_steps", refinement_steps, minimum=0)
+    checks.integer("num_simulated", num_simulated, minimum=0)
     arguments = arguments_of(x, model, guide)
     if evidence is not None and not torch.equal(evidence.x, arguments[0]):
         raise checks.InputError("evidence must be of the data x, but is of other data")
@@ -301,7 +315,13 @@ def diagnose(
     if evidence is None:
         evidence = log_marginal(model, guide, batches, estimator, num_draws=0, chunk_size=chunk_size, progress=progress)
     health = findings(model, guide, arguments, chunk_size=chunk_size, known=found)
-    return Diagnosis(found, refinement, evidence, unknown, health)
+    ranks, uncalibrated = None, None
+    if num_simulated > 0:
+        try:
+            ranks = calibration(model, guide, x, num_simulated=num_simulated, chunk_size=chunk_size)
+        except checks.InputError as error:  # such as a model whose data cannot be simulated
+            uncalibrated = checks.reason(error)
+    return Diagnosis(found, refinement, evidence, unknown, health, ranks, uncalibrated)
 
 
 def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, bool]:

@@ -3,6 +3,7 @@
 import json
 import math
 
+import pyro
 import pytest
 import torch
 from linear_gaussian import LinearGaussian
@@ -172,6 +173,11 @@ def test_the_command_prints_writes_and_draws(run, capsys):
     picture = run / "figures" / "diagnosis-test-nats.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert str(picture) in shown
+    ranks = run / "figures" / "diagnosis-test-ranks.png"
+    assert ranks.read_bytes().startswith(b"\x89PNG")
+    assert str(ranks) in shown
+    assert f"  {entry['calibration']['sentence']}\n" in shown
+    assert list(entry["calibration"]["verdicts"]) == ["z[0]", "z[1]", "log p(x|z)"]
     assert Run(run).diagnoses()["test"] == entry
     assert main(["diagnose", str(run), *SHORT]) == 0  # the same seed, the same numbers
     assert {**saved(run), "seconds": 0} == {**entry, "seconds": 0}
@@ -183,7 +189,34 @@ def test_the_command_prints_writes_and_draws(run, capsys):
 def test_the_picture_is_in_the_report(run):
     assert main(["diagnose", str(run), *SHORT]) == 0
     assert main(["report", str(run)]) == 0
-    assert "where the nats go" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "where the nats go" in page
+    shown = page.count("Ranks of the latents of 500 simulated data")
+    assert shown >= 1
+    older = saved(run)
+    del older["calibration"]
+    (run / "diagnosis" / "test.json").write_text(json.dumps(older))
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").read_text().count("Ranks of the latents of 500 simulated data") < shown
+
+
+def test_a_model_whose_data_cannot_be_simulated_says_so():
+    vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", vae.prior())
+            pyro.factor("more", z.sum(-1))
+            pyro.sample("x", vae.likelihood(z), obs=x)
+
+    options = {"num_samples": 5, "refinement_steps": 0, "estimator": Annealed(num_temperatures=2)}
+    found = diagnose(model, vae.guide, torch.eye(4), **options)
+    assert found.calibration is None
+    assert f"Whether the posterior is calibrated is unknown: {found.uncalibrated}." in found.notes
+    assert found.summary()["calibration"] is None
+    unasked = diagnose(vae.model, vae.guide, torch.eye(4), num_simulated=0, **options)
+    assert unasked.calibration is None
+    assert not any("calibrated" in note for note in unasked.notes)
 
 
 @pytest.mark.slow
@@ -225,6 +258,7 @@ def test_an_autoencoder_is_refused_in_one_sentence(tmp_path, capsys):
         ("--num_data=0", "num_data"),
         ("--num_samples=1", "num_samples"),
         ("--refinement_steps=-1", "refinement_steps"),
+        ("--num_simulated=-1", "num_simulated"),
         ("--chunk_size=0", "chunk_size"),
         ("--seed=-1", "seed"),
         ("--device=tpu", "device"),

@@ -26,7 +26,7 @@ def _no_global_state_leaks(request):
     assert list(pyro.get_param_store().keys()) == [] or pytest.fail("the test left parameters in Pyro's store")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _doctest_names(doctest_namespace):
     import pyrovae
     from pyrovae import (

@@ -14,12 +14,18 @@ version = release = version_of("pyrovae")
 language = "en"
 
 sys.path.insert(0, str(Path(__file__).parent))  # for dark_figures
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "dark_figures"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "dark_figures"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "code"
 
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
+
+nb_execution_mode = "auto"  # notebooks are kept without results, so that each build runs each of them once
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600  # seconds a cell
+nb_output_stderr = "remove"  # progress bars
+nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -35,7 +41,8 @@ napoleon_use_ivar = True
 # file contains its fonts, as paths.
 mathjax_path = "tex-svg.js"
 html_static_path = ["_static", str(files("sphinx-mathjax-offline") / "static/mathjax/tex-svg.js")]
-html_css_files = ["pages.css"]
+html_css_files = ["pages.css", "notebooks.css"]
+html_js_files = ["wide_formulas.js"]
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"

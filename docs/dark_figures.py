@@ -61,7 +61,8 @@ def add_variants(app: Sphinx, tree: nodes.document) -> None:
         variant = dark_variant(Image.open(light)) if light.suffix == ".png" and light.exists() else None
         if variant is None:
             continue
-        name = "-".join(light.relative_to(app.srcdir).with_suffix("").parts)
+        inside = Path(os.path.relpath(light, app.srcdir)).with_suffix("")  # but for the results of notebooks
+        name = "-".join(part for part in inside.parts if part != os.pardir)
         variant.save(folder / f"{name}-dark.png")
         other = node.deepcopy()
         other["uri"] = "/" + os.path.relpath(folder / f"{name}-dark.png", app.srcdir)

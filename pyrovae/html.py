@@ -57,7 +57,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     body = "".join(line(cells, "td") for cells in rows)
     return (
-        '<div style="overflow-x:auto"><table style="border-collapse:collapse">'
+        '<div style="overflow-x:auto;margin:4px 0"><table style="border-collapse:collapse">'
         f"<thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -202,8 +202,8 @@ def _legend(names: Sequence[str]) -> list[str]:
     parts: list[str] = []
     at = float(_WIDTH - _RIGHT)
     for name, colour in reversed(list(zip(names, _COLOURS, strict=False)) if len(names) > 1 else []):
-        parts += [_text(at, 12, name, "end"), _rectangle(at - 7 * len(name) - 10, 3, 10, 10, colour)]
-        at -= 7 * len(name) + 30
+        parts += [_text(at, 12, name, "end"), _rectangle(at - 6.6 * len(name) - 16, 3, 10, 10, colour)]
+        at -= 6.6 * len(name) + 36
     return parts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CellType, FunctionType, MethodType
@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from pyrovae import checks, progress
 from pyrovae.construction import record_arguments
 from pyrovae.rng import forked_rng
-from pyrovae.tensors import as_tensor, parts_of_dataset
+from pyrovae.tensors import as_tensor, is_data, parts_of_dataset
 
 __all__ = [
     "Arguments",
@@ -32,6 +32,7 @@ __all__ = [
     "PyroFunction",
     "arguments_of",
     "concise_errors",
+    "count_data",
     "data_shape_of",
     "mode",
     "modules_of",
@@ -173,6 +174,21 @@ def _can_be_run(program: PyroFunction, arguments: Arguments) -> bool:
         except Exception:  # a program may raise anything
             return False
     return True
+
+
+def count_data(x: Batch | Iterable[Batch]) -> int | None:
+    """Return the number of data in a batch or a list of batches; None for a generator, or what is no data.
+
+    Args:
+        x: data as users give them.
+    """
+    batches: Any = [x] if is_data(x) else x
+    if not isinstance(batches, list):
+        return None
+    try:
+        return sum(len(batch[0] if isinstance(batch, tuple) else batch) for batch in batches)
+    except TypeError:
+        return None
 
 
 @contextmanager

@@ -31,7 +31,7 @@ FLOORS = [
     [{"objectives"}, {"prediction"}],
     [{"evaluation"}, {"compilation"}],
     [{"training"}],
-    [{"figures"}],
+    [{"figures"}, {"sklearn"}],
     [{"runs"}],
     [{"report"}, {"export"}, {"explore"}],
     [{"cli"}],

@@ -2,9 +2,11 @@
 
 import importlib
 import inspect
+import io
 import linecache
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from browser import browser
+from PIL import Image
 
 import pyrovae
 from pyrovae.cli import commands, main
@@ -21,14 +24,10 @@ from pyrovae.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.md"))  # run when the pages are built
 # What a page's commands and examples leave behind, relative to the folder in which they run.
 LEFT_BEHIND = {
-    "README.md": [
-        "digits.png",
-        "runs/digits/report.html",
-        "runs/digits/evaluation/test-importance-200.json",
-        "runs/digits-mixture/weights.safetensors",
-    ],
+    "README.md": ["runs/digits/evaluation/test-importance-500.json"],
     "command_line.md": [
         "runs/nested/weights.safetensors",
         "runs/second/metrics.csv",
@@ -137,7 +136,7 @@ def test_shell_blocks_are_read_as_a_shell_reads_them():
 def test_the_start_page_shows_commands_that_the_readme_runs():
     run = commands_of("".join(block[2] for block in BLOCK.finditer(PAGES[0].read_text()) if block[1] == "bash"))
     shown = commands_of((ROOT / "docs" / "index.md").read_text())
-    assert [arguments[0] for arguments in shown] == ["train", "evaluate", "report"]
+    assert [arguments[0] for arguments in shown] == ["train", "evaluate"]
     assert [arguments for arguments in shown if arguments not in run] == []
 
 
@@ -153,21 +152,43 @@ def test_the_command_line_page_names_every_option():
 
 
 def test_links_between_the_pages_lead_somewhere():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", page.read_text()):
+    for page in [*PAGES, *NOTEBOOKS]:
+        text = page.read_text()
+        targets = re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", text) + re.findall(r"^\[\w+\]: (\S+)$", text, re.MULTILINE)
+        for target in targets:
             if not target.startswith("http") and not target.endswith(".png"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def build_pages(source, out):
+    """Build pages in a process of its own: Sphinx changes the signatures of what it documents."""
+    pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
+    pytest.importorskip("myst_nb")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "-d", str(out / "trees")]
+    command += ["-c", str(ROOT / "docs"), str(source), str(out)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_notebook_that_fails_is_not_built(tmp_path):
+    header = re.match(r"---\n.*?---\n", NOTEBOOKS[0].read_text(), re.DOTALL)[0]
+    (tmp_path / "index.md").write_text(f"{header}\n# A page\n\n```{{code-cell}}\nassert 1 + 1 == 3\n```\n")
+    built = build_pages(tmp_path, tmp_path / "html")
+    assert built.returncode != 0
+    assert f"ExecutionError: {tmp_path}/index.md" in " ".join(built.stderr.split())
+
+
 @pytest.mark.slow
 def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp_path):
-    pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
-    pytest.importorskip("myst_parser")
-    # In a process of its own: Sphinx changes the signatures of what it documents.
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "-d", str(tmp_path / "trees")]
-    built = subprocess.run([*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True)
+    html = tmp_path / "html"  # the results of notebooks are written beside it
+    built = build_pages(ROOT / "docs", html)
     assert built.returncode == 0, built.stderr
-    *_, compressed = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)
+    for notebook in NOTEBOOKS:
+        page = (html / "notebooks" / f"{notebook.stem}.html").read_text()
+        cells = len(re.findall("^```{code-cell}", notebook.read_text(), re.MULTILINE))
+        assert page.count('class="cell_input') == cells, notebook.name
+        assert cells == 0 or page.count('class="output') > cells / 2, f"{notebook.name} shows too few results"
+    *_, compressed = (html / "objects.inv").read_bytes().split(b"\n", 4)
     documented = {line.split()[0] for line in zlib.decompress(compressed).decode().splitlines() if " py:" in line}
     known = {name.rpartition(".")[2] for name in documented}
     known |= {"Trace_ELBO", "TraceMeanField_ELBO", "TraceEnum_ELBO"}  # Pyro's
@@ -175,11 +196,31 @@ def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp
     assert missing == []
 
 
+def test_the_readme_fits_where_it_is_shown():
+    readme = PAGES[0].read_text()
+    assert readme.count("\n") <= 90
+    with_links, without = describe(readme, "https://example.org/pyrovae"), describe(readme, None)
+    assert "![Decoded codes" in with_links
+    assert "](https://example.org/pyrovae/raw/main/docs/images/demo.png)" in with_links
+    assert "[math]: https://example.org/pyrovae/blob/main/docs/math.md" in with_links
+    for text in (with_links, without):
+        targets = re.findall(r"\]\((\S+?)\)", text) + re.findall(r"^\[\w+\]: (\S+)$", text, re.MULTILINE)
+        assert [target for target in targets if not target.startswith("https://")] == []
+    assert "][math]" not in without
+    assert "the mathematics" in without
+
+
+def describe(readme, source):
+    return runpy.run_path(str(ROOT / "setup.py"))["describe"](readme, source)
+
+
 @pytest.mark.slow
-def test_formulas_are_shown_without_a_network(tmp_path):
+def test_formulas_are_shown_without_a_network_and_figures_are_dark_on_a_dark_page(tmp_path):
     pytest.importorskip("furo")
     pytest.importorskip("myst_parser")
-    (tmp_path / "index.md").write_text("# Formulas\n\nA sum $x_1 + x_2$ and\n\n$$\n\\int p(x, z)\\,dz .\n$$\n")
+    (tmp_path / "curves.png").write_bytes((ROOT / "docs" / "images" / "gallery" / "compression.png").read_bytes())
+    formulas = "A sum $x_1 + x_2$ and\n\n$$\n\\int p(x, z)\\,dz .\n$$\n"
+    (tmp_path / "index.md").write_text(f"# Formulas\n\n{formulas}\n![Two curves](curves.png)\n")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "-c", str(ROOT / "docs"), str(tmp_path)]
     built = subprocess.run([*command, str(tmp_path / "html")], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
@@ -189,6 +230,15 @@ def test_formulas_are_shown_without_a_network(tmp_path):
         wait(page.driver, 30).until(lambda driver: len(driver.find_elements("css selector", "mjx-container")) == 2)
         drawn = page.driver.execute_script("return document.querySelectorAll('mjx-container svg path').length")
         assert drawn > 8  # a path for each letter
+        for scheme in ("light", "dark"):
+            page.theme(scheme)
+            shown = [
+                image for image in page.driver.find_elements("css selector", "article img") if image.is_displayed()
+            ]
+            assert [image.get_attribute("alt") for image in shown] == ["Two curves"]
+            with Image.open(io.BytesIO(shown[0].screenshot_as_png)) as picture:
+                paper = picture.convert("L").getpixel((5, 5))
+            assert (paper > 200) == (scheme == "light")
         assert page.foreign() == page.errors == []
 
 

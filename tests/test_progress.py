@@ -4,9 +4,22 @@ import io
 import sys
 
 import pytest
+import torch
 
-from pyrovae import progress
+from pyrovae import (
+    VAE,
+    Adaptive,
+    Annealed,
+    DiagonalNormal,
+    Gaussian,
+    StandardNormal,
+    diagnose,
+    log_marginal,
+    progress,
+    sandwich,
+)
 from pyrovae.cli import main, script
+from pyrovae.evaluation import anomaly_scores
 
 
 class Terminal(io.StringIO):
@@ -80,3 +93,27 @@ def test_scripts_are_quiet_if_they_are_told_to_be(capsys):
     assert "counting" in told
     assert script(experiment, ["--quiet", "--count", "4"]) == 0
     assert capsys.readouterr() == ("4\n", "")
+
+
+@pytest.mark.slow
+def test_long_functions_show_their_progress(monkeypatch):
+    torch.manual_seed(0)
+    vae = VAE(StandardNormal(2), Gaussian((4,), 2), DiagonalNormal((4,), 2))
+    programs, x, chains = (vae.model, vae.guide), torch.randn(7, 4), Annealed(num_temperatures=2, num_chains=2)
+    expected = {
+        "log p(x): 100%": lambda shown: log_marginal(*programs, x, num_samples=20, progress=shown),
+        "5/5": lambda shown: log_marginal(*programs, [x[:3], x[:2]], chains, progress=shown),
+        "Monte Carlo error": lambda shown: log_marginal(*programs, x, Adaptive(5.0, num_checked=0), progress=shown),
+        "upper bound: 100%": lambda shown: sandwich(*programs, x, chains, num_simulated=3, progress=shown),
+        "rate and distortion: 100%": lambda shown: diagnose(
+            *programs, x, refinement_steps=0, estimator=chains, progress=shown
+        ),
+        "refinement: 100%": lambda shown: anomaly_scores(*programs, x, 5, refinement_steps=1, progress=shown),
+    }
+    for text, work in expected.items():
+        log = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", log)
+        work(False)
+        assert log.getvalue() == ""
+        work(True)
+        assert text in log.getvalue()

@@ -85,27 +85,10 @@ class DataSet:
         checks.seed(seed)
         if dequantize and binarization != "none":
             raise checks.InputError(f"dequantize must be false when binarization is {binarization}, but true was given")
-        given = levels
-        source, levels = stored_as(channels_first("images", images, channels), given)
         if test_labels is not None and test_images is None:
             raise checks.InputError("test_labels must come with test_images, but these were not given")
-        tests, test_levels = None, levels
-        if test_images is not None:
-            tests, test_levels = stored_as(channels_first("test_images", test_images, channels), given)
-        if tests is not None and tests.shape[1:] != source.shape[1:]:
-            raise checks.InputError(
-                f"test_images must have the shape of images, {tuple(source.shape[1:])}, "
-                f"but have {tuple(tests.shape[1:])}"
-            )
-        if test_levels != levels:
-            raise checks.InputError(
-                f"test_images must be stored as images are, {source.dtype}, but are of another type"
-            )
+        source, tests, levels = _stored(images, test_images, levels, channels)
         parts = [part for part in (source, tests) if part is not None]
-        if given is None and all(is_binary(part) for part in parts):
-            levels = 2
-        elif given is None and levels == 256:
-            warn_of_levels(*parts)
         if dequantize and levels is None:
             raise checks.InputError(
                 "dequantize needs integers, 8-bit or with levels, but the data are not quantised: they are "
@@ -123,39 +106,20 @@ class DataSet:
             counts = all(is_count(part) for part in parts)
             self._values = "counts" if counts else "discrete" if are_levels(*parts) else "real"
 
-        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
-        held_out = as_count("validation_size", validation_size, len(source))
-        tested = 0 if tests is not None else as_count("test_size", test_size, len(source))
-        if tests is None and len(source) < 3 and max(validation_size, test_size) < 1:
-            held_out, tested = 0, len(source)  # too few to be split: they can be evaluated
-        elif held_out + tested >= len(source):
-            raise checks.InputError(
-                f"validation_size and test_size must leave data to train on, but {held_out} and {tested} "
-                f"were given for {len(source)} data"
-            )
-        train, validation, test = order.split([len(source) - held_out - tested, held_out, tested])
-
-        def split(number: int, stored: Tensor | np.ndarray, labels: Tensor | None, index: Tensor) -> Split:
-            return Split(
-                stored,
-                None if labels is None else labels[index],
-                index,
-                binarization=binarization,
-                dequantize=dequantize,
-                levels=levels,
-                seed=3 * seed + number,
-                fresh=number == 0,
-            )
-
         self.test_is_apart = tests is not None
         self._test_offset = 0 if tests is None else len(source)
         y = as_labels("labels", labels, len(source))
-        self.train = split(0, source, y, train.sort().values)
-        self.validation = split(1, source, y, validation.sort().values)
+        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+        train, validation, test = order.split(
+            _sizes(len(source), validation_size, test_size if tests is None else None)
+        )
+        self.train = self._split(0, source, y, train.sort().values)
+        self.validation = self._split(1, source, y, validation.sort().values)
         if tests is None:
-            self.test = split(2, source, y, test.sort().values)
+            self.test = self._split(2, source, y, test.sort().values)
         else:
-            self.test = split(2, tests, as_labels("test_labels", test_labels, len(tests)), torch.arange(len(tests)))
+            known = as_labels("test_labels", test_labels, len(tests))
+            self.test = self._split(2, tests, known, torch.arange(len(tests)))
 
     @property
     def all(self) -> Split:
@@ -238,3 +202,54 @@ class DataSet:
     def __repr__(self) -> str:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
         return f"{type(self).__name__}({sizes}, data_shape={self.data_shape}, kind={self.kind!r})"
+
+    def _split(self, number: int, stored: Tensor | np.ndarray, labels: Tensor | None, index: Tensor) -> Split:
+        return Split(
+            stored,
+            None if labels is None else labels[index],
+            index,
+            binarization=self.binarization,
+            dequantize=self.dequantize,
+            levels=self.levels,
+            seed=3 * self.seed + number,
+            fresh=number == 0,
+        )
+
+
+def _stored(
+    images: Tensor | np.ndarray, test_images: Tensor | np.ndarray | None, given: int | None, channels: Channels | None
+) -> tuple[Tensor | np.ndarray, Tensor | np.ndarray | None, int | None]:
+    """Return images and test images as they are stored, and their number of levels, as given or by their values."""
+    source, levels = stored_as(channels_first("images", images, channels), given)
+    tests = None
+    if test_images is not None:
+        tests, test_levels = stored_as(channels_first("test_images", test_images, channels), given)
+        if tests.shape[1:] != source.shape[1:]:
+            raise checks.InputError(
+                f"test_images must have the shape of images, {tuple(source.shape[1:])}, "
+                f"but have {tuple(tests.shape[1:])}"
+            )
+        if test_levels != levels:
+            raise checks.InputError(
+                f"test_images must be stored as images are, {source.dtype}, but are of another type"
+            )
+    parts = [part for part in (source, tests) if part is not None]
+    if given is None and all(is_binary(part) for part in parts):
+        return source, tests, 2
+    if given is None and levels == 256:
+        warn_of_levels(*parts)
+    return source, tests, levels
+
+
+def _sizes(count: int, validation_size: float, test_size: float | None) -> list[int]:
+    """Return the numbers of data for training, validation and test; none for the test if ``test_size`` is None."""
+    held_out = as_count("validation_size", validation_size, count)
+    tested = 0 if test_size is None else as_count("test_size", test_size, count)
+    if test_size is not None and count < 3 and max(validation_size, test_size) < 1:
+        return [0, 0, count]  # too few to be split: they can be evaluated
+    if held_out + tested >= count:
+        raise checks.InputError(
+            f"validation_size and test_size must leave data to train on, but {held_out} and {tested} "
+            f"were given for {count} data"
+        )
+    return [count - held_out - tested, held_out, tested]

@@ -211,18 +211,6 @@ class Split:
         for position in self.positions(batch_size, shuffle=shuffle):
             yield self[position]
 
-    def labelled_batches(self, batch_size: int, *, shuffle: bool = False) -> Iterator[tuple[Tensor, ...]]:
-        """Yield all data once, in batches (x, y) of labelled data and (x,) of unlabelled ones, evenly mixed.
-
-        A datum is unlabelled if the split has no labels, or its label is -1.
-
-        Args:
-            batch_size: number of data per batch.
-            shuffle: True if the order is random, from torch's generator.
-        """
-        for position in self.positions(batch_size, shuffle=shuffle, by_label=True):
-            yield self.labelled(position)
-
     def positions(
         self,
         batch_size: int,

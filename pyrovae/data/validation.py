@@ -151,7 +151,7 @@ def warn_of_levels(*sources: Tensor | np.ndarray) -> None:
     warnings.warn(
         f"the data are uint8 and no value is above {largest}, but they are taken to have 256 levels: "
         f"give levels={largest + 1} if that is all there are",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

@@ -25,6 +25,7 @@ def anomaly_scores(
     num_samples: int = 200,
     *,
     refinement_steps: int = 100,
+    progress: bool = True,
 ) -> dict[str, Tensor]:
     r"""Compute four anomaly scores of each datum; a larger score is more anomalous.
 
@@ -45,6 +46,7 @@ def anomaly_scores(
         x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that are called with labels.
         num_samples: number K of importance samples for each datum.
         refinement_steps: number of steps in which the guide is refined.
+        progress: whether to show progress bars.
 
     Returns:
         scores by name, ``(B,)`` each.
@@ -56,8 +58,8 @@ def anomaly_scores(
         (torch.Size([4]), 4)
     """
     data = arguments_of(x, model, guide)[0]
-    marginal = log_marginal(model, guide, x, num_samples=num_samples, num_draws=0)
-    refined = refine(model, guide, x, refinement_steps, max(2, num_samples))
+    marginal = log_marginal(model, guide, x, num_samples=num_samples, num_draws=0, progress=progress)
+    refined = refine(model, guide, x, refinement_steps, max(2, num_samples), progress=progress)
     return {
         "reconstruction error": (data - reconstruct(model, guide, x)).square().reshape(len(data), -1).sum(1),
         "-ELBO": -refined.elbo,

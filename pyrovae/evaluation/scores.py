@@ -64,7 +64,7 @@ def score(
         ['log_prob', 'standard_error', 'pareto_k', 'elbo', 'anomaly_score', 'reliable']
     """
     found = log_marginal(
-        model, guide, x, estimator, num_samples=num_samples, num_draws=0, chunk_size=chunk_size
+        model, guide, x, estimator, num_samples=num_samples, num_draws=0, chunk_size=chunk_size, progress=False
     ).to_dataframe()
     arguments = arguments_of(x, model, guide)
     parts = zip(*(part.split(_AT_A_TIME) for part in arguments), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from pyrovae import checks
 from pyrovae.execution import evaluating, trace
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["Chunks"]
 
@@ -34,17 +37,20 @@ class Chunks:
             a small run of the model. On a CPU, the largest tensor then has about 16 MiB and all tensors together have
             at most 512 MiB, on every machine; on a GPU, a chunk takes a quarter of the free memory, rounded down to a
             power of two.
+        bar: progress bar to count the finished data.
 
     Attributes:
+        bar: the progress bar, or None.
         size: the number of latents, halved whenever memory did not suffice.
 
     Raises:
         ValueError: if ``chunk_size`` is not positive.
     """
 
-    def __init__(self, chunk_size: int | None) -> None:
+    def __init__(self, chunk_size: int | None, bar: tqdm[Any] | None = None) -> None:
         self.size = _DEFAULT if chunk_size is None else checks.integer("chunk_size", chunk_size)
         self._is_chosen = chunk_size is not None
+        self.bar = bar
 
     def choose(self, model: PyroFunction, arguments: Arguments) -> None:
         """Choose the size by a run of the model on some of the data, unless it is given or chosen already."""
@@ -68,6 +74,8 @@ class Chunks:
             stop = start + max(1, at_a_time(self.size))
             try:
                 found.append(work(*(part[start:stop] for part in arguments)))
+                if self.bar is not None:
+                    self.bar.update(min(stop, len(arguments[0])) - start)
                 start = stop
                 continue
             except (RuntimeError, ValueError, MemoryError) as error:

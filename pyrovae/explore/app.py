@@ -54,8 +54,6 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
     with gradio.Row():
         with gradio.Column(min_width=240):
             plane = _picture(gradio, "Where the codes of test images lie", "plane")
-            across = gradio.Dropdown([], label="Across", elem_id="across")
-            up = gradio.Dropdown([], label="Up", elem_id="up")
         with gradio.Column(min_width=240):
             image = _picture(gradio, "What the code is decoded to", "decoded")
             start = gradio.Number(
@@ -65,6 +63,9 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
         with gradio.Column(min_width=240):
             names = gradio.Radio(list(session.axes), value=first, label="Coordinates", elem_id="coordinates")
             sliders = [gradio.Slider(-1, 1, 0, step=0.01, elem_id=f"slider-{i}") for i in range(count)]
+            with gradio.Row():
+                across = gradio.Dropdown([], label="Across the plane", elem_id="across", min_width=120)
+                up = gradio.Dropdown([], label="Up the plane", elem_id="up", min_width=120)
 
     def shown(name: str, i: int, j: int, chosen: int | None, values: tuple[float, ...]) -> list[Any]:
         coordinates = list(values[: len(session.axes[name].names)])
@@ -100,6 +101,10 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
         updates += [gradio.Slider(visible=False) for _ in range(count - len(updates))]
         dropdowns = [gradio.Dropdown(choices, value=0), gradio.Dropdown(choices, value=j)]
         return [*shown(name, 0, j, chosen, tuple(place)), chosen, *dropdowns, *updates]
+
+    second = min(1, len(session.axes[first].names) - 1)
+    start_code = tuple(session.coordinates_of(first, 0))
+    shown(first, 0, second, session.label(0) if session.classes else None, start_code)  # so that no visit waits for it
 
     inputs = [names, across, up, label, *sliders]
     live = {"show_progress": "hidden", "trigger_mode": "always_last", "queue": True}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from pyrovae.figures.latents import draw_classes
 __all__ = ["Chart", "chart_of"]
 
 _SIDE = 480  # pixels
+_LEGEND = 28  # pixels above the plane, where the classes are named
 _MARGIN = 0.11  # share of the side for the labels of the axes, on the left and below
 
 
@@ -23,11 +24,11 @@ class Chart:
     """A picture of a rectangle of the plane around 0, with conversion between points and pixels.
 
     Attributes:
-        pixels: pixels, ``(height, width, 3)``.
+        pixels: pixels, ``(height, width, 3)``: a legend, if there is one, and below it a square.
         reach: largest coordinate of the rectangle, horizontally and vertically.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     reach: tuple[float, float]
 
     def point(self, pixel: tuple[float, float]) -> tuple[float, float]:
@@ -39,13 +40,13 @@ class Chart:
             [1.0, -2.0]
         """
         across = (pixel[0] / _SIDE - _MARGIN) / (1 - _MARGIN) * 2 - 1
-        up = 1 - pixel[1] / _SIDE / (1 - _MARGIN) * 2
+        up = 1 - (pixel[1] - self._top) / _SIDE / (1 - _MARGIN) * 2
         return self.reach[0] * max(-1.0, min(1.0, across)), self.reach[1] * max(-1.0, min(1.0, up))
 
     def pixel(self, point: tuple[float, float]) -> tuple[float, float]:
         """Return the pixel (column, row) of a point."""
         across, up = ((u / reach + 1) / 2 for u, reach in zip(point, self.reach, strict=True))
-        return _SIDE * (_MARGIN + (1 - _MARGIN) * across), _SIDE * (1 - _MARGIN) * (1 - up)
+        return _SIDE * (_MARGIN + (1 - _MARGIN) * across), self._top + _SIDE * (1 - _MARGIN) * (1 - up)
 
     def marked(self, point: tuple[float, float]) -> NDArray[np.uint8]:
         """Return the picture with a cross through a point and a ring around it."""
@@ -53,12 +54,17 @@ class Chart:
         across, down = self.pixel(point)
         rows, columns = np.mgrid[0 : pixels.shape[0], 0 : pixels.shape[1]]
         radius = np.hypot(rows - down, columns - across)
-        inside = (columns >= _SIDE * _MARGIN) & (rows <= _SIDE * (1 - _MARGIN))
+        inside = (columns >= _SIDE * _MARGIN) & (rows >= self._top) & (rows <= self._top + _SIDE * (1 - _MARGIN))
         cross = inside & ((abs(rows - down) < 0.8) | (abs(columns - across) < 0.8)) & (radius > 9)
         pixels[cross] = (pixels[cross] * 0.4).astype(np.uint8)
         pixels[abs(radius - 9) < 3] = 255
         pixels[abs(radius - 9) < 1.6] = 0
         return pixels
+
+    @property
+    def _top(self) -> int:
+        """First row of the plane, below the legend."""
+        return len(self.pixels) - _SIDE
 
 
 def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reach: tuple[float, float]) -> Chart:
@@ -72,17 +78,32 @@ def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reac
     """
     figure = blank(_SIDE / 100, _SIDE / 100)
     figure.set_layout_engine("none")
-    axes = figure.add_axes((_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN))
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
+    height = _SIDE
     if 1 < draw_classes(axes, array(points), labels, 7) <= len(COLOURS):
-        axes.legend(fontsize=9, markerscale=2.5, loc="upper right", framealpha=0.8, handletextpad=0, borderpad=0.2)
+        height += _LEGEND
+        names_of_classes = axes.get_legend_handles_labels()
+        figure.legend(
+            *names_of_classes,
+            loc="upper center",
+            ncols=len(names_of_classes[1]),
+            fontsize=9,
+            markerscale=2.5,
+            frameon=False,
+            handletextpad=0,
+            columnspacing=0.6,
+            borderaxespad=0.1,
+        )
+    figure.set_size_inches(_SIDE / 100, height / 100)
+    axes.set_position((_MARGIN, _MARGIN * _SIDE / height, 1 - _MARGIN, (1 - _MARGIN) * _SIDE / height))
     axes.tick_params(labelsize=9, direction="in", pad=3)
     axes.locator_params(nbins=6, prune="both")  # numbers at the corners would be cut off
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     figure.text(0.5 + _MARGIN / 2, 0.012, names[0], ha="center", fontsize=10)
-    figure.text(0.006, 0.5 + _MARGIN / 2, names[1], va="center", fontsize=10, rotation=90)
+    figure.text(0.006, (0.5 + _MARGIN / 2) * _SIDE / height, names[1], va="center", fontsize=10, rotation=90)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="rgba", dpi=100)
-    pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(_SIDE, _SIDE, 4)[..., :3]
+    pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, _SIDE, 4)[..., :3]
     return Chart(pixels.copy(), reach)

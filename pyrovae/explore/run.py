@@ -54,7 +54,7 @@ def open_session(
         dataset = simulated_data(program, run.describe_data(), checks.integer("num_data", num_data, minimum=2))
         title += " (no test images at hand: those shown are drawn from the model)"
         notes.append(f"images that the model draws stand in for test images: {error}")
-    other = other_data(run, dataset, True) if data is not None else None
+    other = None if data is None else other_data(run, dataset)
     if other is not None:
         notes.append(other.sentence)
     session = Session(dataset, program, num_data=num_data, num_samples=num_samples, seed=seed)

@@ -26,11 +26,18 @@ document.addEventListener("dragstart", (event) => {
 });
 </script>
 """
-# The plane is drawn on white. Gradio would draw a selected radio button white on white under the pointer.
+# Gradio would draw a selected radio button white on white under the pointer, and hide tabs in a menu on a phone. In the
+# dark, the plane is turned over: black becomes white, and the hues of the classes stay.
 _CSS = """
 #plane img { cursor: crosshair; touch-action: none; }
-.dark #plane img { filter: invert(.905) hue-rotate(180deg); }
 input[type=radio]:checked { background-color: var(--checkbox-background-color-selected) !important; }
+.dark #plane img { filter: invert(0.94) hue-rotate(180deg) brightness(1.2); }
+@media (max-width: 500px) {
+  .tab-container button { padding-inline: 9px !important; }  /* also of the hidden copy that is measured */
+}
+@media (max-width: 370px) {
+  .tab-container button { padding-inline: 4px !important; }
+}
 """
 
 

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pyro
@@ -40,7 +40,7 @@ class Exported:
         types: their types by name, such as ``float32``.
     """
 
-    content: bytes
+    content: bytes = field(repr=False)
     difference: float
     shapes: dict[str, list[str | int]]
     types: dict[str, str]

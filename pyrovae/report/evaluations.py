@@ -35,7 +35,12 @@ def section(run: Run, name: str, entries: dict[str, dict[str, Any]]) -> dict[str
         text = {
             "name": name,
             "title": f"{entry['split']} likelihood, {_title(entry)}",
-            "sentences": [entry["verdict"], *_certificate(entry), *_sandwich(entry, "sentence"), *entry["caveats"]],
+            "sentences": [
+                entry["verdict"],
+                *_certificate(entry),
+                *_bounds(entry),
+                *entry["caveats"],
+            ],
             "rows": _rows(entry),
             "convergence": [_level(row) for row in entry.get("convergence") or []],
         }
@@ -98,6 +103,12 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     if options.get("prior_share", 0.0) != 0.0:
         rows.append(("share of the samples from the prior", f"{options['prior_share']:.1%}"))
     return [*rows, ("seed", str(entry["seed"]))]
+
+
+def _bounds(entry: dict[str, Any]) -> list[str]:
+    """Return what a sandwich says, and how real data compare with the simulated ones."""
+    alike = (entry.get("sandwich") or {}).get("resemblance")
+    return [*_sandwich(entry, "sentence"), *([] if alike is None else [alike["sentence"]])]
 
 
 def _certificate(entry: dict[str, Any]) -> list[str]:

@@ -173,7 +173,7 @@ def _evaluated(known: dict[str, Tensor], positions: Tensor) -> list[dict[str, An
 def _estimated(program: Any, batch: Batch) -> list[dict[str, Any]]:
     """Return columns of a bound of log p(x) from a few samples, and of the ELBO."""
     with forked_rng(arguments_of(batch)[0].device):
-        found = log_marginal(program.model, program.guide, batch, num_samples=_NUM_SAMPLES)
+        found = log_marginal(program.model, program.guide, batch, num_samples=_NUM_SAMPLES, progress=False)
     return [
         _column("log_prob", f"log p(x), bound of {_NUM_SAMPLES} samples", 2, found.log_prob),
         _column("elbo", "ELBO", 2, found.elbo),

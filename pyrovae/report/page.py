@@ -97,7 +97,7 @@ def _page(
         other = None
         with attempt("test images", skipped):
             data = run.load(data=given)[0]
-            other = other_data(run, data, given is not None, split)
+            other = None if given is None else other_data(run, data, split)
             skipped += [] if other is None else [other.sentence]
             data = _showing(data, split)
         torch.manual_seed(seed)

@@ -39,7 +39,7 @@ from pyrovae.runs.stored_evaluation import (
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
-from pyrovae.runs.training import train_run
+from pyrovae.runs.training import OpenTraining, open_training
 
 __all__ = [
     "FORMAT",
@@ -50,6 +50,7 @@ __all__ = [
     "DataRecord",
     "Evaluation",
     "ModuleFactory",
+    "OpenTraining",
     "OtherData",
     "ProgramFactory",
     "Refit",
@@ -74,6 +75,7 @@ __all__ = [
     "first_data",
     "labels_of",
     "load",
+    "open_training",
     "options_replaced_by_program",
     "other_data",
     "read_evaluation",
@@ -83,6 +85,5 @@ __all__ = [
     "score_run",
     "simulated_data",
     "template_of",
-    "train_run",
     "training_health",
 ]

@@ -64,7 +64,7 @@ class Blocks:
         """Load the program and the data of a run; the arguments are those of :func:`pyrovae.runs.evaluate_run`."""
         checks.seed(seed)
         dataset, program = run.load(weights, data)
-        other = other_data(run, dataset, data is not None, split)
+        other = None if data is None else other_data(run, dataset, split)
         part: Split = getattr(dataset.to(device), split).with_fixed_noise()
         program.to(device)
         count = len(part) if num_data is None else min(checks.integer("num_data", num_data), len(part))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from pyrovae import checks
 from pyrovae.runs.folder import Run
 from pyrovae.training import History, State
+from pyrovae.training.checkpoint import copied
 
 __all__ = ["CheckpointWriter"]
 
@@ -44,22 +46,26 @@ class CheckpointWriter:
         self._written = -math.inf  # time of the last writing
         self._best: dict[str, Tensor] | None = None  # weights of the best epoch, if they are not written yet
         self._last: _Epoch | None = None  # the last epoch, if it is not written yet
+        self._spare: _Epoch | None = None  # an epoch that is not needed any more, whose memory is used for the next
         self.num_epochs = 0
         """Number of epochs that were received."""
 
-    def epoch(self, history: History, state: State) -> None:
+    def epoch(self, history: History, state: Callable[..., State]) -> None:
         """Write an epoch, or copy it to be written later.
 
         Args:
             history: history of all epochs so far.
-            state: state to resume from; it shares no memory with the programs.
+            state: function that returns what to resume from, without memory of the programs; as in ``Callback``.
 
         Raises:
             ValueError: if the folder cannot be written.
         """
-        weights = {name: tensor.detach().clone() for name, tensor in self._program.state_dict().items()}
+        spare, self._spare = self._spare, None  # not the last epoch's, which an interruption here must leave whole
+        old = None if spare is None or spare.weights is self._best else spare.weights
+        weights = copied(dict(self._program.state_dict()), old)
+        epoch = _Epoch(weights, History(list(history.epochs)), state(spare=None if spare is None else spare.state))
         self.num_epochs += 1
-        self._last = _Epoch(weights, History(list(history.epochs)), state)
+        self._last, self._spare = epoch, self._last
         if history.best_epoch == len(history.epochs):
             self._best = weights
         if time.monotonic() - self._written >= _INTERVAL:
@@ -78,5 +84,5 @@ class CheckpointWriter:
         except checks.InputError:
             self._last = None
             raise
-        self._last = self._best = None
+        self._spare, self._last, self._best = self._last, None, None
         self._written = time.monotonic()

@@ -103,7 +103,7 @@ def _read(
 def _best_evaluations(runs: dict[str, Run], data: DataFactory | None, split: SplitName) -> list[str]:
     """Return the name of the best evaluation of these data that all runs have, for each run."""
     dataset = None if data is None else checks.make("data", data, DataSet, like="Digits")
-    others = {name: None if dataset is None else other_data(run, dataset, True) for name, run in runs.items()}
+    others = {name: None if dataset is None else other_data(run, dataset) for name, run in runs.items()}
     best = common_evaluation(
         {name: evaluations_of(run.evaluations(), others[name]) for name, run in runs.items()}, split
     )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from pyrovae import checks, figures, progress
+from pyrovae import checks, figures
 from pyrovae import evaluation as functions
 from pyrovae.data import Split, SplitName
 from pyrovae.evaluation import Diagnosis, Estimator
 from pyrovae.files import check_writable
-from pyrovae.programs import Arguments
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
 from pyrovae.runs.program import caveats_of, first_data, other_data
@@ -31,13 +29,13 @@ class RunDiagnosis:
     Attributes:
         result: the breakdown of log p(x).
         caveats: sentences on the likelihood and the data.
-        name: name of the diagnosis: the split, and what tells other data from the run's.
+        name: name of the diagnosis: the split, and a suffix for data that are not those of the run.
         path: path of the JSON file.
         picture: path of the picture.
     """
 
     result: Diagnosis
-    caveats: list[str]
+    caveats: list[str] = field(repr=False)
     name: str
     path: Path
     picture: Path
@@ -80,7 +78,7 @@ def diagnose_run(
     checks.integer("num_data", num_data)
     checks.seed(seed)
     dataset, program = run.load(weights, data)
-    other = other_data(run, dataset, data is not None, split)
+    other = None if data is None else other_data(run, dataset, split)
     part: Split = getattr(dataset.to(device), split).with_fixed_noise()
     program.to(device)
     check_writable(run.folder / "diagnosis")
@@ -95,7 +93,6 @@ def diagnose_run(
         full_covariance=full_covariance,
         estimator=estimator,
         chunk_size=chunk_size,
-        wrap_batches=_with_a_bar,
     )
     caveats = [*caveats_of(program, dataset), *([] if other is None else [other.sentence])]
     summary = {
@@ -116,10 +113,3 @@ def diagnose_run(
     steps: dict[str, Any] = {name: each.value for name, each in result.figures.items() if not name.endswith("gap")}
     figures.save(figures.elbo_breakdown(**steps, saturated=result.rate_distortion.saturated), picture, dpi=120)
     return RunDiagnosis(result, caveats, name, path, picture)
-
-
-def _with_a_bar(what: str, batches: list[Arguments]) -> Iterator[Arguments]:
-    with progress.bar(what, sum(len(batch[0]) for batch in batches), "datum") as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch[0]))

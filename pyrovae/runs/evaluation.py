@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from pyrovae.evaluation import sandwich as bidirectional_sandwich
 from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.health import findings
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
+from pyrovae.evaluation.likelihood.resemblance import resemblance
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
 from pyrovae.likelihoods import Likelihood
@@ -62,9 +63,9 @@ class Evaluation:
     """
 
     result: LogMarginal
-    summary: dict[str, Any]
-    sentences: list[str]
-    health: dict[str, str]
+    summary: dict[str, Any] = field(repr=False)
+    sentences: list[str] = field(repr=False)
+    health: dict[str, str] = field(repr=False)
     path: Path
 
 
@@ -122,17 +123,9 @@ def evaluate_run(
     job = _Job(blocks, num_draws, chunk_size)
     name = f"{split}-{estimator.label}{blocks.suffix(precision)}"
     in_precision = partial(matmul.precision, precision, blocks.device)
-
-    def bound(estimator: Estimator, reverse: Annealed | None, count: int) -> Sandwich:
-        like = template_of(blocks.program, blocks.dataset)
-        model, guide = blocks.program.model, blocks.program.guide
-        return bidirectional_sandwich(
-            model, guide, like, estimator, num_simulated=count, reverse=reverse, chunk_size=chunk_size
-        )
-
     if sandwich:  # raise errors of the sandwich before the long run
         few = Annealed(num_temperatures=1, num_chains=1, start=_reverse(reverse, estimator).start)
-        bound(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
+        job.sandwich(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
     distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
     start = time.perf_counter()
     with in_precision():
@@ -147,20 +140,27 @@ def evaluate_run(
         if num_checked and result.check is None and not from_prior:
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
-        bounds = bound(estimator, reverse, num_simulated or 100) if sandwich else None
+        shown = distributed.rank() == 0
+        bounds = job.sandwich(estimator, reverse, num_simulated or 100, progress=shown) if sandwich else None
     caveats = caveats_of(blocks.program, blocks.dataset)
     baseline = None if caveats or blocks.other is not None else job.baseline(result)  # other data have no training data
-    some = blocks.batch(slice(0, _CHECKED))
-    health = findings(blocks.program.model, blocks.program.guide, some, chunk_size=chunk_size)
+    health = job.health()
     if baseline is not None and (no_better := baseline.verdict(result.log_prob)) is not None:
         health["baseline"] = no_better
+    alike = None if bounds is None else resemblance(result, bounds.estimate)
     bits = blocks.dataset.bits_per_dim(result.nll) if math.isfinite(result.nll) and not caveats else None
     summary = {
         "split": split,
         **result.summary(bits),
         "estimator": estimator.to_dict(),
         "adaptive": None if result.adaptive is None else result.adaptive.summary(),
-        "sandwich": None if bounds is None else {**bounds.summary(), "reverse": _reverse(reverse, estimator).options},
+        "sandwich": None
+        if bounds is None
+        else {
+            **bounds.summary(),
+            "reverse": _reverse(reverse, estimator).options,
+            "resemblance": None if alike is None else alike.summary(),
+        },
         "bits_per_dim": bits,
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "health": health,
@@ -175,6 +175,7 @@ def evaluate_run(
     sentences = [
         result.verdict,
         *([] if bounds is None else [bounds.sentence]),
+        *([] if alike is None else [alike.sentence]),
         *caveats,
         *([] if blocks.other is None else [blocks.other.sentence]),
     ]
@@ -230,7 +231,7 @@ class _Job:
 
         def estimate(batch: Batch, chunk: int) -> LogMarginal:
             model, guide, kept = program.model, program.guide, self.num_draws
-            return log_marginal(model, guide, batch, estimator, num_draws=kept, chunk_size=chunk)
+            return log_marginal(model, guide, batch, estimator, num_draws=kept, chunk_size=chunk, progress=False)
 
         for result in self.blocks.map(f"{part}, {estimator.label}", estimate, chunk_size=self.chunk_size):
             buffer.add(result)
@@ -246,8 +247,7 @@ class _Job:
         with progress.bar(name, estimator.max_evaluations, " decoder runs", unit_scale=True) as bar:
 
             def show(result: AdaptiveResult) -> None:
-                errors = f"Monte Carlo error {result.monte_carlo_error:.2g}, bias {result.bias:.2g}"
-                bar.set_postfix_str(f"{errors}, {result.num_unreliable} unreliable", refresh=False)
+                bar.set_postfix_str(result.progress, refresh=False)
                 bar.update(result.num_evaluations - bar.n)
                 file.save(result.state)
 
@@ -264,6 +264,20 @@ class _Job:
             if result.adaptive is not None:
                 show(result.adaptive)
         return result
+
+    def sandwich(
+        self, estimator: Estimator, reverse: Annealed | None, count: int, *, progress: bool = False
+    ) -> Sandwich:
+        """Bound log p(x) of ``count`` data that are simulated from the model from both sides."""
+        program, like = self.blocks.program, template_of(self.blocks.program, self.blocks.dataset)
+        options: dict[str, Any] = {"num_simulated": count, "reverse": reverse, "chunk_size": self.chunk_size}
+        options["progress"] = progress
+        return bidirectional_sandwich(program.model, program.guide, like, estimator, **options)
+
+    def health(self) -> dict[str, str]:
+        """Return a sentence for each problem of the model that some of the data show, by name."""
+        program, some = self.blocks.program, self.blocks.batch(slice(0, _CHECKED))
+        return findings(program.model, program.guide, some, chunk_size=self.chunk_size)
 
     def baseline(self, result: LogMarginal) -> Baseline | None:
         """Return the best model without latents, fitted to the run's training data, if there is one of its kind."""
@@ -282,7 +296,9 @@ class _Job:
         model, guide = self.blocks.program.model, self.blocks.program.guide
         options: dict[str, Any] = {"seed": self.blocks.seed, "chunk_size": self.chunk_size}
         try:
-            check = cross_check(model, guide, self.blocks.batch, result, num_checked, **options)
+            check = cross_check(
+                model, guide, self.blocks.batch, result, num_checked, progress=distributed.rank() == 0, **options
+            )
         except checks.InputError:  # the latents cannot be annealed, and the verdict will say that there was no check
             return result
         return replace(result, check=check)

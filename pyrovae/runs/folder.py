@@ -120,8 +120,8 @@ class Run:
 
         Args:
             weights: weights of the best validation ELBO, or of the last epoch.
-            data: function that makes a data set to use in place of the run's own; the caller has to check its
-                :meth:`difference`.
+            data: function that makes a data set to use in place of the run's own, which may differ from it; see
+                :func:`pyrovae.runs.other_data`.
 
         Raises:
             ValueError: if the run's own data are no longer those that it was trained on, or others are of another
@@ -171,11 +171,6 @@ class Run:
     def describe_data(self) -> DataRecord:
         """Describe the data that the run was trained on; for an older run, they are loaded."""
         return self.data_record() or DataRecord.of(self.load()[0])
-
-    def difference(self, data: DataSet) -> str | None:
-        """Describe how data differ from those of the training; None if they are the same, or if this is unknown."""
-        record = self.data_record()
-        return None if record is None else record.difference(DataRecord.of(data))
 
     def _components(self, skip: set[str | int] | None = None) -> dict[str, Any]:
         config = self.config()

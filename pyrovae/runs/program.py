@@ -68,20 +68,15 @@ class OtherData:
     sentence: str
 
 
-def other_data(run: Run, data: DataSet, asked_for: bool, split: SplitName | None = None) -> OtherData | None:
-    """Compare data with those of the run; return None if they are the same.
+def other_data(run: Run, data: DataSet, split: SplitName | None = None) -> OtherData | None:
+    """Compare data that were given in place of a run's own with these; return None if they are the same.
 
     Args:
-        run: the run.
+        run: the run; a run of an older version has no record of its data, so that given data count as others.
         data: the data.
-        asked_for: True if the data were given in place of those in the configuration. Given data count as other data if
-            the run is too old to have a record to compare them with.
         split: the part of them that is used, for the sentence to say so if it is not all.
     """
-    own = run.data_record()
-    if own is None and not asked_for:
-        return None
-    given = DataRecord.of(data)
+    own, given = run.data_record(), DataRecord.of(data)
     sentence = "These data were given, and the run is too old to know its own: whether these are them is not known."
     if own is not None:
         difference = own.difference(given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pyrovae.data import SplitName
 from pyrovae.evaluation import CrossCheck, LogMarginal
 from pyrovae.evaluation.comparison_table import join_names
 from pyrovae.evaluation.likelihood.result import STATISTICS
+from pyrovae.evaluation.likelihood.thermodynamic import ThermodynamicIntegral
 from pyrovae.runs.folder import Run
 from pyrovae.runs.program import OtherData
 
@@ -51,11 +52,11 @@ class StoredEvaluation:
     split: str
     result: LogMarginal
     bits_per_dim: float | None
-    caveats: list[str]
+    caveats: list[str] = field(repr=False)
     gap: float | None
-    sandwich: str | None
-    data: Any
-    other_data: str | None
+    sandwich: str | None = field(repr=False)
+    data: Any = field(repr=False)
+    other_data: str | None = field(repr=False)
 
     @property
     def kind(self) -> str:
@@ -137,6 +138,10 @@ def _result(values: Any) -> LogMarginal:
     found, unbiased = (
         tensor(stored[name].values) if name in stored else None for name in ("prior_found", "log_unbiased")
     )
+    integral = None
+    if "integral_log_prob" in stored:
+        columns = ("log_prob", "standard_error", "discretization", "difference")
+        integral = ThermodynamicIntegral(**{name: tensor(stored[f"integral_{name}"].values) for name in columns})
     nothing = torch.empty(0, B)
     method = values.attrs["method"]
     return LogMarginal(
@@ -149,6 +154,7 @@ def _result(values: Any) -> LogMarginal:
         check=check,
         prior_found=found,
         log_unbiased=unbiased,
+        integral=integral,
     )
 
 

@@ -87,6 +87,7 @@ class TrainedRun:
         num_samples: int | None = None,
         num_draws: int = 10,
         chunk_size: int | None = None,
+        progress: bool = True,
     ) -> LogMarginal:
         """Estimate log p(x): :func:`pyrovae.log_marginal` of the run's program.
 
@@ -96,6 +97,7 @@ class TrainedRun:
             num_samples: short for ``Importance(num_samples)``.
             num_draws: number of posterior draws to keep for each datum.
             chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
+            progress: whether to show a progress bar.
         """
         batch = first_data(self.program, self.data.test, len(self.data.test)) if x is None else x
         return log_marginal(
@@ -106,6 +108,7 @@ class TrainedRun:
             num_samples=num_samples,
             num_draws=num_draws,
             chunk_size=chunk_size,
+            progress=progress,
         )
 
     def score(

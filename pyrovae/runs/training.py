@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple
 
 import yaml
 from torch import nn
 
 from pyrovae import checks, distributed
-from pyrovae.data import DataSet
 from pyrovae.objectives import NonFiniteLoss
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
 from pyrovae.training import Callback, History, State, tensorboard_writer
 
-__all__ = ["train_run"]
+__all__ = ["OpenTraining", "open_training"]
 
 # Options that a resumed run can change, because the weights after a given epoch do not depend on them.
 _CHANGEABLE_ON_RESUME = {"epochs", "resume", "run", "device", "patience", "tensorboard"}
 
 
-def train_run(
+class OpenTraining(NamedTuple):
+    """A run's folder that is open for training.
+
+    Attributes:
+        save: callback for :func:`pyrovae.fit` that writes each epoch to the folder.
+        state: state to resume from; None for a new training.
+    """
+
+    save: Callback
+    state: State | None
+
+
+@contextmanager
+def open_training(
     run: Run,
     program: nn.Module,
-    data: DataSet,
     config: str,
-    training: Callable[[Callback, State | None], History],
+    data: DataRecord,
     *,
     resume: bool = False,
     tensorboard: bool = False,
-) -> History:
-    """Train a program, and keep its epochs in a run's folder, or resume such a training.
+) -> Iterator[OpenTraining]:
+    """Lock a run's folder while a program is trained in the ``with`` block, and write its epochs to the folder.
 
-    Whatever ends the training, the last epoch that was finished is in the folder. A folder without a finished epoch is
-    discarded.
+    Whatever ends the training, the folder then has the last epoch that was finished. A folder without a finished epoch
+    is discarded.
 
     Args:
         run: the run, which must be new unless it is resumed.
         program: the program that is trained.
-        data: the data that it is trained on.
         config: the configuration as YAML.
-        training: function of a callback for each epoch and of the state to resume from, which calls
-            :func:`pyrovae.fit` with both.
+        data: record of the data that the program is trained on.
         resume: True to continue the run in the folder, if there is one.
         tensorboard: True to write TensorBoard's log into the folder too.
-
-    Returns:
-        the history that ``training`` returns.
 
     Raises:
         ValueError: if the folder contains a run that is not to be resumed, or one with other options or data.
@@ -57,8 +63,8 @@ def train_run(
     logs: list[Callback] = []
     writer = CheckpointWriter(run, program)
 
-    def save(history: History, state: Callable[[], State]) -> None:
-        writer.epoch(history, state())
+    def save(history: History, state: Callable[..., State]) -> None:
+        writer.epoch(history, state)
         for write in logs:
             write(history, state)
 
@@ -67,7 +73,7 @@ def train_run(
         try:
             if tensorboard:
                 distributed.on_rank_zero(lambda: logs.append(tensorboard_writer(run.folder / "tensorboard")))
-            history = training(save, state)
+            yield OpenTraining(save, state)
         except (Exception, KeyboardInterrupt) as error:
             if distributed.rank() > 0:
                 raise
@@ -79,11 +85,11 @@ def train_run(
                     run.rewrite_config(before)
             raise
         distributed.on_rank_zero(writer.flush)
-        distributed.on_rank_zero(lambda: run.save_metrics(history))
-    return history
 
 
-def _open_run(run: Run, config: str, data: DataSet, resume: bool, stack: ExitStack) -> tuple[str | None, State | None]:
+def _open_run(
+    run: Run, config: str, data: DataRecord, resume: bool, stack: ExitStack
+) -> tuple[str | None, State | None]:
     """Lock the folder, and write the configuration and the record of the data.
 
     If a run is resumed, its data must be those that it was trained on, in whatever place; return its previous
@@ -91,10 +97,10 @@ def _open_run(run: Run, config: str, data: DataSet, resume: bool, stack: ExitSta
     """
     stack.enter_context(run.locked())
     if not (resume and run.exists):
-        run.create(config, DataRecord.of(data))
+        run.create(config, data)
         return None, None
     before, state, record = run.config_text(), run.state(), run.data_record()
-    difference = run.difference(data)
+    difference = None if record is None else record.difference(data)
     known = record is not None and difference is None
     _refuse_changes(run.config(), yaml.safe_load(config), _CHANGEABLE_ON_RESUME | ({"data"} if known else set()))
     if difference is not None:
@@ -102,7 +108,7 @@ def _open_run(run: Run, config: str, data: DataSet, resume: bool, stack: ExitSta
             f"data must be those that the run was trained on when it is resumed, but they are not: {difference}"
         )
     if record is None:
-        run.save_data_record(DataRecord.of(data))  # from now on
+        run.save_data_record(data)  # from now on
     run.rewrite_config(config)
     return before, state
 

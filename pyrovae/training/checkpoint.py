@@ -15,7 +15,7 @@ from pyrovae.programs import PyroFunction, modules_of
 from pyrovae.rng import all_generators, set_all_generators
 from pyrovae.training.history import Epoch, History
 
-__all__ = ["State", "compile_mode_of", "load_weights", "restore", "state_of", "weights_of"]
+__all__ = ["State", "compile_mode_of", "copied", "load_weights", "restore", "state_of", "weights_of"]
 
 State: TypeAlias = dict[str, Any]
 """Everything that exact resuming needs: tensors, numbers and strings in dictionaries and lists."""
@@ -51,17 +51,52 @@ def state_of(
     best: Any,
     compile: Compile,
     warmup_steps: int,
+    spare: State | None = None,
 ) -> State:
-    """Return the state: weights, optimizer, history, generators, the mode of compilation and the steps of warm-up."""
+    """Return the state: weights, optimizer, history, generators, the mode of compilation and the steps of warm-up.
+
+    Its tensors are copies, which take the place of those of ``spare``, an earlier state that is not needed any more:
+    new memory would take several times as long.
+    """
+    spare = spare or {}
     return {
-        "weights": {name: tensor.clone() for name, tensor in weights_of(model, guide).items()},
+        "weights": copied(weights_of(model, guide), spare.get("weights")),
         "best": best,
-        "optimizer": copy.deepcopy(optim.get_state()),
+        "optimizer": copied(optim.get_state(), spare.get("optimizer")),
         "history": history.rows(),
         "compile": compile,
         "warmup_steps": warmup_steps,
         "rng": all_generators(),
     }
+
+
+def copied(tree: Any, spare: Any = None) -> Any:
+    """Copy the tensors in dictionaries, lists and tuples, to those at the same places of ``spare`` where they fit.
+
+    Args:
+        tree: tensors, numbers and strings in dictionaries, lists and tuples.
+        spare: an earlier copy, which is overwritten; or None.
+
+    Example:
+        >>> first = copied({"a": [torch.zeros(2)]})
+        >>> second = copied({"a": [torch.ones(2)]}, first)
+        >>> second["a"][0] is first["a"][0], second
+        (True, {'a': [tensor([1., 1.])]})
+    """
+    if isinstance(tree, Tensor):
+        fits = (
+            isinstance(spare, Tensor)
+            and (spare.shape, spare.dtype, spare.device) == (tree.shape, tree.dtype, tree.device)
+            and spare.data_ptr() != tree.data_ptr()
+        )
+        return spare.copy_(tree.detach()) if fits else tree.detach().clone()
+    if isinstance(tree, dict):
+        before = spare if isinstance(spare, dict) else {}
+        return {key: copied(value, before.get(key)) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        known = spare if isinstance(spare, list | tuple) and len(spare) == len(tree) else [None] * len(tree)
+        return type(tree)(copied(value, old) for value, old in zip(tree, known, strict=True))
+    return copy.deepcopy(tree)
 
 
 def restore(state: State, optim: JointOptimizer, history: History, model: PyroFunction, guide: PyroFunction) -> None:

@@ -41,8 +41,11 @@ __all__ = ["Callback", "fit"]
 
 _COMPILE_ABOVE = 2e12  # floating-point operations of a run, some 20 s of one core: longer than compilation takes
 
-Callback: TypeAlias = Callable[[History, Callable[[], State]], None]
-"""Called after each epoch with the history and a function that returns the state."""
+Callback: TypeAlias = Callable[[History, Callable[..., State]], None]
+"""Called after each epoch with the history and a function that returns the state.
+
+The function may be given, as ``spare``, an earlier state that is not needed any more, whose memory is used again.
+"""
 
 
 def fit(

@@ -18,7 +18,7 @@ from pyrovae.handlers import InDataPlate
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior, PriorFactory
-from pyrovae.programs import Batch, concise_errors, mode, private_modules
+from pyrovae.programs import Batch, PyroFunction, concise_errors, mode, private_modules
 from pyrovae.training.batching import Labels, batches, labels_for
 from pyrovae.training.history import History
 from pyrovae.training.loop import fit
@@ -85,31 +85,9 @@ def refit_prior(
     with _constant_parameters(program):
         with torch.no_grad():
             before = old().log_prob(parts[1]).mean().item()
-        posterior = getattr(program, "posterior", None)
-        if isinstance(posterior, Posterior) and posterior.data_shape == data.data_shape:
-            new.connect(posterior)
-            new.to(data.train.device)
-            new.initialize(data.train[torch.arange(min(4096, len(data.train)))])
-        try:
-            new()
-        except checks.InputError as error:
-            raise checks.InputError(
-                f"prior must need codes alone, but {type(new).__name__} was given for {type(program).__name__}: {error}"
-            ) from error
-        if not any(True for _ in new.parameters()):
-            raise checks.InputError(
-                f"prior must have something to learn, as GaussianMixture has, but {type(new).__name__} has nothing"
-            )
+        _initialize(new, program, data)
         new.initialize_from_codes(parts[0])
-
-        def model(z: Tensor) -> None:
-            pyro.module("prior", new)
-            with pyro.plate("data", len(z)):
-                pyro.sample("z", new(), obs=z)
-
-        def guide(z: Tensor) -> None:
-            """Sample nothing, since the codes are observed."""
-
+        model, guide = _model_of_codes(new)
         history = fit(
             model,
             guide,
@@ -123,6 +101,43 @@ def refit_prior(
         )
     program.prior = new
     return history, history.best_value - before
+
+
+def _initialize(new: Prior, program: Any, data: DataSet) -> None:
+    """Initialize a prior by training data, and connect it to the program's posterior if there is one for these data.
+
+    Raises:
+        ValueError: if the prior needs a posterior that the program lacks, or has nothing to learn.
+    """
+    posterior = getattr(program, "posterior", None)
+    if isinstance(posterior, Posterior) and posterior.data_shape == data.data_shape:
+        new.connect(posterior)
+        new.to(data.train.device)
+        new.initialize(data.train[torch.arange(min(4096, len(data.train)))])
+    try:
+        new()
+    except checks.InputError as error:
+        raise checks.InputError(
+            f"prior must need codes alone, but {type(new).__name__} was given for {type(program).__name__}: {error}"
+        ) from error
+    if not any(True for _ in new.parameters()):
+        raise checks.InputError(
+            f"prior must have something to learn, as GaussianMixture has, but {type(new).__name__} has nothing"
+        )
+
+
+def _model_of_codes(prior: Prior) -> tuple[PyroFunction, PyroFunction]:
+    """Return a model that observes codes under a prior, and a guide without latents."""
+
+    def model(z: Tensor) -> None:
+        pyro.module("prior", prior)
+        with pyro.plate("data", len(z)):
+            pyro.sample("z", prior(), obs=z)
+
+    def guide(z: Tensor) -> None:
+        """Sample nothing, since the codes are observed."""
+
+    return model, guide
 
 
 @contextmanager

@@ -27,12 +27,16 @@ small = partial(MLP, hidden_features=(32,))
 PARTS = {"likelihood": partial(Bernoulli, network=small), "posterior": partial(DiagonalNormal, network=small)}
 
 
+def labelled_batches(split, shuffle=False):
+    return [split.labelled(position) for position in split.positions(8, shuffle=shuffle, by_label=True)]
+
+
 def test_labelled_batches_hold_each_image_once_with_its_own_label():
     labels = torch.arange(97) % 7
     labels[::5] = -1
     data = DataSet(torch.arange(97 * 4).reshape(97, 4).double(), labels, validation_size=1, test_size=1)
     seen = []
-    for part in data.train.labelled_batches(8, shuffle=True):
+    for part in labelled_batches(data.train, shuffle=True):
         x = part[0]
         assert len(x) <= 8
         if len(part) == 2:
@@ -42,7 +46,7 @@ def test_labelled_batches_hold_each_image_once_with_its_own_label():
             assert (labels[(x[:, 0] / 4).long()] == -1).all()
         seen += x[:, 0].tolist()
     assert sorted(seen) == sorted(data.train.images[:, 0].tolist())
-    kinds = [len(part) for part in data.train.labelled_batches(8)]
+    kinds = [len(part) for part in labelled_batches(data.train)]
     assert kinds != sorted(kinds)  # the rarer ones are spread among the others
     assert kinds != sorted(kinds, reverse=True)
     assert len(kinds) == count_batches("where known", data.train, 8)
@@ -50,7 +54,7 @@ def test_labelled_batches_hold_each_image_once_with_its_own_label():
 
 def test_a_split_without_labels_has_only_batches_of_x():
     data = DataSet(torch.rand(50, 4))
-    assert {len(part) for part in data.train.labelled_batches(8)} == {1}
+    assert {len(part) for part in labelled_batches(data.train)} == {1}
     assert [len(part) for part in batches("no", data.train, 8)] == [1] * count_batches("no", data.train, 8)
 
 

@@ -236,6 +236,21 @@ def test_a_chart_marks_the_point_that_it_gives_back():
     assert chart.point((0, 0)) == (-2.0, 3.0)
 
 
+def test_the_classes_are_named_off_the_plane():
+    """The plane is the same with a legend and without, but for the colours of the points."""
+    points = torch.tensor([[1.9, 2.9], [-1.0, 0.0], [0.0, -1.0]])
+    chart, plain = (chart_of(points, labels, ("a", "b"), (2.0, 3.0)) for labels in (torch.arange(3), None))
+    assert plain.pixels.shape == (480, 480, 3)
+    assert chart.pixels.shape == (508, 480, 3)
+    assert (chart.pixels[:28] < 128).any()
+    differs = (chart.pixels[28:] != plain.pixels).any(-1)
+    assert 0 < differs.sum() < 150
+    for point in points[1:].tolist():
+        across, down = map(round, chart.pixel(tuple(point)))
+        assert differs[down - 28, across]
+        assert chart.point(chart.pixel(tuple(point))) == pytest.approx(point)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "a_b_ <img src=x> $y$"
@@ -346,3 +361,19 @@ def test_the_page_in_a_browser(address):
                 (part) => part.offsetParent && !part.labels?.length && !part.ariaLabel && !part.title
                     && !part.getAttribute("aria-labelledby")).map((part) => part.outerHTML.slice(0, 200))"""
         assert driver.execute_script(unlabelled) == []
+
+        # On a phone, no tab is hidden in a menu, nothing is wider than the page, and the plane is dark in the dark.
+        opened.size(390, 844, mobile=True)
+        opened.theme("dark")
+        opened.open(address)
+        find("#plane img")
+        tabs = driver.find_elements(By.CSS_SELECTOR, "[role=tablist] button[role=tab]")
+        assert [part.text for part in tabs if part.is_displayed()] == ["Move", "Draw", "Interpolate", "Sample"]
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+        assert "invert" in driver.execute_script("return getComputedStyle(document.querySelector('#plane img')).filter")
+        nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        kinds = {*["button", "tab", "slider", "spinbutton", "textbox", "radio", "checkbox", "listbox", "combobox"]}
+        named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if "role" in node]
+        assert len([kind for kind, _ in named if kind in kinds]) > 10
+        assert [kind for kind, name in named if kind in kinds and not name.strip()] == []
+        assert driver.execute_script("return [...document.images].filter((part) => !part.alt).length") == 0

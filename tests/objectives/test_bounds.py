@@ -111,11 +111,11 @@ def test_with_the_exact_posterior_every_bound_is_the_evidence(objective):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [IWAE, STL, DReG])
 def test_one_run_or_many_draw_from_the_same_bound(pair, kind):
-    x = pair.simulate(B)
+    x = pair.simulate(B).repeat(10, 1)
     torch.manual_seed(0)
-    in_one = torch.tensor([kind(K).loss(pair.model, pair.guide, x) for _ in range(300)])
-    apart = torch.tensor([kind(K, vectorize_particles=False).loss(pair.model, pair.guide, x) for _ in range(300)])
-    error = math.hypot(in_one.std().item(), apart.std().item()) / math.sqrt(300)
+    in_one = torch.tensor([kind(K).loss(pair.model, pair.guide, x) for _ in range(100)])
+    apart = torch.tensor([kind(K, vectorize_particles=False).loss(pair.model, pair.guide, x) for _ in range(100)])
+    error = math.hypot(in_one.std().item(), apart.std().item()) / math.sqrt(100)
     assert in_one.mean().item() == pytest.approx(apart.mean().item(), abs=4 * error)
     assert in_one.std().item() == pytest.approx(apart.std().item(), rel=0.3)
 

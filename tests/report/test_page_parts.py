@@ -279,6 +279,19 @@ def test_the_first_words_are_the_evaluations_own():
     assert ("ELBO, nats per datum", "−21.00", "") in said["figures"]
 
 
+def test_what_is_wrong_with_the_model_is_told_once_of_each_kind(digits):
+    """The curves know the best epoch, the program of now is better than an evaluation of another day."""
+    collapsed = History([Epoch(i, -30.0, -28.0, 2.0, -31.0 + i, -31.0, 0.01, 0.1, 1e-3) for i in (1, 2)])
+    entry = {**ENTRY, "health": {"collapse": "Of old.", "baseline": "No better."}}
+    first, second = summary.health(vae_of(2), None, collapsed, entry)
+    assert first.startswith("The posterior has collapsed: the KL on validation data is 0.01 nats")
+    assert second == "No better."
+    assert summary.health(vae_of(2), None, HISTORY, None) == []
+    found = summary.health(vae_of(2), digits, HISTORY, None)  # which is not trained
+    assert len(found) == 1
+    assert "carr" in found[0]
+
+
 def test_the_best_evaluation_is_told_of():
     annealed = {**ENTRY, "method": "annealed", "share_annealed": 1.0}
     assert summary.best_evaluation({"few": ENTRY, "chains": annealed}) == "chains"

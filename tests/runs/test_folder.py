@@ -67,7 +67,7 @@ def test_the_configuration_is_taken_back(run, tmp_path):
 def test_evaluation_is_written_with_everything(run, capsys):
     import arviz
 
-    assert main(["evaluate", str(run), "--num_samples=50", "--num_data=30"]) == 0
+    assert main(["evaluate", str(run), "--num_samples=50", "--num_data=30", "--num_checked=1"]) == 0
     entry = json.loads((run / "evaluation" / "test-importance-50-first30.json").read_text())
     for key in ("nll", "standard_error", "mc_error", "bits_per_dim", "elbo", "num_samples", "num_data", "method"):
         assert entry[key] is not None, key
@@ -138,6 +138,22 @@ def test_dying_at_any_rename_loses_nothing(interval, run, tmp_path, monkeypatch)
     assert deadline >= (3 if interval == 0 else 2) * 4  # four files an epoch that is written, one by one
 
 
+# Forks for each line of standard input: what takes seconds to import is imported once.
+FORKING = """
+import json, os, sys
+import sklearn.datasets
+import torch._dynamo
+from pyrovae.cli import dispatch, main
+
+for line in sys.stdin:
+    last_step, words = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.environ["LAST_STEP"] = str(last_step)
+        sys.stdout = sys.stderr
+        os._exit(main(words))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 MORTAL = """
 import os, signal
 from pyro.infer import Trace_ELBO
@@ -160,13 +176,23 @@ def test_sigkill_and_resume_end_in_the_same_weights(tmp_path):
     options = ["--batch_size=512", "--epochs=4", "--compile=off", "--objective=mortal.Mortal"]  # 3 steps an epoch
 
     def end(folder, last_step):
-        return subprocess.run(
-            [sys.executable, "-m", "pyrovae", "train", *SMALL, *options, f"--run={folder}", "--resume=true"],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "LAST_STEP": str(last_step)},
-            capture_output=True,
-        ).returncode
+        words = ["train", *SMALL, *options, f"--run={folder}", "--resume=true"]
+        print(json.dumps([last_step, words]), file=processes.stdin, flush=True)
+        return int(processes.stdout.readline())
 
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as processes:
+        kill_and_resume(end, tmp_path)
+
+
+def kill_and_resume(end, tmp_path):
     assert end("whole", 0) == 0
     killed = tmp_path / "killed"
     for last_step, epochs in ((5, 1), (3, 1), (6, 2)):

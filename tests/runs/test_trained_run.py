@@ -1,6 +1,7 @@
 """A run in Python: the same program, data, history and numbers as the command line has."""
 
 from functools import partial
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -27,6 +28,9 @@ def test_program_data_and_history_are_the_runs(folder):
     assert type(run.data).__name__ == "Digits"
     assert len(run.history.epochs) == 2
     assert repr(run) == f"TrainedRun({str(folder)!r}, program=VAE)"
+    shown = ElementTree.fromstring(run._repr_html_())
+    assert shown.find(".//svg") is not None
+    assert "VAE trained on Digits" in "".join(shown.itertext())
 
 
 @pytest.mark.slow
@@ -43,7 +47,11 @@ def test_numbers_are_those_of_the_functions_and_of_the_command(folder):
     torch.manual_seed(0)
     assert run.generate(5).shape == (5, 1, 8, 8)
     assert main(["evaluate", str(folder), "--num_samples=100", "--num_data=40"]) == 0
+    assert f"test-importance-100-first40: NLL {run.folder.evaluations()['test-importance-100-first40']['nll']:.2f}" in (
+        run._repr_html_()
+    )
     evaluation = evaluate_run(run.folder, Importance(100), num_data=40)
+    assert len(repr(evaluation)) < 400
     assert evaluation.path == folder / "evaluation" / "test-importance-100-first40.json"
     assert evaluation.result.nll == run.folder.evaluations()[evaluation.path.stem]["nll"]
 
@@ -69,6 +77,16 @@ def test_other_data_may_take_the_place_of_the_runs(folder, tmp_path):
 
 def test_health_says_that_a_run_has_collapsed(folder):
     assert any("collapsed" in sentence for sentence in pyrovae.load(folder).health())
+
+
+@pytest.mark.slow
+def test_the_commands_say_that_a_run_has_collapsed(folder, capsys):
+    for words in (
+        ["evaluate", str(folder), "--num_samples=20", "--num_data=30", "--num_checked=0"],
+        ["diagnose", str(folder), "--num_samples=5", "--num_data=30", "--refinement_steps=0", "--method=Importance"],
+    ):
+        assert main(words) == 0
+        assert "of the model: The posterior has collapsed: the codes carry 0.0" in capsys.readouterr().out
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

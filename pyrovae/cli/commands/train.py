@@ -17,8 +17,8 @@ from pyrovae.objectives import Trace_ELBO
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
-from pyrovae.runs import DataFactory, ProgramFactory, Run, assemble, train_run, training_health
-from pyrovae.training import Callback, History, State, fit
+from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble, open_training, training_health
+from pyrovae.training import fit
 
 __all__ = ["train"]
 
@@ -97,10 +97,11 @@ def train(
     new_program.to(where)
     if hasattr(new_program, "initialize"):
         new_program.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
-
-    def training(callback: Callback, state: State | None) -> History:
+    with open_training(
+        folder, new_program, config, DataRecord.of(dataset), resume=resume, tensorboard=tensorboard
+    ) as opened:
         print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
-        return fit(
+        history = fit(
             new_program.model,
             new_program.guide,
             dataset,
@@ -116,11 +117,10 @@ def train(
             accumulate=accumulate,
             compile=compile,
             precision=precision,
-            callback=callback,
-            state=state,
+            callback=opened.save,
+            state=opened.state,
         )
-
-    history = train_run(folder, new_program, dataset, config, training, resume=resume, tensorboard=tensorboard)
+        distributed.on_rank_zero(lambda: folder.save_metrics(history))
     for sentence in distributed.on_rank_zero(lambda: training_health(new_program, dataset, history)):
         print(f"  {sentence}")
     print(

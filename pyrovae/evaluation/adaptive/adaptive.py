@@ -156,6 +156,8 @@ class Adaptive(Estimator):
             result = self._result(sampler)
             if callback is not None:
                 callback(result)
+            if chunks.bar is not None:
+                chunks.bar.set_postfix_str(result.progress, refresh=False)
             stopped = self._draw_round(sampler, result)
         result = self._result(sampler, stopped)
         return (self._checked(result, sampler) if stopped in ("target", "limit") else result).marginal
@@ -193,6 +195,7 @@ class Adaptive(Estimator):
             count,
             seed=sampler.seed,
             chunk_size=sampler.chunks.size,
+            progress=False,
         )
         result = replace(result, check=check, seconds=sampler.timer.seconds_before + sampler.timer.seconds)
         fell_short = result.stopped == "target" and not result.within_target

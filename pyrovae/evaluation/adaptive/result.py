@@ -67,6 +67,12 @@ class AdaptiveResult:
         )
 
     @property
+    def progress(self) -> str:
+        """The errors so far in a few words, for a progress bar."""
+        errors = f"Monte Carlo error {self.monte_carlo_error:.2g}, bias {self.bias:.2g}"
+        return f"{errors}, {self.num_unreliable} unreliable"
+
+    @property
     def monte_carlo_error(self) -> float:
         """Standard error over the choice of samples."""
         return self.errors.standard_error.square().sum().sqrt().item() / len(self.x)

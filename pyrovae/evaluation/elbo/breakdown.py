@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -238,7 +237,7 @@ def diagnose(
     full_covariance: bool = False,
     estimator: Estimator | None = None,
     chunk_size: int | None = None,
-    wrap_batches: Callable[[str, list[Arguments]], Iterable[Arguments]] | None = None,
+    progress: bool = True,
 ) -> Diagnosis:
     """Break down log p(x) into the guide's two gaps, the distortion, and the two parts of the rate.
 
@@ -259,7 +258,7 @@ def diagnose(
             a latent cannot be annealed.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
-        wrap_batches: function of a description and a list of batches that yields the batches, to show progress.
+        progress: whether to show progress bars.
 
     Raises:
         ValueError: if an option is invalid, or the programs do not match or have no density.
@@ -279,9 +278,8 @@ def diagnose(
     arguments = arguments_of(x, model, guide)
     if evidence is not None and not torch.equal(evidence.x, arguments[0]):
         raise checks.InputError("evidence must be of the data x, but is of other data")
-    wrap = wrap_batches if wrap_batches is not None else lambda what, batches: batches
-    batches: list[Arguments] = list(zip(*(part.split(100) for part in arguments), strict=True))
-    found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size)
+    batches: list[Batch] = list(zip(*(part.split(100) for part in arguments), strict=True))
+    found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size, progress=progress)
     refinement, unknown, annealable = None, *_obstacle(model, guide, arguments)
     if estimator is None:
         estimator = Annealed() if annealable else Importance()
@@ -293,15 +291,15 @@ def diagnose(
         refinement = refine(
             model,
             guide,
-            wrap("refinement", batches),
+            batches,
             refinement_steps,
             num_samples,
             full_covariance=full_covariance,
             chunk_size=chunk_size,
+            progress=progress,
         )
     if evidence is None:
-        wrapped = wrap("log p(x)", batches)
-        evidence = log_marginal(model, guide, wrapped, estimator, num_draws=0, chunk_size=chunk_size)
+        evidence = log_marginal(model, guide, batches, estimator, num_draws=0, chunk_size=chunk_size, progress=progress)
     health = findings(model, guide, arguments, chunk_size=chunk_size, known=found)
     return Diagnosis(found, refinement, evidence, unknown, health)
 

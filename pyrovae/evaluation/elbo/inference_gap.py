@@ -14,7 +14,8 @@ from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Batch, PyroFunction, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of, count_data
+from pyrovae.progress import bar as progress_bar
 from pyrovae.reprs import short_repr
 from pyrovae.tensors import is_data
 
@@ -62,6 +63,7 @@ def refine(
     *,
     full_covariance: bool = False,
     chunk_size: int | None = None,
+    progress: bool = True,
 ) -> Refinement:
     r"""Maximise the ELBO of each datum over an affine map of the guide's coordinates.
 
@@ -87,6 +89,7 @@ def refine(
             one of any covariance.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: if a latent site is discrete, or has no transform to all reals; if the programs do not match, or the
@@ -116,11 +119,12 @@ def refine(
         return found
 
     parts: list[tuple[Tensor, ...]] = []
-    for batch in [cast("Batch", x)] if is_data(x) else x:
-        arguments = arguments_of(batch, model, guide)
-        if len(arguments[0]) > 0:
-            chunks.choose(model, arguments)
-            parts += chunks.in_parts(refined, arguments, lambda size: min(250, size // _SAMPLES_PER_STEP))
+    with progress_bar("refinement", count_data(x), "datum", hidden=not progress) as chunks.bar:
+        for batch in [cast("Batch", x)] if is_data(x) else x:
+            arguments = arguments_of(batch, model, guide)
+            if len(arguments[0]) > 0:
+                chunks.choose(model, arguments)
+                parts += chunks.in_parts(refined, arguments, lambda size: min(250, size // _SAMPLES_PER_STEP))
     if not parts:
         raise checks.InputError("x must hold at least one datum, but is empty")
     return Refinement(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

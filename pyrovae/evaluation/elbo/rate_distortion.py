@@ -17,6 +17,7 @@ from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
+from pyrovae.progress import bar as progress_bar
 from pyrovae.reprs import short_repr
 
 __all__ = ["RateDistortion", "rate_distortion"]
@@ -97,6 +98,7 @@ def rate_distortion(
     *,
     num_codes: int = 2000,
     chunk_size: int | None = None,
+    progress: bool = True,
 ) -> RateDistortion:
     r"""Measure rate and distortion of N data, and the parts of the rate.
 
@@ -118,6 +120,7 @@ def rate_distortion(
         num_codes: approximate number of codes to score for all data: two or more of each of some random data.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
             size if not given, and on a GPU by its free memory.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: if a site lies outside the data plate, or model and guide do not match.
@@ -141,7 +144,8 @@ def rate_distortion(
     def measure(*batch: Tensor) -> _Part:
         return _measure(model, guide, batch, num_samples, chunks.size)
 
-    parts = chunks.in_parts(measure, arguments, lambda size: min(50, size))
+    with progress_bar("rate and distortion", len(arguments[0]), "datum", hidden=not progress) as chunks.bar:
+        parts = chunks.in_parts(measure, arguments, lambda size: min(50, size))
     mean, error = (torch.cat([getattr(part, name) for part in parts], 1) for name in ("mean", "error"))  # (3, N)
     codes = draw_codes(model, guide, arguments, num_codes)
     mutual, marginal, unknown = None, None, None

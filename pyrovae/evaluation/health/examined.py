@@ -70,7 +70,9 @@ class Examined:
         with _fixed_noise(self.arguments):
             try:
                 some = self._first(_MEASURED)
-                return rate_distortion(self.model, self.guide, some, _SAMPLES, num_codes=2, chunk_size=self.chunk_size)
+                return rate_distortion(
+                    self.model, self.guide, some, _SAMPLES, num_codes=2, chunk_size=self.chunk_size, progress=False
+                )
             except checks.InputError:
                 return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
 from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.evaluation.likelihood.thermodynamic import integrate_chains
 from pyrovae.execution.batched import BatchedPrograms, Chunk
 
 __all__ = ["Annealed"]
@@ -103,7 +105,8 @@ class Annealed(Estimator):
                 num_evaluations += _ELBO_SAMPLES
         share = torch.tensor([len(run.log_weight) / C for run in runs], dtype=torch.float64, device=steps.device)
         acceptance = torch.einsum("c,ctb->tb", share, torch.stack([run.acceptance.double() for run in runs]))
-        return LogMarginal.from_log_weights(
+        betas, path = self.path.betas(), torch.einsum("c,ctb->tb", share, torch.stack([run.path for run in runs]))
+        result = LogMarginal.from_log_weights(
             log_weights,
             programs.arguments[0],
             method=self.method,
@@ -116,10 +119,11 @@ class Annealed(Estimator):
             draws=resampler.draws,
             log_likelihood=resampler.log_likelihood,
             paths=ChainPaths(
-                beta=self.path.betas(),
-                log_weight=torch.einsum("c,ctb->tb", share, torch.stack([run.path for run in runs]))[:, :_KEPT_PATHS],
+                beta=betas,
+                log_weight=path[:, :_KEPT_PATHS],
                 acceptance=acceptance[:, :_KEPT_PATHS],
                 step_size=steps[:, :_KEPT_PATHS].double(),
             ),
             prior_found=torch.ones_like(log_weights[0]) if self.start == "prior" else None,
         )
+        return replace(result, integral=integrate_chains(betas, path, log_weights, result.log_prob))

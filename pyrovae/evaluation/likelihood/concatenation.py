@@ -28,6 +28,11 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
         return cat([getattr(part, name) for part in parts])
 
     unbiased = [part.log_unbiased for part in parts]
+    integrals = [part.integral for part in parts]
+    integral = integrals[0]
+    if integral is not None:
+        columns_of = {name: cat([getattr(part, name) for part in integrals]) for name in vars(integral)}
+        integral = replace(integral, **columns_of)
     bounds = [part.convergence for part in parts if part.convergence is not None]
     figures: dict[str, Any] = {name: column(name) for name in STATISTICS}
     curve = None
@@ -49,5 +54,6 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
         x=column("x"),
         convergence=curve,
         prior_found=None if parts[0].prior_found is None else column("prior_found"),
+        integral=integral,
         log_unbiased=None if any(part is None for part in unbiased) else cat(unbiased, 1),
     )

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealed import Annealed
-from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Batch, PyroFunction, arguments_of
+from pyrovae.progress import bar as progress_bar
 from pyrovae.reprs import json_number, short_repr
 from pyrovae.rng import forked_rng
 from pyrovae.tensors import is_data, rows
@@ -109,6 +110,7 @@ def cross_check(
     num_temperatures: int = 100,
     seed: int = 0,
     chunk_size: int | None = None,
+    progress: bool = True,
 ) -> CrossCheck:
     """Estimate log p(x) of some data by annealed chains from the prior, and compare them with a result.
 
@@ -127,6 +129,7 @@ def cross_check(
         num_temperatures: number T of temperatures of each chain.
         seed: seed of the choice of data and of the chains; torch's own generators are not changed.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: if x does not match the result, or the latents cannot be annealed.
@@ -147,7 +150,9 @@ def cross_check(
         torch.manual_seed(seed)
         torch.set_rng_state(generator.get_state())  # the chains' noise follows on the choice of data
         from_prior = Annealed(num_temperatures, num_chains, start="prior")
-        other = log_marginal(model, guide, some, from_prior, num_draws=0, chunk_size=chunk_size)
+        with progress_bar("check from the prior", n, "datum", hidden=not progress) as bar:
+            chunks = Chunks(chunk_size, bar)
+            other = from_prior.estimate_batches(model, guide, [some], num_draws=0, chunks=chunks)
     index = index.to(result.log_prob.device)
     return CrossCheck(
         index=index,

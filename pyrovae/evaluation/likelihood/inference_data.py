@@ -35,6 +35,9 @@ def inference_data(result: LogMarginal) -> arviz.InferenceData:
             figures[f"path_{name}"] = ((dim, "path"), array(getattr(result.paths, name).float()))
     if result.log_unbiased is not None:
         figures["log_unbiased"] = (("alternative", "datum"), array(result.log_unbiased))
+    if result.integral is not None:
+        for name, values in vars(result.integral).items():
+            figures[f"integral_{name}"] = ("datum", array(values))
     if result.prior_found is not None:
         figures["prior_found"] = ("datum", array(result.prior_found))
     if result.check is not None:

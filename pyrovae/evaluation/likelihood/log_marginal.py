@@ -10,7 +10,8 @@ from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.importance import Importance
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.chunking import Chunks
-from pyrovae.programs import Batch, PyroFunction, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of, count_data
+from pyrovae.progress import bar as progress_bar
 from pyrovae.tensors import is_data
 
 __all__ = ["log_marginal"]
@@ -25,6 +26,7 @@ def log_marginal(
     num_samples: int | None = None,
     num_draws: int = 10,
     chunk_size: int | None = None,
+    progress: bool = True,
 ) -> LogMarginal:
     r"""Estimate log p(x) of each datum with its Monte Carlo error.
 
@@ -42,6 +44,7 @@ def log_marginal(
         num_draws: number S of posterior draws to keep for each datum, resampled by weight.
         chunk_size: number of latents to run the model on at a time. Chosen by the program's size if not given, and on
             a GPU by its free memory. The samples of a seed depend on it.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: if an option is invalid, a site lies outside the data plate, or model and guide do not match.
@@ -65,4 +68,5 @@ def log_marginal(
     checks.instance("estimator", estimator, Estimator)
     checks.integer("num_draws", num_draws, minimum=0)
     batches = (arguments_of(batch, model, guide) for batch in ([cast("Batch", x)] if is_data(x) else x))
-    return estimator.estimate_batches(model, guide, batches, num_draws=num_draws, chunks=Chunks(chunk_size))
+    with progress_bar("log p(x)", count_data(x), "datum", hidden=not progress) as bar:
+        return estimator.estimate_batches(model, guide, batches, num_draws=num_draws, chunks=Chunks(chunk_size, bar))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyrovae.evaluation.adaptive.result import AdaptiveResult
     from pyrovae.evaluation.likelihood.annealed_chains import ChainPaths
     from pyrovae.evaluation.likelihood.cross_check import CrossCheck
+    from pyrovae.evaluation.likelihood.thermodynamic import ThermodynamicIntegral
 
 __all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "LogMarginal"]
 
@@ -76,6 +77,7 @@ class LogMarginal:
             the guide.
         log_unbiased: log of S alternative estimates of p(x) whose product over the data has a mean of at most that of
             p(x), ``(S, B)``, in nats: what is certified. None if the estimator does not declare any.
+        integral: log p(x) by thermodynamic integration of the same annealed chains; None for other estimators.
         adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for other estimators, and for
             results read from a file.
     """
@@ -99,6 +101,7 @@ class LogMarginal:
     check: CrossCheck | None = field(default=None, repr=False)
     prior_found: Tensor | None = field(default=None, repr=False)
     log_unbiased: Tensor | None = field(default=None, repr=False)
+    integral: ThermodynamicIntegral | None = field(default=None, repr=False)
     adaptive: AdaptiveResult | None = field(default=None, repr=False)
 
     @classmethod
@@ -386,6 +389,7 @@ class LogMarginal:
             "ess": spread(self.ess, (0.0, 0.05, 0.5, 0.95)),
             "convergence": None if self.convergence is None else self.convergence.table(),
             "check": None if self.check is None else self.check.summary(),
+            "thermodynamic_integral": None if self.integral is None else self.integral.summary(),
             "verdict": self.verdict,
         }
 

@@ -21,6 +21,7 @@ from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
+from pyrovae.progress import bar as progress_bar
 from pyrovae.reprs import json_number, short_repr
 from pyrovae.rng import forked_rng
 
@@ -63,7 +64,7 @@ class Sandwich:
             return (
                 f"On {len(self.upper)} data simulated from the model the upper bound lies {-self.gap:.3f} ± {error:.3f}"
                 " nats below the estimate, more than chance allows: the model weighs other data than it makes, or the "
-                "chains are too few, and nothing can be told."
+                "chains are too few for a conclusion."
             )
         apart = f"On {len(self.upper)} data simulated from the model the estimate and an upper bound are {self.gap:.3f}"
         so_far = "so far as real data resemble these, their NLL is too large by"
@@ -92,6 +93,7 @@ def sandwich(
     num_simulated: int = 100,
     reverse: Annealed | None = None,
     chunk_size: int | None = None,
+    progress: bool = True,
 ) -> Sandwich:
     r"""Bound the bias of an estimator on data that are simulated from the model.
 
@@ -114,6 +116,7 @@ def sandwich(
             ``Annealed()``.
         chunk_size: number of latents to run the model on at a time. Chosen by the program's size if not given, and on
             a GPU by its free memory.
+        progress: whether to show progress bars.
 
     Raises:
         ValueError: if a latent is discrete, the guide's transforms have no inverse, or the model does not draw the data
@@ -121,7 +124,7 @@ def sandwich(
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> bounds = sandwich(vae.model, vae.guide, torch.zeros(1, 4), num_simulated=5)
+        >>> bounds = sandwich(vae.model, vae.guide, torch.zeros(1, 4), Annealed(num_temperatures=10), num_simulated=5)
         >>> bounds.lower.shape, bounds.upper.shape
         (torch.Size([5]), torch.Size([5]))
     """
@@ -136,7 +139,7 @@ def sandwich(
     with forked_rng(arguments[0].device):
         torch.manual_seed(seed)
         latents, simulated = simulate(model, num_simulated, like)
-    estimate = log_marginal(model, guide, simulated, estimator, num_draws=0, chunk_size=chunk_size)
+    estimate = log_marginal(model, guide, simulated, estimator, num_draws=0, chunk_size=chunk_size, progress=progress)
     chunks.choose(model, simulated)
 
     def bound(index: Tensor) -> Tensor:
@@ -155,7 +158,8 @@ def sandwich(
         return torch.where(lost, math.inf, upper)
 
     index = torch.arange(num_simulated, device=simulated[0].device)
-    upper = chunks.in_parts(bound, (index,), lambda size: min(256, size // C))
+    with progress_bar("upper bound", num_simulated, "datum", hidden=not progress) as chunks.bar:
+        upper = chunks.in_parts(bound, (index,), lambda size: min(256, size // C))
     return Sandwich(estimate.log_prob, torch.cat(upper), estimate)
 
 

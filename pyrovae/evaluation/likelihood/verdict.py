@@ -38,6 +38,8 @@ def verdict(result: LogMarginal) -> str:
         parts.append(_importance_verdict(result, ~annealed))
     if bool(annealed.any()):
         parts.append(_chain_verdict(result, annealed))
+    if result.integral is not None and result.integral.disagrees:
+        parts.append(result.integral.sentence)
     parts.append(_mode_verdict(result))
     return " ".join(part for part in parts if part)
 

@@ -69,12 +69,12 @@ def explained_by(likelihood, data):
     raise AssertionError("no data set suits it")
 
 
-def train(program, data, epochs=12, **options):
+def train(program, data, epochs=6, **options):
     """Train shortly and return the program evaluated; recording must not fail, as its warning would be an error."""
     torch.manual_seed(0)
     if hasattr(program, "initialize"):
         program.initialize(data.train[:])
-    options = {"optimizer": fast, "batch_size": 50, "progress": False, "max_norm": 1e4, **options}
+    options = {"optimizer": fast, "batch_size": 100, "progress": False, "max_norm": 1e4, **options}
     history = fit(program.model, program.guide, data, epochs=epochs, **options)
     assert history.epochs[-1].validation_elbo > history.epochs[0].validation_elbo
     assert history.epochs[-1].train_elbo > history.epochs[0].train_elbo + 0.5
@@ -205,7 +205,7 @@ def test_colour_images_train_with_every_likelihood(likelihood, pair):
     shape = (3, 32, 32)
     vae = VAE(StandardNormal(D), make(shape, D), DiagonalNormal(shape, D, encoder))
     vae.initialize(suited.train[:])
-    history = fit(vae.model, vae.guide, suited, epochs=3, batch_size=24, optimizer=fast, progress=False, max_norm=1e5)
+    history = fit(vae.model, vae.guide, suited, epochs=2, batch_size=24, optimizer=fast, progress=False, max_norm=1e5)
     assert history.epochs[-1].train_elbo > history.epochs[0].train_elbo
     assert log_marginal(vae.model, vae.guide, suited.test[:2], num_samples=4).log_prob.isfinite().all()
     assert generate(vae.model, 2, suited.test[:1], noise=True).shape == (2, *shape)

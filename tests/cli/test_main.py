@@ -127,7 +127,7 @@ def test_levels_are_checked_where_the_program_is_given_ready():
 
 
 @pytest.mark.slow
-def test_the_users_own_class_is_found_in_the_current_folder(tmp_path):
+def test_the_users_own_class_is_found_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "my_priors.py").write_text(
         "import pyro.distributions as dist, torch\n"
         "from pyrovae import Prior\n"
@@ -138,13 +138,13 @@ def test_the_users_own_class_is_found_in_the_current_folder(tmp_path):
         "    def forward(self):\n"
         "        return dist.Normal(0 * self.width, self.width).to_event(1)\n"
     )
-    console_script = Path(sys.executable).with_name("pyrovae")
-    for words in (
-        ["train", "--prior=my_priors.Wide", "--prior.width=3.0", *SMALL, "--epochs=1", "--run=run"],
-        ["evaluate", "run", "--num_samples=5", "--num_data=5", "--num_checked=0"],
-    ):
-        result = subprocess.run([console_script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert result.returncode == 0, result.stderr
+    words = ["train", "--prior=my_priors.Wide", "--prior.width=3.0", *SMALL, "--epochs=1", "--run=run"]
+    command = [Path(sys.executable).with_name("pyrovae"), *words]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "run", "--num_samples=5", "--num_data=5", "--num_checked=0"]) == 0
+    sys.modules.pop("my_priors")
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["prior"] == {"class_path": "my_priors.Wide", "init_args": {"width": 3.0}}
 

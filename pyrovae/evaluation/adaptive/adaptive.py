@@ -84,8 +84,9 @@ class Adaptive(Estimator):
         Example:
             >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
             >>> x = torch.ones(30, 4)
-            >>> ml = log_marginal(vae.model, vae.guide, x, Adaptive(0.1))
-            >>> finer = log_marginal(vae.model, vae.guide, x, Adaptive(0.02).from_state(ml.adaptive.state))
+            >>> ml = log_marginal(vae.model, vae.guide, x, Adaptive(0.1, num_checked=0))
+            >>> estimator = Adaptive(0.02, num_checked=0).from_state(ml.adaptive.state)
+            >>> finer = log_marginal(vae.model, vae.guide, x, estimator)
             >>> finer.adaptive.num_evaluations >= ml.adaptive.num_evaluations
             True
         """

@@ -49,7 +49,7 @@ def test_annealed(run, capsys):
     again, _ = evaluated(run, "test-annealed-8-T20", *words)
     assert again["nll"] == summary["nll"]
 
-    by_importance, values = evaluated(run, "test-importance-2000", "--num_samples=2000", "--num_checked=20")
+    by_importance, values = evaluated(run, "test-importance-2000", "--num_samples=2000", "--num_checked=3")
     assert by_importance["nll"] == pytest.approx(summary["nll"], abs=0.1)
     assert by_importance["estimator"]["class"] == "Importance"
     assert by_importance["convergence"][-1]["num_samples"] == 2000
@@ -125,8 +125,8 @@ def test_within_a_target(run, capsys):
     assert max(first["mc_error"], first["bias"]) <= 0.1
     assert values.sample_stats["num_evaluations"].sum() == first["num_evaluations"]
 
-    second, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.01")
-    assert max(second["mc_error"], second["bias"]) <= 0.01
+    second, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.03")
+    assert max(second["mc_error"], second["bias"]) <= 0.03
     assert second["num_evaluations"] > first["num_evaluations"]
     again, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.05")
     assert again["num_evaluations"] == second["num_evaluations"]  # nothing was left to do

@@ -95,7 +95,7 @@ def test_the_error_of_the_mutual_information_is_its_spread_over_seeds(N, num_cod
     oracle = LinearGaussian(2, 3, coupling=0.7)
     x = oracle.simulate(N)
     figures = []
-    for seed in range(100):
+    for seed in range(60):
         torch.manual_seed(seed)
         found = rate_distortion(oracle.model, oracle.guide, x, num_samples=40, num_codes=num_codes)
         figures.append([*found.mutual_information, *found.marginal_kl])

@@ -72,7 +72,7 @@ def test_no_more_latents_at_a_time_than_the_chunk_size(cls):
             pyro.sample("x", dist.Normal(z @ program.W.T + program.b, 1.0).to_event(1), obs=x)
 
     torch.manual_seed(0)
-    log_marginal(model, program.guide, program.simulate(60), cls(), chunk_size=300)
+    log_marginal(model, program.guide, program.simulate(30), cls(), chunk_size=300)
     assert sorted(most)[-10] <= 300  # but for the runs that fit coordinates to the start
 
 
@@ -134,6 +134,7 @@ def test_the_programs_are_batched_once_for_a_batch(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_checks")
 def test_a_users_estimator_from_the_shell(tmp_path, capsys):
     run = str(tmp_path / "run")
     small = ["--posterior.network.hidden_features=[16]", "--likelihood.network.hidden_features=[16]"]

@@ -74,6 +74,7 @@ def in_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_checks")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_example_of_the_page_runs(page, in_folder):
     text = page.read_text()

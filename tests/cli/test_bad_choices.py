@@ -15,6 +15,7 @@ from command_line import SMALL, assert_one_sentence, contents
 
 from pyrovae.cli import main
 
+pytestmark = pytest.mark.usefixtures("short_checks")
 NEW = "train --run {d}/new --latent_dim 2 --epochs 1"
 ONE = "train --run {d}/new --latent_dim 1 --epochs 1"
 TRAIN = f"{NEW} {SMALL}"
@@ -28,8 +29,8 @@ REFIT = "refit_prior {run} --epochs 1 --out {d}/out"
 EVALUATE = "evaluate {run} --num_samples 2 --num_data 2"
 RESUME = "train --run {run} --resume true --epochs 2"
 
-SMALL_PARTS = '--program.likelihood.network.hidden_features "[8]" --latent_dim 2'
-VAE_RUN = f"{SMALL} --latent_dim 2"
+SMALL_PARTS = '--program.likelihood.network.hidden_features "[8]" --latent_dim 2 --compile off'
+VAE_RUN = f"{SMALL} --latent_dim 2 --compile off"
 AUTOENCODER = f'--program Autoencoder --program.encoder.hidden_features "[8]" {SMALL_PARTS}'
 LAYERS = f'--program HierarchicalVAE --program.dims "[3]" {SMALL_PARTS}'
 CLASSES = f"--program ConditionalVAE {SMALL_PARTS}"

@@ -14,7 +14,7 @@ from pyrovae.cli import main
 from pyrovae.flows import Flow
 from pyrovae.runs import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_checks")]
 
 NETWORKS = [cls for cls in vars(of_networks).values() if isinstance(cls, type) and hasattr(cls, "forward")]
 NETWORKS = [cls for cls in NETWORKS if "in_features" in inspect.signature(cls).parameters]
@@ -62,7 +62,13 @@ def test_its_options_are_helped_with(cls, capsys):
 def test_every_program_is_trained_resumed_evaluated_sampled_and_reported(cls, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = "hidden_features=[16]"
-    options = [f"--program={cls.__name__}", "--latent_dim=2", f"--program.likelihood.network.{small}", "--kl_warmup=1"]
+    options = [
+        f"--program={cls.__name__}",
+        "--latent_dim=2",
+        f"--program.likelihood.network.{small}",
+        "--kl_warmup=1",
+        "--compile=off",
+    ]
     options += ["--program.dims=[4]"] if cls.__name__ == "HierarchicalVAE" else []
     if cls.__name__ == "SemiSupervisedVAE":
         options += ["--data=PartlyLabelled", "--data.num_labels=50", "--objective=TraceEnum_ELBO"]

@@ -53,6 +53,7 @@ def test_decoders_that_differ_in_one_thing_alone_come_in_its_order(script):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_checks")
 def test_an_evaluation_with_its_sandwich_is_found_again_and_another_is_made(script, tmp_path, monkeypatch):
     import setting as reproduction
 

@@ -2,8 +2,6 @@
 
 import csv
 import dataclasses
-import functools
-import importlib
 import json
 import math
 import os
@@ -16,10 +14,11 @@ import torch
 from script_modules import ROOT, module_of
 
 from pyrovae import Annealed, InputError, LogMarginal
-from pyrovae.cli import script
+from pyrovae.cli import main, script
 
 SCRIPTS = ROOT / "scripts" / "reproductions"
 KEPT = ROOT / "docs" / "reproductions"
+pytestmark = pytest.mark.usefixtures("short_checks")
 # By script, options with which it takes some seconds on the digits, and the records that it keeps.
 TINY = {
     "annealing": (
@@ -41,14 +40,6 @@ def page(monkeypatch):
     return module_of("reproductions/page", monkeypatch)
 
 
-@pytest.fixture(autouse=True)
-def _short_checks(monkeypatch):
-    """Let evaluations check few data by short chains: these runs are untrained, and nobody reads the verdicts."""
-    module = importlib.import_module("pyrovae.runs.evaluation")
-    short = functools.partial(module.cross_check, num_chains=2, num_temperatures=3)
-    monkeypatch.setattr(module, "cross_check", short)
-
-
 def test_every_reproduction_is_tried():
     scripts = {path.stem for path in SCRIPTS.glob("*.py") if "def main(" in path.read_text()}
     assert set(TINY) == scripts - {"page"}
@@ -59,10 +50,18 @@ def test_a_script_is_thin(name):
     assert len((SCRIPTS / f"{name}.py").read_text().splitlines()) <= 190
 
 
+def command_without_recording(words):
+    """Run a command; two epochs of the digits are trained whose few steps are not worth a recording."""
+    return main([*words, "--compile=off"] if words[0] == "train" else words)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_script_keeps_its_records_and_does_nothing_twice(name, page, tmp_path, monkeypatch, capsys):
     module = module_of(f"reproductions/{name}", monkeypatch)
+    import setting as reproduction
+
+    monkeypatch.setattr(reproduction, "command", command_without_recording)
     options, records = TINY[name]
     words = ["--epochs", "2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), *options.split()]
     assert script(module.main, words) == 0, capsys.readouterr().err
@@ -85,8 +84,6 @@ def test_a_script_keeps_its_records_and_does_nothing_twice(name, page, tmp_path,
         assert f"]({KEPT.name}/{record}.csv)" in text
         assert f"]({KEPT.name}/{record}_curves.png)" in text
     assert set(text.partition("Not run yet: ")[2].partition(".")[0].split(", ")) == set(page.ORDER) - set(records)
-
-    import setting as reproduction
 
     weights = sorted((tmp_path / "runs").rglob("*.safetensors"))
     written = [path.stat().st_mtime_ns for path in weights]

@@ -125,8 +125,8 @@ def test_within_a_target(run, capsys):
     assert max(first["mc_error"], first["bias"]) <= 0.1
     assert values.sample_stats["num_evaluations"].sum() == first["num_evaluations"]
 
-    second, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.03")
-    assert max(second["mc_error"], second["bias"]) <= 0.03
+    second, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.015")
+    assert max(second["mc_error"], second["bias"]) <= 0.015
     assert second["num_evaluations"] > first["num_evaluations"]
     again, _ = evaluated(run, "test-adaptive", *ADAPTIVE, "--method.target_error=0.05")
     assert again["num_evaluations"] == second["num_evaluations"]  # nothing was left to do

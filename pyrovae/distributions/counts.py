@@ -51,7 +51,8 @@ class PoissonCounts(dist.Poisson):
         if self._validate_args:
             self._validate_sample(value)
         x, eta = value.double(), self.log_rate.double()
-        log_prob = (x * eta).sub_(eta.exp()).sub_(log_factorial(x))
+        terms = torch.where(x == 0, 0.0, x * eta)  # also at a rate of zero, whose logarithm is infinite
+        log_prob = terms.sub_(eta.exp()).sub_(log_factorial(x))
         return log_prob.to(torch.result_type(value, self.log_rate))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pyro.distributions as dist
@@ -12,6 +13,8 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions.counts import NegativeBinomialCounts, PoissonCounts
+from pyrovae.distributions.full_covariance import MultivariateNormal
 from pyrovae.distributions.zuko import ZukoDistribution
 
 __all__ = ["FlattenedBatch", "to_pyro"]
@@ -19,6 +22,9 @@ __all__ = ["FlattenedBatch", "to_pyro"]
 
 def to_pyro(fn: torch.distributions.Distribution) -> TorchDistributionMixin:
     """Convert a distribution of torch to the same one of Pyro; one of Pyro is returned as it is.
+
+    Poisson and negative binomial distributions and multivariate normals become those of pyrovae, whose
+    densities do not lose digits in single precision.
 
     Args:
         fn: the distribution. One of a class that Pyro does not know, such as a user's own, is wrapped.
@@ -36,8 +42,7 @@ def to_pyro(fn: torch.distributions.Distribution) -> TorchDistributionMixin:
     if type(fn) is torch.distributions.MixtureSameFamily:
         return dist.MixtureSameFamily(to_pyro(fn.mixture_distribution), to_pyro(fn.component_distribution))
     if type(fn) in _REBUILT:
-        known, *names = _REBUILT[type(fn)]
-        return known(*(getattr(fn, name) for name in names), validate_args=fn._validate_args)
+        return _REBUILT[type(fn)](fn)
     known = getattr(dist, type(fn).__name__, None)
     if isinstance(known, type) and issubclass(known, type(fn)) and type(fn).__module__.startswith("torch."):
         same = copy.copy(fn)
@@ -46,11 +51,15 @@ def to_pyro(fn: torch.distributions.Distribution) -> TorchDistributionMixin:
     return ZukoDistribution(fn)
 
 
-# Distributions whose class in Pyro has attributes that torch's has not, with the names of their parameters.
-_REBUILT: dict[type, tuple[Any, ...]] = {
-    torch.distributions.LogNormal: (dist.LogNormal, "loc", "scale"),
-    torch.distributions.Poisson: (dist.Poisson, "rate"),
-    torch.distributions.Uniform: (dist.Uniform, "low", "high"),
+# Distributions whose class in Pyro has further attributes, and those that pyrovae computes more accurately.
+_REBUILT: dict[type, Callable[[Any], TorchDistributionMixin]] = {
+    torch.distributions.LogNormal: lambda fn: dist.LogNormal(fn.loc, fn.scale),
+    torch.distributions.MultivariateNormal: lambda fn: MultivariateNormal(fn.loc, fn.scale_tril),
+    torch.distributions.NegativeBinomial: lambda fn: NegativeBinomialCounts(
+        fn.total_count.log() + fn.logits, fn.total_count
+    ),
+    torch.distributions.Poisson: lambda fn: PoissonCounts(fn.rate.log()),
+    torch.distributions.Uniform: lambda fn: dist.Uniform(fn.low, fn.high),
 }
 
 

@@ -1,5 +1,7 @@
 """Distributions of torch as distributions of Pyro, and distributions of a flattened batch."""
 
+import math
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -65,6 +67,18 @@ def test_the_bounds_of_a_known_one_are_known():
     assert bounds_of(to_pyro(of_torch.Independent(of_torch.Gamma(ONE, ONE), 1))) == bounds_of(dist.Gamma(ONE, ONE))
     uniform = bounds_of(to_pyro(of_torch.Uniform(-ONE, ONE)))
     torch.testing.assert_close((uniform.lower, uniform.upper), (-ONE, ONE))
+
+
+def test_large_counts_keep_their_digits():
+    rate = torch.full((50,), 1e6)
+    exact = torch.distributions.Poisson(rate.double()).log_prob(rate.double()).sum().item()
+    assert to_pyro(of_torch.Poisson(rate)).log_prob(rate).double().sum().item() == pytest.approx(exact, abs=1e-3)
+    assert abs(of_torch.Poisson(rate).log_prob(rate).sum().item() - exact) > 1
+
+
+def test_a_rate_of_zero_makes_no_count_but_zero():
+    fn = to_pyro(of_torch.Poisson(torch.zeros(2)))
+    assert fn.log_prob(torch.tensor([0.0, 1.0])).tolist() == [0.0, -math.inf]
 
 
 def test_a_flattened_batch_is_the_batch_itself():

@@ -94,7 +94,9 @@ def test_the_page_holds_everything_itself(which, expected, request):
     folder = request.getfixturevalue(which)
     page = (folder / "report.html").read_text()
     assert {path.stem for path in (folder / "figures").glob("*.png")} == expected
-    assert len(re.findall(r'<img class="\w+" alt="\w', page)) == page.count('src="data:image/png;base64,') == len(expected)
+    assert (
+        len(re.findall(r'<img class="\w+" alt="\w', page)) == page.count('src="data:image/png;base64,') == len(expected)
+    )
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page)
     assert "://" not in page
     assert len(page) < 2e6

@@ -162,7 +162,7 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
             held_out = self.validation_size
             if isinstance(held_out, float) and held_out < 1:
                 held_out = max(1, round(held_out * len(x)))  # also of few rows
-            data = DataSet(x, test_images=x[:1], validation_size=held_out, seed=self._seed)  # no row is for tests
+            data = DataSet(x, test_x=x[:1], validation_size=held_out, seed=self._seed)  # no row is for tests
             if self.initialize:
                 self.program_.initialize(data.train[:4096])
             self.history_ = fit(

@@ -183,8 +183,8 @@ PYTHON = {
     ),
     "Pyro's optimizer's name": (lambda: train(vae(), optimizer=pyro.optim.Adam), "optimizer cannot be made"),
     "text for data": (lambda: fit(vae().model, vae().guide, "x"), "data must be a DataSet, .* but a str was given"),
-    "texts for images": (lambda: DataSet(["a", "b"]), "images must be a tensor or an array, but a list was given"),
-    "ragged list": (lambda: DataSet([[0, 1], [1]]), "images must be a list of lists that have one length"),
+    "texts for images": (lambda: DataSet(["a", "b"]), "x must be a tensor or an array, but a list was given"),
+    "ragged list": (lambda: DataSet([[0, 1], [1]]), "x must be a list of lists that have one length"),
     "texts for labels": (lambda: DataSet(X, ["a"]), "labels must be a tensor or an array, but a list was given"),
     "no callback": (lambda: train(vae(), callback=3), "callback must be a function .* 3 was given"),
     "no model": (

@@ -191,7 +191,7 @@ def test_labels_and_codes_may_be_arrays():
     assert torch.equal(decode(program.model, {"z": np.zeros((5, D))}, (1, 8, 8), y.numpy()), expected)
     frame = pd.DataFrame(X.repeat(10, 1).numpy())
     made = DataSet(frame, pd.Series(range(60)))
-    assert torch.equal(made.train.images, DataSet(X.repeat(10, 1)).train.images)
+    assert torch.equal(made.train.stored, DataSet(X.repeat(10, 1)).train.stored)
     assert made.train.labels.max() > 50
 
 

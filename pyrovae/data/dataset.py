@@ -41,10 +41,10 @@ class DataSet:
     bits/dim = nll / (n ln 2) + log2 L (Theis et al., 2016, arXiv:1511.01844).
 
     Args:
-        images: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
+        x: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
             which stays on disk.
         labels: ``(N,)`` integers, -1 where one is unknown, or None.
-        test_images: the test data; by default, ``test_size`` of the data.
+        test_x: the test data; by default, ``test_size`` of the data.
         test_labels: their labels.
         binarization: ``none``, ``static``, ``dynamic`` or ``threshold``.
         dequantize: True to add uniform noise to quantised data.
@@ -53,7 +53,7 @@ class DataSet:
         channels: ``first`` for images ``(N, C, H, W)``, ``last`` for ``(N, H, W, C)``, which are transposed to the
             former. It must be given if the last of three dimensions is 4 or less and both others are larger.
         validation_size: number or fraction of data held out for validation.
-        test_size: number or fraction of data held out for the test; ignored if ``test_images`` are given.
+        test_size: number or fraction of data held out for the test; ignored if ``test_x`` is given.
         seed: seed of the split and of fixed noise.
 
     Raises:
@@ -67,9 +67,9 @@ class DataSet:
 
     def __init__(
         self,
-        images: Tensor | np.ndarray,
+        x: Tensor | np.ndarray,
         labels: Tensor | np.ndarray | None = None,
-        test_images: Tensor | np.ndarray | None = None,
+        test_x: Tensor | np.ndarray | None = None,
         test_labels: Tensor | np.ndarray | None = None,
         *,
         binarization: Binarization = "none",
@@ -85,9 +85,9 @@ class DataSet:
         checks.seed(seed)
         if dequantize and binarization != "none":
             raise checks.InputError(f"dequantize must be false when binarization is {binarization}, but true was given")
-        if test_labels is not None and test_images is None:
-            raise checks.InputError("test_labels must come with test_images, but these were not given")
-        source, tests, levels = _stored(images, test_images, levels, channels)
+        if test_labels is not None and test_x is None:
+            raise checks.InputError("test_labels must come with test_x, but that was not given")
+        source, tests, levels = _stored(x, test_x, levels, channels)
         parts = [part for part in (source, tests) if part is not None]
         if dequantize and levels is None:
             raise checks.InputError(
@@ -217,22 +217,19 @@ class DataSet:
 
 
 def _stored(
-    images: Tensor | np.ndarray, test_images: Tensor | np.ndarray | None, given: int | None, channels: Channels | None
+    x: Tensor | np.ndarray, test_x: Tensor | np.ndarray | None, given: int | None, channels: Channels | None
 ) -> tuple[Tensor | np.ndarray, Tensor | np.ndarray | None, int | None]:
-    """Return images and test images as they are stored, and their number of levels, as given or by their values."""
-    source, levels = stored_as(channels_first("images", images, channels), given)
+    """Return x and test_x as they are stored, and their number of levels, as given or by their values."""
+    source, levels = stored_as(channels_first("x", x, channels), given)
     tests = None
-    if test_images is not None:
-        tests, test_levels = stored_as(channels_first("test_images", test_images, channels), given)
+    if test_x is not None:
+        tests, test_levels = stored_as(channels_first("test_x", test_x, channels), given)
         if tests.shape[1:] != source.shape[1:]:
             raise checks.InputError(
-                f"test_images must have the shape of images, {tuple(source.shape[1:])}, "
-                f"but have {tuple(tests.shape[1:])}"
+                f"test_x must have the shape of x, {tuple(source.shape[1:])}, but has {tuple(tests.shape[1:])}"
             )
         if test_levels != levels:
-            raise checks.InputError(
-                f"test_images must be stored as images are, {source.dtype}, but are of another type"
-            )
+            raise checks.InputError(f"test_x must be stored as x is, {source.dtype}, but is of another type")
     parts = [part for part in (source, tests) if part is not None]
     if given is None and all(is_binary(part) for part in parts):
         return source, tests, 2

@@ -21,8 +21,8 @@ class ArrayFile(DataSet):
     """Images of any shape (N, ...), integer or float, from an ``.npy`` file (not read into memory) or ``.npz`` file.
 
     Args:
-        path: the file. From an ``.npz``, the array ``images`` (or the only array) is read, and the arrays
-            ``labels``, ``test_images`` and ``test_labels`` if present.
+        path: the file. From an ``.npz``, the array ``x`` (or the only array) is read, and the arrays
+            ``labels``, ``test_x`` and ``test_labels`` if present.
         labels: an ``.npy`` file of integers, one for each datum.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
@@ -50,11 +50,11 @@ class ArrayFile(DataSet):
     ) -> None:
         arrays = _read(Path(path))
         if labels is not None:
-            arrays["labels"] = _read(Path(labels), "labels")["images"]
+            arrays["labels"] = _read(Path(labels), "labels")["x"]
         super().__init__(
-            arrays["images"],
+            arrays["x"],
             arrays.get("labels"),
-            arrays.get("test_images"),
+            arrays.get("test_x"),
             arrays.get("test_labels"),
             binarization=binarization,
             dequantize=dequantize,
@@ -93,7 +93,7 @@ class FreyFaces(DataSet):
         seed: int = 0,
     ) -> None:
         path = Path(path)
-        images = _read_frey_mat(path) if path.suffix == ".mat" else _read(path)["images"]
+        images = _read_frey_mat(path) if path.suffix == ".mat" else _read(path)["x"]
         if images.shape[1:] != (28, 20):
             raise checks.InputError(f"path must hold Frey faces of shape (N, 28, 20), but {path} holds {images.shape}")
         super().__init__(
@@ -158,19 +158,17 @@ def _read(path: Path, name: str = "path") -> dict[str, np.ndarray]:
         raise checks.InputError(f"{name} must be a .npy or .npz file, but {path} was given")
     try:
         if path.suffix == ".npy":
-            return {"images": np.lib.format.open_memmap(path, mode="r")}  # without unpickling
+            return {"x": np.lib.format.open_memmap(path, mode="r")}  # without unpickling
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise checks.InputError(f"{name} must be an existing file, but there is no {describe_path(path)}") from error
     except Exception as error:
         raise checks.InputError(f"{path} cannot be read as {path.suffix}: {checks.reason(error)}") from error
-    if "images" not in arrays:
+    if "x" not in arrays:
         if len(arrays) != 1:
-            raise checks.InputError(
-                f"{path} must hold an array named images, but holds {', '.join(arrays) or 'nothing'}"
-            )
-        arrays = {"images": next(iter(arrays.values()))}
+            raise checks.InputError(f"{path} must hold an array named x, but holds {', '.join(arrays) or 'nothing'}")
+        arrays = {"x": next(iter(arrays.values()))}
     return arrays
 
 

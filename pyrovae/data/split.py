@@ -71,7 +71,7 @@ class Split:
         return len(self._index)
 
     def __repr__(self) -> str:
-        return short_repr(self, images=len(self), data_shape=self.data_shape, labelled=self.labels is not None)
+        return short_repr(self, num_data=len(self), data_shape=self.data_shape, labelled=self.labels is not None)
 
     @property
     def rows(self) -> Tensor:
@@ -79,8 +79,8 @@ class Split:
         return self._index.cpu()
 
     @property
-    def images(self) -> Tensor:
-        """The images as stored, ``(N, *data_shape)``; a memory map is read whole."""
+    def stored(self) -> Tensor:
+        """The data as stored, ``(N, *data_shape)``; a memory map is read whole."""
         return self._stored(torch.arange(len(self)))
 
     @property

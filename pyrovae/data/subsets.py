@@ -41,7 +41,7 @@ def observed(data: DataSet, binarization: Binarization = "none", dequantize: boo
     made.binarization, made.dequantize = binarization, dequantize
     for name in _SPLITS:
         split = getattr(data, name)
-        check_values(split.images, data.levels, binarization)
+        check_values(split.stored, data.levels, binarization)
         setattr(made, name, split.observed(binarization, dequantize))
     return made
 

@@ -52,7 +52,9 @@ def channels_first(name: str, images: Tensor | np.ndarray, channels: Channels | 
     shape = tuple(images.shape[1:])
     if channels == "last":
         if len(shape) != 3:
-            raise checks.InputError(f"channels may be last in images (N, H, W, C) only, but {name} have {shape} each")
+            raise checks.InputError(
+                f"channels may be last in images (N, H, W, C) only, but {name} has data of shape {shape}"
+            )
         return images.movedim(-1, 1).contiguous() if isinstance(images, Tensor) else np.moveaxis(images, -1, 1)
     if channels is None and len(shape) == 3 and shape[2] <= 4 < min(shape[:2]):
         raise checks.InputError(
@@ -69,13 +71,13 @@ def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor |
         InputError: if their type or shape is not accepted.
     """
     if not isinstance(images, Tensor | np.ndarray):
-        raise checks.InputError(f"images must be a tensor or an array, but a {type(images).__name__} was given")
+        raise checks.InputError(f"x must be a tensor or an array, but a {type(images).__name__} was given")
     kind = images.dtype.name if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
     if kind not in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"):
-        raise checks.InputError(f"images must be of type bool, uint8, signed integer or float, but are {images.dtype}")
+        raise checks.InputError(f"x must be of type bool, uint8, signed integer or float, but is {images.dtype}")
     if images.ndim < 2 or len(images) == 0 or math.prod(images.shape) == 0:
         raise checks.InputError(
-            f"images must have the shape (N, ...) with at least one datum, but have {tuple(images.shape)}"
+            f"x must have the shape (N, ...) with at least one datum, but has {tuple(images.shape)}"
         )
     if levels is not None and (checks.integer("levels", levels, minimum=2) > 2**16 or "float" in kind):
         raise checks.InputError(f"levels must be at most 65536 and given for integers only, but is {levels} for {kind}")
@@ -168,10 +170,10 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
         part = _tensor(source[start : start + _CHUNK])
         if part.is_floating_point() and not bool(part.isfinite().all()):
             bad = int((~part.isfinite()).flatten(1).any(1).nonzero()[0]) + start
-            raise checks.InputError(f"images must be finite, but datum {bad} holds NaN or infinity")
+            raise checks.InputError(f"x must be finite, but datum {bad} holds NaN or infinity")
         low, high = min(low, part.min().item()), max(high, part.max().item())
     if levels is not None and (low < 0 or high >= levels):
-        raise checks.InputError(f"images with {levels} levels must lie in 0..{levels - 1}, but go from {low} to {high}")
+        raise checks.InputError(f"x with {levels} levels must lie in 0..{levels - 1}, but go from {low} to {high}")
     if levels is None and binarization != "none" and (low < 0 or high > 1):
         raise checks.InputError(
             f"binarization {binarization} needs grey values in [0, 1] or 8-bit integers, "

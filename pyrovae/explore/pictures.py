@@ -102,7 +102,7 @@ def _border(images: Tensor) -> Tensor:
 
 def _stored(data: DataSet) -> Tensor:
     """Return some stored images with values from 0 to 1."""
-    part = data.test.images[:100].float()
+    part = data.test.stored[:100].float()
     if data.test.levels is not None:
         return part / (data.test.levels - 1)
     return (part - part.min()) / (part.max() - part.min()).clamp(min=1e-12)
@@ -115,7 +115,7 @@ def _observed(image: Tensor, like: Split) -> Tensor:
     elif like.binarization != "none":
         source = image
     else:
-        known = like.images[:1000].float()
+        known = like.stored[:1000].float()
         source = known.min() + image * (known.max() - known.min())
     split = Split(
         source,

@@ -113,7 +113,7 @@ def rate_distortion_plane(
                 labels.append((place, name))
         for place, name in labels:
             axes.annotate(name, tuple(place), (7, 5), textcoords="offset points", fontsize=9)
-        axes.set(xlabel="rate, bits per image", ylabel=label)
+        axes.set(xlabel="rate, bits per datum", ylabel=label)
         axes.margins(0.18, 0.12)
         axes.grid(alpha=0.3)
     if title:

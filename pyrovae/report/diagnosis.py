@@ -50,7 +50,7 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
         ]
         if entry.get("active_units") is not None:
             rows.append(("active units", f"{entry['active_units']:d} of {entry['num_units']:d}", "", ""))
-        rows.append(("images", f"{entry['num_data']:,d}", "", ""))
+        rows.append(("data", f"{entry['num_data']:,d}", "", ""))
         largest = entry.get("largest_mutual_information") or math.inf
         saturated = (entry.get("mutual_information") or 0.0) > 0.9 * largest
         drawn = {name: entry.get(name) for name in _DRAWN}

@@ -68,7 +68,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
 
     unit = "chains" if entry["share_annealed"] == 1.0 else "samples"
     rows = [
-        ("negative log-likelihood, per image", nats("nll", 2)),
+        ("negative log-likelihood, per datum", nats("nll", 2)),
         ("standard error over test images", nats("standard_error", 2)),
         ("Monte Carlo error", nats("mc_error", 4)),
     ]
@@ -86,9 +86,9 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("gap between these two bounds", f"{gap:.4f}{spread} nats".replace("-", "−")))
     if entry["bits_per_dim"] is not None:
         rows.append(("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
-    rows += [("ELBO, per image", nats("elbo", 2)), ("images", f"{entry['num_data']:,}")]
+    rows += [("ELBO, per datum", nats("elbo", 2)), ("data", f"{entry['num_data']:,}")]
     if entry.get("num_evaluations") is not None:
-        rows.append(("decoder runs per image", f"{entry['num_evaluations'] / entry['num_data']:,.0f}"))
+        rows.append(("decoder runs per datum", f"{entry['num_evaluations'] / entry['num_data']:,.0f}"))
     if 0 < entry["share_annealed"] < 1:
         rows.append(("share of images annealed", f"{entry['share_annealed']:.1%}"))
     if entry["share_annealed"] < 1:

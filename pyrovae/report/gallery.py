@@ -21,7 +21,7 @@ from pyrovae.runs import labels_of
 
 __all__ = ["batch_at", "chosen", "codes_at", "evaluated_values", "gallery"]
 
-_NUM_SAMPLES = 50  # number of samples per image for the bound, if there is no evaluation
+_NUM_SAMPLES = 50  # number of samples per datum for the bound, if there is no evaluation
 
 
 def batch_at(program: Any, data: DataSet, positions: Tensor) -> Batch:

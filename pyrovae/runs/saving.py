@@ -162,11 +162,11 @@ def _arrays(data: DataSet) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the stored arrays of a data set, and its other arguments."""
     stored, apart = data.all, data.test_is_apart
     first = len(data.train) + len(data.validation) if apart else len(stored)
-    images, labels = stored.images.cpu(), None if stored.labels is None else stored.labels.cpu()
-    parts = {"images": images[:first], "labels": None if labels is None else labels[:first]}
+    x, labels = stored.stored.cpu(), None if stored.labels is None else stored.labels.cpu()
+    parts = {"x": x[:first], "labels": None if labels is None else labels[:first]}
     if apart:
-        parts |= {"test_images": images[first:], "test_labels": None if labels is None else labels[first:]}
-    levels = None if images.is_floating_point() else data.levels
+        parts |= {"test_x": x[first:], "test_labels": None if labels is None else labels[first:]}
+    levels = None if x.is_floating_point() else data.levels
     options: dict[str, Any] = {
         "binarization": data.binarization,
         "dequantize": data.dequantize,
@@ -174,7 +174,7 @@ def _arrays(data: DataSet) -> tuple[dict[str, Any], dict[str, Any]]:
         "levels": levels,
     }
     options |= {"validation_size": len(data.validation)} | ({} if apart else {"test_size": len(data.test)})
-    options |= {"channels": "first"} if images.dim() == 4 else {}
+    options |= {"channels": "first"} if x.dim() == 4 else {}
     arrays = {name: part.numpy() for name, part in parts.items() if part is not None}
     return arrays, {name: value for name, value in options.items() if value is not None}
 

@@ -52,8 +52,8 @@ def load(options: Options) -> DataSet:
     data = MNIST(options.root, validation_size=size)
     if options.num_data is None:
         return data
-    images = data.train.images[: options.num_data + size]
-    return DataSet(images, test_images=images[:size], binarization="dynamic", validation_size=size)
+    images = data.train.stored[: options.num_data + size]
+    return DataSet(images, test_x=images[:size], binarization="dynamic", validation_size=size)
 
 
 def networks(options: Options, data: DataSet) -> tuple[nn.Sequential, nn.Sequential]:
@@ -207,7 +207,7 @@ def numpyro(options: Options, turns: Turns) -> None:
             numpyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
     svi = SVI(model, guide, numpyro.optim.Adam(LEARNING_RATE), Trace_ELBO())
-    images = jnp.asarray(data.train.images.numpy(), jnp.float32) / (data.levels - 1)
+    images = jnp.asarray(data.train.stored.numpy(), jnp.float32) / (data.levels - 1)
     images = images.reshape(len(images), *shape[1:])
     num_batches = len(images) // batch_size  # the example leaves out what does not fill a batch
 

@@ -59,7 +59,7 @@ def array(name="data.npy", shape=(50, 1, 4, 4), dtype="float32", scale=1.0, shif
 
 def archive(**arrays):
     """Prepare an .npz file beside 50 good images."""
-    return lambda d: np.savez(d / "data.npz", **{"images": np.zeros((50, 4), "float32"), **arrays})
+    return lambda d: np.savez(d / "data.npz", **{"x": np.zeros((50, 4), "float32"), **arrays})
 
 
 def raw(name, content):
@@ -330,7 +330,7 @@ ROWS = {
     "npz cut short": (f"{ARRAY}/data.npz", ["data.npz", "cannot be read"], cut("data.npz", archive())),
     "npz without images": (
         f"{ARRAY}/data.npz",
-        ["data.npz", "images", "a, b"],
+        ["data.npz", "named x", "a, b"],
         lambda d: np.savez(d / "data.npz", a=np.zeros(3), b=np.zeros(3)),
     ),
     "pickled objects": (
@@ -341,27 +341,27 @@ ROWS = {
     "pickled objects in npz": (
         f"{ARRAY}/data.npz",
         ["data.npz", "Object arrays"],
-        archive(images=np.array([Evil()] * 50, object)),
+        archive(x=np.array([Evil()] * 50, object)),
     ),
-    "NaN": (f"{ARRAY}/data.npy", ["images must be finite", "datum 3"], array(spoil=np.nan)),
-    "infinity": (f"{ARRAY}/data.npy", ["images must be finite", "datum 3"], array(spoil=np.inf)),
+    "NaN": (f"{ARRAY}/data.npy", ["x must be finite", "datum 3"], array(spoil=np.nan)),
+    "infinity": (f"{ARRAY}/data.npy", ["x must be finite", "datum 3"], array(spoil=np.inf)),
     "too large for Bernoulli": (f"{ARRAY}/data.npy", ["Bernoulli", "[0, 1]", "5.5"], array(spoil=5.5)),
     "too small for Bernoulli": (f"{ARRAY}/data.npy", ["Bernoulli", "[0, 1]", "-0.5"], array(spoil=-0.5)),
     "test images unfit for Bernoulli": (
         f"{ARRAY}/data.npz",
         ["Bernoulli", "[0, 1]", "7"],
-        archive(test_images=np.full((5, 4), 7.0)),
+        archive(test_x=np.full((5, 4), 7.0)),
     ),
     "too large to binarise": (
         f"{ARRAY}/data.npy --data.binarization static",
         ["binarization", "[0, 1]", "5.5"],
         array(spoil=5.5),
     ),
-    "no images": (f"{ARRAY}/data.npy", ["images", "(0, 4)"], array(shape=(0, 4))),
-    "one dimension": (f"{ARRAY}/data.npy", ["images", "(50,)"], array(shape=(50,))),
-    "complex numbers": (f"{ARRAY}/data.npy", ["images", "float", "complex64"], array(dtype="complex64")),
-    "texts": (f"{ARRAY}/data.npy", ["images", "float", "<U"], array(dtype="str")),
-    "long doubles": (f"{ARRAY}/data.npy", ["images", "float128"], array(dtype="longdouble")),
+    "no images": (f"{ARRAY}/data.npy", ["x must have", "(0, 4)"], array(shape=(0, 4))),
+    "one dimension": (f"{ARRAY}/data.npy", ["x must have", "(50,)"], array(shape=(50,))),
+    "complex numbers": (f"{ARRAY}/data.npy", ["x must be of type", "float", "complex64"], array(dtype="complex64")),
+    "texts": (f"{ARRAY}/data.npy", ["x must be of type", "float", "<U"], array(dtype="str")),
+    "long doubles": (f"{ARRAY}/data.npy", ["x must be of type", "float128"], array(dtype="longdouble")),
     "labels of wrong length": (
         f"{ARRAY}/data.npy --data.labels {{d}}/labels.npy",
         ["labels", "50", "(49,)"],
@@ -374,11 +374,11 @@ ROWS = {
     ),
     "labels missing": (f"{ARRAY}/data.npy --data.labels {{d}}/labels.npy", ["labels must", "labels.npy"], array()),
     "labels in the archive": (f"{ARRAY}/data.npz", ["labels", "(49,)"], archive(labels=np.zeros(49, int))),
-    "test labels alone": (f"{ARRAY}/data.npz", ["test_labels", "test_images"], archive(test_labels=np.zeros(4, int))),
+    "test labels alone": (f"{ARRAY}/data.npz", ["test_labels", "test_x"], archive(test_labels=np.zeros(4, int))),
     "test images of another shape": (
         f"{ARRAY}/data.npz",
-        ["test_images", "(3,)"],
-        archive(test_images=np.zeros((5, 3))),
+        ["test_x", "(3,)"],
+        archive(test_x=np.zeros((5, 3))),
     ),
     "dequantised floats": (f"{ARRAY}/data.npy --data.dequantize true", ["dequantize", "not quantised"], array()),
     "dequantised and binarised": (f"{TRAIN} --data.dequantize true", ["dequantize", "binarization is dynamic"]),

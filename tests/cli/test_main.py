@@ -112,7 +112,7 @@ def test_a_probability_of_levels_has_those_of_the_data(tmp_path, capsys, program
     dataset, trained = Run(run).load()
     assert (trained.likelihood.levels, dataset.levels) == (17, 17)
     assert caveats_of(trained, dataset) == []
-    sixteen = DataSet(dataset.train.images.clamp(max=15), levels=16)
+    sixteen = DataSet(dataset.train.stored.clamp(max=15), levels=16)
     assert caveats_of(trained, sixteen) == [
         "The likelihood is a probability of 17 levels, and the data have 16: it is not that of these data."
     ]

@@ -40,24 +40,24 @@ def test_splits_are_disjoint_whole_and_repeatable():
             DataSet(x, validation_size=20, test_size=0.3, seed=seed),
             DataSet(x, validation_size=20, test_size=0.3, seed=seed),
         )
-        parts = [split.images[:, 0].tolist() for split in (a.train, a.validation, a.test)]
+        parts = [split.stored[:, 0].tolist() for split in (a.train, a.validation, a.test)]
         assert [len(part) for part in parts] == [50, 20, 30]
         assert sorted(parts[0] + parts[1] + parts[2]) == list(range(100))
-        assert parts == [split.images[:, 0].tolist() for split in (b.train, b.validation, b.test)]
-    assert DataSet(x, seed=0).test.images.tolist() != DataSet(x, seed=1).test.images.tolist()
+        assert parts == [split.stored[:, 0].tolist() for split in (b.train, b.validation, b.test)]
+    assert DataSet(x, seed=0).test.stored.tolist() != DataSet(x, seed=1).test.stored.tolist()
 
 
 def test_labels_follow_their_images():
     y = np.arange(100)
     data = DataSet(y[:, None], y)
     for split in (data.train, data.validation, data.test):
-        assert split.labels.tolist() == split.images[:, 0].tolist()
+        assert split.labels.tolist() == split.stored[:, 0].tolist()
 
 
 def test_a_test_set_given_apart_is_kept_apart(images):
-    data = DataSet(images, test_images=images[:30])
+    data = DataSet(images, test_x=images[:30])
     assert len(data.train) + len(data.validation) == 200
-    assert torch.equal(data.test.images, images[:30])
+    assert torch.equal(data.test.stored, images[:30])
 
 
 @pytest.mark.parametrize("binarization", ["static", "dynamic", "threshold"])
@@ -150,18 +150,18 @@ def test_grey_floats_are_binarised_in_proportion():
 
 def test_threshold(images):
     data = DataSet(images, binarization="threshold")
-    assert torch.equal(data.test[:], (data.test.images >= 128).float())
+    assert torch.equal(data.test[:], (data.test.stored >= 128).float())
 
 
 def test_scaling(images):
     data = DataSet(images)
     assert data.kind == "scaled"
-    torch.testing.assert_close(data.test[:], data.test.images / 255)
+    torch.testing.assert_close(data.test[:], data.test.stored / 255)
     real = DataSet(torch.randn(50, 3))
     assert real.kind == "real"
-    assert torch.equal(real.test[:], real.test.images)
+    assert torch.equal(real.test[:], real.test.stored)
     counts = DataSet(torch.randint(0, 1000, (50, 3)))
-    assert torch.equal(counts.test[:], counts.test.images.float())
+    assert torch.equal(counts.test[:], counts.test.stored.float())
 
 
 def test_dequantised_levels_fill_the_unit_interval():
@@ -169,7 +169,7 @@ def test_dequantised_levels_fill_the_unit_interval():
     data = DataSet(x, dequantize=True)
     for split in (data.train, data.test):
         y = split[:]
-        assert torch.equal((y * 256).floor(), split.images.float())
+        assert torch.equal((y * 256).floor(), split.stored.float())
         assert (y * 256 % 1).mean().item() == pytest.approx(0.5, abs=0.01)
     assert torch.equal(data.test[:], data.test[:])
     assert not torch.equal(data.train[:], data.train[:])
@@ -184,13 +184,13 @@ def test_zeros_and_ones_are_binary_however_stored(dtype):
     x = torch.randint(0, 2, (50, 4)).to(dtype)
     data = DataSet(x)
     assert data.kind == "binary"
-    assert torch.equal(data.test[:], data.test.images.float())
+    assert torch.equal(data.test[:], data.test.stored.float())
     assert data.bits_per_dim(4 * math.log(2)) == pytest.approx(1.0)
 
 
 def test_test_images_on_another_scale_are_refused(images):
-    with pytest.raises(InputError, match="test_images must be stored as images are"):
-        DataSet(images / 255, test_images=images)
+    with pytest.raises(InputError, match="test_x must be stored as x is"):
+        DataSet(images / 255, test_x=images)
 
 
 def test_bits_per_dim_of_other_kinds(images):
@@ -231,16 +231,16 @@ def test_integers_are_discrete_and_what_only_repeats_is_not():
 def test_channels_at_the_end_are_asked_after(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (30, 16, 12, 3), dtype=np.uint8)
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(InputError, match=r"channels must be given for images of shape \(16, 12, 3\).*16 x 12 pixels"):
+    with pytest.raises(InputError, match=r"channels must be given for x of shape \(16, 12, 3\).*16 x 12 pixels"):
         ArrayFile(tmp_path / "x.npy")
     assert DataSet(x, channels="first").data_shape == (16, 12, 3)
     for data in (
         ArrayFile(tmp_path / "x.npy", channels="last"),
-        DataSet(x, test_images=x[:4], channels="last"),
+        DataSet(x, test_x=x[:4], channels="last"),
         DataSet(torch.from_numpy(x), channels="last"),
     ):
         assert data.data_shape == (3, 16, 12)
-        assert torch.equal(data.train.images, torch.from_numpy(x)[data.train._index].permute(0, 3, 1, 2))
+        assert torch.equal(data.train.stored, torch.from_numpy(x)[data.train._index].permute(0, 3, 1, 2))
     with pytest.raises(InputError, match=r"channels may be last in images \(N, H, W, C\) only"):
         DataSet(x[..., 0], channels="last")
 
@@ -267,7 +267,7 @@ def test_shuffled_batches_hold_every_image_once():
     data = DataSet(torch.arange(500)[:, None])
     batches = list(data.train.batches(64, shuffle=True))
     assert [len(batch) for batch in batches] == [64] * 6 + [16]
-    assert sorted(torch.cat(batches)[:, 0].tolist()) == data.train.images[:, 0].tolist()
+    assert sorted(torch.cat(batches)[:, 0].tolist()) == data.train.stored[:, 0].tolist()
     assert torch.cat(batches).tolist() != data.train[:].tolist()
 
 
@@ -291,16 +291,16 @@ def test_npy_stays_on_disk_and_reads_as_in_memory(tmp_path, dtype):
     assert isinstance(on_disk.train._source, np.memmap)
     for name in ("train", "validation", "test"):
         a, b = getattr(on_disk, name), getattr(in_memory, name)
-        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.stored, b.stored)
         assert torch.equal(a[torch.tensor([4, 0, 3])], b[torch.tensor([4, 0, 3])])
 
 
 def test_npz_with_labels_and_a_test_set(tmp_path):
     np.savez(
         tmp_path / "x.npz",
-        images=np.eye(30),
+        x=np.eye(30),
         labels=np.arange(30),
-        test_images=np.eye(30)[:4],
+        test_x=np.eye(30)[:4],
         test_labels=np.arange(4),
     )
     data = ArrayFile(tmp_path / "x.npz")
@@ -308,7 +308,7 @@ def test_npz_with_labels_and_a_test_set(tmp_path):
     np.savez(tmp_path / "only.npz", anything=np.eye(30))
     np.save(tmp_path / "labels.npy", np.arange(30))
     data = ArrayFile(tmp_path / "only.npz", labels=tmp_path / "labels.npy")
-    assert torch.equal(data.train.images.argmax(1), data.train.labels)
+    assert torch.equal(data.train.stored.argmax(1), data.train.labels)
 
 
 def test_frey_faces_in_both_formats(tmp_path):
@@ -319,7 +319,7 @@ def test_frey_faces_in_both_formats(tmp_path):
     savemat(tmp_path / "frey_rawface.mat", {"ff": faces.reshape(50, 560).T})
     a, b = FreyFaces(tmp_path / "frey.npz"), FreyFaces(tmp_path / "frey_rawface.mat")
     assert a.data_shape == (1, 28, 20)
-    assert torch.equal(a.train.images, b.train.images)
+    assert torch.equal(a.train.stored, b.train.stored)
     assert a.kind == "dequantized"
 
 
@@ -332,7 +332,7 @@ def test_image_folder(tmp_path):
             Image.fromarray(pixels).save(tmp_path / name / f"{j}.png")
     data = ImageFolder(tmp_path)
     assert data.data_shape == (3, 10, 8)
-    images = torch.cat([data.train.images, data.validation.images, data.test.images])
+    images = torch.cat([data.train.stored, data.validation.stored, data.test.stored])
     labels = torch.cat([data.train.labels, data.validation.labels, data.test.labels])
     assert torch.equal(labels, (images[:, 0, 0, 0] == 0).long())  # a before b
     small = ImageFolder(tmp_path, size=(4, 4), grey=True)
@@ -358,9 +358,9 @@ def test_omniglot_is_reduced_once(tmp_path):
         data = Omniglot(tmp_path, validation_size=2)
     assert data.data_shape == (1, 28, 28)
     assert (len(data.train) + len(data.validation), len(data.test)) == (12, 8)
-    assert data.test.images.float().mean() < 128  # white strokes on black
+    assert data.test.stored.float().mean() < 128  # white strokes on black
     again = Omniglot(tmp_path, validation_size=2)  # from the reduced file, without the originals
-    assert torch.equal(data.test.images, again.test.images)
+    assert torch.equal(data.test.stored, again.test.stored)
 
 
 def test_data_sets_that_are_not_there_say_what_to_put_where(tmp_path):
@@ -375,7 +375,7 @@ def test_real_mnist():
     assert (len(data.train), len(data.validation), len(data.test)) == (50_000, 10_000, 10_000)
     assert data.data_shape == (1, 28, 28)
     assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
-    assert data.test[:].mean().item() == pytest.approx(data.test.images.float().mean().item() / 255, abs=1e-3)
+    assert data.test[:].mean().item() == pytest.approx(data.test.stored.float().mean().item() / 255, abs=1e-3)
 
 
 @needs_real_data

@@ -11,7 +11,7 @@ rng = np.random.default_rng(0)
 
 
 def everything(data):
-    return torch.cat([data.train.images, data.validation.images, data.test.images])
+    return torch.cat([data.train.stored, data.validation.stored, data.test.stored])
 
 
 def pictures(folder, count=6, suffix=".png", start=0):
@@ -30,10 +30,10 @@ def test_sixteen_bits_are_sixteen_bits(tmp_path, suffix):
     assert torch.equal(everything(data)[:, 0], torch.from_numpy(deep[order.numpy()].astype(np.int32)))
     assert (data.levels, data.kind, data.bits_per_dim(0.0)) == (65536, "dequantized", 16.0)
     x = data.test[:]
-    assert torch.equal((x.double() * 65536).floor(), data.test.images.double())
+    assert torch.equal((x.double() * 65536).floor(), data.test.stored.double())
     binary = ImageFolder(tmp_path, grey=True, dequantize=False, binarization="dynamic").train
     mean = torch.stack([binary[:] for _ in range(400)]).mean(0)
-    assert (mean - binary.images / 65535).abs().max() < 4.5 * 0.5 / 20
+    assert (mean - binary.stored / 65535).abs().max() < 4.5 * 0.5 / 20
     three = ImageFolder(tmp_path, size=(4, 3), seed=1)
     assert torch.equal(everything(three), everything(data).expand(-1, 3, -1, -1))
 

@@ -45,7 +45,7 @@ def test_labelled_batches_hold_each_image_once_with_its_own_label():
         else:
             assert (labels[(x[:, 0] / 4).long()] == -1).all()
         seen += x[:, 0].tolist()
-    assert sorted(seen) == sorted(data.train.images[:, 0].tolist())
+    assert sorted(seen) == sorted(data.train.stored[:, 0].tolist())
     kinds = [len(part) for part in labelled_batches(data.train)]
     assert kinds != sorted(kinds)  # the rarer ones are spread among the others
     assert kinds != sorted(kinds, reverse=True)
@@ -65,7 +65,7 @@ def test_partly_labelled_data_keep_as_many_of_each_class_and_nothing_else_change
     assert set(known.bincount().tolist()) == {5, 6}
     assert torch.equal(known, whole.train.labels[partly.train.labels >= 0])
     assert torch.equal(partly.test.labels, whole.test.labels)
-    assert torch.equal(partly.train.images, whole.train.images)
+    assert torch.equal(partly.train.stored, whole.train.stored)
     assert torch.equal(PartlyLabelled(Digits, num_labels=57).train.labels, partly.train.labels)
     assert not torch.equal(PartlyLabelled(Digits, num_labels=57, seed=1).train.labels, partly.train.labels)
     assert repr(partly).startswith("PartlyLabelled(train=1437")
@@ -153,7 +153,7 @@ def test_whole_numbers_from_zero_up_are_counts(images, kind):
     assert data.kind == kind
     assert (data.bits_per_dim(10.0) is None) == (kind == "real")
     if kind == "counts":
-        assert torch.equal(data.train[:2], data.train.images[:2].float())
+        assert torch.equal(data.train[:2], data.train.stored[:2].float())
 
 
 @pytest.mark.slow

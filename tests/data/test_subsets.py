@@ -42,7 +42,7 @@ def test_what_cannot_be_observed_is_refused():
 
 
 def test_some_classes_keep_their_images_labels_and_noise(tmp_path, images):
-    np.savez(tmp_path / "few.npz", images=images.numpy(), labels=np.arange(200) % 3)
+    np.savez(tmp_path / "few.npz", x=images.numpy(), labels=np.arange(200) % 3)
     np.save(tmp_path / "few.npy", images.numpy())
     np.save(tmp_path / "labels.npy", np.arange(200) % 3)
     for data in (
@@ -52,7 +52,7 @@ def test_some_classes_keep_their_images_labels_and_noise(tmp_path, images):
         some = of_classes(data, (0, 2))
         for whole, part in ((data.train, some.train), (data.validation, some.validation), (data.test, some.test)):
             kept = whole.labels != 1
-            assert (part.images == whole.images[kept]).all()
+            assert (part.stored == whole.stored[kept]).all()
             assert (part.labels == whole.labels[kept]).all()
             assert (part[:] == whole[:][kept]).all()
         assert len(data.train) == 160

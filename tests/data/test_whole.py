@@ -21,7 +21,7 @@ MAKERS = {
     "stored": lambda tmp_path: DataSet(SIZES.float() / 7),
     "binarised": lambda tmp_path: DataSet(SIZES, torch.arange(60), binarization="dynamic"),
     "dequantised": lambda tmp_path: DataSet(SIZES, dequantize=True),
-    "test data apart": lambda tmp_path: DataSet(SIZES[:50], test_images=SIZES[50:], binarization="static"),
+    "test data apart": lambda tmp_path: DataSet(SIZES[:50], test_x=SIZES[50:], binarization="static"),
     "memory map": partial(memory_map, binarization="dynamic"),
     "some classes": lambda tmp_path: of_classes(Digits(), [1, 2]),
 }
@@ -38,7 +38,7 @@ def test_every_datum_is_what_it_is_in_its_split(name, tmp_path):
         offset = 50 if part is data.test and apart else 0
         at = torch.tensor([rows.index(row + offset) for row in part.rows.tolist()])
         torch.testing.assert_close(whole[at], part[:], rtol=0, atol=0)
-        torch.testing.assert_close(whole.images[at], part.images, rtol=0, atol=0)
+        torch.testing.assert_close(whole.stored[at], part.stored, rtol=0, atol=0)
         assert part.labels is None or torch.equal(whole.labels[at], part.labels)
         assert whole.take(at).hash() != whole.hash()
     torch.testing.assert_close(whole[3:40:7], whole[:][3:40:7], rtol=0, atol=0)
@@ -46,8 +46,8 @@ def test_every_datum_is_what_it_is_in_its_split(name, tmp_path):
 
 
 def test_the_order_is_that_of_the_file(tmp_path):
-    assert np.array_equal(memory_map(tmp_path).all.images.numpy(), SIZES.numpy())
-    assert torch.equal(MAKERS["test data apart"](tmp_path).all.images, SIZES)
+    assert np.array_equal(memory_map(tmp_path).all.stored.numpy(), SIZES.numpy())
+    assert torch.equal(MAKERS["test data apart"](tmp_path).all.stored, SIZES)
 
 
 @pytest.mark.parametrize("count", [1, 2])

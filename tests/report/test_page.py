@@ -100,7 +100,7 @@ def test_the_page_holds_everything_itself(which, expected, request):
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page)
     assert "://" not in page
     assert len(page) < 2e6
-    assert "negative log-likelihood, per image" in page
+    assert "negative log-likelihood, per datum" in page
     assert "k̂" in page
     assert ("a &lt;b&gt; &amp; c" in page) == (which == "run")
     assert page.count('<th class="number">jackknife</th>') == (1 if which == "run" else 2)
@@ -161,7 +161,7 @@ def test_an_older_evaluation_is_shown(own):
     assert set(shown["pictures"]) == {"pareto", "extremes"}
     assert shown["title"] == "test likelihood, importance, K = 30"
     assert shown["convergence"] == []
-    assert "decoder runs per image" not in dict(shown["rows"])
+    assert "decoder runs per datum" not in dict(shown["rows"])
     assert "estimated bias, from the weights themselves" in dict(shown["rows"])
 
 

@@ -280,7 +280,7 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_program_that_is_told_labels_is_sampled_without_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    np.savez("data.npz", images=np.eye(60, 6), labels=np.arange(60) % 3)
+    np.savez("data.npz", x=np.eye(60, 6), labels=np.arange(60) % 3)
     data = ["--data=ArrayFile", "--data.path=data.npz"]
     assert main(["train", *data, "--program=ConditionalVAE", "--program.num_classes=3", "--epochs=1", "--run=run"]) == 0
     (tmp_path / "data.npz").unlink()
@@ -332,6 +332,6 @@ def test_images_that_are_held_have_the_noise_of_their_seed_and_the_others_are_dr
     held = data.train.with_fixed_noise()
     assert torch.equal(held[:50], data.train.with_fixed_noise()[:50])
     assert not torch.equal(data.train[:50], data.train[:50])
-    v = data.train.images.double() / 16
+    v = data.train.stored.double() / 16
     difference = held[:].double() - v  # of mean 0, with variance v (1 - v)
     assert difference.mean().abs() < 4 * (v * (1 - v)).sum().sqrt() / v.numel()

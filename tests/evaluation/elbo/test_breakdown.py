@@ -262,7 +262,7 @@ def test_an_autoencoder_is_refused_in_one_sentence(tmp_path, capsys):
         ("--chunk_size=0", "chunk_size"),
         ("--seed=-1", "seed"),
         ("--device=tpu", "device"),
-        ("--split=all", "split"),
+        ("--split=none", "split"),
     ],
 )
 def test_bad_options_are_refused_in_one_sentence(run, option, name, capsys):

@@ -145,7 +145,6 @@ def test_the_evaluation_of_a_run_has_the_data_as_bytes_on_disk_only(tmp_path, mo
     words += ["--posterior.network.hidden_features=[4]", "--likelihood.network.hidden_features=[4]"]
     assert main(["train", *words]) == 0
     monkeypatch.setattr(evaluation, "_FITTED", 100)
-    monkeypatch.setattr(evaluation, "_BLOCK", 1_000)
     monkeypatch.setattr(evaluation, "cross_check", partial(cross_check, num_temperatures=3))
     monkeypatch.setattr(baseline, "_VALUES", 1_000 * 256)
     with LargestTensor() as largest:

@@ -92,7 +92,7 @@ def test_a_plain_vae_is_trained_and_evaluated_by_everything():
     assert (bounds.upper > bounds.lower - 0.5).all()
     assert pv.generate(program.model, 4, x[:1]).shape == (4, 1, 4, 4)
     assert pv.reconstruct(program.model, program.guide, x).shape == x.shape
-    assert pv.diagnose(program.model, program.guide, x[:10], refinement_steps=5).figures["rate"] > 0
+    assert pv.diagnose(program.model, program.guide, x[:10], refinement_steps=5).figures["rate"].value > 0
     assert vae.training  # and the dropout of evaluation was off:
     with torch.no_grad():
         torch.testing.assert_close(*(pv.encode(program.guide, x)["z"] for _ in range(2)), rtol=0, atol=0)

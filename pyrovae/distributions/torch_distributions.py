@@ -54,7 +54,7 @@ def to_pyro(fn: torch.distributions.Distribution) -> TorchDistributionMixin:
 # Distributions whose class in Pyro has further attributes, and those that pyrovae computes more accurately.
 _REBUILT: dict[type, Callable[[Any], TorchDistributionMixin]] = {
     torch.distributions.LogNormal: lambda fn: dist.LogNormal(fn.loc, fn.scale),
-    torch.distributions.MultivariateNormal: lambda fn: MultivariateNormal(fn.loc, fn.scale_tril),
+    torch.distributions.MultivariateNormal: lambda fn: MultivariateNormal(fn.loc, scale_tril=fn.scale_tril),
     torch.distributions.NegativeBinomial: lambda fn: NegativeBinomialCounts(
         fn.total_count.log() + fn.logits, fn.total_count
     ),

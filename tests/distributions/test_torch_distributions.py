@@ -11,7 +11,7 @@ from torch import distributions as of_torch
 from pyrovae.distributions import FlattenedBatch, to_pyro
 from pyrovae.distributions.support_bounds import bounds_of
 
-ONE, MANY = torch.full((3, 4), 0.7), torch.eye(4).expand(3, 4, 4)
+ONE, MANY = torch.full((3, 4), 0.7), (2 * torch.eye(4) + 0.3).expand(3, 4, 4)
 
 
 class Shifted(of_torch.Normal):

@@ -32,7 +32,7 @@ from pyrovae.vae import VAE
 
 __all__ = ["VAEDensity"]
 
-_SCORED = 2000  # number of training rows whose scores set the threshold of outliers
+_SCORED = 2000  # largest number of training rows whose scores set the threshold of outliers
 
 
 class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, DensityMixin, BaseEstimator):
@@ -164,7 +164,7 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
                 held_out = max(1, round(held_out * len(x)))  # also of few rows
             data = DataSet(x, test_x=x[:1], validation_size=held_out, seed=self._seed)  # no row is for tests
             if self.initialize:
-                self.program_.initialize(data.train[:4096])
+                self.program_.initialize(data.train[torch.linspace(0, len(data.train) - 1, 4096).long()])
             self.history_ = fit(
                 self.program_.model,
                 self.program_.guide,
@@ -185,7 +185,7 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
                 progress=self.progress,
             )
         self._n_features_out = self.latent_dim
-        self.offset_ = float(np.quantile(self._scores(X[:_SCORED]), self.contamination))
+        self.offset_ = float(np.quantile(self._scores(X[_spread(len(X), _SCORED)]), self.contamination))
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -259,6 +259,11 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
         with forked_rng(torch.device("cpu")):
             torch.manual_seed(self._seed if seed is None else seed)
             yield
+
+
+def _spread(count: int, largest: int) -> np.ndarray:
+    """Return positions from first to last, at most ``largest``: rows may be sorted."""
+    return np.linspace(0, count - 1, min(count, largest)).astype(int)
 
 
 def _component(name: str, given: Any, home: str) -> Callable[..., Any]:

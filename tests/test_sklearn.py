@@ -78,6 +78,13 @@ def test_outliers_samples_and_codes():
     assert vae.score(data) == pytest.approx(vae.score_samples(data).mean())
 
 
+def test_the_threshold_of_outliers_is_that_of_sorted_rows_too(monkeypatch):
+    monkeypatch.setattr("pyrovae.sklearn._SCORED", 50)
+    data = np.sort(rows(300), axis=0)
+    vae = quick(contamination=0.1).fit(data)
+    assert (vae.predict(data) == -1).mean() == pytest.approx(0.1, abs=0.06)
+
+
 def test_a_seed_gives_the_same_model_which_is_cloned_and_pickled():
     data = rows(60)
     vae = quick().fit(data)

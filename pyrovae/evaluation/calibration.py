@@ -102,7 +102,7 @@ class Calibration:
 
     @property
     def sentence(self) -> str:
-        """What the ranks say about the guide, in a sentence."""
+        """A sentence that judges the guide by the ranks."""
         latents = {name: kind for name, kind in self.verdicts.items() if name != LOG_LIKELIHOOD}
         start = f"On {self.num_simulated} data simulated from the model, the posterior is"
         counts = {kind: sum(found == kind for found in latents.values()) for kind in _KINDS}

@@ -37,7 +37,7 @@ class Likelihood(nn.Module, ABC):
     """Number of levels of x, evenly spaced from 0 to 1; None for other data."""
 
     at_lower_bound: str | None = None
-    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
+    """Words on the consequence and remedy of ``Positive`` numbers at their lower bound; None if that does no harm."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()

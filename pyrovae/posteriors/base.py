@@ -37,7 +37,7 @@ class Posterior(nn.Module, ABC):
         "its codes have next to no noise there, so that each datum is stored as a point; a larger or learned scale of "
         "the likelihood, a larger beta, or a smaller bound (min_scale) may help"
     )
-    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
+    """Words on the consequence and remedy of ``Positive`` numbers at their lower bound; None if that does no harm."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ class Prior(nn.Module, ABC):
         "it has narrowed to points, planes or lines of codes; fewer latents or components, or a prior of fixed scale, "
         "may help"
     )
-    """What it means that its ``Positive`` numbers are at their lower bound, with what may help; None if it is fine."""
+    """Words on the consequence and remedy of ``Positive`` numbers at their lower bound; None if that does no harm."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -215,7 +215,7 @@ class Run:
 
     @property
     def was_saved(self) -> bool:
-        """Whether the program was trained in Python and saved, so that there is no command that trains it."""
+        """True if the program was trained in Python and saved, so that there is no command that trains it."""
         return (self.folder / "saved.json").exists()
 
     def save_metrics(self, history: History) -> None:

@@ -28,9 +28,9 @@ from pyrovae.progress import bar as progress_bar
 from pyrovae.training.batching import Labels, batches, count_batches, explain_single_datum, labels_for, parts_of
 from pyrovae.training.checkpoint import State, compile_mode_of, load_weights, restore, state_of, weights_of
 from pyrovae.training.dry_run import dry_run
+from pyrovae.training.health_notes import HealthNotes
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
-from pyrovae.training.told import HealthNotes
 from pyrovae.training.validation import subset_elbo, validate
 from pyrovae.training.warmup import Warmup, warms_up_by_default
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any, NoReturn, TypeAlias
 
 import pyro
@@ -101,14 +100,14 @@ class FunctionalVAE(Program):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FunctionalVAE:
         """Copy the modules too. Functions would go on using those of the original, so that these are refused."""
-        if self.modules_used and any(isinstance(part, FunctionType) for part in self._functions):
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        if {*modules_of(*filter(callable, twin._functions))} != {*twin.modules_used}:
             raise checks.InputError(
                 "a program of functions cannot be copied, because the functions refer to the modules of the original: "
                 "give modules or their methods instead, or copy the state_dict"
             )
-        twin = FunctionalVAE.__new__(FunctionalVAE)
-        memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
     def _prior(self) -> TorchDistribution:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pyrovae.training import History
+from pyrovae.training.health_notes import HealthNotes
 from pyrovae.training.history import Epoch
-from pyrovae.training.told import HealthNotes
 
 
 def curves(seed=0, count=60, noise=0.05):

@@ -145,6 +145,18 @@ def test_a_copy_has_weights_of_its_own_or_is_refused():
     assert pv.encode(program.guide, x)["z"].ne(0).any()
     with pytest.raises(pv.InputError, match="functions refer to the modules of the original"):
         copy.deepcopy(program_of(PlainVAE()))
+    hidden = nn.Linear(2, 16)
+    parts = {"likelihood": partial(lambda net, z: Bernoulli(logits=net(z).view(-1, 1, 4, 4)), hidden)}
+    with pytest.raises(pv.InputError, match="functions refer to the modules of the original"):
+        copy.deepcopy(program_of(PlainVAE(), **parts))
+
+
+def test_a_copy_of_a_subclass_is_of_its_class():
+    class Mine(pv.FunctionalVAE):
+        pass
+
+    parts = pv.StandardNormal(2), pv.Gaussian((6,), 2), pv.DiagonalNormal((6,), 2)
+    assert type(copy.deepcopy(Mine(*parts))) is Mine
 
 
 REFUSED = {

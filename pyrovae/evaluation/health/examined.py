@@ -31,7 +31,7 @@ _NEAR = 0.1  # distance to a bound, as a share of it, below which a number count
 
 @dataclass(frozen=True)
 class AtBound:
-    """How much of a component's output is at its lower bound.
+    """The share of a component's output that is at its lower bound.
 
     Attributes:
         component: the prior, likelihood or posterior.

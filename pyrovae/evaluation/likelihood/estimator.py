@@ -52,8 +52,8 @@ class Estimator(ABC):
     condition, for example because it also draws from the prior."""
 
     unbiased: bool = False
-    """Whether the mean of exp(log_prob) is at most p(x), for each datum and whatever was drawn for the others: what
-    :meth:`LogMarginal.certificate` needs. It is so if ``log_prob`` is the log of the mean of weights of mean p(x),
+    """True if the mean of exp(log_prob) is at most p(x), for each datum and whatever was drawn for the others, as
+    :meth:`LogMarginal.certificate` needs it. It is so if ``log_prob`` is the log of the mean of weights of mean p(x),
     whose number and whose proposal were fixed before they were drawn, separately for each datum. It is not so for
     samples that several data share, and for a bound whose bias was corrected. A subclass that overrides
     :meth:`estimate` declares it again."""

@@ -34,12 +34,12 @@ class Resemblance:
 
     @property
     def differs(self) -> bool:
-        """Whether the two differ significantly, at 1 %."""
+        """True if the two differ significantly, at 1 %."""
         return self.p_value < _SIGNIFICANT
 
     @property
     def sentence(self) -> str:
-        """What it means for a bound on simulated data, in a sentence."""
+        """A sentence on the difference and its consequence for a bound on simulated data."""
         figures = f"{self.measure} has the median {self.real:.2g}, and {self.simulated:.2g} on the simulated data"
         if not self.differs:
             return f"On the real data {figures}: no difference in difficulty is seen (p = {self.p_value:.2g})."

@@ -62,12 +62,12 @@ class ThermodynamicIntegral:
 
     @property
     def disagrees(self) -> bool:
-        """Whether the integral and the weights differ by more than their errors allow."""
+        """True if the integral and the weights differ by more than their errors allow."""
         return abs(self.mean_difference) > self.allowance
 
     @property
     def sentence(self) -> str:
-        """What the comparison says about the chains, in a sentence."""
+        """A sentence that judges the chains by the comparison."""
         apart = f"{abs(self.mean_difference):.2g} nats {'above' if self.mean_difference > 0 else 'below'}"
         start = f"Thermodynamic integration of the same chains gives an NLL {apart} the estimate"
         if math.isnan(self.allowance):

@@ -1,4 +1,4 @@
-"""What is wrong with a training, told while it goes on: each kind once."""
+"""Notes on problems of a training while it goes on, one for each kind."""
 
 from __future__ import annotations
 

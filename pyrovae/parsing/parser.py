@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import typing
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
@@ -44,6 +47,11 @@ class Parser(ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # those of jsonargparse
         super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse arguments; classes in memory whose module cannot be imported again are no candidates for a name."""
+        with _without_failing_imports():
+            return super().parse_args(*args, **kwargs)
+
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Read a configuration as UTF-8, as pyrovae writes it, independent of the locale."""
         try:
@@ -65,7 +73,8 @@ class Parser(ArgumentParser):
 
     def validate(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse a function where a class is required, so that only the named classes are ever called."""
-        super().validate(cfg, *args, **kwargs)
+        with _without_failing_imports():
+            super().validate(cfg, *args, **kwargs)
         for action in self._actions:
             value, hint = cfg.get(action.dest), getattr(action, "_typehint", None)
             if isinstance(value, Namespace) and "class_path" in value:
@@ -80,7 +89,8 @@ class Parser(ArgumentParser):
     def instantiate(self, *args: Any, **kwargs: Any) -> Any:
         """Make the chosen components; raise the error of an optional component's own options."""
         try:
-            return super().instantiate(*args, **kwargs)
+            with _without_failing_imports():
+                return super().instantiate(*args, **kwargs)
         except ValueError as error:
             refusal = re.search(r"Errors:\s+- (.*?)\s+- Expected a <class 'NoneType'>", str(error), re.DOTALL)
             if refusal is None:
@@ -90,6 +100,14 @@ class Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise an error of one sentence, where jsonargparse would print its message and exit."""
         raise InputError(error_sentence(self, message)) from ex
+
+
+@contextmanager
+def _without_failing_imports() -> Iterator[None]:
+    """Ignore the warning with which jsonargparse skips a class whose module is gone, such as one that was reloaded."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Hit failing import")
+        yield
 
 
 def _offered_words(hint: Any) -> list[str]:

@@ -149,6 +149,13 @@ def test_the_users_own_class_is_found_in_the_current_folder(tmp_path, monkeypatc
     assert config["prior"] == {"class_path": "my_priors.Wide", "init_args": {"width": 3.0}}
 
 
+def test_a_class_whose_module_is_gone_disturbs_no_choice_by_name(capsys):
+    """Such as a class of a script that was imported by its path."""
+    gone = type("Gone", (torch.optim.Adam,), {"__module__": "gone", "__qualname__": "main.<locals>.Gone"})
+    assert main(["train", "--optimizer=SGD", "--optimizer.lr=0.5", "--print_config"]) == 0, gone
+    assert yaml.safe_load(capsys.readouterr().out)["optimizer"]["class_path"] == "torch.optim.SGD"
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["train", "--data.help=MNIST"]]
 )

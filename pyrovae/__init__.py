@@ -8,15 +8,19 @@ from pyrovae import interrupts as interrupts  # first: it says what interrupts a
 if TYPE_CHECKING:  # imported when one of the names is first asked for, because PyTorch takes seconds
     from pyrovae.checks import InputError
     from pyrovae.data import (
+        CIFAR10,
         KMNIST,
         MNIST,
         ArrayFile,
+        BinarizedMNIST,
+        CaltechSilhouettes,
         DataSet,
         Digits,
         FashionMNIST,
         FreyFaces,
         ImageFolder,
         Omniglot,
+        OmniglotBurda,
         PartlyLabelled,
     )
     from pyrovae.evaluation import (
@@ -116,6 +120,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
     )
 
 __all__ = [
+    "CIFAR10",
     "CIWAE",
     "IWAE",
     "KMNIST",
@@ -136,6 +141,8 @@ __all__ = [
     "Autoencoder",
     "Bernoulli",
     "BetaTCVAE",
+    "BinarizedMNIST",
+    "CaltechSilhouettes",
     "Categorical",
     "Certificate",
     "Comparison",
@@ -179,6 +186,7 @@ __all__ = [
     "NonFiniteLoss",
     "Objective",
     "Omniglot",
+    "OmniglotBurda",
     "PartlyLabelled",
     "Planar",
     "PointPosterior",

@@ -7,6 +7,7 @@ from pyrovae import interrupts as interrupts  # first: it says what interrupts a
 
 if TYPE_CHECKING:  # imported when one of the names is first asked for, because PyTorch takes seconds
     from pyrovae.checks import InputError
+    from pyrovae.columns import Column, Schema
     from pyrovae.data import (
         KMNIST,
         MNIST,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         ImageFolder,
         Omniglot,
         PartlyLabelled,
+        Table,
     )
     from pyrovae.evaluation import (
         Adaptive,
@@ -59,11 +61,22 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         Gaussian,
         Laplace,
         Likelihood,
+        LogNormal,
         NegativeBinomial,
+        Ordinal,
         Poisson,
         StudentT,
+        TableLikelihood,
     )
-    from pyrovae.networks import MLP, ConvolutionalDecoder, ConvolutionalEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
+    from pyrovae.networks import (
+        MLP,
+        ConvolutionalDecoder,
+        ConvolutionalEncoder,
+        GatedMLP,
+        ResNetDecoder,
+        ResNetEncoder,
+        TableEncoder,
+    )
     from pyrovae.objectives import (
         CIWAE,
         IWAE,
@@ -138,6 +151,7 @@ __all__ = [
     "BetaTCVAE",
     "Categorical",
     "Certificate",
+    "Column",
     "Comparison",
     "ConditionalVAE",
     "ContinuousBernoulli",
@@ -173,12 +187,14 @@ __all__ = [
     "LearnedNormal",
     "Likelihood",
     "LogMarginal",
+    "LogNormal",
     "LowRankNormal",
     "MixturePosterior",
     "NegativeBinomial",
     "NonFiniteLoss",
     "Objective",
     "Omniglot",
+    "Ordinal",
     "PartlyLabelled",
     "Planar",
     "PointPosterior",
@@ -191,6 +207,7 @@ __all__ = [
     "ResNetDecoder",
     "ResNetEncoder",
     "Sandwich",
+    "Schema",
     "SemiSupervisedVAE",
     "SphericalUniform",
     "SphericalVAE",
@@ -199,6 +216,9 @@ __all__ = [
     "SplineCoupling",
     "StandardNormal",
     "StudentT",
+    "Table",
+    "TableEncoder",
+    "TableLikelihood",
     "TraceEnum_ELBO",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
@@ -225,6 +245,7 @@ __all__ = [
 
 _HOMES = (
     "checks",
+    "columns",
     "data",
     "evaluation",
     "flows",

@@ -8,6 +8,7 @@ from pyrovae.data.labels import PartlyLabelled
 from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.split import Binarization, Split, SplitName
 from pyrovae.data.subsets import observed, of_classes
+from pyrovae.data.table import Table
 
 __all__ = [
     "KMNIST",
@@ -24,6 +25,7 @@ __all__ = [
     "PartlyLabelled",
     "Split",
     "SplitName",
+    "Table",
     "as_data_set",
     "describe",
     "observed",

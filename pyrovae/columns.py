@@ -230,6 +230,22 @@ class Schema:
         columns = {column.name: _decode(column, values[:, i]) for i, column in enumerate(self.columns)}
         return pandas.DataFrame(columns)
 
+    def squared_errors(self, x: Tensor, means: Tensor) -> Tensor:
+        """Return the squared error of each cell, in units that columns share: float64 ``(B, C)``, 0 if missing.
+
+        It is that of numbers and ordered categories divided by the column's standard deviation, that of a probability of
+        two values, and 1 for another category than the most probable one.
+
+        Args:
+            x: rows, ``(B, C)``.
+            means: means of p(x|z), ``(B, C)``.
+        """
+        x, means = x.double(), means.double()
+        scales = [1.0 if column.kind in ("binary", "categorical") else column.std for column in self.columns]
+        errors = ((x - means) / torch.tensor(scales, dtype=torch.float64, device=x.device)).square()
+        nominal = torch.tensor([column.kind == "categorical" for column in self.columns], device=x.device)
+        return torch.where(nominal, (x != means).double(), errors).masked_fill(x.isnan(), 0.0)
+
     def with_spread(self, x: Iterable[NDArray[Any]]) -> Schema:
         """Return the schema with mean, scale and gaps of training rows.
 

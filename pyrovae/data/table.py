@@ -79,11 +79,10 @@ class Table(DataSet):
         schema: Schema | None = None,
     ) -> None:
         frames = frames_of("path", path)
-        given = schema
+        given, seen = schema, {} if schema is not None else _seen(frames)
         if schema is None:
-            seen = _seen(frames)
             schema = _schema(seen, types or {}, label, [drop] if isinstance(drop, str) else list(drop))
-        count = sum(map(len, frames()))
+        count = sum(map(len, frames())) if given is not None else next(iter(seen.values())).count
         x, labels = _encoded(frames, schema, count)
         test_x = test_labels = None
         if test is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,29 +54,30 @@ def frames_of(name: str, table: Any) -> Frames:
 
 
 def _csv(path: Path) -> Iterator[pandas.DataFrame]:
+    """Read a CSV file as texts; Python's reader, unlike that of pandas, tells an empty cell from a missing one."""
     import pandas
 
-    with _reading(path, "CSV"):
-        if not path.read_bytes()[:1]:
+    with _reading(path, "CSV"), path.open(encoding="utf-8-sig", newline="") as file:
+        lines = (line for line in csv.reader(file) if line)
+        names = next(lines, None)
+        if names is None:
             raise checks.InputError(f"{path} must be a table, but is empty")
-        names = [str(name) for name in pandas.read_csv(path, header=None, nrows=1, dtype=str).fillna("").iloc[0]]
-        _check_header(path, names)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            # As texts without missing values: a missing one is then a cell that its row lacks.
-            parts = pandas.read_csv(
-                path, dtype=str, keep_default_na=False, index_col=False, chunksize=_ROWS, low_memory=False
-            )
-            row = 0
-            for part in parts:
-                short = part.isna().any(axis=1)
-                if short.any():
-                    at = row + int(short.to_numpy().argmax())
+        names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
+        _check_names(str(path), names)
+        if all(_is_number(name) for name in names):
+            raise checks.InputError(f"{path} must have the names of columns in its first row, but that has numbers")
+        first = 0
+        while part := list(itertools.islice(lines, _ROWS)):
+            for i, line in enumerate(part):
+                if len(line) != len(names):
                     raise checks.InputError(
-                        f"{path} must have {len(names)} cells in each row, but row {at} (counted from 0) has fewer"
+                        f"{path} must have {len(names)} cells in each row, but row {first + i} (counted from 0) has "
+                        f"{len(line)}"
                     )
-                row += len(part)
-                yield part
+            yield pandas.DataFrame(part, columns=names, dtype=object)
+            first += len(part)
+        if first == 0:
+            raise checks.InputError(f"{path} must be a table with rows, but has none")
 
 
 def _parquet(path: Path) -> Iterator[pandas.DataFrame]:
@@ -112,12 +114,6 @@ def _reading(path: Path, form: str) -> Iterator[None]:
         raise checks.InputError(f"{path} cannot be read without pyarrow: pip install 'pyrovae[tables]'") from error
     except Exception as error:  # pandas and pyarrow raise many
         raise checks.InputError(f"{path} cannot be read as {form}: {checks.reason(error)}") from error
-
-
-def _check_header(path: Path, names: list[str]) -> None:
-    _check_names(str(path), [name for name in names if name])
-    if all(_is_number(name) for name in names):
-        raise checks.InputError(f"{path} must have the names of columns in its first row, but that has numbers")
 
 
 def _check_names(where: str, names: list[str]) -> None:

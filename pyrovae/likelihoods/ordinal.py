@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyrovae import checks
 from pyrovae.distributions import Levels, QuantizedCategorical
 from pyrovae.likelihoods.base import Likelihood
-from pyrovae.networks import MLP, NetworkFactory, Positive, make_network
+from pyrovae.networks import MLP, NetworkFactory, Positive, init_output_bias, make_network
 
 __all__ = ["Ordinal"]
 
@@ -66,7 +66,8 @@ class Ordinal(Likelihood):
         return QuantizedCategorical(below + above + width).to_event(len(self.data_shape))
 
     def initialize(self, x: Tensor) -> None:
-        """Set the thresholds to the logits of the cumulative frequencies of the levels."""
+        """Set the output's bias to 0, and thresholds to the logits of the cumulative frequencies of the levels."""
+        init_output_bias(self.network, x.new_zeros(self.data_shape))
         # With one more datum that has all levels equally, so that levels that never occur get a finite threshold.
         count = x.new_full((self.levels, *self.data_shape), 1 / self.levels)
         index = (x * (self.levels - 1)).round().long()

@@ -221,8 +221,11 @@ def _check(likelihood: Likelihood, dataset: DataSet) -> None:
             for x in part.batches(4096) if dataset.kind in ("real", "counts", "discrete", "table") else [part[:1024]]:
                 likelihood.check(x)
     except checks.InputError as error:
-        scaled = f", their {dataset.levels} levels scaled to [0, 1]" if dataset.kind == "scaled" else ""
-        raise checks.InputError(f"{error}{scaled}") from error
+        further = {
+            "scaled": f", their {dataset.levels} levels scaled to [0, 1]",
+            "table": "; TableLikelihood has a likelihood for each column of a table",
+        }
+        raise checks.InputError(f"{error}{further.get(dataset.kind, '')}") from error
 
 
 def components_of(config: dict[str, Any], skip: set[str | int]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pyrovae import interrupts as interrupts  # first: it says what interrupts a
 
 if TYPE_CHECKING:  # imported when one of the names is first asked for, because PyTorch takes seconds
     from pyrovae.checks import InputError
+    from pyrovae.columns import Column, Schema
     from pyrovae.data import (
         CIFAR10,
         KMNIST,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         Omniglot,
         OmniglotBurda,
         PartlyLabelled,
+        Table,
     )
     from pyrovae.evaluation import (
         Adaptive,
@@ -63,11 +65,22 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         Gaussian,
         Laplace,
         Likelihood,
+        LogNormal,
         NegativeBinomial,
+        Ordinal,
         Poisson,
         StudentT,
+        TableLikelihood,
     )
-    from pyrovae.networks import MLP, ConvolutionalDecoder, ConvolutionalEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
+    from pyrovae.networks import (
+        MLP,
+        ConvolutionalDecoder,
+        ConvolutionalEncoder,
+        GatedMLP,
+        ResNetDecoder,
+        ResNetEncoder,
+        TableEncoder,
+    )
     from pyrovae.objectives import (
         CIWAE,
         IWAE,
@@ -145,6 +158,7 @@ __all__ = [
     "CaltechSilhouettes",
     "Categorical",
     "Certificate",
+    "Column",
     "Comparison",
     "ConditionalVAE",
     "ContinuousBernoulli",
@@ -180,6 +194,7 @@ __all__ = [
     "LearnedNormal",
     "Likelihood",
     "LogMarginal",
+    "LogNormal",
     "LowRankNormal",
     "MixturePosterior",
     "NegativeBinomial",
@@ -187,6 +202,7 @@ __all__ = [
     "Objective",
     "Omniglot",
     "OmniglotBurda",
+    "Ordinal",
     "PartlyLabelled",
     "Planar",
     "PointPosterior",
@@ -199,6 +215,7 @@ __all__ = [
     "ResNetDecoder",
     "ResNetEncoder",
     "Sandwich",
+    "Schema",
     "SemiSupervisedVAE",
     "SphericalUniform",
     "SphericalVAE",
@@ -207,6 +224,9 @@ __all__ = [
     "SplineCoupling",
     "StandardNormal",
     "StudentT",
+    "Table",
+    "TableEncoder",
+    "TableLikelihood",
     "TraceEnum_ELBO",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
@@ -233,6 +253,7 @@ __all__ = [
 
 _HOMES = (
     "checks",
+    "columns",
     "data",
     "evaluation",
     "flows",

@@ -9,6 +9,7 @@ from pyrovae.data.local_files import ArrayFile, FreyFaces, ImageFolder
 from pyrovae.data.published_splits import BinarizedMNIST, CaltechSilhouettes, OmniglotBurda
 from pyrovae.data.split import Binarization, Split, SplitName
 from pyrovae.data.subsets import observed, of_classes
+from pyrovae.data.table import Table
 
 __all__ = [
     "CIFAR10",
@@ -29,6 +30,7 @@ __all__ = [
     "PartlyLabelled",
     "Split",
     "SplitName",
+    "Table",
     "as_data_set",
     "describe",
     "observed",

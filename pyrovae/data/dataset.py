@@ -181,12 +181,13 @@ class DataSet:
         return data
 
     @property
-    def kind(self) -> Literal["binary", "dequantized", "scaled", "counts", "discrete", "real"]:
+    def kind(self) -> Literal["binary", "dequantized", "scaled", "counts", "discrete", "real", "table"]:
         """Kind of the values in a batch.
 
         ``binary``: 0 and 1. ``dequantized``: levels with noise, in [0, 1). ``scaled``: grey values in [0, 1].
         ``counts``: integers from 0 up, without a known number of levels. ``discrete``: other integers, or at most 256
-        evenly spaced numbers, such as grey levels divided by 255. ``real``: other values, as stored.
+        evenly spaced numbers, such as grey levels divided by 255. ``real``: other values, as stored. ``table``: columns
+        of several kinds, see :class:`~pyrovae.Table`.
         """
         if self.binarization != "none" or (self.levels == 2 and not self.dequantize):
             return "binary"
@@ -206,10 +207,10 @@ class DataSet:
 
         Returns:
             nll / (n ln 2), plus log2 of the number of levels for dequantised data; None if x is
-            continuous, since bits of a density depend on the units. For grey levels and counts, the result is
+            continuous or a table, since bits of a density depend on the units. For grey levels and counts, the result is
             meaningful only if the likelihood is a probability.
         """
-        if self.kind == "real":
+        if self.kind in ("real", "table"):
             return None
         bits = nll / (math.prod(self.data_shape) * math.log(2))
         return bits + math.log2(self.levels) if self.kind == "dequantized" and self.levels is not None else bits

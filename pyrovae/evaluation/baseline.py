@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.columns import Column, Schema
 from pyrovae.distributions import NegativeBinomialCounts, PoissonCounts
 from pyrovae.reprs import short_repr
 from pyrovae.tensors import as_tensor
 
-__all__ = ["Baseline", "independent_baseline"]
+__all__ = ["Baseline", "independent_baseline", "table_baseline"]
 
 _VALUES = 2**22  # numbers of data in double precision at a time
 
@@ -100,6 +101,47 @@ def independent_baseline(
         return None
     normal = torch.distributions.Normal(mean, variance.sqrt())
     return Baseline(torch.cat([normal.log_prob(part).sum(1) for part in _batches(x)]), "normal")
+
+
+def table_baseline(schema: Schema, train: Tensor, x: Tensor) -> Baseline:
+    """Fit independent columns to the training rows of a table, and score other rows in the table's units.
+
+    Real columns are normal, positive ones log-normal, counts and categories as in :func:`independent_baseline`. Missing
+    values are left out.
+
+    Args:
+        schema: the columns.
+        train: training rows, ``(N, C)``.
+        x: rows to score, ``(B, C)``.
+
+    Example:
+        >>> rows = torch.randn(500, 3)
+        >>> table_baseline(Schema.of_reals(3), rows, rows).family
+        'normal'
+    """
+    total, families = torch.zeros(len(x), dtype=torch.float64), dict[str, None]()
+    for i, column in enumerate(schema.columns):
+        fitted, scored = (part[:, i : i + 1].double().cpu() for part in (train, x))
+        fitted, there = fitted[~fitted.isnan()][:, None], ~scored.isnan()[:, 0]
+        if len(fitted) == 0 or not bool(there.any()):
+            continue
+        found = _column_baseline(column, fitted, scored[there])
+        total[there] += found.log_prob
+        families[found.family] = None
+    return Baseline(total, ", ".join(families))
+
+
+def _column_baseline(column: Column, train: Tensor, x: Tensor) -> Baseline:
+    if column.levels:
+        steps = column.levels - 1
+        return Baseline(_categorical(train / steps, x / steps, column.levels), "categorical")
+    if column.kind == "count":
+        return _counts(train, x, *_moments(train))
+    logarithm = column.kind == "positive"
+    mean, variance = _moments(train.log() if logarithm else train)
+    kind = torch.distributions.LogNormal if logarithm else torch.distributions.Normal
+    std = variance.sqrt().clamp(min=1e-3 * (column.log_std if logarithm else column.std))
+    return Baseline(kind(mean, std).log_prob(x)[:, 0], "log-normal" if logarithm else "normal")
 
 
 def _batches(data: Tensor) -> Iterator[Tensor]:

@@ -63,7 +63,15 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         Poisson,
         StudentT,
     )
-    from pyrovae.networks import MLP, ConvolutionalDecoder, ConvolutionalEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
+    from pyrovae.networks import (
+        MLP,
+        ConvolutionalDecoder,
+        ConvolutionalEncoder,
+        GatedMLP,
+        ResNetDecoder,
+        ResNetEncoder,
+        WithMask,
+    )
     from pyrovae.objectives import (
         CIWAE,
         IWAE,
@@ -204,6 +212,7 @@ __all__ = [
     "Trace_ELBO",
     "VampPrior",
     "VonMisesFisher",
+    "WithMask",
     "compare",
     "convergence",
     "cross_check",

@@ -19,6 +19,7 @@ from pyrovae.data.validation import (
     as_count,
     as_labels,
     channels_first,
+    check_observed,
     check_values,
     is_binary,
     is_count,
@@ -40,6 +41,9 @@ class DataSet:
     whose density is bounded by that of a discrete model:
     bits/dim = nll / (n ln 2) + log2 L (Theis et al., 2016, arXiv:1511.01844).
 
+    NaN in floats are missing values, which stay NaN in batches: what is trained, evaluated and compared is then
+    log p of the observed values (Mattei & Frellsen, 2019, arXiv:1812.02633).
+
     Args:
         x: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
             which stays on disk.
@@ -57,7 +61,7 @@ class DataSet:
         seed: seed of the split and of fixed noise.
 
     Raises:
-        ValueError: if the data are empty, not finite, or do not fit the options.
+        ValueError: if the data are empty, infinite, or do not fit the options.
 
     Example:
         >>> data = DataSet(torch.arange(200, dtype=torch.uint8).reshape(50, 4), dequantize=True)
@@ -94,8 +98,7 @@ class DataSet:
                 "dequantize needs integers, 8-bit or with levels, but the data are not quantised: they are "
                 f"{str(source.dtype).removeprefix('torch.')}"
             )
-        for part in parts:
-            check_values(part, levels, binarization)
+        gaps = [check_values(part, levels, binarization) for part in parts]
         self.data_shape = tuple(source.shape[1:])
         self.binarization = binarization
         self.dequantize = dequantize
@@ -113,13 +116,13 @@ class DataSet:
         train, validation, test = order.split(
             _sizes(len(source), validation_size, test_size if tests is None else None)
         )
-        self.train = self._split(0, source, y, train.sort().values)
-        self.validation = self._split(1, source, y, validation.sort().values)
+        self.train = self._split(0, source, y, train.sort().values, gaps[0])
+        self.validation = self._split(1, source, y, validation.sort().values, gaps[0])
         if tests is None:
-            self.test = self._split(2, source, y, test.sort().values)
+            self.test = self._split(2, source, y, test.sort().values, gaps[0])
         else:
             known = as_labels("test_labels", test_labels, len(tests))
-            self.test = self._split(2, tests, known, torch.arange(len(tests)))
+            self.test = self._split(2, tests, known, torch.arange(len(tests)), gaps[-1])
 
     @property
     def all(self) -> Split:
@@ -134,16 +137,23 @@ class DataSet:
         """
         return WholeSplit((self.train, self.validation, self.test), (0, 0, self._test_offset))
 
+    @property
+    def has_missing(self) -> bool:
+        """True if a value is missing (NaN): log p(x) is then that of the observed values."""
+        return any(part.has_missing for part in (self.train, self.validation, self.test))
+
     def check_trainable(self) -> None:
-        """Check that there are data to train and to validate on.
+        """Check that there are data to train and to validate on, each with values.
 
         Raises:
-            ValueError: if there are too few data to be split.
+            ValueError: if there are too few data to be split, or one of them, or a cell of all of them, has no value.
         """
         if len(self.train) == 0 or len(self.validation) == 0:
             raise checks.InputError(
                 f"data must be at least 3 to train on some and validate on others, but are {len(self.all)}"
             )
+        if self.train.has_missing:
+            check_observed(self.train)
 
     def astype(self, dtype: torch.dtype) -> DataSet:
         """Return the same data with batches of a given type, instead of torch's default.
@@ -185,10 +195,10 @@ class DataSet:
 
         Returns:
             nll / (n ln 2), plus log2 of the number of levels for dequantised data; None if x is
-            continuous, since bits of a density depend on the units. For grey levels and counts, the result is
-            meaningful only if the likelihood is a probability.
+            continuous, since bits of a density depend on the units, or has missing values, since n differs. For grey
+            levels and counts, the result is meaningful only if the likelihood is a probability.
         """
-        if self.kind == "real":
+        if self.kind == "real" or self.has_missing:
             return None
         bits = nll / (math.prod(self.data_shape) * math.log(2))
         return bits + math.log2(self.levels) if self.kind == "dequantized" and self.levels is not None else bits
@@ -203,7 +213,9 @@ class DataSet:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
         return f"{type(self).__name__}({sizes}, data_shape={self.data_shape}, kind={self.kind!r})"
 
-    def _split(self, number: int, stored: Tensor | np.ndarray, labels: Tensor | None, index: Tensor) -> Split:
+    def _split(
+        self, number: int, stored: Tensor | np.ndarray, labels: Tensor | None, index: Tensor, has_missing: bool
+    ) -> Split:
         return Split(
             stored,
             None if labels is None else labels[index],
@@ -213,6 +225,7 @@ class DataSet:
             levels=self.levels,
             seed=3 * self.seed + number,
             fresh=number == 0,
+            has_missing=has_missing,
         )
 
 

@@ -13,6 +13,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.distributions import QuantizedCategorical
 from pyrovae.distributions.support_bounds import unwrap
 from pyrovae.execution import Unobserved, find_data_sites, is_latent, see_zeros, trace, values_of
 from pyrovae.missing import has_missing
@@ -201,7 +202,7 @@ def mean_of(fn: Any) -> Tensor:
         >>> mean_of(dist.Categorical(torch.tensor([[0.1, 0.9]])).to_event(1))
         tensor([1])
     """
-    if isinstance(unwrap(fn), torch.distributions.Categorical):
+    if isinstance(unwrap(fn), torch.distributions.Categorical) and not isinstance(unwrap(fn), QuantizedCategorical):
         return unwrap(fn).mode.expand(fn.batch_shape + fn.event_shape)
     try:
         mean = fn.mean

@@ -31,9 +31,9 @@ FLOORS = [
     [{"objectives"}, {"prediction"}],
     [{"evaluation"}, {"compilation"}],
     [{"training"}],
-    [{"figures"}, {"sklearn"}],
+    [{"figures"}, {"sklearn"}, {"tracking"}],
     [{"runs"}],
-    [{"report"}, {"export"}, {"explore"}],
+    [{"report"}, {"export"}, {"explore"}, {"sweeps"}],
     [{"cli"}],
     [{"__main__"}],
 ]

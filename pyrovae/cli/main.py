@@ -22,6 +22,7 @@ COMMANDS = {
     "refit_prior": "refit_prior",
     "sample": "sample",
     "report": "report",
+    "sweep": "sweep",
     "explore": "explore",
     "export": "export",
     "data": "data",

@@ -27,6 +27,7 @@ from pyrovae.runs.program import (
     training_health,
 )
 from pyrovae.runs.refitting import Refit, refit_run
+from pyrovae.runs.run_log import log_to_tracker
 from pyrovae.runs.sampling import sample_run
 from pyrovae.runs.saving import save
 from pyrovae.runs.scores import Scores, score_run
@@ -39,7 +40,7 @@ from pyrovae.runs.stored_evaluation import (
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
-from pyrovae.runs.training import OpenTraining, open_training
+from pyrovae.runs.training import OpenTraining, open_training, watched_trainings
 
 __all__ = [
     "FORMAT",
@@ -75,6 +76,7 @@ __all__ = [
     "first_data",
     "labels_of",
     "load",
+    "log_to_tracker",
     "open_training",
     "options_replaced_by_program",
     "other_data",
@@ -86,4 +88,5 @@ __all__ = [
     "simulated_data",
     "template_of",
     "training_health",
+    "watched_trainings",
 ]

@@ -42,6 +42,7 @@ from pyrovae.runs.blocks import Blocks
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
 from pyrovae.runs.program import caveats_of, template_of
+from pyrovae.runs.run_log import log_evaluation
 
 __all__ = ["Evaluation", "check_processes", "evaluate_run"]
 
@@ -167,6 +168,7 @@ def evaluate_run(
         "caveats": caveats,
         "other_data": None if blocks.other is None else blocks.other.sentence,
         "weights": weights,
+        "ema_decay": run.config().get("ema_decay"),
         "precision": precision,
         "seed": seed,
         "seconds": time.perf_counter() - start,
@@ -179,7 +181,9 @@ def evaluate_run(
         *caveats,
         *([] if blocks.other is None else [blocks.other.sentence]),
     ]
-    return Evaluation(result, summary, sentences, health, run.save_evaluation(name, summary, result))
+    path = run.save_evaluation(name, summary, result)
+    log_evaluation(run, path.stem, summary)
+    return Evaluation(result, summary, sentences, health, path)
 
 
 def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pyrovae.cli.commands.refit_prior import refit_prior
 from pyrovae.cli.commands.report import report
 from pyrovae.cli.commands.sample import sample
 from pyrovae.cli.commands.score import score
+from pyrovae.cli.commands.sweep import sweep
 from pyrovae.cli.commands.train import train
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "report",
     "sample",
     "score",
+    "sweep",
     "train",
 ]

@@ -95,6 +95,8 @@ def _print(found: Evaluation) -> None:
     if (baseline := summary["baseline"]) is not None:
         family = f"independent {baseline['family']} features"
         others.insert(2, f"  NLL without latents {baseline['nll']:.2f} ({family}, fitted to the training data)")
+    if summary["ema_decay"] is not None:
+        others.append(f"  weights: averages over the training (ema_decay {summary['ema_decay']:g})")
     for line in others:
         print(line)
     for subject, sentences in (("estimate", found.sentences), ("model", found.health.values())):

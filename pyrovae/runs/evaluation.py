@@ -138,7 +138,7 @@ def evaluate_run(
         return None
     with in_precision():
         from_prior = isinstance(estimator, Annealed) and estimator.start == "prior"
-        if num_checked and result.check is None and not from_prior:
+        if num_checked and result.check is None and not from_prior and not result.is_exact:
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
         shown = distributed.rank() == 0

@@ -30,7 +30,7 @@ FLOORS = [
     [{"vae"}],
     [{"objectives"}, {"prediction"}],
     [{"evaluation"}, {"compilation"}],
-    [{"training"}],
+    [{"training"}, {"codec"}],
     [{"figures"}, {"sklearn"}, {"tracking"}],
     [{"runs"}],
     [{"report"}, {"export"}, {"explore"}, {"sweeps"}],

@@ -20,9 +20,26 @@ __all__ = ["call", "completion", "dispatch", "parser_of"]
 
 _MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
 
-_DIVIDED = ("train", "evaluate", "score", "encode")  # commands whose work several processes divide
+_DIVIDED = (
+    "train",
+    "evaluate",
+    "score",
+    "encode",
+    "compress",
+    "decompress",
+)  # commands whose work several processes divide
 
-_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "compare", "score", "encode", "refit_prior", "report", "explore")
+_COMMANDS_ON_A_RUN = (
+    "evaluate",
+    "diagnose",
+    "compare",
+    "score",
+    "encode",
+    "compress",
+    "refit_prior",
+    "report",
+    "explore",
+)
 
 
 def dispatch(functions: dict[str, str], arguments: list[str]) -> int:

@@ -19,6 +19,8 @@ COMMANDS = {
     "compare": "compare",
     "score": "score",
     "encode": "encode",
+    "compress": "compress",
+    "decompress": "decompress",
     "refit_prior": "refit_prior",
     "sample": "sample",
     "report": "report",

@@ -4,6 +4,7 @@ from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.codes import Codes, code_names, encode_run
 from pyrovae.runs.comparison import RunComparison, compare_runs
+from pyrovae.runs.compression import Compressed, compress_run, compressed_size, decompress_run
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -47,6 +48,7 @@ __all__ = [
     "AdaptiveStateFile",
     "CheckpointWriter",
     "Codes",
+    "Compressed",
     "DataFactory",
     "DataRecord",
     "Evaluation",
@@ -67,7 +69,10 @@ __all__ = [
     "code_names",
     "common_evaluation",
     "compare_runs",
+    "compress_run",
+    "compressed_size",
     "data_differences",
+    "decompress_run",
     "diagnose_run",
     "encode_run",
     "evaluate_run",

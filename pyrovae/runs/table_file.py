@@ -15,21 +15,23 @@ from pyrovae.files import atomic_write, check_writable, path_of
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["check_out", "write_matrix", "write_table"]
+__all__ = ["check_out", "write_matrix", "write_npy_header", "write_table"]
 
 
-def check_out(out: str | os.PathLike[str], overwrite: bool) -> Path:
-    """Return the path of a table to write, before long work whose result goes there.
+def check_out(out: str | os.PathLike[str], overwrite: bool, endings: tuple[str, ...] | None = (".csv", ".npy")) -> Path:
+    """Return the path of a file to write, before long work whose result goes there.
 
     Args:
-        out: the path, which must end with ``.csv`` or ``.npy``.
+        out: the path.
         overwrite: whether a file of this name may be replaced.
+        endings: endings that it may have; None for any.
 
     Raises:
         ValueError: if it ends otherwise, exists, or cannot be written.
     """
     path = path_of("out", out)
-    checks.choice("out's ending", path.suffix, (".csv", ".npy"))
+    if endings is not None:
+        checks.choice("out's ending", path.suffix, endings)
     if path.is_dir():
         raise checks.InputError(f"out must be a file, but {path} is a folder")
     if path.exists() and not overwrite:
@@ -53,7 +55,7 @@ def write_table(path: Path, blocks: Iterable[pandas.DataFrame], count: int) -> N
                 continue
             records = block.to_records(index=False)
             if i == 0:
-                _write_header(file, records.dtype, (count,))
+                write_npy_header(file, records.dtype, (count,))
             file.write(records.tobytes())
 
 
@@ -73,7 +75,7 @@ def write_matrix(path: Path, blocks: Iterable[pandas.DataFrame], shape: tuple[in
                 continue
             values = np.ascontiguousarray(block.drop(columns=index).to_numpy())
             if i == 0:
-                _write_header(file, values.dtype, (*shape, values.shape[1]))
+                write_npy_header(file, values.dtype, (*shape, values.shape[1]))
             file.write(values.tobytes())
 
 
@@ -81,6 +83,13 @@ def _write_csv(file: Any, block: pandas.DataFrame, *, header: bool) -> None:
     file.write(block.to_csv(index=False, header=header, lineterminator="\n").encode())
 
 
-def _write_header(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def write_npy_header(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Write the header of an array in NumPy's format, which its bytes follow.
+
+    Args:
+        file: file opened for writing bytes.
+        dtype: type of the array.
+        shape: its shape.
+    """
     described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, described)

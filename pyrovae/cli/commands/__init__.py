@@ -1,7 +1,9 @@
 """Commands: one function each, whose signature and docstring define its options and help."""
 
 from pyrovae.cli.commands.compare import compare
+from pyrovae.cli.commands.compress import compress
 from pyrovae.cli.commands.data import data
+from pyrovae.cli.commands.decompress import decompress
 from pyrovae.cli.commands.diagnose import diagnose
 from pyrovae.cli.commands.encode import encode
 from pyrovae.cli.commands.evaluate import evaluate
@@ -17,7 +19,9 @@ from pyrovae.cli.commands.train import train
 
 __all__ = [
     "compare",
+    "compress",
     "data",
+    "decompress",
     "diagnose",
     "encode",
     "evaluate",

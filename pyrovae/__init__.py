@@ -9,15 +9,19 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
     from pyrovae.checks import InputError
     from pyrovae.columns import Column, Schema
     from pyrovae.data import (
+        CIFAR10,
         KMNIST,
         MNIST,
         ArrayFile,
+        BinarizedMNIST,
+        CaltechSilhouettes,
         DataSet,
         Digits,
         FashionMNIST,
         FreyFaces,
         ImageFolder,
         Omniglot,
+        OmniglotBurda,
         PartlyLabelled,
         Table,
     )
@@ -129,6 +133,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
     )
 
 __all__ = [
+    "CIFAR10",
     "CIWAE",
     "IWAE",
     "KMNIST",
@@ -149,6 +154,8 @@ __all__ = [
     "Autoencoder",
     "Bernoulli",
     "BetaTCVAE",
+    "BinarizedMNIST",
+    "CaltechSilhouettes",
     "Categorical",
     "Certificate",
     "Column",
@@ -194,6 +201,7 @@ __all__ = [
     "NonFiniteLoss",
     "Objective",
     "Omniglot",
+    "OmniglotBurda",
     "Ordinal",
     "PartlyLabelled",
     "Planar",

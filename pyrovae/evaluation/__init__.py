@@ -7,6 +7,7 @@ from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.calibration import Calibration, calibration
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow
+from pyrovae.evaluation.disentanglement import DCI, dci, mig, sap
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
@@ -31,6 +32,7 @@ from pyrovae.evaluation.representation import cluster_purity, coverage, linear_p
 from pyrovae.evaluation.scores import score
 
 __all__ = [
+    "DCI",
     "Adaptive",
     "AdaptiveResult",
     "Annealed",
@@ -58,12 +60,14 @@ __all__ = [
     "convergence",
     "coverage",
     "cross_check",
+    "dci",
     "diagnose",
     "effective_sample_size",
     "independent_baseline",
     "linear_probe",
     "log_marginal",
     "log_weights",
+    "mig",
     "monte_carlo_error",
     "neighbour_probe",
     "pareto_k",
@@ -71,6 +75,7 @@ __all__ = [
     "rate_distortion",
     "refine",
     "sandwich",
+    "sap",
     "score",
     "separation",
 ]

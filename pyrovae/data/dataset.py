@@ -207,8 +207,8 @@ class DataSet:
 
         Returns:
             nll / (n ln 2), plus log2 of the number of levels for dequantised data; None if x is
-            continuous or a table, since bits of a density depend on the units. For grey levels and counts, the result is
-            meaningful only if the likelihood is a probability.
+            continuous or a table, since bits of a density depend on the units. For grey levels and counts, the result
+            is meaningful only if the likelihood is a probability.
         """
         if self.kind in ("real", "table"):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import MaskedDistribution, TorchDistribution
@@ -106,7 +106,7 @@ class Columnwise(TorchDistribution):
         tensor([0.0613, 0.1995])
     """
 
-    arg_constraints = {}  # noqa: RUF012 - as torch's are
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Columnwise(TorchDistribution):
         return ColumnSupport(self.groups)
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override] # torch declares an attribute
+    def has_rsample(self) -> bool:
         """True if all families have."""
         return all(group.fn.has_rsample for group in self.groups)
 
@@ -169,4 +169,3 @@ class Columnwise(TorchDistribution):
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts, -1).index_select(-1, self._order)
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -84,15 +85,19 @@ class TableLikelihood(Likelihood):
         self.features = checks.integer("features", features)
         self.network = make_network(network, self.latent_dim, self.features)
         families = _families(self.schema, columns or {})
-        self.groups = nn.ModuleList(
-            _Group(self.schema, positions, family, self.features) for positions, family in families
-        )
-        self.discrete = all(group.likelihood.discrete for group in self.groups)
+        groups = [_Group(self.schema, positions, family, self.features) for positions, family in families]
+        self.discrete = all(group.likelihood.discrete for group in groups)
+        self._groups = nn.ModuleList(groups)
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
         h = self.network(z)  # (*, features)
         return Columnwise([group(h) for group in self.groups], tuple(z.shape[:-1])).to_event(1)
+
+    @property
+    def groups(self) -> list[_Group]:
+        """The columns, in groups that have likelihoods of one family."""
+        return [group for group in self._groups if isinstance(group, _Group)]
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override] # that of the columns
@@ -137,7 +142,7 @@ class _Linear(nn.Module):
     def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
         super().__init__()
         self.out_shape = checks.shape("out_shape", out_shape)
-        self.layer = nn.Linear(*checks.shape("in_shape", in_shape), int(torch.Size(self.out_shape).numel()))
+        self.layer = nn.Linear(math.prod(checks.shape("in_shape", in_shape)), math.prod(self.out_shape))
 
     def forward(self, h: Tensor) -> Tensor:
         """Map ``h`` of shape ``(*, H)`` to ``(*, *out_shape)``."""
@@ -228,7 +233,9 @@ def _families(schema: Schema, given: Mapping[str, LikelihoodFactory]) -> list[tu
             together.setdefault((family, column.levels, column.kind), []).append(i)
         else:
             alone.append(([i], _with_levels(family, column)))
-    grouped = [(positions, _with_levels(family, schema.columns[positions[0]])) for (family, *_), positions in together.items()]
+    grouped = [
+        (positions, _with_levels(family, schema.columns[positions[0]])) for (family, *_), positions in together.items()
+    ]
     return [*grouped, *alone]
 
 
@@ -240,7 +247,7 @@ def _named(column: str, name: str) -> type[Likelihood]:
 
 
 def _with_levels(family: LikelihoodFactory, column: Column) -> LikelihoodFactory:
-    """Return a factory with the column's number of categories, and a scale for each column, unless it says otherwise."""
+    """Return a factory with the column's number of categories, and a scale for each column unless it has options."""
     kind = checks.class_of(family)
     options = inspect.signature(kind).parameters if kind is not None else {}
     given = family.keywords if isinstance(family, partial) else {}
@@ -255,7 +262,7 @@ def _with_levels(family: LikelihoodFactory, column: Column) -> LikelihoodFactory
 
 
 def _is_default(options: Mapping[str, inspect.Parameter], network: Any) -> bool:
-    """Tell whether a network is that of a class's signature, with its own default options, as a parser fills them in."""
+    """Tell whether a network is the default of a class, with its default options, as a parser fills them in."""
     if network is None or "network" not in options:
         return True
     kind = checks.class_of(network)

@@ -60,10 +60,10 @@ def encode_run(
 ) -> Codes | None:
     """Encode data by a run's program, and write the means of q(z|x), or samples of it, in the order of the data.
 
-    A ``.npy`` file holds ``(N, C)`` numbers, or ``(N, S, C)`` for S samples. A ``.csv`` or ``.parquet`` file has the columns ``row``,
-    the position in the stored data from 0, for samples ``draw``, and those of :func:`code_names`. Blocks have seeds of
-    their own and are sharded over processes; the first writes them. A long table that was begun goes on, as in
-    :func:`score_run`.
+    A ``.npy`` file holds ``(N, C)`` numbers, or ``(N, S, C)`` for S samples. A ``.csv`` or ``.parquet`` file has the
+    columns ``row``, the position in the stored data from 0, for samples ``draw``, and those of
+    :func:`code_names`. Blocks have seeds of their own and are sharded over processes; the first writes them. A long
+    table that was begun goes on, as in :func:`score_run`.
 
     Args:
         run: the run.

@@ -144,10 +144,22 @@ BAD = {
     ),
     "an infinite value": (at("height", 7, np.inf), "'height' must be finite, but row 7", {}),
     "text in a number column": (at("height", 9, "tall"), "'height' must hold numbers.* row 9 .* holds 'tall'", {}),
-    "text for a number": (FRAME, "'animal' must hold numbers above 0, but row 0 .* holds [a-z]", {"animal": "positive"}),
-    "a negative positive": (at("income", 3, -1.0), "'income' must hold numbers above 0, but holds -1", {"income": "positive"}),
+    "text for a number": (
+        FRAME,
+        "'animal' must hold numbers above 0, but row 0 .* holds [a-z]",
+        {"animal": "positive"},
+    ),
+    "a negative positive": (
+        at("income", 3, -1.0),
+        "'income' must hold numbers above 0, but holds -1",
+        {"income": "positive"},
+    ),
     "a broken count": (FRAME, "'height' must hold integers from 0 up", {"height": "count"}),
-    "a negative count": (at("visits", 3, -1), "'visits' must hold integers from 0 .*, but holds -1", {"visits": "count"}),
+    "a negative count": (
+        at("visits", 3, -1),
+        "'visits' must hold integers from 0 .*, but holds -1",
+        {"visits": "count"},
+    ),
     "three values for two": (FRAME, "'animal' must hold two values to be binary, but holds 3", {"animal": "binary"}),
     "no order": (FRAME, "'animal' must have its categories in order to be ordinal", {"animal": "ordinal"}),
     "a category beyond the order": (
@@ -156,13 +168,21 @@ BAD = {
         {"animal": ["cat", "dog"]},
     ),
     "an unknown kind": (FRAME, "types of column 'animal' must be one of real, positive", {"animal": "colour"}),
-    "a type of no column": (FRAME, "types must name columns of the table, height, .*, not 'weight'", {"weight": "real"}),
+    "a type of no column": (
+        FRAME,
+        "types must name columns of the table, height, .*, not 'weight'",
+        {"weight": "real"},
+    ),
     "a sum too large for single precision": (
         changed(time=1.7e12 + np.arange(N) % 7 + 0.5),
         "'time' must vary by more than rounding errors of single precision",
         {"time": "real"},
     ),
-    "a large count": (changed(big=2**24 + np.arange(N) ** 2), "'big' must hold integers from 0 up to", {"big": "count"}),
+    "a large count": (
+        changed(big=2**24 + np.arange(N) ** 2),
+        "'big' must hold integers from 0 up to",
+        {"big": "count"},
+    ),
     "two columns of one name": (
         pandas.concat([FRAME, FRAME[["height"]]], axis=1),
         "must have a name for each column, but 'height' is that of several",

@@ -207,7 +207,7 @@ def test_families_that_do_not_fit_are_refused(families, says):
 def test_values_outside_a_support_are_named_with_their_column(likelihood):
     x = likelihood(torch.zeros(3, 2, dtype=torch.float64)).sample()
     x[1, 1] = -5.0
-    with pytest.raises(InputError, match="column 'income' must lie in .* for LogNormal, but holds -5"):
+    with pytest.raises(InputError, match=r"column 'income' must lie in .* for LogNormal, but holds -5"):
         likelihood.check(x)
 
 

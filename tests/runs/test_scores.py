@@ -135,7 +135,8 @@ def test_a_file_is_kept_unless_it_may_be_replaced(folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("work", "ending"), [(encode_run, "parquet"), (encode_run, "npy"), (partial(score_run, estimator=Importance(3)), "csv")]
+    ("work", "ending"),
+    [(encode_run, "parquet"), (encode_run, "npy"), (partial(score_run, estimator=Importance(3)), "csv")],
 )
 def test_a_long_table_goes_on_after_a_kill(ending, work, folder, tmp_path, monkeypatch):
     """Blocks are of 5 rows and parts of 4 blocks, so that 60 rows are a long table."""

@@ -19,6 +19,7 @@ from pyrovae.data.validation import (
     as_count,
     as_labels,
     channels_first,
+    check_observed,
     check_values,
     is_binary,
     is_count,
@@ -42,6 +43,9 @@ class DataSet:
     whose density is bounded by that of a discrete model:
     bits/dim = nll / (n ln 2) + log2 L (Theis et al., 2016, arXiv:1511.01844).
 
+    NaN in floats are missing values, which stay NaN in batches: what is trained, evaluated and compared is then
+    log p of the observed values (Mattei & Frellsen, 2019, arXiv:1812.02633).
+
     Args:
         x: ``(N, *data_shape)``, integer or float: a tensor, an array, a data frame, or a memory-mapped array,
             which stays on disk.
@@ -61,7 +65,7 @@ class DataSet:
         seed: seed of the split and of fixed noise.
 
     Raises:
-        ValueError: if the data are empty, not finite, or do not fit the options.
+        ValueError: if the data are empty, infinite, or do not fit the options.
 
     Attributes:
         train: the training data.
@@ -110,8 +114,7 @@ class DataSet:
                 "dequantize needs integers, 8-bit or with levels, but the data are not quantised: they are "
                 f"{str(source.dtype).removeprefix('torch.')}"
             )
-        for part in parts:
-            check_values(part, levels, binarization)
+        gaps = [check_values(part, levels, binarization) for part in parts]
         self.data_shape = tuple(source.shape[1:])
         self.binarization = binarization
         self.dequantize = dequantize
@@ -131,13 +134,14 @@ class DataSet:
             None if "test" in self.stored_apart else test_size,
         )
         splits = [
-            self._split(number, source, y, index.sort().values) for number, index in enumerate(order.split(sizes))
+            self._split(number, source, y, index.sort().values, gaps[0])
+            for number, index in enumerate(order.split(sizes))
         ]
         self._offsets, end = [0, 0, 0], len(source)
-        for name, part in zip(self.stored_apart, parts[1:], strict=True):
+        for name, part, gap in zip(self.stored_apart, parts[1:], gaps[1:], strict=True):
             known = as_labels(f"{name}_labels", own[name][1], len(part))
             number = _SPLITS.index(name)
-            splits[number] = self._split(number, part, known, torch.arange(len(part)))
+            splits[number] = self._split(number, part, known, torch.arange(len(part)), gap)
             self._offsets[number] = end
             end += len(part)
         self.train, self.validation, self.test = splits
@@ -155,16 +159,23 @@ class DataSet:
         """
         return WholeSplit((self.train, self.validation, self.test), self._offsets)
 
+    @property
+    def has_missing(self) -> bool:
+        """True if a value is missing (NaN): log p(x) is then that of the observed values."""
+        return any(part.has_missing for part in (self.train, self.validation, self.test))
+
     def check_trainable(self) -> None:
-        """Check that there are data to train and to validate on.
+        """Check that there are data to train and to validate on, each with values.
 
         Raises:
-            ValueError: if there are too few data to be split.
+            ValueError: if there are too few data to be split, or one of them, or a cell of all of them, has no value.
         """
         if len(self.train) == 0 or len(self.validation) == 0:
             raise checks.InputError(
                 f"data must be at least 3 to train on some and validate on others, but are {len(self.all)}"
             )
+        if self.train.has_missing:
+            check_observed(self.train)
 
     def astype(self, dtype: torch.dtype) -> DataSet:
         """Return the same data with batches of a given type, instead of torch's default.
@@ -207,10 +218,10 @@ class DataSet:
 
         Returns:
             nll / (n ln 2), plus log2 of the number of levels for dequantised data; None if x is
-            continuous or a table, since bits of a density depend on the units. For grey levels and counts, the result
-            is meaningful only if the likelihood is a probability.
+            continuous or a table, since bits of a density depend on the units, or has missing values, since n differs.
+            For grey levels and counts, the result is meaningful only if the likelihood is a probability.
         """
-        if self.kind in ("real", "table"):
+        if self.kind in ("real", "table") or self.has_missing:
             return None
         bits = nll / (math.prod(self.data_shape) * math.log(2))
         return bits + math.log2(self.levels) if self.kind == "dequantized" and self.levels is not None else bits
@@ -225,7 +236,9 @@ class DataSet:
         sizes = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
         return f"{type(self).__name__}({sizes}, data_shape={self.data_shape}, kind={self.kind!r})"
 
-    def _split(self, number: int, stored: Tensor | np.ndarray, labels: Tensor | None, index: Tensor) -> Split:
+    def _split(
+        self, number: int, stored: Tensor | np.ndarray, labels: Tensor | None, index: Tensor, has_missing: bool
+    ) -> Split:
         return Split(
             stored,
             None if labels is None else labels[index],
@@ -235,6 +248,7 @@ class DataSet:
             levels=self.levels,
             seed=3 * self.seed + number,
             fresh=number == 0,
+            has_missing=has_missing,
         )
 
 

@@ -13,6 +13,7 @@ from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.evaluation.health import check_health
+from pyrovae.evaluation.imputation import Imputation, impute
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.certificate import Certificate
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
@@ -47,6 +48,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Importance",
+    "Imputation",
     "LogMarginal",
     "RateDistortion",
     "Refinement",
@@ -63,6 +65,7 @@ __all__ = [
     "dci",
     "diagnose",
     "effective_sample_size",
+    "impute",
     "independent_baseline",
     "linear_probe",
     "log_marginal",

@@ -11,13 +11,14 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.missing import is_missing
 from pyrovae.prediction import reconstruct
-from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of, schema_of
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["score"]
+__all__ = ["score", "squared_error"]
 
 _AT_A_TIME = 500  # data that are reconstructed at a time
 
@@ -39,7 +40,8 @@ def score(
     ``pareto_k``        shape k̂ of its weights' tail; NaN where there is none, as for annealed chains
     ``elbo``            ELBO, in nats
     ``anomaly_score``   :math:`\|x - \hat x\|^2`, the error of the reconstruction, larger for more anomalous data; NaN
-                        for a program that cannot reconstruct (:func:`anomaly_scores` has others)
+                        for a program that cannot reconstruct (:func:`anomaly_scores` has others); of a table, the sum
+                        of :meth:`Schema.squared_errors`
     ``reliable``        whether the estimate can be trusted by its own diagnostics: see :attr:`LogMarginal.reliable`
     ==================  ==============================================================================================
 
@@ -80,4 +82,10 @@ def _reconstruction_errors(model: PyroFunction, guide: PyroFunction, arguments: 
         means = reconstruct(model, guide, arguments if len(arguments) > 1 else arguments[0])
     except checks.InputError:
         return torch.full((len(x),), math.nan, dtype=torch.float64)
-    return (x - means.double()).square().reshape(len(x), -1).sum(1)
+    schema = schema_of(model, guide)
+    return squared_error(x, means.double()) if schema is None else schema.squared_errors(x, means).sum(1)
+
+
+def squared_error(x: Tensor, means: Tensor) -> Tensor:
+    """Return the squared error of the observed cells of each datum, ``(B,)``, of two tensors ``(B, *data_shape)``."""
+    return torch.where(is_missing(x), 0.0, (x - means).square()).flatten(1).sum(1)

@@ -23,6 +23,7 @@ from pyrovae.likelihoods.discretized import Categorical
 from pyrovae.likelihoods.gaussian import Gaussian
 from pyrovae.likelihoods.log_normal import LogNormal
 from pyrovae.likelihoods.ordinal import Ordinal
+from pyrovae.missing import draw_missing
 from pyrovae.networks import MLP, NetworkFactory, Shape, make_network
 
 __all__ = ["TableLikelihood"]
@@ -193,7 +194,7 @@ class _Group(nn.Module):
 
     def initialize(self, x: Tensor) -> None:
         """Initialize the likelihood from training rows ``(N, C)``; a missing value gets a known one of its column."""
-        values = torch.stack([_filled(x[:, i]) for i in self.columns], 1)
+        values = draw_missing(x[:, self.columns])
         self.likelihood.initialize((values - self.loc) / self.scale)
 
     @property
@@ -288,14 +289,3 @@ def _units(likelihood: Likelihood, column: Column) -> tuple[float, float]:
     if checks.same_constraint(likelihood.support, constraints.positive) and KINDS[column.kind].logarithm is not None:
         return 0.0, float(torch.tensor(column.log_mean, dtype=torch.float64).exp())
     return 0.0, 1.0
-
-
-def _filled(x: Tensor) -> Tensor:
-    """Return a column whose missing values are known ones, in their order; 0 if none is known."""
-    missing = x.isnan()
-    if not bool(missing.any()):
-        return x
-    known = x[~missing]
-    if len(known) == 0:
-        return torch.zeros_like(x)
-    return x.masked_scatter(missing, known[torch.arange(int(missing.sum()), device=x.device) % len(known)])

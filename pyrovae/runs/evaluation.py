@@ -269,7 +269,9 @@ class _Job:
         self, estimator: Estimator, reverse: Annealed | None, count: int, *, progress: bool = False
     ) -> Sandwich:
         """Bound log p(x) of ``count`` data that are simulated from the model from both sides."""
-        program, like = self.blocks.program, template_of(self.blocks.program, self.blocks.dataset)
+        program = self.blocks.program
+        has_gaps = self.blocks.part.has_missing  # simulated data have those of the run's data
+        like = self.blocks.batch(slice(0, count)) if has_gaps else template_of(program, self.blocks.dataset)
         options: dict[str, Any] = {"num_simulated": count, "reverse": reverse, "chunk_size": self.chunk_size}
         options["progress"] = progress
         return bidirectional_sandwich(program.model, program.guide, like, estimator, **options)

@@ -101,6 +101,19 @@ def test_a_later_table_is_read_by_the_columns_of_the_first():
     assert table.schema is first.schema
 
 
+@pytest.mark.parametrize("form", ["frame", "csv", "parquet"])
+def test_gaps_are_missing_values(form, tmp_path):
+    gaps = np.random.default_rng(1).random((N, 7)) < 0.2
+    gaps[:, 0] &= ~gaps[:, 1]
+    table = Table(written(FRAME.astype(object).mask(gaps).infer_objects(), tmp_path, form), label="target")
+    assert torch.equal(table.all[:].isnan(), torch.from_numpy(gaps[:, :6]))
+    assert (table.all.labels == -1).tolist() == gaps[:, 6].tolist()
+    assert [column.kind for column in table.schema.columns] == KINDS
+    assert all(column.gaps for column in table.schema.columns)
+    assert table.schema.columns[0].mean == pytest.approx(table.train[:][:, 0].double().nanmean().item())
+    assert (table.to_frame(table.all[:]).isna().to_numpy() == gaps[:, :6]).all()
+
+
 def test_a_schema_is_written_as_json():
     schema = Table(FRAME, label="target").schema
     assert Schema.from_dict(schema.to_dict()) == schema
@@ -182,6 +195,11 @@ BAD = {
         changed(big=2**24 + np.arange(N) ** 2),
         "'big' must hold integers from 0 up to",
         {"big": "count"},
+    ),
+    "a row without values": (
+        FRAME.mask(np.arange(N)[:, None] == np.full((1, FRAME.shape[1]), 11)),
+        "each row must have a value, but row 11 .* has none: leave it out",
+        {},
     ),
     "two columns of one name": (
         pandas.concat([FRAME, FRAME[["height"]]], axis=1),

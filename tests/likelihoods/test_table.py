@@ -26,6 +26,7 @@ from pyrovae import (
     StudentT,
     TableEncoder,
     TableLikelihood,
+    impute,
     log_marginal,
 )
 
@@ -217,3 +218,21 @@ def test_a_density_of_counts_is_said_to_have_no_bound():
     assert "'visits' holds integers" in TableLikelihood((2,), 2, linear, {"visits": LogNormal}, schema=schema).caveat(
         "table"
     )
+
+
+def test_a_missing_category_is_imputed_by_its_probability_given_the_others():
+    """Means of codes have no meaning: the most probable category of the mixture over z is imputed."""
+    torch.manual_seed(0)
+    likelihood = TableLikelihood((9,), 2, linear, schema=SCHEMA)
+    vae = VAE(StandardNormal(2), likelihood, FullCovarianceNormal((9,), 2, partial(TableEncoder, schema=SCHEMA)))
+    x = likelihood(torch.randn(6, 2)).sample()
+    x[:, 4:6], x[0, 0] = torch.nan, torch.nan
+    found = impute(vae.model, vae.guide, x, num_samples=200, num_draws=300, num_imputations=300, progress=False)
+    codes = found.imputations[:, :, 4]
+    counted = torch.stack([(codes == code).double().mean(0) for code in range(3)])
+    ahead = counted.sort(0).values.diff(dim=0)[-1] > 0.15  # of 300 draws
+    assert (found.mean[ahead, 4] == counted.argmax(0)[ahead]).all()
+    assert found.standard_deviation[:, 4].isnan().all()
+    assert (found.mean[:, 5] - found.imputations[:, :, 5].mean(0)).abs().max() < 0.25
+    assert found.standard_deviation[0, 0] > 0
+    assert torch.equal(found.mean[1:, 0].to(x), x[1:, 0])

@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "compare",
     "score": "score",
     "encode": "encode",
+    "impute": "impute",
     "refit_prior": "refit_prior",
     "sample": "sample",
     "report": "report",

@@ -16,6 +16,7 @@ from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
+from pyrovae.runs.imputations import Imputations, impute_run
 from pyrovae.runs.program import (
     OtherData,
     caveats_of,
@@ -49,6 +50,7 @@ __all__ = [
     "DataFactory",
     "DataRecord",
     "Evaluation",
+    "Imputations",
     "ModuleFactory",
     "OpenTraining",
     "OtherData",
@@ -73,6 +75,7 @@ __all__ = [
     "evaluations_of",
     "fill_defaults",
     "first_data",
+    "impute_run",
     "labels_of",
     "load",
     "open_training",

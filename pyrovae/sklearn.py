@@ -147,6 +147,9 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
     def fit(self, X: Any, y: Any = None) -> VAEDensity:
         """Train on rows ``(n, d)``; ``y`` is not used. Raises ``ValueError`` if an argument is bad."""
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite="allow-nan")
+        empty = np.isnan(X).all(0).nonzero()[0]
+        if len(empty) > 0:
+            raise checks.InputError(f"X must hold a value in each column, but column {empty[0]} has none: leave it out")
         checks.number("contamination", self.contamination, maximum=0.5, open_below=True)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with self._seeded():

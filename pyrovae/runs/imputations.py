@@ -142,4 +142,6 @@ def impute_run(
     lead = (blocks.count, num_imputations) if num_imputations else (blocks.count,)
     index = ["row", "draw"] if num_imputations else ["row"]
     write_matrix(path, tables(), lead, index, (2, *shape) if scales else shape)
-    return Imputations(path, blocks.count, *totals, [] if blocks.other is None else [blocks.other.sentence])
+    return Imputations(
+        path, blocks.count, totals[0], totals[1], [] if blocks.other is None else [blocks.other.sentence]
+    )

@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "compare",
     "score": "score",
     "encode": "encode",
+    "impute": "impute",
     "compress": "compress",
     "decompress": "decompress",
     "refit_prior": "refit_prior",

@@ -17,6 +17,7 @@ from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
+from pyrovae.runs.imputations import Imputations, impute_run
 from pyrovae.runs.program import (
     OtherData,
     caveats_of,
@@ -52,6 +53,7 @@ __all__ = [
     "DataFactory",
     "DataRecord",
     "Evaluation",
+    "Imputations",
     "ModuleFactory",
     "OpenTraining",
     "OtherData",
@@ -79,6 +81,7 @@ __all__ = [
     "evaluations_of",
     "fill_defaults",
     "first_data",
+    "impute_run",
     "labels_of",
     "load",
     "log_to_tracker",

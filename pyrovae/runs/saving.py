@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 from pyrovae import checks
 from pyrovae.construction import constructor_arguments, import_path, options_of
 from pyrovae.data import ArrayFile, DataSet, as_data_set
-from pyrovae.execution import evaluating, trace
+from pyrovae.execution import allow_missing, evaluating, trace
 from pyrovae.files import atomic_write
+from pyrovae.missing import has_missing
 from pyrovae.parsing import Parser
 from pyrovae.programs import Batch, arguments_of, private_modules
 from pyrovae.rng import forked_rng
@@ -240,10 +241,12 @@ def _log_weight(program: Any, data: DataSet) -> Tensor:
     """Return log p(x, z) - log q(z|x) of one sample for a few data."""
     model: Callable[..., Any] = program.model
     batch = first_data(program, data.test, 3)
-    arguments = arguments_of(batch, model, program.guide)
+    arguments, guide = arguments_of(batch, model, program.guide), program.guide
+    if has_missing(arguments[0]):
+        model, guide = allow_missing(model, guide)
     with forked_rng(arguments[0].device), private_modules(), evaluating(model, program.guide):
         torch.manual_seed(0)
-        guided = trace(program.guide, arguments)
+        guided = trace(guide, arguments)
         traced = trace(partial(poutine.replay, trace=guided)(model), arguments)
         _check_parameters(program, [guided, traced])
         return torch.as_tensor(traced.log_prob_sum() - guided.log_prob_sum()).double()

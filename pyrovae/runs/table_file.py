@@ -57,7 +57,13 @@ def write_table(path: Path, blocks: Iterable[pandas.DataFrame], count: int) -> N
         _WRITERS.get(path.suffix, _write_records)(file, blocks, count)
 
 
-def write_matrix(path: Path, blocks: Iterable[pandas.DataFrame], shape: tuple[int, ...], index: list[str]) -> None:
+def write_matrix(
+    path: Path,
+    blocks: Iterable[pandas.DataFrame],
+    shape: tuple[int, ...],
+    index: list[str],
+    row_shape: tuple[int, ...] | None = None,
+) -> None:
     """Write a table of numbers; as ``.npy`` it is an array without the index.
 
     Args:
@@ -65,6 +71,7 @@ def write_matrix(path: Path, blocks: Iterable[pandas.DataFrame], shape: tuple[in
         blocks: successive rows.
         shape: shape of the array but for its last dimension, the columns.
         index: columns that number the rows.
+        row_shape: shape of the columns of a row in an array, in place of that dimension.
     """
     with atomic_write(path) as file:
         if path.suffix in _WRITERS:
@@ -73,7 +80,7 @@ def write_matrix(path: Path, blocks: Iterable[pandas.DataFrame], shape: tuple[in
         for i, block in enumerate(blocks):
             values = np.ascontiguousarray(block.drop(columns=index).to_numpy())
             if i == 0:
-                write_npy_header(file, values.dtype, (*shape, values.shape[1]))
+                write_npy_header(file, values.dtype, (*shape, *(row_shape or values.shape[1:])))
             file.write(values.tobytes())
 
 

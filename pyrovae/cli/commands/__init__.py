@@ -9,6 +9,7 @@ from pyrovae.cli.commands.encode import encode
 from pyrovae.cli.commands.evaluate import evaluate
 from pyrovae.cli.commands.explore import explore
 from pyrovae.cli.commands.export import export
+from pyrovae.cli.commands.impute import impute
 from pyrovae.cli.commands.list import list_classes
 from pyrovae.cli.commands.refit_prior import refit_prior
 from pyrovae.cli.commands.report import report
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate",
     "explore",
     "export",
+    "impute",
     "list_classes",
     "refit_prior",
     "report",

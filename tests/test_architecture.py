@@ -34,6 +34,7 @@ FLOORS = [
     [{"figures"}, {"sklearn"}],
     [{"runs"}],
     [{"report"}, {"export"}, {"explore"}],
+    [{"sharing"}],
     [{"cli"}],
     [{"__main__"}],
 ]

@@ -24,6 +24,8 @@ COMMANDS = {
     "report": "report",
     "explore": "explore",
     "export": "export",
+    "push": "push",
+    "pull": "pull",
     "data": "data",
     "list": "list_classes",
 }

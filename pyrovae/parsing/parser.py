@@ -12,7 +12,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.checks import InputError
 from pyrovae.parsing.classes import is_factory
@@ -20,8 +20,6 @@ from pyrovae.parsing.help_formatter import HelpFormatter
 from pyrovae.parsing.sentences import error_sentence
 
 __all__ = ["Parser"]
-
-set_parsing_settings(import_path_denylist=[])  # as in jsonargparse 5; os.system is refused before it is imported
 
 _YAML_BOOLS = {"on": True, "off": False, "yes": True, "no": False}  # booleans of YAML 1.1, the version of files
 
@@ -95,7 +93,7 @@ class Parser(ArgumentParser):
             refusal = re.search(r"Errors:\s+- (.*?)\s+- Expected a <class 'NoneType'>", str(error), re.DOTALL)
             if refusal is None:
                 raise
-            raise InputError(refusal[1]) from error
+            raise InputError(" ".join(refusal[1].split())) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise an error of one sentence, where jsonargparse would print its message and exit."""

@@ -40,9 +40,11 @@ from pyrovae.runs.stored_evaluation import (
 )
 from pyrovae.runs.trained_run import TrainedRun, load
 from pyrovae.runs.training import OpenTraining, open_training
+from pyrovae.runs.trust import TRUSTED, trusting
 
 __all__ = [
     "FORMAT",
+    "TRUSTED",
     "AdaptiveStateFile",
     "CheckpointWriter",
     "Codes",
@@ -86,4 +88,5 @@ __all__ = [
     "simulated_data",
     "template_of",
     "training_health",
+    "trusting",
 ]

@@ -61,6 +61,7 @@ def open_training(
         ValueError: if the folder contains a run that is not to be resumed, or one with other options or data.
     """
     logs: list[Callback] = []
+    own = run.is_own or not run.exists
     writer = CheckpointWriter(run, program)
 
     def save(history: History, state: Callable[..., State]) -> None:
@@ -69,7 +70,7 @@ def open_training(
             write(history, state)
 
     with ExitStack() as stack:
-        before, state = distributed.on_rank_zero(lambda: _open_run(run, config, data, resume, stack))
+        before, state = distributed.on_rank_zero(lambda: _open_run(run, config, data, resume, own, stack))
         try:
             if tensorboard:
                 distributed.on_rank_zero(lambda: logs.append(tensorboard_writer(run.folder / "tensorboard")))
@@ -82,13 +83,13 @@ def open_training(
                 run.discard()  # if it ended before its first weights, there is nothing to keep
             elif isinstance(error, checks.InputError) and writer.num_epochs == 0:
                 with suppress(checks.InputError):  # the disk may be full
-                    run.rewrite_config(before)
+                    run.rewrite_config(before, own=own)
             raise
         distributed.on_rank_zero(writer.flush)
 
 
 def _open_run(
-    run: Run, config: str, data: DataRecord, resume: bool, stack: ExitStack
+    run: Run, config: str, data: DataRecord, resume: bool, own: bool, stack: ExitStack
 ) -> tuple[str | None, State | None]:
     """Lock the folder, and write the configuration and the record of the data.
 
@@ -109,7 +110,7 @@ def _open_run(
         )
     if record is None:
         run.save_data_record(data)  # from now on
-    run.rewrite_config(config)
+    run.rewrite_config(config, own=own)
     return before, state
 
 

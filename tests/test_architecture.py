@@ -44,6 +44,7 @@ FLOORS = [
     [{"figures"}, {"sklearn"}, {"tracking"}],
     [{"runs"}],
     [{"report"}, {"export"}, {"explore"}, {"sweeps"}],
+    [{"sharing"}],
     [{"cli"}],
     [{"__main__"}],
 ]

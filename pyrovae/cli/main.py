@@ -28,6 +28,8 @@ COMMANDS = {
     "sweep": "sweep",
     "explore": "explore",
     "export": "export",
+    "push": "push",
+    "pull": "pull",
     "data": "data",
     "list": "list_classes",
 }

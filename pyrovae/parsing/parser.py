@@ -13,7 +13,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse._common import lenient_check, validating_defaults
 
 from pyrovae.checks import InputError
@@ -22,8 +22,6 @@ from pyrovae.parsing.help_formatter import HelpFormatter
 from pyrovae.parsing.sentences import error_sentence
 
 __all__ = ["Parser"]
-
-set_parsing_settings(import_path_denylist=[])  # as in jsonargparse 5; os.system is refused before it is imported
 
 _parsed: ContextVar[dict[Any, Namespace] | None] = ContextVar("parsed", default=None)
 
@@ -135,7 +133,7 @@ class Parser(ArgumentParser):
             refusal = re.search(r"Errors:\s+- (.*?)\s+- Expected a <class 'NoneType'>", str(error), re.DOTALL)
             if refusal is None:
                 raise
-            raise InputError(refusal[1]) from error
+            raise InputError(" ".join(refusal[1].split())) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise an error of one sentence, where jsonargparse would print its message and exit."""

@@ -43,9 +43,11 @@ from pyrovae.runs.stored_evaluation import (
 )
 from pyrovae.runs.trained_run import TrainedRun, load
 from pyrovae.runs.training import OpenTraining, open_training, watched_trainings
+from pyrovae.runs.trust import TRUSTED, trusting
 
 __all__ = [
     "FORMAT",
+    "TRUSTED",
     "AdaptiveStateFile",
     "CheckpointWriter",
     "Codes",
@@ -96,5 +98,6 @@ __all__ = [
     "simulated_data",
     "template_of",
     "training_health",
+    "trusting",
     "watched_trainings",
 ]

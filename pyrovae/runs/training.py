@@ -67,6 +67,7 @@ def open_training(
     """
     logs: list[TrainingLog] = []
     distributed.on_rank_zero(lambda: logs.append(TrainingLog(logger)))  # first: its package may be missing
+    own = run.is_own or not run.exists
     writer = CheckpointWriter(run, program)
 
     def save(history: History, state: Callable[..., State]) -> None:
@@ -77,7 +78,7 @@ def open_training(
             watcher(history, state)
 
     with ExitStack() as stack:
-        before, state = distributed.on_rank_zero(lambda: _open_run(run, config, data, resume, stack))
+        before, state = distributed.on_rank_zero(lambda: _open_run(run, config, data, resume, own, stack))
         try:
             distributed.on_rank_zero(lambda: logs[0].start(run, config))
             yield OpenTraining(save, state)
@@ -90,7 +91,7 @@ def open_training(
                 run.discard()  # if it ended before its first weights, there is nothing to keep
             elif isinstance(error, checks.InputError) and writer.num_epochs == 0:
                 with suppress(checks.InputError):  # the disk may be full
-                    run.rewrite_config(before)
+                    run.rewrite_config(before, own=own)
             raise
         distributed.on_rank_zero(writer.flush)
         distributed.on_rank_zero(lambda: logs[0].finish(run.history()))
@@ -111,7 +112,7 @@ def watched_trainings(watcher: Callback) -> Iterator[None]:
 
 
 def _open_run(
-    run: Run, config: str, data: DataRecord, resume: bool, stack: ExitStack
+    run: Run, config: str, data: DataRecord, resume: bool, own: bool, stack: ExitStack
 ) -> tuple[str | None, State | None]:
     """Lock the folder, and write the configuration and the record of the data.
 
@@ -132,7 +133,7 @@ def _open_run(
         )
     if record is None:
         run.save_data_record(data)  # from now on
-    run.rewrite_config(config)
+    run.rewrite_config(config, own=own)
     return before, state
 
 

@@ -11,6 +11,8 @@ from pyrovae.cli.commands.explore import explore
 from pyrovae.cli.commands.export import export
 from pyrovae.cli.commands.impute import impute
 from pyrovae.cli.commands.list import list_classes
+from pyrovae.cli.commands.pull import pull
+from pyrovae.cli.commands.push import push
 from pyrovae.cli.commands.refit_prior import refit_prior
 from pyrovae.cli.commands.report import report
 from pyrovae.cli.commands.sample import sample
@@ -30,6 +32,8 @@ __all__ = [
     "export",
     "impute",
     "list_classes",
+    "pull",
+    "push",
     "refit_prior",
     "report",
     "sample",

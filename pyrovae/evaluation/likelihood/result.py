@@ -18,9 +18,9 @@ from pyrovae.evaluation.likelihood.diagnostics import pareto_k as fit_pareto_k
 from pyrovae.reprs import json_number, short_repr
 
 if TYPE_CHECKING:
-    import arviz
     import pandas
 
+    from pyrovae.arviz_import import InferenceData
     from pyrovae.evaluation.adaptive.result import AdaptiveResult
     from pyrovae.evaluation.likelihood.annealed_chains import ChainPaths
     from pyrovae.evaluation.likelihood.cross_check import CrossCheck
@@ -409,8 +409,8 @@ class LogMarginal:
         binary = self.x.dtype != torch.uint8 and all(bool(((x == 0) | (x == 1)).all()) for x in self.x.split(1000))
         return replace(self, x=self.x.to(torch.uint8)) if binary else self
 
-    def to_arviz(self) -> arviz.InferenceData:
-        """Return ArviZ's InferenceData.
+    def to_arviz(self) -> InferenceData:
+        """Return ArviZ's InferenceData, which from ArviZ 1 on is a ``DataTree`` of xarray.
 
         Groups: ``posterior`` (draws of each latent site unless none were kept; dimensions chain, draw, datum, ...),
         ``sample_stats`` (the results of each datum, the tail of its weights, the bound for fewer samples, the paths of

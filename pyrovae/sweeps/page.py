@@ -39,7 +39,7 @@ def write_page(folder: Path, trials: Sequence[Trial], comparison: RunComparison 
     told += conclusions(trials, comparison)
     parts = [f"<h1>Sweep {escape(folder.resolve().name)}</h1>", html.sentences(told)]
     parts += ["<h2>The best runs on validation data</h2>"]
-    parts += [html.sentences([why]) if comparison is None else comparison.result._repr_html_()]
+    parts += [html.sentences([why or ""]) if comparison is None else comparison.result._repr_html_()]
     parts += ["<h2>What was searched</h2>", _picture(trials), "<h2>All trials</h2>", _table(trials)]
     head = f'<meta charset="utf-8"><title>{escape(folder.resolve().name)} · pyrovae</title><style>{_STYLE}</style>'
     path = folder / "sweep.html"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pyrovae import checks, progress
 from pyrovae.evaluation import Importance
@@ -34,7 +34,7 @@ The callback must be called after each epoch, as one of ``fit``; it ends the tra
 pruned. If the folder contains a run already, its training is to be resumed.
 """
 
-_SPLIT = "validation"  # of the ranking: the test data are left for the run that is chosen
+_SPLIT: Literal["validation"] = "validation"  # of the ranking: the test data are left for the run that is chosen
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def train(
         seed: seed of initial weights, order of batches and all noise; data sets have their own.
         run: the run's folder, which must be new unless the run is resumed.
         resume: continue the run in the folder exactly as if it had not stopped, or start it if there is none.
-        logger: where options, curves, figures and evaluations are logged too: TensorBoard, MLflow, WandB or CSV.
+        logger: tracker of options, curves, figures and evaluations.
     """
     folder = Run(run)
     torch.manual_seed(checks.seed(seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def search(options: Mapping[str, Sequence[float | str]], elbo: Sequence[float], 
         if len(numbers) < len(values):
             words = sorted({str(value) for value in values})
             numbers = [float(words.index(str(value))) for value in values]
-            axes.set_xticks(range(len(words)), words)
+            axes.set_xticks(range(len(words)), [textwrap.fill(word, 14) for word in words])
             axes.margins(x=0.2)
         elif min(numbers) > 0 and max(numbers) / min(numbers) >= 30:
             axes.set_xscale("log")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Sequence
 from html import escape
@@ -15,7 +14,7 @@ from pyrovae import figures, html
 from pyrovae.evaluation.comparison_table import join_names
 from pyrovae.files import write_text
 from pyrovae.runs import RunComparison
-from pyrovae.sweeps.trial import Trial
+from pyrovae.sweeps.trial import Trial, described, short
 
 __all__ = ["write_page"]
 
@@ -60,7 +59,7 @@ def conclusions(trials: Sequence[Trial], comparison: RunComparison | None) -> li
 
 
 def _described(trial: Trial) -> str:
-    return f"{trial.run} ({', '.join(f'{name} {_short(value)}' for name, value in trial.options.items())})"
+    return f"{trial.run} ({described(trial.options)})"
 
 
 def _table(trials: Sequence[Trial]) -> str:
@@ -71,7 +70,7 @@ def _table(trials: Sequence[Trial]) -> str:
             trial.state if trial.error is None else f"failed: {trial.error}",
             "" if math.isnan(trial.elbo) else f"{trial.elbo:.2f}",
             str(trial.epochs),
-            *(_short(trial.options[name]) for name in names),
+            *(short(trial.options[name]) for name in names),
         ]
         for trial in trials
     ]
@@ -92,15 +91,4 @@ def _picture(trials: Sequence[Trial]) -> str:
 
 
 def _plotted(value: Any) -> float | str:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else _short(value)
-
-
-def _short(value: Any) -> str:
-    """Return a value as short text: of a class with options, the name and the options."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict) and "class_path" in value:
-        options = ", ".join(f"{name} {_short(option)}" for name, option in (value.get("init_args") or {}).items())
-        name = str(value["class_path"]).rpartition(".")[2]
-        return f"{name} ({options})" if options else name
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else short(value)

@@ -19,7 +19,7 @@ from pyrovae.runs import Run, RunComparison, compare_runs, evaluate_run
 from pyrovae.runs.lock import locked
 from pyrovae.sweeps.page import write_page
 from pyrovae.sweeps.search_space import SearchSpace
-from pyrovae.sweeps.trial import Trial
+from pyrovae.sweeps.trial import Trial, described
 from pyrovae.training import Callback, History
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _run_trial(study: optuna.Study, space: SearchSpace, train: Train, folder: Pa
             raise
     elbo = trial.user_attrs.get("elbo")
     bound = "" if elbo is None else f"validation ELBO {elbo:.2f} nats, "
-    progress.note(f"{name}: {bound}{', '.join(f'{key} {value}' for key, value in options.items())}{how}")
+    progress.note(f"{name}: {bound}{described(options)}{how}")
 
 
 def _report(trial: optuna.Trial, history: History, reported: set[int]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["Trial"]
+__all__ = ["Trial", "described", "short"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,23 @@ class Trial:
     def order(self) -> tuple[bool, float, str]:
         """Return what trials are sorted by: those that are complete first, then the larger ELBO."""
         return self.state != "complete", math.inf if math.isnan(self.elbo) else -self.elbo, self.run
+
+
+def described(options: dict[str, Any]) -> str:
+    """Return the options of a trial as short text.
+
+    Example:
+        >>> described({"latent_dim": 3, "prior": {"class_path": "my.Prior", "init_args": {"scale": 0.12345}}})
+        'latent_dim 3, prior Prior (scale 0.1235)'
+    """
+    return ", ".join(f"{name} {short(value)}" for name, value in options.items())
+
+
+def short(value: Any) -> str:
+    """Return a value as short text: of a class with options, the name and the options."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict) and "class_path" in value:
+        name, options = str(value["class_path"]).rpartition(".")[2], value.get("init_args")
+        return f"{name} ({described(options)})" if options else name
+    return value if isinstance(value, str) else json.dumps(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,7 +87,7 @@ class WandB(Logger):
         if path.suffix == ".html":
             self._run.log({path.stem: wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
         else:
-            self._run.save(str(path), base_path=str(path.parent), policy="now")
+            shutil.copy2(path, self._run.dir)  # what is there at the end is uploaded
 
     def _finish(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))

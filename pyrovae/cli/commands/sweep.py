@@ -58,11 +58,9 @@ def sweep(
     )
     if found.comparison is not None:
         print(found.comparison)
-    for sentence in (
-        *conclusions(found.trials, found.comparison),
-        *([found.not_compared] if found.not_compared else []),
-    ):
-        print(sentence)
+    for sentence in (*conclusions(found.trials, found.comparison), found.not_compared):
+        if sentence is not None:
+            print(sentence)
     print(f"the page is {found.page}")
 
 
@@ -76,10 +74,11 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
         raise checks.InputError(f"{path} cannot be read as YAML: {checks.reason(error)}") from error
     if not isinstance(content, dict) or "search" not in content:
         raise checks.InputError(f"{path} must hold options of train and the key search, but has no search")
-    refused = {"run", "resume"} & (content.keys() | set(content["search"] or ()))
+    search = content.pop("search")
+    refused = sorted({"run", "resume"} & {*content, *(search if isinstance(search, dict) else ())})
     if refused:
-        raise checks.InputError(f"{path} must leave out {refused.pop()}: each trial has a run of its own")
-    return {name: value for name, value in content.items() if name != "search"}, content["search"]
+        raise checks.InputError(f"{path} must leave out {refused[0]}: each trial has a run of its own")
+    return content, search
 
 
 def _warmup(config: dict[str, Any]) -> int:

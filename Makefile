@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := runs/demo
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint docs bench format clean
+.PHONY: demo test test-fast lint docs dist bench format clean
 
 demo: .venv/.installed
 	$(BIN)/python -m pyrovae train --data.binarization none --likelihood DiscretizedLogistic --latent_dim 2 \
@@ -22,10 +22,19 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.readthedocs .readthedocs.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 docs: .venv/.installed-dev
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "the pages begin at docs/_build/html/index.html"
+
+dist: .venv/.installed-dev
+	$(BIN)/python scripts/versions/check_distribution.py
 
 bench: .venv/.installed-bench
 	$(BIN)/python scripts/benchmarks/startup.py
@@ -38,7 +47,7 @@ format: .venv/.installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv docs/_build .mypy_cache .ruff_cache build *.egg-info
+	rm -rf .venv dist docs/_build .mypy_cache .ruff_cache build *.egg-info
 
 .venv/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -27,6 +27,14 @@ def _no_global_state_leaks(request):
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _own_state_folder(tmp_path_factory):
+    """Keep the key of this machine's runs out of the user's home, in commands that are started too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _doctest_names(doctest_namespace):
     import pyrovae
     from pyrovae import (
@@ -45,6 +53,7 @@ def _doctest_names(doctest_namespace):
         prediction,
         priors,
         runs,
+        sharing,
         training,
     )
     from pyrovae.data import binarization, dataset
@@ -65,6 +74,7 @@ def _doctest_names(doctest_namespace):
         priors,
         matmul,
         runs,
+        sharing,
         training,
         dataset,
         binarization,

@@ -1,6 +1,7 @@
 """Variational autoencoders as Pyro programs, with marginal likelihoods that come with their error."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from pyrovae import interrupts as interrupts  # first: it says what interrupts all that follows
@@ -134,6 +135,8 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         SemiSupervisedVAE,
         SphericalVAE,
     )
+
+__version__ = version("pyrovae")
 
 __all__ = [
     "CIFAR10",

@@ -149,7 +149,7 @@ def test_the_command_line_page_names_every_option():
         options = set(inspect.signature(getattr(commands, function)).parameters)
         folders = {"run", "runs"} - ({"run"} if name == "train" else set())
         positional = {"RUN" if option in folders else "KIND" if option == "kinds" else option for option in options}
-        assert documented - {"print_config", "quiet"} == positional | documented & {"config"}, name
+        assert documented - {"print_config", "quiet", "trust"} == positional | documented & {"config"}, name
 
 
 def test_links_between_the_pages_lead_somewhere():
@@ -159,6 +159,12 @@ def test_links_between_the_pages_lead_somewhere():
         for target in targets:
             if not target.startswith("http") and not target.endswith(".png"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_figure_has_alternative_text():
+    figures = [(page.name, alt) for page in PAGES for alt in re.findall(r"!\[(.*?)\]\(", page.read_text())]
+    assert len(figures) > 30
+    assert [name for name, alt in figures if len(alt.split()) < 2] == []
 
 
 def build_pages(source, out):
@@ -177,6 +183,17 @@ def test_a_notebook_that_fails_is_not_built(tmp_path):
     built = build_pages(tmp_path, tmp_path / "html")
     assert built.returncode != 0
     assert f"ExecutionError: {tmp_path}/index.md" in " ".join(built.stderr.split())
+
+
+@pytest.mark.slow
+def test_a_picture_without_alternative_text_is_not_built(tmp_path):
+    """Also one that a notebook draws."""
+    header = re.match(r"---\n.*?---\n", NOTEBOOKS[0].read_text(), re.DOTALL)[0]
+    cell = "from pyrovae.figures import image_grid\nimport torch\nimage_grid(torch.rand(4, 1, 3, 3), columns=2)"
+    (tmp_path / "index.md").write_text(f"{header}\n# A page\n\n```{{code-cell}}\n{cell}\n```\n")
+    built = build_pages(tmp_path, tmp_path / "html")
+    assert built.returncode != 0
+    assert "has no alternative text" in built.stderr
 
 
 @pytest.mark.slow

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import get_args, get_origin
 
+import yaml
 from jsonargparse import Namespace
 
 from pyrovae import checks, distributed, progress
 from pyrovae.cli import commands, raw_arguments
 from pyrovae.cli.exit_status import run_command
 from pyrovae.parsing import SHELLS, Parser, completion_script
-from pyrovae.runs import fill_defaults, options_replaced_by_program
+from pyrovae.runs import fill_defaults, options_replaced_by_program, trusting
 
-__all__ = ["completion", "dispatch", "parser_of"]
+__all__ = ["call", "completion", "dispatch", "parser_of"]
 
 _MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
 
-_DIVIDED = ("train", "evaluate", "score", "encode")  # commands whose work several processes divide
+_DIVIDED = (
+    "train",
+    "evaluate",
+    "score",
+    "encode",
+    "compress",
+    "decompress",
+)  # commands whose work several processes divide
 
-_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "compare", "score", "encode", "refit_prior", "report", "explore")
+_COMMANDS_ON_A_RUN = (
+    "evaluate",
+    "diagnose",
+    "compare",
+    "score",
+    "encode",
+    "compress",
+    "refit_prior",
+    "report",
+    "explore",
+)
 
 
 def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
@@ -35,7 +54,7 @@ def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
     function: Callable[..., None] = getattr(commands, functions[command])
     try:
         with distributed.initialized():
-            return run_command(partial(_dispatch, command, function, arguments), resumable=command == "train")
+            return run_command(partial(call, command, function, arguments), resumable=command == "train")
     except (checks.InputError, distributed.LostProcess) as error:  # before the process group exists
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
@@ -57,23 +76,62 @@ def _callables(functions: dict[str, str]) -> dict[str, Callable[..., None]]:
     return {name: getattr(commands, attribute) for name, attribute in functions.items()}
 
 
-def _dispatch(command: str, function: Callable[..., None], arguments: list[str]) -> None:
+def call(command: str, function: Callable[..., None], arguments: list[str]) -> None:
+    """Parse the options of a command, and call its function.
+
+    Args:
+        command: name of the command.
+        function: its function.
+        arguments: the command and its options.
+
+    Raises:
+        ValueError: if an option is bad.
+    """
     parser = parser_of({command: function})
     prints = "--print_config" in arguments
     arguments = [word for word in arguments if word != "--print_config"]
-    resumed = raw_arguments.resumed_run(arguments)
     given_names = raw_arguments.option_names(arguments)
+    with trusting(_trusted(arguments)), ExitStack() as guards:
+        arguments = _with_configuration(parser, command, arguments, guards)
+        chosen = parser.parse_args(arguments, defaults=False)
+        _run_function(parser, command, function, chosen, given_names, prints)
+
+
+def _trusted(arguments: list[str]) -> list[str]:
+    return [name for name in (raw_arguments.option_value(arguments, "trust") or "").split(",") if name]
+
+
+def _with_configuration(parser: Parser, command: str, arguments: list[str], guards: ExitStack) -> list[str]:
+    """Insert what is taken from a run's configuration, and guard the imports if that run was not made here."""
+    configured = raw_arguments.configured_run(arguments)
+    if configured is not None:
+        guards.enter_context(configured.guarded())
+    resumed = raw_arguments.resumed_run(arguments)
     if resumed is not None:
+        guards.enter_context(resumed.guarded())
         # The stored configuration is the default; options on the command line override it.
-        stored = ["train", "--config", str(resumed.folder / "config.yaml")]
+        stored = ["train", "--config", yaml.safe_dump(resumed.config())]
         try:
             parser.parse_args(stored, defaults=False)
         except checks.InputError as error:
-            raise checks.InputError(f"{stored[-1]} cannot be used: {error}") from error
-        arguments = [*stored, *arguments[1:]]
-    elif command in _COMMANDS_ON_A_RUN:
-        arguments = raw_arguments.insert_default_estimator(raw_arguments.insert_run_data(parser, arguments))
-    chosen = parser.parse_args(arguments, defaults=False)
+            raise checks.InputError(f"{resumed.folder / 'config.yaml'} cannot be used: {error}") from error
+        return [*stored, *arguments[1:]]
+    if command in _COMMANDS_ON_A_RUN:
+        arguments, run = raw_arguments.insert_run_data(parser, arguments)
+        if run is not None:
+            guards.enter_context(run.guarded())
+        return raw_arguments.insert_default_estimator(arguments)
+    return arguments
+
+
+def _run_function(
+    parser: Parser,
+    command: str,
+    function: Callable[..., None],
+    chosen: Namespace,
+    given_names: set[str],
+    prints: bool,
+) -> None:
     if distributed.count() > 1 and command not in _DIVIDED:
         raise checks.InputError(
             f"{command} must be run by one process, for only {', '.join(_DIVIDED)} divide their work, "
@@ -81,7 +139,7 @@ def _dispatch(command: str, function: Callable[..., None], arguments: list[str])
         )
     given = chosen[command]
     quiet = bool(given.get("quiet"))
-    skipped = {"config", "quiet", *options_replaced_by_program(given, given_names)}
+    skipped = {"config", "quiet", "trust", *options_replaced_by_program(given, given_names)}
     for name in skipped:
         given.pop(name, None)
     keeps = command in ("train", "refit_prior")  # all options, those that were not given too
@@ -115,6 +173,9 @@ def parser_of(functions: dict[str, Callable[..., None]]) -> Parser:
                 metavar = action.dest.upper().removesuffix("S")
                 vars(action).update(nargs=nargs, _typehint=get_args(hint)[0], metavar=metavar)
         subparser.add_argument("--quiet", action="store_true", help="show no progress")
+        subparser.add_argument(
+            "--trust", metavar="PACKAGES", help="packages whose classes a run made elsewhere may name, as in a,b"
+        )
         subparser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
         subcommands.add_subcommand(name, subparser, help=summary)
         subparser.prog = f"pyrovae {name}"

@@ -10,7 +10,14 @@ import yaml
 from pyrovae.parsing import Parser
 from pyrovae.runs import Run
 
-__all__ = ["insert_default_estimator", "insert_run_data", "option_names", "resumed_run"]
+__all__ = [
+    "configured_run",
+    "insert_default_estimator",
+    "insert_run_data",
+    "option_names",
+    "option_value",
+    "resumed_run",
+]
 
 _DEFAULT_ESTIMATORS = {"evaluate": "Importance", "score": "Importance", "diagnose": "Annealed"}
 
@@ -31,13 +38,13 @@ def resumed_run(arguments: list[str]) -> Run | None:
     if arguments[:1] != ["train"]:
         return None
     options_of_run: dict[str, str | None] = {"run": "runs/vae", "resume": "false"}
-    config = _option_value(arguments, "config")
+    config = option_value(arguments, "config")
     try:
         content = yaml.safe_load(Path(config).read_text(encoding="utf-8-sig")) if config else None
     except (OSError, ValueError, yaml.YAMLError):  # reported by the parser
         content = None
     for name in options_of_run:
-        given = _option_value(arguments, name)
+        given = option_value(arguments, name)
         stored = content.get(name) if isinstance(content, dict) else None
         if given is not None or stored is not None:
             options_of_run[name] = str(stored) if given is None else given
@@ -48,19 +55,37 @@ def resumed_run(arguments: list[str]) -> Run | None:
     return run
 
 
-def insert_run_data(parser: Parser, arguments: list[str]) -> list[str]:
+def configured_run(arguments: list[str]) -> Run | None:
+    """Return the run whose ``config.yaml`` is given by ``--config``, or None.
+
+    Args:
+        arguments: a command and its options.
+
+    Example:
+        >>> configured_run(["train", "--config", "settings.yaml"]) is None
+        True
+    """
+    config = Path(option_value(arguments, "config") or "")
+    is_run = config.name == "config.yaml" and (config.parent / "data.json").exists()
+    return Run(config.parent) if is_run else None
+
+
+def insert_run_data(parser: Parser, arguments: list[str]) -> tuple[list[str], Run | None]:
     """Insert the class of the run's data set if there are options of a data set without its class.
 
     Args:
         parser: parser of all commands.
         arguments: a command that takes a run and ``--data``, and its options.
 
+    Returns:
+        the arguments, and the run, or None where nothing is inserted.
+
     Raises:
         ValueError: if the options are invalid, or the run's configuration cannot be read.
     """
     options = [word.partition("=")[0] for word in arguments]
     if "--data" in options or "--data.help" in options or not any(word.startswith("--data.") for word in options):
-        return arguments
+        return arguments, None
     others: list[str] = []
     skip = False
     for word, option in zip(arguments, options, strict=True):
@@ -72,11 +97,11 @@ def insert_run_data(parser: Parser, arguments: list[str]) -> list[str]:
             others.append(word)
     chosen = parser.parse_args(others, defaults=False)
     options_of_command = chosen[arguments[0]]
-    run = options_of_command.runs[0] if "runs" in options_of_command else options_of_command.run
-    data = Run(run).config().get("data")
+    run = Run(options_of_command.runs[0] if "runs" in options_of_command else options_of_command.run)
+    data = run.config().get("data")
     if data is None:
-        return arguments
-    return [arguments[0], "--data", data if isinstance(data, str) else json.dumps(data), *arguments[1:]]
+        return arguments, None
+    return [arguments[0], "--data", data if isinstance(data, str) else json.dumps(data), *arguments[1:]], run
 
 
 def insert_default_estimator(arguments: list[str]) -> list[str]:
@@ -109,7 +134,17 @@ def option_names(arguments: list[str]) -> set[str]:
     return {word[2:].partition("=")[0].partition(".")[0] for word in arguments if word.startswith("--")}
 
 
-def _option_value(arguments: list[str], name: str) -> str | None:
+def option_value(arguments: list[str], name: str) -> str | None:
+    """Return the last value of an option, or None.
+
+    Args:
+        arguments: a command and its options.
+        name: name of the option.
+
+    Example:
+        >>> option_value(["train", "--run", "a", "--run=b"], "run")
+        'b'
+    """
     found = None
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if word == f"--{name}":

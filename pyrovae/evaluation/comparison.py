@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.arviz_import import import_arviz
+from pyrovae.arviz_import import compare_elpd
 from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow, join_names
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
 from pyrovae.evaluation.likelihood.result import LogMarginal
@@ -185,29 +183,8 @@ def _effort(result: LogMarginal) -> str:
 
 def _elpd(log_prob: Mapping[str, Tensor], results: Mapping[str, LogMarginal]) -> pandas.DataFrame:
     """Return ArviZ's table with log p(x) of these data in the place of its leave-one-out estimates."""
-    arviz = import_arviz()
-    import numpy as np
-    import xarray
-    from arviz.stats.stats_utils import ELPDData
-
-    highest = torch.stack(list(log_prob.values())).amax(0)  # (B,)
-
-    def entry(name: str) -> Any:
-        values, result = log_prob[name], results[name]
-        figures = {
-            "elpd_loo": values.sum().item(),
-            "se": math.sqrt(len(values)) * values.std(correction=0).item(),
-            "p_loo": math.nan,
-            "n_samples": int(result.num_samples.max()),
-            "n_data_points": len(values),
-            "warning": bool((result.pareto_k > pareto_threshold(result.num_samples)).any()),
-            # Stacking exponentiates these, which underflows for images; a common shift changes no weight.
-            "loo_i": xarray.DataArray((values - highest).numpy(), dims="datum", name="loo_i"),
-            "scale": "log",
-        }
-        return ELPDData(data=list(figures.values()), index=list(figures))
-
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # ArviZ uses deprecated functions of pandas, and divides by zero weights
-        table = arviz.compare({name: entry(name) for name in log_prob}, method="stacking", scale="log")
-    return table.drop(columns="p_loo").rename(columns={"elpd_loo": "elpd", "weight": "stacking_weight"})
+    return compare_elpd(
+        {name: values.numpy() for name, values in log_prob.items()},
+        {name: int(results[name].num_samples.max()) for name in log_prob},
+        {name: bool((results[name].pareto_k > pareto_threshold(results[name].num_samples)).any()) for name in log_prob},
+    )

@@ -17,6 +17,7 @@ from pyrovae.figures.likelihood import (
 )
 from pyrovae.figures.posterior import forest, plane_posteriors, rank_ecdf
 from pyrovae.figures.runs import comparison
+from pyrovae.figures.sweep import search
 from pyrovae.figures.tables import column_report, marginals, pairs, worst_rows
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "samples",
     "save",
     "score_histogram",
+    "search",
     "thumbnail_map",
     "training_curves",
     "weight_tails",

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.arviz_import import import_arviz
+from pyrovae.arviz_import import highest_density_interval
 from pyrovae.figures.base import COLOURS, array, blank
 
 if TYPE_CHECKING:
@@ -95,36 +95,41 @@ def rank_ecdf(histograms: Mapping[str, Tensor], bands: tuple[Tensor, Tensor]) ->
 
 
 def forest(samples: Mapping[str, Mapping[str, Tensor]], share: float = 0.94) -> Figure:
-    """Draw intervals of each quantity for each approximation, by ArviZ's forest plot.
+    """Draw intervals of each quantity for each approximation: the shortest ones that hold a share of the samples.
 
     Args:
         samples: samples by the name of the approximation, then of the quantity, ``(S, *shape)`` each.
-        share: probability within the thin lines; the thick lines contain half.
+        share: probability within the thin lines; the thick lines contain half. Points are means.
     """
-    arviz = import_arviz()
     checks.number("share", share, 0.0, 1.0, open_below=True)
-    data = [
-        arviz.from_dict(posterior={name: array(values)[None] for name, values in of_one.items()})  # (1, S, *shape)
-        for of_one in samples.values()
-    ]
-    count = sum(int(np.prod(values.shape[1:])) for values in next(iter(samples.values())).values())
-    figure = blank(8.4, 0.16 * count * len(samples) + 0.35 * count + 1.0)
+    columns = [_columns(of_one) for of_one in samples.values()]
+    labels = [label for label, _ in columns[0]]
+    figure = blank(8.4, 0.16 * len(labels) * len(samples) + 0.35 * len(labels) + 1.0)
     axes = figure.subplots()
-    arviz.plot_forest(
-        data,
-        model_names=list(samples),
-        var_names=list(next(iter(samples.values()))),  # in this order; ArviZ's default order is that of a set
-        combined=True,
-        hdi_prob=share,
-        colors=COLOURS[: len(samples)],
-        ax=axes,
-        textsize=10,
-        markersize=4,
-        linewidth=1.8,
-    )
-    legend = axes.get_legend()
-    if legend is not None:
-        legend.set(loc="center left", bbox_to_anchor=(1.0, 0.5), frame_on=False)
+    rows = np.arange(float(len(labels)))
+    apart = 0.7 / len(samples)
+    for i, (name, of_one) in enumerate(zip(samples, columns, strict=True)):
+        values = np.stack([column for _, column in of_one], 1)  # (S, Q)
+        place = rows + apart * (i - (len(samples) - 1) / 2)
+        colour = COLOURS[i % len(COLOURS)]
+        for inside, width in ((share, 1.4), (0.5, 3.2)):
+            low, high = highest_density_interval(values, inside).T
+            axes.hlines(place, low, high, color=colour, linewidth=width)
+        axes.plot(values.mean(0), place, "o", color=colour, markerfacecolor="white", markersize=4, label=name)
+    axes.set_yticks(rows, labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)  # the first is on top
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axes.set_title(f"intervals that hold {share:.0%} and 50%", fontsize=10)
     axes.grid(axis="x", alpha=0.3)
     return figure
+
+
+def _columns(samples: Mapping[str, Tensor]) -> list[tuple[str, np.ndarray]]:
+    """Return the samples of each single number, ``(S,)``, with its name and index."""
+    return [
+        (f"{name}[{', '.join(map(str, index))}]" if index else name, column)
+        for name, values in samples.items()
+        for index, column in zip(
+            np.ndindex(tuple(values.shape[1:])), array(values).reshape(len(values), -1).T, strict=True
+        )
+    ]

@@ -148,14 +148,14 @@ def _marginal(axes: Axes, data: pandas.Series, samples: pandas.Series) -> None:
         return
     x, y = _numbers(data), _numbers(samples)
     edges = int(np.clip(3 * len(x) ** (1 / 3), 9, 31))
-    bins = np.linspace(*np.nanquantile(x, [0.002, 0.998]), edges)
-    bins = bins if bins[-1] > bins[0] else np.linspace(bins[0] - 0.5, bins[0] + 0.5, edges)
+    low, high = (float(end) for end in np.nanquantile(x, [0.002, 0.998]))
+    bins = np.linspace(low, high, edges) if high > low else np.linspace(low - 0.5, low + 0.5, edges)
     whole = np.all(np.isnan(x) | (x % 1 == 0)) and bins[-1] - bins[0] <= 60
     bins = np.arange(math.floor(bins[0]) - 0.5, math.ceil(bins[-1]) + 1) if whole else bins
-    axes.hist(x[~np.isnan(x)], bins, density=True, color=COLOURS[0], alpha=0.5, label="data")
+    axes.hist(x[~np.isnan(x)], bins.tolist(), density=True, color=COLOURS[0], alpha=0.5, label="data")
     inside = y[~np.isnan(y)]
     weights = np.full(len(inside), 1 / (len(inside) * (bins[1] - bins[0])))  # also of those beyond the panel
-    axes.hist(inside, bins, weights=weights, histtype="step", color=COLOURS[1], lw=1.5, label="samples")
+    axes.hist(inside, bins.tolist(), weights=weights, histtype="step", color=COLOURS[1], lw=1.5, label="samples")
 
 
 def _correlated(numbers: dict[str, NDArray[np.float64]], count: int) -> list[str]:

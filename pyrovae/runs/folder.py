@@ -1,7 +1,8 @@
 """A run's folder on disk: configuration, weights, checkpoint, metrics, evaluations; atomic and versioned.
 
 Loading a folder unpickles nothing. It imports only the modules of the classes that the configuration names, and calls
-only these classes, each of which must be a subclass of the base class of its component.
+only these classes, each of which must be a subclass of the base class of its component. If the folder was not made on
+this machine, they must be classes of trusted packages (:mod:`pyrovae.runs.trust`).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,19 +22,21 @@ import yaml
 from torch import Tensor, nn
 
 from pyrovae import checks
-from pyrovae.arviz_import import import_arviz
+from pyrovae.arviz_import import groups_of, read_inference_data, write_inference_data
 from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
+from pyrovae.parsing import imports_from
 from pyrovae.runs.configuration import DataFactory, components_of, make_program, program_for, with_schema
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.lock import locked
 from pyrovae.runs.metrics import history_from_csv, history_to_csv
+from pyrovae.runs.trust import SIGNATURE, check_links, check_size, is_signed, package_names, sign, trusted_packages
 from pyrovae.runs.weights import load_weights, save_weights
 from pyrovae.training import History, State
 
 if TYPE_CHECKING:
-    import arviz
+    from pyrovae.arviz_import import InferenceData
 
 __all__ = ["FORMAT", "Run"]
 
@@ -45,6 +49,8 @@ class Run:
 
     Args:
         folder: path of the folder.
+        trust: packages from which the classes of the run may be imported, besides pyrovae, Pyro, torch and torchvision,
+            if it was not made on this machine.
 
     Raises:
         ValueError: if a file that is read is missing, truncated, modified, or of another version.
@@ -56,24 +62,67 @@ class Run:
         pyrovae.checks.InputError: run must be a folder that pyrovae train made, but there is no config.yaml in ...
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], trust: str | Iterable[str] = ()) -> None:
         self.folder = path_of("run", folder)
+        self.trust = package_names(trust)
 
     @property
     def exists(self) -> bool:
         """True if the folder contains a run."""
         return (self.folder / "config.yaml").exists()
 
+    @property
+    def is_own(self) -> bool:
+        """True if the configuration was written by this user on this machine, and not changed since."""
+        return self.exists and is_signed(self.folder, self.config_text())
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Import only from trusted packages in the ``with`` block, if the run was not made on this machine.
+
+        Raises:
+            ValueError: if the configuration names a class of another package, or a link leads out of the folder.
+        """
+        packages = None
+        if self.exists and not self.is_own:
+            check_links(self.folder)
+            packages = trusted_packages(self.trust)
+        with imports_from(packages, self._refusal), self._enough_memory():
+            yield
+
+    @contextlib.contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError, ValueError) as error:
+            if isinstance(error, MemoryError) or re.search("memory|overflow|alloc_cpu", str(error)):
+                raise checks.InputError(f"the program of {self.folder} is too large for this machine") from error
+            raise
+
+    def _refusal(self, path: str) -> str:
+        package = path.partition(".")[0]
+        return (
+            f"{path} is named by {self.folder / 'config.yaml'}, which was not written on this machine, or was changed "
+            f"since: if you trust the package {package}, whose code would run, say so by --trust {package} (in Python "
+            f'trust="{package}")'
+        )
+
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Lock the folder against other trainings; see :func:`pyrovae.runs.lock.locked`."""
         return locked(self.folder)
 
-    def create(self, config: str, data: DataRecord | None = None) -> None:
-        """Create a run from its configuration as YAML and the record of its data; raise an error if there is one."""
+    def create(self, config: str, data: DataRecord | None = None, *, own: bool = True) -> None:
+        """Create a run from its configuration as YAML and the record of its data; raise an error if there is one.
+
+        Args:
+            config: the configuration.
+            data: the record.
+            own: False if the configuration is taken from a run that was made elsewhere.
+        """
         self.refuse_existing("run must be a new folder, or go on with --resume true")
         if data is not None:
             self.save_data_record(data)
-        self.rewrite_config(config)
+        self.rewrite_config(config, own=own)
 
     def save_data_record(self, data: DataRecord) -> None:
         """Write the record of the data that the run is trained on."""
@@ -87,14 +136,21 @@ class Run:
     def discard(self) -> None:
         """Delete a run that failed before its first epoch, so that its folder is free again."""
         if not (self.folder / "weights.safetensors").exists():
-            for name in ("config.yaml", "data.json", "refitted.json", "saved.json"):
+            for name in ("config.yaml", SIGNATURE, "data.json", "refitted.json", "saved.json", "logger.json"):
                 (self.folder / name).unlink(missing_ok=True)
             for folder in (self.folder / "checkpoint", self.folder):
                 with contextlib.suppress(OSError):  # it contains other files
                     folder.rmdir()
 
-    def rewrite_config(self, config: str) -> None:
-        """Replace the configuration; a resumed run can change options that do not affect its weights."""
+    def rewrite_config(self, config: str, *, own: bool = True) -> None:
+        """Replace the configuration; a resumed run can change options that do not affect its weights.
+
+        Args:
+            config: the configuration.
+            own: False if it is that of a run that was made elsewhere, and stays so.
+        """
+        if own:
+            sign(self.folder, config)
         write_text(self.folder / "config.yaml", config)
 
     def config_text(self) -> str:
@@ -113,10 +169,11 @@ class Run:
             config = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(config, dict):
                 raise ValueError("it is not a mapping")
-        return config
+            check_size(config)
+        return _with_present_options(config)
 
     def load(self, weights: Literal["best", "last"] = "best", data: DataFactory | None = None) -> tuple[DataSet, Any]:
-        """Make the data set and the trained program.
+        """Make the data set and the trained program, of trusted classes if the run was not made on this machine.
 
         Args:
             weights: weights of the best validation ELBO, or of the last epoch.
@@ -127,6 +184,10 @@ class Run:
             ValueError: if the run's own data are no longer those that it was trained on, or others are of another
                 shape, kind or number of levels.
         """
+        with self.guarded():
+            return self._load(weights, data)
+
+    def _load(self, weights: Literal["best", "last"], data: DataFactory | None) -> tuple[DataSet, Any]:
         chosen = self._components()
         own, own_record = chosen.pop("data", Digits), self.data_record()
         schema = None if own_record is None else own_record.schema
@@ -159,12 +220,13 @@ class Run:
         """
         if self.data_record() is None:
             return self.load(weights)[1]
-        chosen = self._components({"data"})
-        described = self.describe_data()
-        program = make_program(
-            described.data_shape, levels=described.observed_levels, schema=described.schema, **chosen
-        )
-        self._load_weights(program, weights)
+        with self.guarded():
+            chosen = self._components({"data"})
+            described = self.describe_data()
+            program = make_program(
+                described.data_shape, levels=described.observed_levels, schema=described.schema, **chosen
+            )
+            self._load_weights(program, weights)
         return program
 
     def data_record(self) -> DataRecord | None:
@@ -259,12 +321,12 @@ class Run:
     def save_evaluation(self, name: str, summary: dict[str, Any], result: LogMarginal) -> Path:
         """Write an evaluation as JSON, and its values of each datum as netCDF beside it; return the JSON's path."""
         path, values = self.folder / "evaluation" / f"{name}.nc", result.to_arviz()
-        size = sum(values[group].nbytes for group in values.groups())
+        size = sum(group.nbytes for group in groups_of(values).values())
         check_writable(path.parent, size + size // 10 + 2**20)  # HDF5 crashes on a full disk
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as beside:
-                values.to_netcdf(f"{beside}/values.nc", engine="h5netcdf")
+                write_inference_data(values, f"{beside}/values.nc")
                 os.replace(f"{beside}/values.nc", path)
         except (OSError, RuntimeError) as error:
             raise write_error(path, error) from error
@@ -300,18 +362,15 @@ class Run:
                 found[path.stem] = figures
         return found
 
-    def values(self, name: str) -> arviz.InferenceData:
+    def values(self, name: str) -> InferenceData:
         """Read an evaluation's values of each datum, its draws and its data, as made by ``LogMarginal.to_arviz``.
 
         Args:
             name: name of the evaluation, such as ``test-importance-5000``.
         """
         path = self.folder / "evaluation" / f"{name}.nc"
-        az = import_arviz()
-        # Eagerly, so that a broken part is found here, and no file is left open.
-        with _reading(path), az.rc_context({"data.load": "eager"}):
-            values: arviz.InferenceData = az.from_netcdf(str(path), engine="h5netcdf")
-        return values
+        with _reading(path):
+            return read_inference_data(path)
 
     def _load_weights(self, program: nn.Module, which: Literal["best", "last"]) -> None:
         path = self.folder / ("weights.safetensors" if which == "best" else "checkpoint/weights.safetensors")
@@ -319,6 +378,15 @@ class Run:
             raise checks.InputError(f"{path} does not exist: no epoch of the run was finished")
         with _reading(path):
             load_weights(program, path, FORMAT)
+
+
+def _with_present_options(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a training's configuration with options that came later, and in place of one that is gone."""
+    if "epochs" not in config:
+        return config  # it was saved, or refitted
+    logger = {"class_path": "pyrovae.tracking.TensorBoard"} if config.get("tensorboard") else None
+    present = {name: value for name, value in config.items() if name != "tensorboard"}
+    return {"kl_cycles": 1, "ema_decay": None, "logger": logger, **present}
 
 
 def _with_estimator(figures: dict[str, Any]) -> dict[str, Any]:

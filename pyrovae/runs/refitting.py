@@ -74,7 +74,7 @@ def refit_run(
         options["prior"] = yaml.safe_load(config)["prior"]
         origin = {"run": str(run.folder), "log_prior": history.best_value, "gain": gain, "seed": seed}
         try:
-            new.create(yaml.safe_dump(settings, sort_keys=False), run.data_record())
+            new.create(yaml.safe_dump(settings, sort_keys=False), run.data_record(), own=run.is_own)
             new.save_refitted(program, run.history(), origin)
         except (Exception, KeyboardInterrupt):
             new.discard()

@@ -44,7 +44,9 @@ def sample_run(
     path = Path(out)
     described = run.describe_data()
     schema = described.schema
-    checks.choice("out's ending", path.suffix, (".png", ".npy") if schema is None else (".csv", ".parquet", ".npy", ".png"))
+    checks.choice(
+        "out's ending", path.suffix, (".png", ".npy") if schema is None else (".csv", ".parquet", ".npy", ".png")
+    )
     checks.integer("num_samples", num_samples)
     program = run.load_program()
     torch.manual_seed(checks.seed(seed))

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pyrovae import checks
+from pyrovae.columns import Schema
 from pyrovae.construction import constructor_arguments, import_path, options_of
 from pyrovae.data import ArrayFile, DataSet, Table, as_data_set
-from pyrovae.execution import evaluating, trace
+from pyrovae.execution import allow_missing, evaluating, trace
 from pyrovae.files import atomic_write, write_text
+from pyrovae.missing import has_missing
 from pyrovae.parsing import Parser
 from pyrovae.programs import Batch, arguments_of, private_modules
 from pyrovae.rng import forked_rng
@@ -122,8 +124,16 @@ def _program_options(program: nn.Module, data: DataSet) -> dict[str, Any]:
 def _class_and_options(name: str, made: Any, skip: list[str]) -> dict[str, Any]:
     skip = [*skip, "schema"]  # that of the data
     options = {key: value for key, value in _arguments(made, name).items() if key not in skip and value is not None}
-    described = {key: options_of(f"{name}.{key}", value) for key, value in options.items()}
+    described = {key: options_of(f"{name}.{key}", _without_schema(value)) for key, value in options.items()}
     return {"class_path": import_path(type(made)), "init_args": described}
+
+
+def _without_schema(value: Any) -> Any:
+    """Return a factory of a network without the columns of a table, which are those of the data."""
+    if not isinstance(value, partial):
+        return value
+    kept = {key: _without_schema(part) for key, part in value.keywords.items() if not isinstance(part, Schema)}
+    return partial(value.func, *value.args, **kept) if kept or value.args else value.func
 
 
 def _arguments(made: Any, name: str) -> dict[str, Any]:
@@ -163,10 +173,10 @@ def _data_options(data: DataSet, run: Run) -> tuple[DataSet | None, dict[str, An
 
 def _table_options(data: Table, run: Run) -> tuple[DataSet, dict[str, Any]]:
     """Return a table as it will be read again from the run's folder, and the options that do so."""
-    if data.test_is_apart:
+    if data.stored_apart:
         raise checks.InputError("data must have their test rows in the same table to be saved, or be read from files")
-    options = {"validation_size": len(data.validation), "test_size": len(data.test), "seed": data.seed}
-    options = {"label": None if data.schema.label is None else data.schema.label.name, **options}
+    options: dict[str, Any] = {"label": None if data.schema.label is None else data.schema.label.name}
+    options |= {"validation_size": len(data.validation), "test_size": len(data.test), "seed": data.seed}
     remade = Table(_frame_of(data), schema=data.schema, **options)
     if DataRecord.of(data).difference(DataRecord.of(remade)) is not None:
         raise checks.InputError(
@@ -273,10 +283,12 @@ def _log_weight(program: Any, data: DataSet) -> Tensor:
     """Return log p(x, z) - log q(z|x) of one sample for a few data."""
     model: Callable[..., Any] = program.model
     batch = first_data(program, data.test, 3)
-    arguments = arguments_of(batch, model, program.guide)
+    arguments, guide = arguments_of(batch, model, program.guide), program.guide
+    if has_missing(arguments[0]):
+        model, guide = allow_missing(model, guide)
     with forked_rng(arguments[0].device), private_modules(), evaluating(model, program.guide):
         torch.manual_seed(0)
-        guided = trace(program.guide, arguments)
+        guided = trace(guide, arguments)
         traced = trace(partial(poutine.replay, trace=guided)(model), arguments)
         _check_parameters(program, [guided, traced])
         return torch.as_tensor(traced.log_prob_sum() - guided.log_prob_sum()).double()

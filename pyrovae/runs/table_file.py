@@ -16,21 +16,25 @@ from pyrovae.files import atomic_write, check_writable, path_of
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["check_out", "write_matrix", "write_table"]
+__all__ = ["check_out", "write_matrix", "write_npy_header", "write_table"]
 
 
-def check_out(out: str | os.PathLike[str], overwrite: bool) -> Path:
-    """Return the path of a table to write, before long work whose result goes there.
+def check_out(
+    out: str | os.PathLike[str], overwrite: bool, endings: tuple[str, ...] | None = (".csv", ".parquet", ".npy")
+) -> Path:
+    """Return the path of a file to write, before long work whose result goes there.
 
     Args:
-        out: the path, which must end with ``.csv``, ``.parquet`` or ``.npy``.
+        out: the path.
         overwrite: whether a file of this name may be replaced.
+        endings: endings that it may have; None for any.
 
     Raises:
         ValueError: if it ends otherwise, exists, or cannot be written.
     """
     path = path_of("out", out)
-    checks.choice("out's ending", path.suffix, (".csv", ".parquet", ".npy"))
+    if endings is not None:
+        checks.choice("out's ending", path.suffix, endings)
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise checks.InputError("out must not end with .parquet without pyarrow: pip install 'pyrovae[tables]'")
     if path.is_dir():
@@ -53,7 +57,13 @@ def write_table(path: Path, blocks: Iterable[pandas.DataFrame], count: int) -> N
         _WRITERS.get(path.suffix, _write_records)(file, blocks, count)
 
 
-def write_matrix(path: Path, blocks: Iterable[pandas.DataFrame], shape: tuple[int, ...], index: list[str]) -> None:
+def write_matrix(
+    path: Path,
+    blocks: Iterable[pandas.DataFrame],
+    shape: tuple[int, ...],
+    index: list[str],
+    row_shape: tuple[int, ...] | None = None,
+) -> None:
     """Write a table of numbers; as ``.npy`` it is an array without the index.
 
     Args:
@@ -61,6 +71,7 @@ def write_matrix(path: Path, blocks: Iterable[pandas.DataFrame], shape: tuple[in
         blocks: successive rows.
         shape: shape of the array but for its last dimension, the columns.
         index: columns that number the rows.
+        row_shape: shape of the columns of a row in an array, in place of that dimension.
     """
     with atomic_write(path) as file:
         if path.suffix in _WRITERS:
@@ -69,7 +80,7 @@ def write_matrix(path: Path, blocks: Iterable[pandas.DataFrame], shape: tuple[in
         for i, block in enumerate(blocks):
             values = np.ascontiguousarray(block.drop(columns=index).to_numpy())
             if i == 0:
-                _write_header(file, values.dtype, (*shape, values.shape[1]))
+                write_npy_header(file, values.dtype, (*shape, *(row_shape or values.shape[1:])))
             file.write(values.tobytes())
 
 
@@ -82,7 +93,7 @@ def _write_records(file: Any, blocks: Iterable[pandas.DataFrame], count: int) ->
     for i, block in enumerate(blocks):
         records = block.to_records(index=False)
         if i == 0:
-            _write_header(file, records.dtype, (count,))
+            write_npy_header(file, records.dtype, (count,))
         file.write(records.tobytes())
 
 
@@ -114,6 +125,13 @@ _ROW_GROUP = 100_000  # rows of a row group of a Parquet file
 _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}
 
 
-def _write_header(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def write_npy_header(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Write the header of an array in NumPy's format, which its bytes follow.
+
+    Args:
+        file: file opened for writing bytes.
+        dtype: type of the array.
+        shape: its shape.
+    """
     described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, described)

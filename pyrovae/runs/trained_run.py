@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pyrovae import html
 from pyrovae.data import DataSet
-from pyrovae.evaluation import Estimator, LogMarginal, log_marginal, score
+from pyrovae.evaluation import Estimator, Imputation, LogMarginal, impute, log_marginal, score
 from pyrovae.prediction import encode, generate, reconstruct
 from pyrovae.programs import Batch
 from pyrovae.runs.configuration import DataFactory
@@ -31,6 +32,7 @@ class TrainedRun:
         folder: the run's folder, or a :class:`Run`.
         weights: weights of the best validation ELBO, or of the last epoch.
         data: function that makes a data set to use in place of the run's own.
+        trust: packages of the run's classes, see :func:`load`.
 
     Attributes:
         folder: the run on disk.
@@ -42,8 +44,9 @@ class TrainedRun:
         folder: str | os.PathLike[str] | Run,
         weights: Literal["best", "last"] = "best",
         data: DataFactory | None = None,
+        trust: str | Iterable[str] = (),
     ) -> None:
-        self.folder = folder if isinstance(folder, Run) else Run(folder)
+        self.folder = folder if isinstance(folder, Run) else Run(folder, trust)
         self.folder.config()  # raises an error if it is not a run
         self.weights = weights
         self._data = data
@@ -135,6 +138,36 @@ class TrainedRun:
         """Return the means of q(z|x) by site, ``(B, *event_shape)`` each."""
         return encode(self.program.guide, x)
 
+    def impute(
+        self,
+        x: Batch | None = None,
+        estimator: Estimator | None = None,
+        *,
+        num_samples: int | None = None,
+        num_imputations: int = 10,
+        progress: bool = True,
+    ) -> Imputation:
+        """Impute the missing values of data: :func:`pyrovae.impute` of the run's program.
+
+        Args:
+            x: data, ``(B, *data_shape)``, or the tuple ``(x, y)``; all data in their stored order if not given.
+            estimator: 5,000 importance samples if not given.
+            num_samples: short for ``Importance(num_samples)``.
+            num_imputations: number of draws of x for each datum.
+            progress: whether to show a progress bar.
+        """
+        batch = first_data(self.program, self.data.all, len(self.data.all)) if x is None else x
+        return impute(
+            self.program.model,
+            self.program.guide,
+            batch,
+            estimator,
+            num_samples=num_samples,
+            num_imputations=num_imputations,
+            num_draws=max(200, num_imputations),
+            progress=progress,
+        )
+
     def reconstruct(self, x: Batch) -> Tensor:
         """Return the means of p(x|z) at the means of q(z|x), ``(B, *data_shape)``."""
         return reconstruct(self.program.model, self.program.guide, x)
@@ -154,18 +187,28 @@ class TrainedRun:
 
 
 def load(
-    folder: str | os.PathLike[str], *, weights: Literal["best", "last"] = "best", data: DataFactory | None = None
+    folder: str | os.PathLike[str],
+    *,
+    weights: Literal["best", "last"] = "best",
+    data: DataFactory | None = None,
+    trust: str | Iterable[str] = (),
 ) -> TrainedRun:
     """Load a run that ``pyrovae train`` made.
+
+    Nothing is unpickled. A run that was not made on this machine can name classes of pyrovae, Pyro, torch and
+    torchvision alone, for importing others would run their code.
 
     Args:
         folder: the run's folder.
         weights: weights of the best validation ELBO, or of the last epoch.
         data: function that makes a data set to use in place of the run's own, such as
             ``functools.partial(ArrayFile, "new.npy")``.
+        trust: a package, or several, from which a run that was made elsewhere may import classes, such as
+            ``"my_package"``.
 
     Raises:
-        ValueError: if the folder contains no run; at their first use, if program or data cannot be loaded.
+        ValueError: if the folder contains no run; at their first use, if program or data cannot be loaded, or if a run
+            that was made elsewhere names a class of a package that is not trusted.
 
     Example:
         >>> load("runs/none-such")
@@ -173,4 +216,4 @@ def load(
         ...
         pyrovae.checks.InputError: run must be a folder that pyrovae train made, but there is no config.yaml in ...
     """
-    return TrainedRun(folder, weights, data)
+    return TrainedRun(folder, weights, data, trust)

@@ -113,10 +113,11 @@ def test_a_run_of_a_program_that_derives_from_none_of_ours_is_still_evaluated(ca
     assert main(["train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]) == 0
     config = Path("run/config.yaml")
     config.write_text(config.read_text().replace("programs.TwoCodes", "programs.Underived"))
-    assert type(Run("run").load()[1]).__name__ == "Underived"
-    assert main(["evaluate", "run", "--num_samples=5", "--num_data=9", "--num_checked=0"]) == 0
+    trust = "--trust=someones_package"  # for the configuration was changed
+    assert type(Run("run", "someones_package").load()[1]).__name__ == "Underived"
+    assert main(["evaluate", "run", "--num_samples=5", "--num_data=9", "--num_checked=0", trust]) == 0
     capsys.readouterr()
-    assert main(["train", "--run=run", "--resume=true", "--epochs=2"]) == 2
+    assert main(["train", "--run=run", "--resume=true", "--epochs=2", trust]) == 2
     assert "must be a subclass of pyrovae.Program" in capsys.readouterr().err
 
 

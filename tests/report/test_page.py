@@ -22,6 +22,7 @@ from pyrovae import (
     prior_grid,
     reconstruct,
 )
+from pyrovae.arviz_import import groups_of, inference_data_of, write_inference_data
 from pyrovae.cli import main
 from pyrovae.report import evaluations, write_report
 from pyrovae.runs import Run
@@ -142,8 +143,6 @@ def rewrite(path, change):
 @pytest.mark.slow
 def test_an_older_evaluation_is_shown(own):
     """It has neither the figures nor the values that came later."""
-    import arviz
-
     path = own / "evaluation" / "test-importance-30"
     added = ("num_evaluations", "share_annealed", "acceptance", "convergence", "sandwich", "estimator")
 
@@ -154,9 +153,10 @@ def test_an_older_evaluation_is_shown(own):
 
     rewrite(path.with_suffix(".json"), outdate)
     values = Run(own).values(path.name)
-    stats = values.sample_stats[["log_prob", "standard_error", "pareto_k", "ess", "elbo"]]
-    old = arviz.InferenceData(sample_stats=stats, observed_data=values.observed_data)
-    old.to_netcdf(str(path.with_suffix(".nc")), engine="h5netcdf")
+    groups = groups_of(values)
+    stats = groups["sample_stats"][["log_prob", "standard_error", "pareto_k", "ess", "elbo"]]
+    old = inference_data_of({"sample_stats": stats, "observed_data": groups["observed_data"]}, {})
+    write_inference_data(old, path.with_suffix(".nc"))
     shown = evaluations.section(Run(own), path.name, Run(own).evaluations())
     assert set(shown["pictures"]) == {"pareto", "extremes"}
     assert shown["title"] == "test likelihood, importance, K = 30"
@@ -169,11 +169,10 @@ def test_an_older_evaluation_is_shown(own):
 def test_an_adaptive_evaluation_shows_both_kinds(own):
     path = own / "evaluation" / "test-importance-30"
     values = Run(own).values(path.name)
-    stats = values.sample_stats.copy(deep=True)
-    stats["acceptance"][:60] = 0.8
-    stats["pareto_k"][:60] = float("nan")
-    values.sample_stats = stats
-    values.to_netcdf(str(path.with_suffix(".nc")), engine="h5netcdf")
+    groups = groups_of(values)
+    groups["sample_stats"]["acceptance"][:60] = 0.8
+    groups["sample_stats"]["pareto_k"][:60] = float("nan")
+    write_inference_data(inference_data_of(groups, values.attrs), path.with_suffix(".nc"))
     rewrite(path.with_suffix(".json"), lambda entry: entry.update(method="adaptive", share_annealed=1 / 3))
     shown = evaluations.section(Run(own), path.name, Run(own).evaluations())
     assert {"pareto", "error"} <= set(shown["pictures"])

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from pyrovae import InputError
+from pyrovae.arviz_import import read_inference_data
 from pyrovae.cli import main
 from pyrovae.files import atomic_write
 from pyrovae.runs import Run, checkpoint_writer
@@ -65,14 +66,12 @@ def test_the_configuration_is_taken_back(run, tmp_path):
 
 @pytest.mark.slow
 def test_evaluation_is_written_with_everything(run, capsys):
-    import arviz
-
     assert main(["evaluate", str(run), "--num_samples=50", "--num_data=30", "--num_checked=1"]) == 0
     entry = json.loads((run / "evaluation" / "test-importance-50-first30.json").read_text())
     for key in ("nll", "standard_error", "mc_error", "bits_per_dim", "elbo", "num_samples", "num_data", "method"):
         assert entry[key] is not None, key
     assert {"seed", "seconds", "pareto_k", "ess", "versions", "verdict"} <= entry.keys()
-    values = arviz.from_netcdf(str(run / "evaluation" / "test-importance-50-first30.nc"))
+    values = read_inference_data(run / "evaluation" / "test-importance-50-first30.nc")
     assert -values.sample_stats["log_prob"].mean().item() == pytest.approx(entry["nll"])
     shown = capsys.readouterr().out
     assert f"{entry['nll']:.2f} nats per datum" in shown

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.arviz_import import import_arviz
+from pyrovae.arviz_import import pareto_shape
 from pyrovae.tensors import as_tensor
 
 __all__ = [
@@ -130,8 +129,7 @@ def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
     weights = log_weights.detach().double().cpu()
     if len(weights) < 25:
         return torch.full(weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)
-    with np.errstate(all="ignore"):
-        shapes = torch.from_numpy(np.atleast_1d(import_arviz().psislw(weights.T.contiguous().numpy())[1]))
+    shapes = torch.from_numpy(pareto_shape(weights.T.contiguous().numpy()))
     shapes = shapes.nan_to_num(math.inf, math.inf, -math.inf)
     # Weights that differ by rounding only have no tail, whatever the fitted shape.
     step = torch.as_tensor(resolution, dtype=torch.float64, device="cpu") + 1e-6

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import xarray
 from torch import Tensor
 
-from pyrovae.arviz_import import import_arviz
+from pyrovae.arviz_import import inference_data_of
 from pyrovae.evaluation.likelihood.result import STATISTICS, LogMarginal
 
 if TYPE_CHECKING:
-    import arviz
+    from pyrovae.arviz_import import InferenceData
 
 __all__ = ["inference_data"]
 
 
-def inference_data(result: LogMarginal) -> arviz.InferenceData:
+def inference_data(result: LogMarginal) -> InferenceData:
     """Return ArviZ's InferenceData of a result, with the groups that :meth:`LogMarginal.to_arviz` lists."""
 
     def array(tensor: Tensor) -> Any:
@@ -43,18 +43,26 @@ def inference_data(result: LogMarginal) -> arviz.InferenceData:
     if result.check is not None:
         for name in ("index", "log_prob", "difference", "standard_error"):
             figures[f"check_{name}"] = ("checked", array(getattr(result.check, name)))
-    draws = {name: array(z.transpose(0, 1)[None]) for name, z in result.draws.items()}  # (1, S, B, ...)
+    chains: dict[str, Any] = {}
     if result.log_likelihood.numel():
         figures["log_p_x_given_z"] = (("chain", "draw", "datum"), array(result.log_likelihood.T[None]))  # (1, S, B)
-    latent_dims = {
-        name: ["datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2))] for name, z in result.draws.items()
+        for name, z in result.draws.items():
+            dims = ("chain", "draw", "datum", *(f"{name}_dim_{i}" for i in range(z.dim() - 2)))
+            chains[name] = (dims, array(z.transpose(0, 1)[None]))  # (1, S, B, ...)
+    x = array(result.compact().x)
+    groups = {
+        "posterior": chains,
+        "sample_stats": figures,
+        "observed_data": {"x": (("datum", *(f"x_dim_{i}" for i in range(x.ndim - 1))), x)},
     }
-    data: arviz.InferenceData = import_arviz().from_dict(
-        posterior=draws if result.log_likelihood.numel() else None,
-        observed_data={"x": array(result.compact().x)},
-        coords={"datum": range(len(result.x))},
-        dims={**latent_dims, "x": ["datum", *(f"x_dim_{i}" for i in range(result.x.dim() - 1))]},
-        attrs={"num_samples": int(result.num_samples.max()), "method": result.method},
+    return inference_data_of(
+        {name: _dataset(variables) for name, variables in groups.items() if variables},
+        {"num_samples": int(result.num_samples.max()), "method": result.method},
     )
-    data.add_groups({"sample_stats": xarray.Dataset(figures, coords={"datum": range(len(result.x))})})
-    return data
+
+
+def _dataset(variables: dict[str, Any]) -> xarray.Dataset:
+    """Return a data set whose dimensions are numbered where ArviZ numbers them, for its selections by label."""
+    made = xarray.Dataset(variables)
+    numbered = (name for name in made.dims if name in ("chain", "draw", "datum") or "_dim_" in str(name))
+    return made.assign_coords({name: range(made.sizes[name]) for name in numbered})

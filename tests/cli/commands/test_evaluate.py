@@ -2,10 +2,10 @@
 
 import json
 
-import arviz
 import numpy as np
 import pytest
 
+from pyrovae.arviz_import import read_inference_data
 from pyrovae.cli import main
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def run(tmp_path_factory):
 def evaluated(run, name, *words):
     assert main(["evaluate", str(run), "--num_data=40", "--num_checked=0", *words]) == 0
     path = run / "evaluation" / f"{name}-first40.json"
-    return json.loads(path.read_text()), arviz.from_netcdf(path.with_suffix(".nc"))
+    return json.loads(path.read_text()), read_inference_data(path.with_suffix(".nc"))
 
 
 def test_annealed(run, capsys):

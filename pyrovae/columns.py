@@ -224,7 +224,7 @@ class Schema:
         """
         import pandas
 
-        values = torch.as_tensor(x).detach().cpu().double().numpy()
+        values = x.detach().cpu().double().numpy() if isinstance(x, Tensor) else np.asarray(x, np.float64)
         columns = {column.name: _decode(column, values[:, i]) for i, column in enumerate(self.columns)}
         return pandas.DataFrame(columns)
 

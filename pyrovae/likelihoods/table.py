@@ -220,22 +220,22 @@ class _Group(nn.Module):
 
 
 def _families(schema: Schema, given: Mapping[str, LikelihoodFactory]) -> list[tuple[list[int], LikelihoodFactory]]:
-    """Return groups of columns and their families; a column whose likelihood has options is one by itself."""
+    """Return groups of columns and their families; a column whose likelihood is given is a group by itself."""
     unknown = sorted(given.keys() - set(schema.names))
     if unknown:
         raise checks.InputError(f"columns must be of the table, {', '.join(schema.names[:20])}, but has {unknown[0]!r}")
     together: dict[Any, list[int]] = {}
     alone: list[tuple[list[int], LikelihoodFactory]] = []
     for i, column in enumerate(schema.columns):
-        family = given.get(column.name, _FAMILIES[column.kind])
-        if isinstance(family, str):
-            family = _named(column.name, family)
-        if isinstance(family, type):
-            together.setdefault((family, column.levels, column.kind), []).append(i)
+        family = given.get(column.name)
+        if family is None:
+            together.setdefault((column.kind, column.levels), []).append(i)
         else:
-            alone.append(([i], _with_levels(family, column)))
+            chosen = _named(column.name, family) if isinstance(family, str) else family
+            alone.append(([i], _completed(chosen, column, {})))
     grouped = [
-        (positions, _with_levels(family, schema.columns[positions[0]])) for (family, *_), positions in together.items()
+        (positions, _completed(_FAMILIES[kind], schema.columns[positions[0]], {"scale": "pixel"}))
+        for (kind, _), positions in together.items()
     ]
     return [*grouped, *alone]
 
@@ -247,8 +247,8 @@ def _named(column: str, name: str) -> type[Likelihood]:
     return getattr(likelihoods, checks.choice(f"likelihood of column {column!r}", name, names))
 
 
-def _with_levels(family: LikelihoodFactory, column: Column) -> LikelihoodFactory:
-    """Return a factory with the column's number of categories, and a scale for each column unless it has options."""
+def _completed(family: LikelihoodFactory, column: Column, own: dict[str, Any]) -> LikelihoodFactory:
+    """Return a factory with options of its own, the column's number of categories, and a linear map as network."""
     kind = checks.class_of(family)
     options = inspect.signature(kind).parameters if kind is not None else {}
     given = family.keywords if isinstance(family, partial) else {}
@@ -257,8 +257,9 @@ def _with_levels(family: LikelihoodFactory, column: Column) -> LikelihoodFactory
             f"likelihood of column {column.name!r} must be given without a network: its parameters are a linear map of "
             "the features that all columns share"
         )
-    own: dict[str, Any] = {"levels": column.levels or None, "scale": "pixel"}
-    own = {name: value for name, value in own.items() if given.get(name) is None} | {"network": _Linear}
+    own = {"network": _Linear, **own}
+    if given.get("levels") is None and column.levels:
+        own["levels"] = column.levels
     return partial(family, **{name: value for name, value in own.items() if name in options})
 
 

@@ -36,7 +36,12 @@ __all__ = ["write_report"]
 _BYTES = 1_200_000  # size of the gallery's images before compression
 
 
-_FIRST = ("manifold", "samples", "reconstructions")  # the page begins with the first of these that could be drawn
+_FIRST = (
+    "manifold",
+    "marginals",
+    "samples",
+    "reconstructions",
+)  # the page begins with the first of these that could be drawn
 
 
 def write_report(
@@ -116,7 +121,7 @@ def _page(
         evaluation = summary.best_evaluation(entries, other, split)
         known = {} if evaluation is None else evaluated_values(run.values(evaluation))
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
-        if data is not None:
+        if data is not None and described.schema is None:  # rows of a table are no images
             interactive = _interactive(data, trained, latents, num_data, known, skipped)
         health = summary.health(
             trained, data if other is None else None, history, None if best is None else entries[best]

@@ -15,8 +15,8 @@ from pyrovae import checks, distributed, matmul
 from pyrovae.data import SplitName
 from pyrovae.evaluation import Estimator, Importance, impute
 from pyrovae.matmul import Precision
-from pyrovae.programs import Batch
-from pyrovae.runs.blocks import Blocks
+from pyrovae.programs import Batch, schema_of
+from pyrovae.runs.blocks import BLOCK, Blocks
 from pyrovae.runs.codes import code_names
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Imputations", "impute_run"]
+
+_MISSING, _RELIABLE = "number missing", "is reliable"  # columns that are counted and not written
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,14 @@ def impute_run(
     """Impute data by a run's program, and write them with the missing values filled, in the order of the data.
 
     A ``.npy`` file holds ``(N, *data_shape)`` numbers, ``(N, S, *data_shape)`` for S imputations, or with standard
-    deviations ``(N, 2, *data_shape)``. A ``.csv`` file has the columns ``row``, the position in the stored data from 0,
-    for imputations ``draw``, and ``x0`` and so on. Blocks have seeds of their own and are sharded over processes; the
-    first writes them.
+    deviations ``(N, 2, *data_shape)``. A ``.csv`` or ``.parquet`` file has the columns ``row``, the position in the
+    stored data from 0, for imputations ``draw``, and ``x0`` and so on, or those of a table, with the names of
+    categories. Blocks have seeds of their own and are sharded over processes; the first writes them. A long table that
+    was begun goes on, as in :func:`score_run`.
 
     Args:
         run: the run.
-        out: path of the file: ``.npy`` or ``.csv``.
+        out: path of the file: ``.npy``, ``.csv`` or ``.parquet``.
         estimator: ``Importance()`` if not given.
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
         split: part of the data; ``all`` for all of them in the order in which they are stored.
@@ -111,37 +114,54 @@ def impute_run(
                 chunk_size=chunk,
                 progress=False,
             )
-        counts = torch.stack((found.missing.sum(), found.reliable.sum()))
+        counts = {_MISSING: found.missing.flatten(1).sum(1), _RELIABLE: found.reliable}  # (b,)
         if num_imputations:
-            return {"values": found.imputations.movedim(1, 0).flatten(2), "counts": counts}  # (b, S, P)
+            return {"values": found.imputations.movedim(1, 0).flatten(2), **counts}  # (b, S, P)
         values = (found.mean, found.standard_deviation) if scales else (found.mean,)
-        return {"values": torch.cat([part.flatten(1) for part in values], 1)[:, None], "counts": counts}
+        return {"values": torch.cat([part.flatten(1) for part in values], 1)[:, None], **counts}
 
-    shape = blocks.dataset.data_shape
-    names = code_names({"x": shape})
-    names += [f"{name}_scale" for name in names] if scales else []
+    shape, schema = blocks.dataset.data_shape, schema_of(program.model)
+    columns = code_names({"x": shape}) if schema is None else schema.names
+    names = columns + ([f"{name}_scale" for name in columns] if scales else [])
+    parts = blocks.parts(
+        path, kind="imputed", scales=scales, draws=num_imputations, estimator=repr(chosen), precision=precision
+    )
+    done = distributed.on_rank_zero(lambda: 0 if parts is None else parts.num_blocks)
 
     def tables() -> Iterator[pandas.DataFrame]:
         import pandas
 
-        start = 0
-        for found in blocks.map(f"{split}, imputation", imputed):
+        start = done * BLOCK
+        for found in blocks.map(f"{split}, imputation", imputed, start=done):
             values = found["values"]
             b, S = values.shape[:2]
-            totals[:] = (total + int(more) for total, more in zip(totals, found["counts"], strict=True))
             table = pandas.DataFrame(values.flatten(0, 1).numpy(), columns=names)
             if num_imputations:
                 table.insert(0, "draw", torch.arange(S).repeat(b).numpy())
             table.insert(0, "row", rows[start : start + b].repeat(S))
+            for name in (_MISSING, _RELIABLE):
+                table[name] = found[name].repeat_interleave(S).numpy()
             start += b
             yield table
+
+    def counted() -> Iterator[pandas.DataFrame]:
+        for table in tables() if parts is None else parts.kept(tables()):
+            for i, name in enumerate((_MISSING, _RELIABLE)):
+                totals[i] += int(table[name].sum()) // max(1, num_imputations)
+            shown = table.drop(columns=[_MISSING, _RELIABLE]).reset_index(drop=True)
+            if schema is not None and path.suffix != ".npy":
+                named = schema.to_frame(shown[columns].to_numpy())
+                shown = shown.assign(**{name: named[name] for name in columns})
+            yield shown
 
     if distributed.rank() > 0:
         list(tables())
         return None
     lead = (blocks.count, num_imputations) if num_imputations else (blocks.count,)
     index = ["row", "draw"] if num_imputations else ["row"]
-    write_matrix(path, tables(), lead, index, (2, *shape) if scales else shape)
+    write_matrix(path, counted(), lead, index, (2, *shape) if scales else shape)
+    if parts is not None:
+        parts.discard()
     return Imputations(
         path, blocks.count, totals[0], totals[1], [] if blocks.other is None else [blocks.other.sentence]
     )

@@ -62,7 +62,7 @@ def of_scipy(likelihood, z, x):
         for i, column in enumerate(group.members):
             name = type(own).__name__
             value, at = x[:, SCHEMA.names.index(column.name)], raw[:, i]
-            scale = own.positive(own.raw_scale).detach().numpy()[i] if hasattr(own, "raw_scale") else None
+            scale = own.positive(own.raw_scale).detach().reshape(-1)[i].item() if hasattr(own, "raw_scale") else None
             if name in ("Gaussian", "Laplace", "StudentT"):
                 kind = {"Gaussian": scipy.stats.norm, "Laplace": scipy.stats.laplace, "StudentT": scipy.stats.t(3.0)}
                 units = {"loc": column.mean + column.std * at, "scale": column.std * scale}

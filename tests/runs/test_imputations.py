@@ -82,7 +82,7 @@ def test_evaluation_and_its_comparisons_are_those_of_the_observed_cells(oracle, 
     [
         ({"scales": True, "num_imputations": 2}, "scales must be false where imputations are written"),
         ({"num_imputations": -1}, "num_imputations must be an integer of at least 0"),
-        ({"out": "x.txt"}, "out's ending must be one of .csv, .npy"),
+        ({"out": "x.txt"}, "out's ending must be one of .csv, .parquet, .npy"),
     ],
 )
 def test_bad_options_get_a_sentence(options, sentence, folder, tmp_path):

@@ -147,7 +147,7 @@ def test_the_command_line_page_names_every_option():
     for name, function in COMMANDS.items():
         documented = set(re.findall(r"^\| `(?:--)?(\w+)", sections[name], re.MULTILINE))
         options = set(inspect.signature(getattr(commands, function)).parameters)
-        folders = {"run", "runs"} - ({"run"} if name == "train" else set())
+        folders = {"run", "runs"} - ({"run"} if name in ("train", "decompress") else set())
         positional = {"RUN" if option in folders else "KIND" if option == "kinds" else option for option in options}
         assert documented - {"print_config", "quiet", "trust"} == positional | documented & {"config"}, name
 

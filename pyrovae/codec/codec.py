@@ -88,9 +88,9 @@ class Codec:
     :math:`z_j` by its prior, and j by 1/K. The stack grows by :math:`-\log_2 \frac1K \sum_k w_k` bits.
 
     Real latents are coded as bins of equal probability under their prior; those below the top of several layers, under
-    a normal with the mean and twice the scale of the model's samples. The program runs in double precision on batches
-    of one size by one thread, and probabilities are multiples of :math:`2^{-16}`, so that :meth:`pop` finds those of
-    :meth:`push`.
+    a normal with the mean and twice the scale of the model's samples. The program runs in double precision by one
+    thread, and probabilities are multiples of :math:`2^{-16}`, so that :meth:`pop` finds those of :meth:`push` on
+    batches of the same size.
 
     Args:
         model: program of p(x, z).
@@ -125,13 +125,13 @@ class Codec:
     ) -> None:
         self.latent_bits = _between("latent_bits", latent_bits, 1, 24)
         self.count_bits = _between("count_bits", count_bits, 1, 31)
-        self.num_values = math.prod(checks.shape("data_shape", data_shape))
-        self.programs = ExactPrograms(model, guide, checks.shape("data_shape", data_shape))
+        shape = checks.shape("data_shape", data_shape)
+        self.num_values = math.prod(shape)
+        self.programs = ExactPrograms(model, guide, shape)
         programs = self.programs
         with programs.running():
-            samples = programs.sample_prior(
-                0, _PRIOR_SAMPLES if any(map(programs.parents.get, programs.latents)) else 2
-            )
+            has_layers = any(programs.parents[name] for name in programs.latents)
+            samples = programs.sample_prior(0, _PRIOR_SAMPLES if has_layers else 2)
             some = {name: z[:1] for name, z in samples.items()}
             self._sites = {name: self._latent_site(name, some, samples[name]) for name in programs.latents}
             self._sites |= {name: self._data_site(name, some) for name in programs.data}
@@ -142,11 +142,6 @@ class Codec:
                 self._visit(name, programs.model_at(name, some, 1), 1)
         self._pushes = self._order_of_pushes()
         self._steps = self._order_of_steps()
-
-    @property
-    def levels(self) -> list[int | None]:
-        """Number of levels of the data at each site that observes them; None for counts."""
-        return [self._sites[name].levels for name in self.programs.data]
 
     @property
     def first_bits(self) -> int:

@@ -16,6 +16,7 @@ from pyrovae import checks, distributed, progress
 from pyrovae.codec.codec import LATENT_BITS, Codec
 from pyrovae.codec.file_format import Chunk, Header, dtype_code, stages
 from pyrovae.codec.stack import Stack, require_constriction
+from pyrovae.programs import data_shape_of
 from pyrovae.tensors import as_tensor
 
 __all__ = ["compress", "compress_parts", "decoded", "decompress", "decompress_parts"]
@@ -120,13 +121,13 @@ def compress_parts(
         raise checks.InputError("x must hold at least one datum, but is empty")
     first = read(slice(0, 1))
     dtype, data_shape = np.dtype(dtype_code(first.dtype)), first.shape[1:]
-    _check_program(program, first)
+    _check_program(program, data_shape)
     count = min(num_data, distributed.count() if num_chunks is None else checks.integer("num_chunks", num_chunks))
     borders = [num_data * i // count for i in range(count + 1)]
-    largest = max(float(read(slice(i, i + 1000)).max()) for i in range(0, num_data, 1000))
+    largest = max(float(read(slice(i, min(i + _READ, num_data))).max()) for i in range(0, num_data, _READ))
     count_bits = min(31, max(1, int(largest).bit_length())) if 0 <= largest < np.inf else 31
     codec = Codec(program.model, program.guide, data_shape, latent_bits=latent_bits, count_bits=count_bits)
-    chunks, mine = _Coder(codec, dtype, num_particles), list[Chunk]()
+    coder, mine = _Coder(codec, dtype, num_particles), list[Chunk]()
     output_digest = codec.digest(num_particles)
     shown = distributed.rank() == 0
     passes = 2 if verify else 1
@@ -136,10 +137,9 @@ def compress_parts(
     ):
         for i in distributed.shard_indices(count):
             part = _Part(read, borders[i], borders[i + 1])
-            mine.append(chunks.encode(part, bar))
+            mine.append(coder.encode(part, bar))
             if verify:
-                for _ in chunks.decode(mine[-1], bar):
-                    pass
+                coder.verify(mine[-1], bar)
     return Header(
         codec.programs.digest(),
         output_digest,
@@ -168,7 +168,7 @@ def decompress_parts(program: Any, compressed: bytes) -> tuple[Header, Iterator[
     """
     require_constriction()
     header = Header.from_bytes(bytes(compressed))
-    _check_program(program, np.zeros((1, *header.data_shape)))
+    _check_program(program, header.data_shape)
     codec = Codec(
         program.model,
         program.guide,
@@ -272,6 +272,17 @@ class _Coder:
                 "compressed: what is decoded has another checksum"
             )
 
+    def verify(self, chunk: Chunk, bar: tqdm[Any]) -> None:
+        """Refuse a chunk that is not restored."""
+        try:
+            for _ in self.decode(chunk, bar):
+                pass
+        except checks.InputError as error:
+            raise checks.InputError(
+                "program must give the same numbers whenever it is given the same data, to the last bit, to compress "
+                "by it, but what was compressed could not be restored"
+            ) from error
+
     def _checked(self, x: np.ndarray) -> bytes:
         """Return the bytes of data, after a check that they are restored exactly."""
         codec = self._codec
@@ -295,14 +306,15 @@ class _Coder:
         return size * each + _SPARE_BITS
 
 
-def _check_program(program: Any, x: np.ndarray) -> None:
+def _check_program(program: Any, data_shape: tuple[int, ...]) -> None:
     for name in ("model", "guide"):
         if not callable(getattr(program, name, None)):
             raise checks.InputError(f"program must have a model and a guide, but {program!r} has no {name}")
-    likelihood = getattr(program, "likelihood", None)
-    shape = getattr(likelihood, "data_shape", None)
-    if isinstance(shape, tuple) and shape != x.shape[1:]:
-        raise checks.InputError(f"x must hold data of shape {shape}, as the program does, but they are {x.shape[1:]}")
+    shape = data_shape_of(program.model)
+    if shape is not None and tuple(shape) != data_shape:
+        raise checks.InputError(
+            f"x must hold data of shape {tuple(shape)}, as the program does, but is of {data_shape}"
+        )
 
 
 def _versions() -> str:

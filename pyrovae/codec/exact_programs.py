@@ -30,7 +30,7 @@ from pyrovae.rng import forked_rng
 
 __all__ = ["ExactPrograms"]
 
-_TRIED = 8  # number of data in the runs that find out which sites depend on which
+_TRIED = 16  # number of data in the runs that find out which sites depend on which
 _SEED = 0  # of these runs
 
 
@@ -165,12 +165,15 @@ class ExactPrograms:
                         + (f": at {refused[0]!r}" if isinstance(refused, list | tuple) else "")
                     )
             self.data = found.entries
-            self._find_parents()
+            self._find_parents([name for name in traced.nodes if name in self.latents])
 
-    def _find_parents(self) -> None:
+    def _find_parents(self, model_order: list[str]) -> None:
         """Find out by runs with other values which distributions depend on which latents, and on the data."""
         values, others = self.sample_prior(_SEED, _TRIED), self.sample_prior(_SEED + 1, _TRIED)
         x = self.no_data(_TRIED)
+        with forked_rng(torch.device("cpu")):
+            torch.manual_seed(_SEED)
+            other_x = torch.rand(x.shape).round().to(self.dtype)
         data = {name: x.reshape(_TRIED, -1)[:, index] for name, index in self.data.items()}
 
         def moves(first: Any, second: Any, value: Tensor) -> bool:
@@ -183,18 +186,25 @@ class ExactPrograms:
             fn = self.model_at(name, values, _TRIED)
             self.parents[name] = {
                 z
-                for z in self.latents
-                if z != name and moves(fn, self.model_at(name, {**values, z: others[z]}, _TRIED), value)
+                for z in _before(name, model_order)
+                if torch.equal(values[z], others[z])  # then it is not known
+                or moves(fn, self.model_at(name, {**values, z: others[z]}, _TRIED), value)
             }
         for name in self.latents:
             fn = self.guide_at(name, x, values)
             self.guide_parents[name] = {
                 z
-                for z in self.latents
-                if z != name and moves(fn, self.guide_at(name, x, {**values, z: others[z]}), values[name])
+                for z in _before(name, self.latents)
+                if torch.equal(values[z], others[z])
+                or moves(fn, self.guide_at(name, x, {**values, z: others[z]}), values[name])
             }
-            if moves(fn, self.guide_at(name, torch.ones_like(x), values), values[name]):
+            if moves(fn, self.guide_at(name, other_x, values), values[name]):
                 self.guide_parents[name].add("")
+
+
+def _before(name: str, order: list[str]) -> list[str]:
+    """Return the latents that are sampled before a site: all, before one that observes the data."""
+    return order[: order.index(name)] if name in order else order
 
 
 class _At(Messenger):

@@ -152,8 +152,8 @@ class _Reader:
         chunks = []
         for num_data, num_words, counts in described:
             words = np.frombuffer(self.bytes(4 * num_words), "<u4").astype(np.uint32)
-            if len(words) == 0 or words[-1] == 0:
-                self.refuse("a chunk has no end")
+            if len(words) == 0 or words[-1] == 0 or num_data == 0:
+                self.refuse("a chunk has no end, or no data")
             # Each binary decision takes this many bits at least, but for what the latents give back.
             if num_data * math.prod(data_shape) > 4 * 32 * (num_words + 2) * GRID:
                 self.refuse("they are too short for the number of data that they announce")

@@ -118,7 +118,7 @@ NOT_EQUAL = levels(256) * (1 + 2.0**-20)
         (vae(), ANY * float("nan"), "x must hold the 2 levels"),
         (vae(), ANY * -0.0, "restored bit for bit"),
         (vae(), ANY[:0], "x must hold at least one datum"),
-        (vae(), ANY.flatten(1), "x must hold data of shape (1, 2, 3)"),
+        (vae(), ANY.flatten(1), "x must hold data of shape (1, 2, 3), as the program does, but is of (6,)"),
         (vae(), ANY.bfloat16().float().to(torch.complex64), "x must have one of the types"),
         (vae(DiscretizedLogistic), NOT_EQUAL, "restored bit for bit"),
         (vae(Poisson), counts() - 4, "x must hold counts"),

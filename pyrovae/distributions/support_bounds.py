@@ -182,7 +182,9 @@ def in_support(fn: Any, z: Tensor, slack: float = 0.0) -> Tensor:
         return z.new_ones(
             z.shape[: z.dim() - len(fn.event_shape)], dtype=torch.bool
         )  # values are in the set up to rounding
-    return fn.support.check(z)
+    inside = fn.support.check(z)
+    extra = inside.dim() - z.dim() + len(fn.event_shape)  # constraints.cat and stack check each element
+    return inside.flatten(inside.dim() - extra).all(-1) if extra > 0 else inside
 
 
 LOWER_DIMENSIONAL = {

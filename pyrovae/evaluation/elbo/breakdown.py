@@ -268,7 +268,7 @@ def diagnose(
         refinement_steps: number of steps in which the guide is refined; 0 for no refinement.
         full_covariance: True to refine to any covariance.
         estimator: estimator of log p(x) if ``evidence`` is not given; by default ``Annealed()``, or ``Importance()`` if
-            a latent cannot be annealed.
+            a latent is discrete or cannot be annealed.
         num_simulated: number of data to simulate for :func:`calibration`, the ranks of true latents among draws of the
             guide; 0 for none.
         chunk_size: number of latents to run the model on at a time, which bounds the memory. Chosen by the program's
@@ -296,10 +296,10 @@ def diagnose(
         raise checks.InputError("evidence must be of the data x, but is of other data")
     batches: list[Batch] = list(zip(*(part.split(100) for part in arguments), strict=True))
     found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size, progress=progress)
-    refinement, unknown, annealable = None, *_obstacle(model, guide, arguments)
+    refinement, unknown, num_values = None, *_obstacle(model, guide, arguments)
     if estimator is None:
-        estimator = Annealed() if annealable else Importance()
-    elif isinstance(estimator, Annealed) and not annealable:
+        estimator = Annealed() if num_values == 1 else Importance()
+    elif isinstance(estimator, Annealed) and num_values == 0:
         raise checks.InputError(f"estimator must not be Annealed, because {unknown}")
     if refinement_steps == 0:
         unknown = unknown or "there was no step of refinement"
@@ -326,16 +326,19 @@ def diagnose(
     return Diagnosis(found, refinement, evidence, unknown, health, ranks, uncalibrated)
 
 
-def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, bool]:
-    """Return the reason why the latents cannot be refined, or None, and whether they can be annealed."""
+def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[str | None, int]:
+    """Return the reason why the latents cannot be refined, or None, and on how many discrete values chains run.
+
+    This number is 1 if all latents are continuous, and 0 if they cannot be annealed.
+    """
     some = tuple(part[:1] for part in arguments)
     programs = BatchedPrograms(model, guide, some)
     discrete = [name for name in programs.sites if programs.encoded.nodes[name]["fn"].support.is_discrete]
     try:
-        transforms = AnnealingTarget(sum_over_discrete(programs)).transforms
+        target = AnnealingTarget(sum_over_discrete(programs))
     except checks.InputError as error:
-        return checks.reason(error), False
+        return checks.reason(error), 0
     if discrete:
-        return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete", True
-    angles = [name for name, transform in transforms.items() if not transform.has_density]
-    return (f"an angle, as {angles[0]!r} is, cannot be refined" if angles else None), True
+        return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete", target.programs.num_values
+    angles = [name for name, transform in target.transforms.items() if not transform.has_density]
+    return (f"an angle, as {angles[0]!r} is, cannot be refined" if angles else None), 1

@@ -154,6 +154,10 @@ def test_a_discrete_latent_is_named_as_the_reason():
     assert found.evidence.method == "importance"
     assert found.unknown == "latents must be continuous to be refined, but 'y' is discrete"
     assert set(found.rate_distortion.active) == {"z"}
+    chains = Annealed(2, num_chains=4)
+    summed = diagnose(program.model, program.guide, torch.eye(4), refinement_steps=0, estimator=chains, num_simulated=0)
+    assert summed.evidence.method == "annealed"
+    assert abs(summed.evidence.nll - found.evidence.nll) < 0.5
 
 
 @pytest.mark.slow

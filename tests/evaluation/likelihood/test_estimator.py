@@ -2,12 +2,12 @@
 
 import json
 
-import pyro
-import pyro.distributions as dist
 import pytest
 import torch
 from contracts import classes
+from discrete_programs import Mixture
 from linear_gaussian import LinearGaussian
+from pyro import poutine
 from someones_package.estimators import PriorSampling
 
 import pyrovae
@@ -15,15 +15,29 @@ from pyrovae import Estimator, Importance, InputError, LogMarginal, log_marginal
 from pyrovae.cli import main
 
 ESTIMATORS = [*classes(Estimator), PriorSampling]
+ON = [(cls, discrete) for cls in classes(Estimator) for discrete in (False, True)]
+of_discrete_latents = pytest.mark.parametrize(
+    ("cls", "discrete"), ON, ids=[f"{cls.__name__}{' of discrete latents' * discrete}" for cls, discrete in ON]
+)
 
 
-def oracle():
-    return LinearGaussian(2, 5, guide="mean-field")
+def oracle(discrete=False):
+    return Mixture() if discrete else LinearGaussian(2, 5, guide="mean-field")
+
+
+def made(cls, discrete=False):
+    """Make the estimator: with its defaults, or shorter and with the sum over discrete latents."""
+    short = {
+        "Importance": {"num_samples": 1000, "sum_discrete": True},
+        "Annealed": {"num_temperatures": 10},
+        "Adaptive": {"target_error": 0.1, "num_checked": 2},
+    }
+    return cls(**short[cls.__name__]) if discrete else cls()
 
 
 def estimate(cls, program, x, **options):
     torch.manual_seed(3)
-    return log_marginal(program.model, program.guide, x, cls(), **options)
+    return log_marginal(program.model, program.guide, x, made(cls, isinstance(program, Mixture)), **options)
 
 
 def test_all_are_public_and_found():
@@ -32,14 +46,14 @@ def test_all_are_public_and_found():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", ESTIMATORS)
-def test_right_within_its_errors_and_the_same_for_a_seed(cls):
-    program = oracle()
-    x = program.simulate(20)
+@pytest.mark.parametrize(("cls", "discrete"), [*ON, (PriorSampling, False)])
+def test_right_within_its_errors_and_the_same_for_a_seed(cls, discrete):
+    program = oracle(discrete)
+    x = program.simulate(10 if discrete else 20)
     ml = estimate(cls, program, x)
     exact = program.log_prob(x)
     assert isinstance(ml, LogMarginal)
-    assert ml.log_prob.shape == ml.standard_error.shape == ml.ess.shape == (20,)
+    assert ml.log_prob.shape == ml.standard_error.shape == ml.ess.shape == (len(x),)
     assert ((ml.log_prob - exact).abs() < 5 * ml.standard_error + 0.02).all()
     assert abs(ml.nll + exact.mean().item()) < 4 * ml.monte_carlo_error + abs(ml.mean_bias) + 0.01
     assert ml.method == cls.__name__.lower()
@@ -61,18 +75,21 @@ def test_batches_are_put_together(cls):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", classes(Estimator))
-def test_no_more_latents_at_a_time_than_the_chunk_size(cls):
-    program, most = oracle(), []
+@of_discrete_latents
+def test_no_more_latents_at_a_time_than_the_chunk_size(cls, discrete):
+    program, most = oracle(discrete), []
+
+    class Watch(poutine.messenger.Messenger):
+        def _pyro_post_sample(self, msg):
+            if msg["name"] == "x":
+                most.append(msg["fn"].batch_shape.numel())
 
     def model(x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
-            most.append(z.shape[:-1].numel())
-            pyro.sample("x", dist.Normal(z @ program.W.T + program.b, 1.0).to_event(1), obs=x)
+        with Watch():
+            program.model(x)
 
     torch.manual_seed(0)
-    log_marginal(model, program.guide, program.simulate(30), cls(), chunk_size=300)
+    log_marginal(model, program.guide, program.simulate(10 if discrete else 30), made(cls, discrete), chunk_size=300)
     assert sorted(most)[-10] <= 300  # but for the runs that fit coordinates to the start
 
 

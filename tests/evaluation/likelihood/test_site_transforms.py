@@ -1,13 +1,15 @@
 """Coordinates of one latent site: there and back, and the density of what is drawn."""
 
 import math
+from functools import partial
 
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions import constraints
 from pyro.distributions.transforms import OrderedTransform
 from torch import nn
-from torch.distributions import AffineTransform
+from torch.distributions import AffineTransform, biject_to
 
 from pyrovae import InputError
 from pyrovae.distributions import LowRankMultivariateNormal, NormalMixture, UniformSphere, VonMisesFisher
@@ -23,6 +25,60 @@ def lower(*rows):
 
 TWO = torch.tensor([[0.5, 2.0], [-1.0, 0.3]], dtype=torch.float64)  # (B, 2), B = 2
 TRIL = torch.stack([lower([1.0, 0.0], [0.7, 0.4]), lower([0.2, 0.0], [-0.5, 2.0])])
+
+
+class Pushed(dist.TorchDistribution):
+    """Normal noise, mapped to a support by Pyro's transform: its density is known whatever the support is."""
+
+    arg_constraints = {}  # noqa: RUF012 - as torch's are
+    has_rsample = True
+
+    def __init__(self, support, size, batch_shape=(2,)):
+        self._support, self.size = support, size
+        value = biject_to(support)(torch.zeros(*batch_shape, *size).double())
+        super().__init__(torch.Size(batch_shape), value.shape[len(batch_shape) :], validate_args=False)
+
+    @property
+    def support(self):
+        return self._support
+
+    def expand(self, batch_shape, _instance=None):
+        return Pushed(self._support, self.size, batch_shape)
+
+    def rsample(self, sample_shape=()):
+        return biject_to(self._support)(0.6 * torch.randn(*sample_shape, *self.batch_shape, *self.size).double())
+
+    def log_prob(self, z):
+        transform = biject_to(self._support)
+        v = transform.inv(z)
+        volume = transform.log_abs_det_jacobian(v, z)
+        normal = dist.Normal(torch.zeros(()).double(), 0.6, validate_args=False).log_prob(v)
+        return _sum_over(normal, len(self.size)) - _sum_over(volume, volume.dim() - v.dim() + len(self.size))
+
+
+def _sum_over(x, count):
+    """Sum over the last ``count`` dimensions."""
+    return x.flatten(x.dim() - count).sum(-1) if count else x
+
+
+SUPPORTS = {
+    constraints.real: (),
+    constraints.independent(constraints.positive, 1): (2,),
+    constraints.greater_than(-1.0): (),
+    constraints.greater_than_eq(0.5): (),
+    constraints.less_than(2.0): (),
+    constraints.interval(-1.0, 3.0): (),
+    constraints.unit_interval: (),
+    constraints.half_open_interval(0.0, 2.0): (),
+    constraints.simplex: (2,),
+    constraints.corr_cholesky: (3,),
+    constraints.corr_matrix: (1,),
+    constraints.ordered_vector: (3,),
+    constraints.positive_ordered_vector: (3,),
+    constraints.softplus_positive: (),
+    constraints.cat([constraints.positive, constraints.unit_interval], -1, [1, 2]): (3,),
+    constraints.stack([constraints.positive, constraints.real], -1): (2,),
+}
 
 NOISE = {
     "diagonal normal": lambda: dist.Normal(TWO, TWO.abs()).to_event(1),
@@ -62,7 +118,19 @@ VALUES = {
     "ordered": lambda: dist.TransformedDistribution(dist.Laplace(TWO, 1.0).to_event(1), [OrderedTransform()]),
     "correlations": lambda: dist.LKJCholesky(2, torch.tensor(2.0).double()).expand((2,)),
     "all directions": lambda: UniformSphere(3, torch.float64).expand((2,)),
+    **{f"support {type(c).__name__} {i}": partial(Pushed, c, size) for i, (c, size) in enumerate(SUPPORTS.items())},
 }
+
+
+def test_every_support_that_has_a_transform_is_tested():
+    assert set(biject_to._registry) <= {type(constraint) for constraint in SUPPORTS}
+
+
+@pytest.mark.parametrize("name", ["positive_definite", "lower_cholesky", "positive_semidefinite", "symmetric"])
+def test_supports_of_matrices_without_a_transform_are_refused(name):
+    fn = type("OnMatrices", (_Odd,), {"support": getattr(constraints, name)})()
+    with pytest.raises(InputError, match="must have a support with a transform to all reals to be annealed, but"):
+        site_transform("z", fn, torch.eye(2).expand(64, 1, 2, 2))
 
 
 def moved(fn, scale):

@@ -13,8 +13,9 @@ project_copyright = "the pyrovae authors"
 version = release = version_of("pyrovae")
 language = "en"
 
-sys.path.insert(0, str(Path(__file__).parent))  # for dark_figures
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "dark_figures"]
+sys.path.insert(0, str(Path(__file__).parent))  # for dark_figures and notebook_downloads
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions += ["dark_figures", "notebook_downloads"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "code"
 

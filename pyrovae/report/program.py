@@ -45,7 +45,7 @@ def pictures(
         with attempt("picture of reconstructions", skipped):
             drawn["reconstructions"] = (
                 figures.reconstructions(arguments_of(few)[0], reconstruct(program.model, program.guide, few)),
-                "Test images above, their reconstructions through the mean code below.",
+                "Test data above, their reconstructions through the mean code below.",
             )
     with attempt("picture of samples", skipped):
         drawn["samples"] = (
@@ -58,7 +58,7 @@ def pictures(
             labels = None if data.test.labels is None else data.test.labels[: len(codes)]
             drawn["latent_map"] = (
                 figures.latent_map(codes, labels),
-                "Codes of the test images"
+                "Codes of the test data"
                 + (", coloured by class." if labels is not None else ".")
                 + ("" if codes.shape[1] <= 2 else " The first two principal components of the means."),
             )

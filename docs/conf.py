@@ -13,9 +13,9 @@ project_copyright = "the pyrovae authors"
 version = release = version_of("pyrovae")
 language = "en"
 
-sys.path.insert(0, str(Path(__file__).parent))  # for alternative_text and dark_figures
+sys.path.insert(0, str(Path(__file__).parent))  # for the extensions in this folder
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-extensions += ["alternative_text", "dark_figures"]  # in this folder
+extensions += ["alternative_text", "dark_figures", "notebook_downloads"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "code"
 

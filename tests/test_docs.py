@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import io
+import json
 import linecache
 import pkgutil
 import re
@@ -206,6 +207,11 @@ def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp
         cells = len(re.findall("^```{code-cell}", notebook.read_text(), re.MULTILINE))
         assert page.count('class="cell_input') == cells, notebook.name
         assert cells == 0 or page.count('class="output') > cells / 2, f"{notebook.name} shows too few results"
+        if cells:
+            (downloaded,) = (html / "_downloads").glob(f"*/{notebook.stem}.ipynb")
+            first = "".join(json.loads(downloaded.read_text())["cells"][0]["source"])
+            assert re.match(r"# \w", first), f"{notebook.name} does not begin with its title where it is downloaded"
+            assert "{nb-" not in first
     *_, compressed = (html / "objects.inv").read_bytes().split(b"\n", 4)
     documented = {line.split()[0] for line in zlib.decompress(compressed).decode().splitlines() if " py:" in line}
     known = {name.rpartition(".")[2] for name in documented}

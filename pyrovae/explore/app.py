@@ -49,15 +49,16 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
     first = next(iter(session.axes))
     count = max(len(axes.names) for axes in session.axes.values())
     gradio.Markdown(
-        f"Click or drag on the plane, or move a slider: the image is what the code `{session.site}` is decoded to."
+        "Click or drag on the plane, or move a slider: the other picture is what the code "
+        f"`{session.site}` is decoded to."
     )
     with gradio.Row():
         with gradio.Column(min_width=240):
-            plane = _picture(gradio, "Where the codes of test images lie", "plane")
+            plane = _picture(gradio, "Where the codes of test data lie", "plane")
         with gradio.Column(min_width=240):
             image = _picture(gradio, "What the code is decoded to", "decoded")
             start = gradio.Number(
-                0, label=f"Start from test image (0 to {len(session.x) - 1})", elem_id="start", precision=0
+                0, label=f"Start from test datum (0 to {len(session.x) - 1})", elem_id="start", precision=0
             )
             label = _label(gradio, session, "move-class")
         with gradio.Column(min_width=240):
@@ -120,10 +121,10 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
 def _explain(gradio: Any, session: Session) -> None:
     drawable = is_picture(session.data.data_shape)
     gradio.Markdown(
-        "Draw with the brush, drop a picture, or take a test image: its code, its reconstruction, and how well the "
-        "program explains it, against test images."
+        "Draw with the brush, drop a picture, or take a test datum: its code, its reconstruction, and how well the "
+        "program explains it, against test data."
         if drawable
-        else "Take a test image: its code, its reconstruction, and how well the program explains it."
+        else "Take a test datum: its code, its reconstruction, and how well the program explains it."
     )
     with gradio.Row():
         with gradio.Column():
@@ -141,8 +142,8 @@ def _explain(gradio: Any, session: Session) -> None:
                 )
                 drawn = gradio.Button("Explain the picture", variant="primary", elem_id="explain-picture")
             label = _label(gradio, session, "draw-class")
-            index = gradio.Number(0, label=f"Test image (0 to {len(session.x) - 1})", elem_id="test-image", precision=0)
-            taken = gradio.Button("Explain the test image", elem_id="explain-test-image")
+            index = gradio.Number(0, label=f"Test datum (0 to {len(session.x) - 1})", elem_id="test-datum", precision=0)
+            taken = gradio.Button("Explain the test datum", elem_id="explain-test-datum")
         with gradio.Column():
             seen = _picture(gradio, "As the program sees it, and its reconstruction", "explained")
             words = gradio.Markdown(elem_id="explanation")
@@ -158,23 +159,23 @@ def _explain(gradio: Any, session: Session) -> None:
             raise gradio.Error("Draw something, or drop a picture, first.", print_exception=False)
         return explained(read_picture(value["composite"], session.data), chosen)
 
-    def of_test_image(number: int | None, chosen: int | None) -> list[Any]:
+    def of_test_datum(number: int | None, chosen: int | None) -> list[Any]:
         i = _whole(gradio, session, number)
-        return explained(session.image(i), session.label(i) if session.classes else chosen)
+        return explained(session.datum(i), session.label(i) if session.classes else chosen)
 
     outputs = [seen, words, code]
     if drawable:
         drawn.click(of_picture, [editor, label], outputs)
-    taken.click(of_test_image, [index, label], outputs)
+    taken.click(of_test_datum, [index, label], outputs)
 
 
 def _interpolate(gradio: Any, session: Session) -> None:
-    gradio.Markdown("Two test images at the ends; between them, what lies between their codes, decoded.")
+    gradio.Markdown("Two test data at the ends; between them, what lies between their codes, decoded.")
     last = len(session.x) - 1
     with gradio.Row():
         ends = [
             gradio.Slider(0, last, value, step=1, label=text, elem_id=name)
-            for name, text, value in (("from", "From test image", 0), ("to", "To test image", min(1, last)))
+            for name, text, value in (("from", "From test datum", 0), ("to", "To test datum", min(1, last)))
         ]
         way = gradio.Radio(["straight", "as on a sphere"], value="straight", label="Way", elem_id="way")
     strip = _picture(gradio, "From the one to the other", "strip")
@@ -197,7 +198,7 @@ def _interpolate(gradio: Any, session: Session) -> None:
 def _sample(gradio: Any, session: Session) -> None:
     with gradio.Row():
         label = _label(gradio, session, "sample-class")
-        noise = gradio.Checkbox(False, label="Draw the pixels too, and do not take their means", elem_id="noise")
+        noise = gradio.Checkbox(False, label="Draw the values too, and do not take their means", elem_id="noise")
         seed = gradio.Number(0, label="Seed", precision=0, elem_id="seed")
         again = gradio.Button("Draw new ones", variant="primary", elem_id="again")
     samples = _picture(gradio, "New data", "samples")
@@ -233,7 +234,7 @@ def _at(coordinates: list[float], i: int, j: int) -> tuple[float, float]:
 
 def _whole(gradio: Any, session: Session, number: int | None) -> int:
     if number is None or not 0 <= number < len(session.x):
-        raise gradio.Error(f"Give the number of a test image, from 0 to {len(session.x) - 1}.", print_exception=False)
+        raise gradio.Error(f"Give the number of a test datum, from 0 to {len(session.x) - 1}.", print_exception=False)
     return int(number)
 
 

@@ -31,13 +31,13 @@ class RunSession:
 def open_session(
     run: Run, data: DataFactory | None = None, *, num_data: int = 1000, num_samples: int = 100, seed: int = 0
 ) -> RunSession:
-    """Open a session of a run; images drawn from the model replace test images that are not available.
+    """Open a session of a run; data drawn from the model replace test data that are not available.
 
     Args:
         run: the run.
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
-        num_data: number of test images that can be chosen, from the first.
-        num_samples: number of importance samples for each image.
+        num_data: number of test data that can be chosen, from the first.
+        num_samples: number of importance samples for each datum.
         seed: seed of all noise.
 
     Raises:
@@ -57,8 +57,8 @@ def open_session(
             raise
         torch.manual_seed(checks.seed(seed))
         dataset = simulated_data(program, run.describe_data(), checks.integer("num_data", num_data, minimum=2))
-        title += " (no test images at hand: those shown are drawn from the model)"
-        notes.append(f"images that the model draws stand in for test images: {error}")
+        title += " (no test data at hand: those shown are drawn from the model)"
+        notes.append(f"data that the model draws stand in for test data: {error}")
     other = None if data is None else other_data(run, dataset)
     if other is not None:
         notes.append(other.sentence)

@@ -36,7 +36,7 @@ class Explanation:
         elbo: ELBO in nats; None if codes have no density.
         log_prob: importance-weighted log p(x) in nats; None if codes have no density.
         error: mean squared error of the reconstruction.
-        share_better: share of test images that are explained better, from 0 to 1.
+        share_better: share of test data that are explained better, from 0 to 1.
         label: class that the program predicts; None if it predicts none.
     """
 
@@ -63,7 +63,7 @@ class Explanation:
             measure = f"log p(x) {self.log_prob:.2f} nats, ELBO {self.elbo:.2f} nats"
         unusual = ", which makes it an anomaly" if self.share_better >= 0.99 else ""
         classed = "" if self.label is None else f" It looks like class {self.label}."
-        return f"{measure}. {self.share_better:.0%} of test images are explained better{unusual}.{classed}"
+        return f"{measure}. {self.share_better:.0%} of test data are explained better{unusual}.{classed}"
 
 
 class Session:
@@ -75,20 +75,20 @@ class Session:
     Args:
         data: the data set.
         program: a module with ``model`` and ``guide``.
-        num_data: number of test images that can be chosen.
-        num_samples: number of importance samples per image.
+        num_data: number of test data that can be chosen.
+        num_samples: number of importance samples per datum.
         seed: seed of all noise.
 
     Attributes:
-        x: the test images, ``(N, *data_shape)``.
+        x: the test data, ``(N, *data_shape)``.
         labels: their classes, ``(N,)``, or None.
         classes: classes that the program takes as labels, or None.
         site: name of the site that is moved.
-        codes: codes of the test images at that site, ``(N, D)``.
+        codes: codes of the test data at that site, ``(N, D)``.
         axes: axes by name.
 
     Raises:
-        ValueError: if the program has no site of vectors, or there are fewer than 2 test images.
+        ValueError: if the program has no site of vectors, or there are fewer than 2 test data.
 
     Example:
         >>> from pyrovae import Digits
@@ -108,7 +108,7 @@ class Session:
         self.seed = checks.seed(seed)
         self.x = data.test[: checks.integer("num_data", num_data, minimum=2)]
         if len(self.x) < 2:
-            raise checks.InputError(f"data must have 2 test images or more to be explored, but have {len(self.x)}")
+            raise checks.InputError(f"data must have 2 test data or more to be explored, but have {len(self.x)}")
         known = data.test.labels
         self.labels = None if known is None else known[: len(self.x)]
         self._needs_labels = uses_labels(program.model) == "always"  # with a label in every call
@@ -130,7 +130,7 @@ class Session:
         self._charts: dict[tuple[str, int, int], Chart] = {}
 
     def move(self, axes: str, coordinates: list[float], label: int | None = None) -> Tensor:
-        """Return the decoded image at coordinates, ``(*data_shape)``.
+        """Return the decoded mean at coordinates, ``(*data_shape)``.
 
         Args:
             axes: ``latents`` or ``principal directions``.
@@ -151,12 +151,12 @@ class Session:
             self._charts[key] = chart_of(points, self.labels, names, reach)
         return self._charts[key]
 
-    def image(self, index: int) -> Tensor:
-        """Return a test image, ``(1, *data_shape)``."""
+    def datum(self, index: int) -> Tensor:
+        """Return a test datum, ``(1, *data_shape)``."""
         return self.x[self._index(index)][None]
 
     def label(self, index: int) -> int | None:
-        """Return the class of a test image, or the first class if it is unknown; None where there are no classes."""
+        """Return the class of a test datum, or the first class if it is unknown; None where there are no classes."""
         label = -1 if self.labels is None else int(self.labels[self._index(index)])
         return label if label >= 0 else next(iter(self.classes or []), None)
 
@@ -166,17 +166,17 @@ class Session:
         return torch.cat((x, explanation.reconstruction[None]))
 
     def coordinates_of(self, axes: str, index: int) -> list[float]:
-        """Return the coordinates of a test image's code."""
+        """Return the coordinates of a test datum's code."""
         found: list[float] = self.axes[axes].coordinates(self.codes[self._index(index)][None])[0].tolist()
         return found
 
     def between(self, first: int, last: int, count: int = 9, *, spherical: bool = False) -> Tensor:
-        """Return two test images and decoded codes on the path between them, ``(count + 2, *data_shape)``.
+        """Return two test data and decoded codes on the path between them, ``(count + 2, *data_shape)``.
 
         Args:
-            first: number of the first test image.
-            last: number of the last test image.
-            count: number of codes on the path, including those of the two images.
+            first: number of the first test datum.
+            last: number of the last test datum.
+            count: number of codes on the path, including those of these two data.
             spherical: True if the path is spherical instead of straight; for directions it always is.
         """
         ends = [self._index(first), self._index(last)]
@@ -203,7 +203,7 @@ class Session:
     def explain(self, x: Tensor, label: int | None = None) -> Explanation:
         """Return the code of a datum, its reconstruction and its likelihood.
 
-        The first call also evaluates up to 200 test images, for comparison.
+        The first call also evaluates up to 200 test data, for comparison.
 
         Args:
             x: datum, ``(1, *data_shape)``.
@@ -228,7 +228,7 @@ class Session:
 
     @cached_property
     def _known(self) -> Tensor:
-        """log p(x) of test images, or minus their reconstruction error, ``(N,)``."""
+        """log p(x) of test data, or minus their reconstruction error, ``(N,)``."""
         x = self.x[:200]
         labels = self._labels(None if self.labels is None else self.labels[: len(x)], len(x))
         with self._exclusive():
@@ -271,7 +271,7 @@ class Session:
 
     def _index(self, index: int) -> int:
         if not 0 <= index < len(self.x):
-            raise checks.InputError(f"the image's number must be from 0 to {len(self.x) - 1}, but {index} was given")
+            raise checks.InputError(f"the datum's number must be from 0 to {len(self.x) - 1}, but {index} was given")
         return int(index)
 
     @contextmanager

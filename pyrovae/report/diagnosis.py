@@ -36,7 +36,7 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
         entry: results of the diagnosis; those that are missing or None are left out.
 
     Raises:
-        ValueError: if a result is no number, or the ELBO or the number of images is missing.
+        ValueError: if a result is no number, or the ELBO or the number of data is missing.
     """
     try:
         rows = [
@@ -64,12 +64,12 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
             f"{path} must hold the figures of a diagnosis, but one is missing or no number: {checks.reason(error)}"
         ) from error
     caption = (
-        "The negative ELBO twice: as -log p(x) and the gaps of the guide; and as distortion, the cost of the image "
+        "The negative ELBO twice: as -log p(x) and the gaps of the guide; and as distortion, the cost of the datum "
         "given its code, and rate, the cost of the code."
     )
     return {
         "name": split,
-        "title": f"where the nats go, {split} images",
+        "title": f"where the nats go, {split} data",
         "sentences": sentences,
         "rows": rows,
         "pictures": {"nats": (picture, caption), **ranks},

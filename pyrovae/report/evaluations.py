@@ -69,7 +69,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     unit = "chains" if entry["share_annealed"] == 1.0 else "samples"
     rows = [
         ("negative log-likelihood, per datum", nats("nll", 2)),
-        ("standard error over test images", nats("standard_error", 2)),
+        ("standard error over test data", nats("standard_error", 2)),
         ("Monte Carlo error", nats("mc_error", 4)),
     ]
     if entry.get("bias") is not None:
@@ -81,7 +81,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     for lower, upper, gap, error, count in _sandwich(entry, "lower", "upper", "gap", "gap_error", "num_simulated"):
         spread = "" if error is None else f" ± {error:.4f}"
         rows.append(
-            (f"bounds of log p(x) of {count} simulated images", f"{lower:.3f} and {upper:.3f} nats".replace("-", "−"))
+            (f"bounds of log p(x) of {count} simulated data", f"{lower:.3f} and {upper:.3f} nats".replace("-", "−"))
         )
         rows.append(("gap between these two bounds", f"{gap:.4f}{spread} nats".replace("-", "−")))
     if entry["bits_per_dim"] is not None:
@@ -90,7 +90,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     if entry.get("num_evaluations") is not None:
         rows.append(("decoder runs per datum", f"{entry['num_evaluations'] / entry['num_data']:,.0f}"))
     if 0 < entry["share_annealed"] < 1:
-        rows.append(("share of images annealed", f"{entry['share_annealed']:.1%}"))
+        rows.append(("share of data annealed", f"{entry['share_annealed']:.1%}"))
     if entry["share_annealed"] < 1:
         rows.append(("Pareto k̂: share above threshold", f"{entry['pareto_k']['share_above']:.1%}"))
     if (accepted := (entry.get("acceptance") or {}).get("50%")) is not None:
@@ -138,7 +138,7 @@ def _level(row: dict[str, Any]) -> list[str]:
 
 
 def _references(entry: dict[str, Any], entries: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Return log p(x) by evaluations of the same images that went further than importance sampling."""
+    """Return log p(x) by evaluations of the same data that went further than importance sampling."""
     same = ("split", "num_data", "weights", "caveats")
     return {
         _title(other): -other["nll"]
@@ -166,24 +166,24 @@ def _pictures(values: Any, entry: dict[str, Any], references: dict[str, float]) 
     if fitted:
         pictures["pareto"] = (
             figures.pareto_map(log_prob, k_hat, pareto_threshold(K)),
-            "Pareto's k̂ of each image's weights. Above the threshold importance sampling fails: the image's "
+            "Pareto's k̂ of each datum's weights. Above the threshold importance sampling fails: the datum's "
             "log p(x) is estimated too low, and its reported error is too small.",
         )
     if mixed or not fitted:
         pictures["error"] = (
             figures.error_map(log_prob, error, annealed if mixed else None),
-            "The Monte Carlo error of each image's log p(x), against log p(x).",
+            "The Monte Carlo error of each datum's log p(x), against log p(x).",
         )
     doubt = (k_hat, "k̂") if fitted and not mixed else (error, "Monte Carlo error, nats")
     pictures["extremes"] = (
         figures.extremes(x, log_prob, *doubt),
-        f"The images that the model explains worst, each with its log p(x), and those whose log p(x) is estimated "
+        f"The data that the model explains worst, each with its log p(x), and those whose log p(x) is estimated "
         f"worst, each with its {doubt[1]}.",
     )
     if "tail" in stats:
         pictures["tails"] = (
             figures.weight_tails(tensor("tail"), k_hat, K),
-            "The largest weights of some images, as shares of their sum. Where the first is most of the sum, one "
+            "The largest weights of some data, as shares of their sum. Where the first is most of the sum, one "
             "sample determines the estimate.",
         )
     if table := entry.get("convergence"):

@@ -1,4 +1,4 @@
-"""Interactive plane of codes on the page: positions of test images, and a sheet of decoded images."""
+"""Interactive plane of codes on the page: positions of test data, and a sheet of decoded images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["colours", "explorer"]
 
 _BYTES = 1_500_000  # size of the sheets before compression
 _COLUMNS = 35  # largest number of images in a row of a sheet; the page interpolates between neighbours
-_POINTS = 2000  # test images on the map
+_POINTS = 2000  # test data on the map
 _SHEETS = 10  # largest number of classes with a sheet of their own
 
 
@@ -37,7 +37,7 @@ def explorer(
         program: program with a model and a guide.
         data: the data set.
         latents: choice of the plane.
-        positions: positions of the gallery's test images in the split, ``(N,)``; their coordinates are included.
+        positions: positions of the gallery's test data in the split, ``(N,)``; their coordinates are included.
         pixels: converts data to images.
         skipped: list to which a sentence is appended for each thing that cannot be shown.
 
@@ -69,7 +69,7 @@ def explorer(
     return {
         **shown,
         "description": _description(plane, labels is not None, shown["sheets"]),
-        "nearest": "nearest test image" + (" in the plane" if rows.shape[1] > 2 else ""),
+        "nearest": "nearest test datum" + (" in the plane" if rows.shape[1] > 2 else ""),
         "names": list(plane.names),
         "left": u - r,
         "right": u + r,
@@ -82,7 +82,7 @@ def explorer(
 
 
 def _description(plane: Plane, labelled: bool, sheets: list[Any]) -> str:
-    text = f"Each dot is the code of a test image{', coloured by its class' if labelled else ''}. "
+    text = f"Each dot is the code of a test datum{', coloured by its class' if labelled else ''}. "
     text += "Beside the map is the decoded image of the chosen point. "
     if plane.names[0].startswith("direction"):
         text += "The axes are the two principal directions of the codes, each with its share of their variance. "

@@ -1,4 +1,4 @@
-"""Gallery of test images on the page, with their reconstructions and values."""
+"""Gallery of test data on the page, with their reconstructions and values."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def evaluated_values(values: Any) -> dict[str, Tensor]:
 
 
 def chosen(known: dict[str, Tensor], total: int, count: int) -> Tensor:
-    """Choose test images: with the lowest, highest and least reliable log p(x), and others evenly spaced.
+    """Choose test data: with the lowest, highest and least reliable log p(x), and others evenly spaced.
 
     Args:
-        known: values of an evaluation by name, of the first test images; may be empty.
-        total: number of test images.
-        count: largest number of chosen images.
+        known: values of an evaluation by name, of the first test data; may be empty.
+        total: number of test data.
+        count: largest number of chosen data.
 
     Returns:
         their positions in ascending order.
@@ -98,8 +98,8 @@ def gallery(
     Args:
         program: program with a model and a guide.
         data: the data set.
-        positions: positions of the test images, ``(N,)``.
-        known: values of an evaluation by name, of the first test images; if empty, a bound is estimated from a few
+        positions: positions of the test data, ``(N,)``.
+        known: values of an evaluation by name, of the first test data; if empty, a bound is estimated from a few
             samples.
         pixels: converts data to images.
         skipped: list to which a sentence is appended for each thing that cannot be shown.
@@ -112,9 +112,9 @@ def gallery(
     if known:
         columns += _evaluated(known, positions)
     else:
-        with attempt("log p(x) of test images", skipped):
+        with attempt("log p(x) of test data", skipped):
             columns += _estimated(program, batch)
-    with attempt("reconstructions of test images", skipped):
+    with attempt("reconstructions of test data", skipped):
         means = reconstruct(program.model, program.guide, batch)
         shown["reconstructions"] = image_sheet(pixels(means), per_row)
         error = (x.double() - means.double()).square().flatten(1).mean(1)
@@ -143,16 +143,16 @@ def _description(columns: list[dict[str, Any]], total: int, evaluated: int) -> s
     if "squared_error" in keys:
         figures += " The squared error is that of the reconstruction, a mean over the pixels."
     if count == total:
-        return f"All {total:,} test images.{figures}"
+        return f"All {total:,} test data.{figures}"
     which = "evenly spaced"
     if evaluated:
         among = "" if evaluated == total else f" of the {evaluated:,} that were evaluated"
         which = f"the lowest, highest and least reliable log p(x){among}, and others evenly spaced"
-    return f"{count:,} of {total:,} test images: {which}.{figures}"
+    return f"{count:,} of {total:,} test data: {which}.{figures}"
 
 
 def _evaluated(known: dict[str, Tensor], positions: Tensor) -> list[dict[str, Any]]:
-    """Return the columns of an evaluation, whose values may exist for the first test images only."""
+    """Return the columns of an evaluation, whose values may exist for the first test data only."""
     names = {
         "log_prob": ("log p(x)", 2, True),
         "elbo": ("ELBO", 2, True),
@@ -183,7 +183,7 @@ def _estimated(program: Any, batch: Batch) -> list[dict[str, Any]]:
 def _column(key: str, label: str, digits: int, values: Tensor, *, rising: bool = True) -> dict[str, Any]:
     """Return a column of values for the page, with null for unknown or infinite ones.
 
-    The page sorts by it with the lowest value first if ``rising``, so that interesting images come first.
+    The page sorts by it with the lowest value first if ``rising``, so that interesting data come first.
     """
     numbers = [round(value, digits or None) if math.isfinite(value) else None for value in values.tolist()]
     return {"key": key, "label": label, "digits": digits, "rising": rising, "values": numbers}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 _BYTES = 1_200_000  # size of the gallery's images before compression
-
+_DPI = 120
 
 _FIRST = (
     "manifold",
@@ -63,7 +63,7 @@ def write_report(
         split: part of the data that is shown; ``all`` for all of them in the order in which they are stored.
         latents: the interactive plane of codes: two latents by their numbers from 0; ``pca`` for the first two
             principal directions of the codes; or None for the two latents if there are no more, else ``pca``.
-        num_data: largest number of test images in the gallery.
+        num_data: largest number of test data in the gallery.
         seed: seed of the samples.
 
     Returns:
@@ -110,7 +110,7 @@ def _page(
         trained, described = run.load_program(), run.describe_data()
         data: DataSet | None = None
         other = None
-        with attempt("test images", skipped):
+        with attempt("test data", skipped):
             data = run.load(data=given)[0]
             other = None if given is None else other_data(run, data, split)
             skipped += [] if other is None else [other.sentence]
@@ -194,6 +194,9 @@ def _saved(run: Run, figures: dict[str, tuple[Figure, str]], prefix: str = "") -
     """Write figures to the run's ``figures/``, and return them encoded for the page."""
     saved = []
     for name, (figure, caption) in figures.items():
+        figure.set_dpi(_DPI)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found now, and would be found again at each saving
         png = _png(figure)
         with atomic_write(run.folder / "figures" / f"{prefix}{name}.png") as file:
             file.write(png)
@@ -206,7 +209,7 @@ def _saved(run: Run, figures: dict[str, tuple[Figure, str]], prefix: str = "") -
 
 def _png(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, **options)
+    figure.savefig(buffer, format="png", dpi=_DPI, **options)
     return buffer.getvalue()
 
 

@@ -45,7 +45,7 @@ def pictures(
     curves = "The bound and its two terms during training, in nats per datum."
     drawn = {"training_curves": (figures.training_curves(history), curves)} if history.epochs else {}
     if described.schema is None:
-        drawn |= _of_images(data, program, template, skipped)
+        drawn |= _of_arrays(data, program, template, skipped)
     else:
         drawn |= _of_table(data, described.schema, program, template, skipped)
     if data is not None:
@@ -54,7 +54,7 @@ def pictures(
             labels = None if data.test.labels is None else data.test.labels[: len(codes)]
             drawn["latent_map"] = (
                 figures.latent_map(codes, labels),
-                f"Codes of the test {'images' if described.schema is None else 'rows'}"
+                f"Codes of the test {'data' if described.schema is None else 'rows'}"
                 + (", coloured by class." if labels is not None else ".")
                 + ("" if codes.shape[1] <= 2 else " The first two principal components of the means."),
             )
@@ -67,10 +67,10 @@ def pictures(
     return drawn
 
 
-def _of_images(
+def _of_arrays(
     data: DataSet | None, program: Any, template: Batch, skipped: list[str]
 ) -> dict[str, tuple[Figure, str]]:
-    """Draw reconstructions and samples as images."""
+    """Draw reconstructions and samples as pictures."""
     drawn = {}
     classes = len(template[1]) if isinstance(template, tuple) else None
     if data is not None:
@@ -78,7 +78,7 @@ def _of_images(
         with attempt("picture of reconstructions", skipped):
             drawn["reconstructions"] = (
                 figures.reconstructions(arguments_of(few)[0], reconstruct(program.model, program.guide, few)),
-                "Test images above, their reconstructions through the mean code below.",
+                "Test data above, their reconstructions through the mean code below.",
             )
     with attempt("picture of samples", skipped):
         drawn["samples"] = (

@@ -49,7 +49,7 @@ def trained(data: DataRecord, program: Any, history: History, *, saved: bool = F
         f"{article} {name}"
         + (f" of {latent_dim} latent{'s' if latent_dim != 1 else ''}" if latent_dim is not None else "")
         + (f" ({', '.join(conditionals)})" if conditionals else "")
-        + f", trained on {data.sizes['train']:,} {'images' if data.schema is None else 'rows'} of {data.name} "
+        + f", trained on {data.sizes['train']:,} {'data' if data.schema is None else 'rows'} of {data.name} "
         f"({data.kind}, shape {' x '.join(map(str, data.data_shape))}){epochs}."
         + (best if history.epochs else "")
         + (" The weights are those that it had when it was saved." if saved else "")
@@ -75,7 +75,7 @@ def best_evaluation(
 
 
 def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
-    """Describe the likelihood of test images and its reliability, with the sentences of the evaluation.
+    """Describe the likelihood of test data and its reliability, with the sentences of the evaluation.
 
     Args:
         entry: results of an evaluation.
@@ -158,17 +158,17 @@ def next_steps(
         text += " Its codes are not like the prior; fit one to them to draw samples."
         return [*steps, (text, f"pyrovae refit_prior {folder} --out NEW_FOLDER")]
     if entry is None:
-        text = "The likelihood of the test images, and whether to trust it, is not known yet."
+        text = "The likelihood of the test data, and whether to trust it, is not known yet."
         return [*steps, (text, f"pyrovae evaluate {folder}")]
     if entry["share_annealed"] == 0 and entry["pareto_k"].get("50%") is None:
-        text = f"{_counted(entry['num_samples'], 'sample')} of each image are too few for k̂: take more."
+        text = f"{_counted(entry['num_samples'], 'sample')} of each datum are too few for k̂: take more."
         steps.append((text, f"pyrovae evaluate {folder} --num_samples 5000"))
     elif entry["share_annealed"] == 0 and entry["pareto_k"]["share_above"] > 0:
         text = "Where k̂ is too large, importance samples are not enough: Adaptive anneals chains there."
         steps.append((text, f"pyrovae evaluate {folder} --method Adaptive"))
     if entry["num_data"] < data.sizes["test"]:
         every, some = f"{data.sizes['test']:,}", f"{entry['num_data']:,}"
-        text = f"Of {every} test images {some} were evaluated: publish a number of them all."
+        text = f"Of {every} test data {some} were evaluated: publish a number of them all."
         steps.append((text, f"pyrovae evaluate {folder}"))
     if not run.diagnoses():
         text = "A diagnosis shows where the nats go: gaps of the posterior, distortion, rate, active units."
@@ -221,4 +221,4 @@ def accuracy(data: DataSet, program: Any) -> str:
         predicted = torch.cat([program.classify(x).argmax(-1) for x in data.test.batches(1000)])
     known = data.test.labels >= 0
     right = (predicted == data.test.labels)[known].double().mean().item()
-    return f" It names the class of {right:.1%} of the test images." if bool(known.any()) else ""
+    return f" It names the class of {right:.1%} of the test data." if bool(known.any()) else ""

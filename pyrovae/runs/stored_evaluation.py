@@ -221,11 +221,11 @@ def common_evaluation(found: Mapping[str, Mapping[str, Mapping[str, Any]]], spli
 
     def rank(name: str) -> tuple[int, int, bool, int]:
         entry = first[name]
-        images, effort = entry.get("num_data"), entry.get("num_evaluations")
+        count, effort = entry.get("num_data"), entry.get("num_evaluations")
         adaptive, annealed = entry.get("adaptive"), bool(entry.get("share_annealed"))
         return (  # the evaluation closest to log p(x) has the highest rank
             3 if adaptive is not None and adaptive.get("reached") else 0 if adaptive is not None else 1 + int(annealed),
-            images if isinstance(images, int) else 0,
+            count if isinstance(count, int) else 0,
             entry.get("weights") == "best",
             effort if isinstance(effort, int) else 0,
         )

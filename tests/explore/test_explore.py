@@ -81,18 +81,18 @@ class TestEveryProgram:
             assert width == 480 <= height < 600  # the legend is above the plane
         assert session.between(2, 5, count=4).shape == (6, *SHAPE)
         assert session.sample(3, label).shape == (3, *SHAPE)
-        found = session.explain(session.image(1), label)
+        found = session.explain(session.datum(1), label)
         assert 0 <= found.share_better <= 1
         assert (found.log_prob is None) == (name == "Autoencoder")
         assert (found.label is None) == (name != "SemiSupervisedVAE")
         assert len(found.rows()) == sum(z.numel() for z in found.code.values())
-        assert "of test images are explained better" in str(found)
+        assert "of test data are explained better" in str(found)
 
 
 class TestSession:
     def test_a_code_is_decoded_as_the_program_does(self):
         session = session_of("VAE")
-        x = session.image(4)
+        x = session.datum(4)
         expected = decode(session.program.model, encode(session.program.guide, x), SHAPE)[0]
         for axes in session.axes:
             torch.testing.assert_close(session.move(axes, session.coordinates_of(axes, 4)), expected)
@@ -113,8 +113,8 @@ class TestSession:
     def test_a_datum_is_weighed_as_log_marginal_does(self):
         session = session_of("VAE")
         session.num_samples = 5000
-        found = session.explain(session.image(0))
-        exact = log_marginal(session.program.model, session.program.guide, session.image(0), num_samples=5000)
+        found = session.explain(session.datum(0))
+        exact = log_marginal(session.program.model, session.program.guide, session.datum(0), num_samples=5000)
         assert found.log_prob == pytest.approx(exact.log_prob.item(), abs=0.1)
         assert found.elbo == pytest.approx(exact.elbo.item(), abs=0.2)
         assert found.elbo < found.log_prob
@@ -125,11 +125,11 @@ class TestSession:
         data = Digits()
         program.initialize(data.train[:1000])
         session = Session(data, program, num_data=50, num_samples=10)
-        found = session.explain(1 - session.image(0))
+        found = session.explain(1 - session.datum(0))
         assert found.share_better == 1
         assert "an anomaly" in str(found)
-        ranks = [session.explain(session.image(i)).share_better for i in range(50)]
-        assert np.mean(ranks) == pytest.approx(0.5, abs=0.1)  # of one test image, each share is equally likely
+        ranks = [session.explain(session.datum(i)).share_better for i in range(50)]
+        assert np.mean(ranks) == pytest.approx(0.5, abs=0.1)  # of one test datum, each share is equally likely
 
     def test_samples_differ_by_seed_alone(self):
         session = session_of("VAE")
@@ -146,7 +146,7 @@ class TestSession:
     @pytest.mark.parametrize(
         ("ask", "sentence"),
         [
-            (lambda s: s.between(0, 20), "the image's number must be from 0 to 19, but 20 was given"),
+            (lambda s: s.between(0, 20), "the datum's number must be from 0 to 19, but 20 was given"),
             (lambda s: s.move("planes", [0.0]), "axes must be one of latents, principal directions"),
         ],
     )
@@ -213,7 +213,7 @@ class TestPictures:
 
 
 def test_one_test_image_is_too_few():
-    with pytest.raises(InputError, match="data must have 2 test images or more to be explored, but have 1"):
+    with pytest.raises(InputError, match="data must have 2 test data or more to be explored, but have 1"):
         Session(DataSet(torch.rand(20, *SHAPE), test_size=1), plain())
 
 
@@ -328,7 +328,7 @@ def test_the_page_in_a_browser(address):
         path.move_by_offset(-30, 60).move_by_offset(-30, 60).release().perform()
         changed("decoded", before)
 
-        # Draw a bar, and explain it; then a test image, and a picture from a file.
+        # Draw a bar, and explain it; then a test datum, and a picture from a file.
         tab("Draw")
         find("#editor button[aria-label='Brush']").click()
         canvas = find("#editor canvas")
@@ -338,9 +338,9 @@ def test_the_page_in_a_browser(address):
         time.sleep(1)  # the editor sends what is drawn after a while
         find("#explain-picture").click()
         first = wait.until(lambda d: find("#explanation").text)
-        assert "of test images are explained better" in first
+        assert "of test data are explained better" in first
         drawn = source("explained")
-        find("#explain-test-image").click()
+        find("#explain-test-datum").click()
         changed("explained", drawn)
         wait.until(lambda d: find("#explanation").text != first)
 

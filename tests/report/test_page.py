@@ -177,7 +177,7 @@ def test_an_adaptive_evaluation_shows_both_kinds(own):
     shown = evaluations.section(Run(own), path.name, Run(own).evaluations())
     assert {"pareto", "error"} <= set(shown["pictures"])
     assert "of 120 data" in shown["pictures"]["pareto"][0].axes[0].get_title()
-    assert dict(shown["rows"])["share of images annealed"] == "33.3%"
+    assert dict(shown["rows"])["share of data annealed"] == "33.3%"
 
 
 @pytest.mark.slow
@@ -336,10 +336,10 @@ def test_the_nearest_test_image_and_its_class(page, run):
     page.point(0.4, 0.55)
     near = int((codes - torch.tensor(page.place)).norm(dim=1).argmin())
     assert page.pixels(".nearest").tolist() == grey(data.test[near : near + 1]).tolist()
-    assert page.text("#plane .seen figure + figure figcaption") == f"nearest test image: class {data.test.labels[near]}"
+    assert page.text("#plane .seen figure + figure figcaption") == f"nearest test datum: class {data.test.labels[near]}"
     page.one('.classes [value="3"]').click()
     assert [button.get_attribute("value") for button in page.all('.classes [aria-pressed="true"]')] == ["3"]
-    page.wait.until(lambda _: page.text("#plane .seen figure + figure figcaption") == "nearest test image: class 3")
+    page.wait.until(lambda _: page.text("#plane .seen figure + figure figcaption") == "nearest test datum: class 3")
 
 
 @pytest.mark.slow
@@ -360,7 +360,7 @@ def test_test_images_are_sorted_filtered_and_told_of(page, run):
     page.one(".filter select").send_keys("7")
     page.wait.until(lambda _: len(page.order) < 180)
     assert sorted(page.order) == (data.test.labels == 7).nonzero()[:, 0].tolist()
-    assert f"{len(page.order)} images" in page.text("#gallery [role=status]")
+    assert f"{len(page.order)} data" in page.text("#gallery [role=status]")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Parts of the page: its words, its choice of test images, its plane of codes, its sheets of images."""
+"""Parts of the page: its words, its choice of test data, its plane of codes, its sheets of images."""
 
 import base64
 import io
@@ -228,13 +228,13 @@ def test_what_a_program_cannot_do_is_left_out_with_a_sentence():
     assert explorer(Scalar(), data, None, torch.arange(3), PixelScale(-3.0, 3.0), skipped) is None
     shown = gallery(Scalar(), data, torch.arange(3), {}, PixelScale(-3.0, 3.0), skipped)
     assert shown["reconstructions"] is None
-    assert shown["description"] == "3 of 6 test images: evenly spaced. Logarithms of probabilities are in nats."
+    assert shown["description"] == "3 of 6 test data: evenly spaced. Logarithms of probabilities are in nats."
     assert len(column(shown, "log_prob")) == 3
     assert [sentence.partition(":")[0] for sentence in skipped] == [
         "No picture of reconstructions",
         "No picture of samples",
         "No sheet of decoded images",
-        "No reconstructions of test images",
+        "No reconstructions of test data",
     ]
 
 
@@ -306,7 +306,7 @@ def test_what_to_do_next(tmp_path, digits):
     ]
     past = History([*HISTORY.epochs, Epoch(3, -30.0, -28.0, 2.0, -40.0, -29.0, 2.0, 0.1, 1e-3)])
     some = told(tmp_path, digits, past, ENTRY)
-    assert some[0][0] == "Of 180 test images 20 were evaluated: publish a number of them all."
+    assert some[0][0] == "Of 180 test data 20 were evaluated: publish a number of them all."
     assert some[1][1].startswith("pyrovae diagnose")
     doubtful = {**ENTRY, "num_data": 180, "pareto_k": {"50%": 0.9, "share_above": 0.4}}
     assert told(tmp_path, digits, past, doubtful)[0][1].endswith("--method Adaptive")

@@ -68,7 +68,7 @@ def test_changed_data_are_refused(change, here, images, capsys):
     if change == "one more":
         assert main(["report", "run"]) == 0
         page = (here / "run" / "report.html").read_text(encoding="utf-8")
-        assert f"No test images: data must be those that run was trained on, but they are not: {sentence}" in page
+        assert f"No test data: data must be those that run was trained on, but they are not: {sentence}" in page
         assert 'id="gallery"' not in page
         (here / "run" / "data.json").unlink()  # an older run does not know its data
         assert main(["evaluate", "run", *FEW]) == 0
@@ -128,7 +128,7 @@ def test_a_run_whose_data_moved_goes_on_where_they_are_now(here, capsys):
         ["report", "run"],
     ):
         assert main([*words, "--data.path=moved.npy"]) == 0
-    assert "No test images" not in (here / "run" / "report.html").read_text(encoding="utf-8")
+    assert "No test data" not in (here / "run" / "report.html").read_text(encoding="utf-8")
     assert main(["train", "--resume=true", "--epochs=2", "--run=run", "--data.path=moved.npy"]) == 0
     assert Run("run").config()["data"]["init_args"]["path"] == "moved.npy"
     assert len(Run("run").history().epochs) == 2
@@ -227,7 +227,7 @@ def test_all_rows_of_other_data_are_evaluated_shown_and_compared(here, images, c
     assert main(["evaluate", "run", *FEW, "--data.path=one.npy"]) == 0  # too few to be split
     assert main(["report", "run", "--data.path=other.npy", "--split=all"]) == 0
     page = (here / "run" / "report.html").read_text(encoding="utf-8")
-    assert "All 50 test images." in page
+    assert "All 50 test data." in page
     assert "bound of 50 samples" not in page  # the values are those of the evaluation
     assert "-log-likelihood of 10 test data" in page.replace("negative ", "-")  # and the headline that of the run's own
     shutil.copytree("run", "again")
@@ -260,8 +260,8 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     }
     assert main(["report", "run"]) == 0
     page = (here / "run" / "report.html").read_text(encoding="utf-8")
-    assert "No test images: the data of run cannot be loaded: path must be an existing file" in page
-    assert "trained on 80 images of ArrayFile (binary, shape 4 x 4)" in page
+    assert "No test data: the data of run cannot be loaded: path must be an existing file" in page
+    assert "trained on 80 data of ArrayFile (binary, shape 4 x 4)" in page
     assert 'id="gallery"' not in page
     pictures = {path.stem for path in (here / "run" / "figures").iterdir()}
     assert {"training_curves", "samples", "manifold", "test-importance-5-extremes"} <= pictures
@@ -274,7 +274,7 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     assert set(session.x.unique().tolist()) <= {0.0, 1.0}
     assert session.explain(session.image(0)).log_prob < 0
     assert "drawn from the model" in title
-    assert "stand in for test images: the data of run cannot be loaded" in capsys.readouterr().out
+    assert "stand in for test data: the data of run cannot be loaded" in capsys.readouterr().out
 
 
 @pytest.mark.slow

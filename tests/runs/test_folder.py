@@ -101,6 +101,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_checks")
 @pytest.mark.parametrize("interval", [0.0, 3600.0])  # each epoch is written, or the first and the last
 def test_dying_at_any_rename_loses_nothing(interval, run, tmp_path, monkeypatch):
     """Die before the first, the second, ... file of a run is moved into place; go on; end in the same weights."""

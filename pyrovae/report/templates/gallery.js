@@ -50,7 +50,7 @@
     }
     tiles.replaceChildren(...kept);
     tiles.scrollTop = 0;
-    const many = `${kept.length} image${kept.length === 1 ? "" : "s"}`;
+    const many = kept.length === 1 ? "1 datum" : `${kept.length} data`;
     status.textContent = `${many}, ${rising ? "lowest" : "highest"} ${sorted.label} first`;
     for (const button of section.querySelectorAll(".sorts button")) {
       const pressed = button.value === sorted.key;

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from pyrovae import checks, progress
 from pyrovae.columns import Schema, is_frame
 from pyrovae.construction import record_arguments
+from pyrovae.missing import has_missing
 from pyrovae.rng import forked_rng
 from pyrovae.tensors import as_tensor, is_data, parts_of_dataset
 
@@ -217,6 +218,8 @@ def concise_errors(x: Tensor) -> Iterator[None]:
         what = f"data of shape {tuple(x.shape[1:])}"
         if not x.is_floating_point():
             what = f"{what} and type {str(x.dtype).removeprefix('torch.')}"
+        elif has_missing(x):
+            what += " with missing values (NaN)"
         reason = f"{checks.reason(error)}{_place(error)}"
         raise checks.InputError(str(sentence or f"the program cannot be run on {what}: {reason}")) from error
 

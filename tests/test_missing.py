@@ -190,6 +190,43 @@ def test_training_with_gaps_finds_the_oracle():
     assert 0.75 * (exact + without.nll) < without.nll - ml.nll < exact + without.nll + 0.05
 
 
+def test_gaps_of_the_test_data_alone_leave_training_as_it_is():
+    x = torch.randn(60, 3)
+    gappy = torch.where(torch.arange(3) == 1, nan, x[:9])
+    vae = VAE(StandardNormal(1), Gaussian((3,), 1), DiagonalNormal((3,), 1))
+    data = DataSet(x, test_x=gappy)
+    assert data.has_missing
+    assert not data.train.has_missing
+    fit(vae.model, vae.guide, data, epochs=1, compile="off", progress=False)
+    ml = log_marginal(vae.model, vae.guide, data.test[:], num_samples=20, progress=False)
+    assert bool(ml.log_prob.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("observe", "sentence"),
+    [
+        (lambda x, z: (dist.Bernoulli(logits=z[..., :1].expand(*z.shape[:-1], 2)), (x > 0).float()), "as NaN for it"),
+        (lambda x, z: (dist.Normal(z + x.cumsum(-1), 1.0), x), r"with missing values \(NaN\): parameter loc"),
+        (lambda x, z: (dist.MultivariateNormal(z, torch.eye(2)), x), "must be complete for MultivariateNormal"),
+    ],
+    ids=["compared", "autoregressive", "full covariance"],
+)
+def test_programs_that_cannot_leave_values_out_are_refused(observe, sentence):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            fn, value = observe(x, z)
+            pyro.sample("x", fn.to_event(1) if not fn.event_shape else fn, obs=value)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x, 1.0).to_event(1))
+
+    x = torch.tensor([[1.0, nan], [0.0, 1.0]])
+    with pytest.raises(InputError, match=sentence):
+        log_marginal(model, guide, x, num_samples=5, progress=False)
+
+
 def test_baseline_is_that_of_the_observed_cells():
     train = torch.tensor([[0.0, 1.0], [2.0, nan], [nan, 3.0], [1.0, 5.0]])
     x = torch.tensor([[1.0, nan], [0.5, 2.0]])

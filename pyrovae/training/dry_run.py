@@ -70,7 +70,7 @@ def dry_run(
         try:
             for arguments in _kinds_of_batches(labels, data, batch_size):
                 arguments_of(arguments, model, guide)
-                if data.has_missing:
+                if data.train.has_missing or data.validation.has_missing:
                     check_takes_missing(model, guide, arguments)
                 with concise_errors(arguments[0]), _naming_objective(name):
                     loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)

@@ -24,6 +24,7 @@ TINY = {
     "embedding": "--latent_dim 2 --epochs 1 --num_learned 100 --num_mapped 50",
     "fully_connected_vae": "--iterations 12 --hidden_features [16,16] --num_data 20",
     "gaussian_decoder": "--latent_dim 2 --epochs 1 --num_data 20 --num_samples 5",
+    "inpainting": "--latent_dim 2 --epochs 1 --num_data 4 --num_shown 4 --num_imputations 2 --num_temperatures 2",
     "interpolation": "--latent_dim 2 --epochs 1 --pairs [[2,2],[1,3]] --changes [[4,9]] --steps 3",
     "latent_film": "--iterations 24 --hidden_features [16] --num_frames 5 --num_stills 2 --num_data 50 --columns 3",
     "latent_size": "--latent_dims [2,3] --epochs 1 --num_data 12 --num_samples 5",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pyrovae import checks, progress
+from pyrovae.columns import Schema, is_frame
 from pyrovae.construction import record_arguments
 from pyrovae.rng import forked_rng
 from pyrovae.tensors import as_tensor, is_data, parts_of_dataset
@@ -38,6 +39,7 @@ __all__ = [
     "modules_of",
     "parameter_dtype",
     "private_modules",
+    "schema_of",
     "uses_labels",
 ]
 
@@ -106,7 +108,8 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
     """Return the arguments to call programs with, as a tuple of tensors.
 
     Arrays, data frames, lists of numbers and torch's data sets are converted to tensors, floats to the type of the
-    programs' parameters, labels to int64. Integers, except bytes, which are grey levels to be scaled, are converted to
+    programs' parameters, labels to int64. If the programs know the columns of a table, a data frame's columns are found
+    by their names. Integers, except bytes, which are grey levels to be scaled, are converted to
     this type too where the programs cannot be run on integers, which a note says once for each program.
 
     Args:
@@ -118,6 +121,8 @@ def arguments_of(batch: Batch, *programs: PyroFunction) -> Arguments:
             arguments.
     """
     given: Any = batch if isinstance(batch, tuple) else (batch,)
+    if is_frame(given[0]) and (schema := schema_of(*filter(callable, programs))) is not None:
+        given = (schema.to_tensor(given[0]), *given[1:])
     if isinstance(batch, Dataset):
         labelled = any(uses_labels(program) == "always" for program in programs if callable(program))
         given = parts_of_dataset("x", batch)[: 2 if labelled else 1]
@@ -335,6 +340,18 @@ def data_shape_of(*programs: PyroFunction) -> tuple[int, ...] | None:
             if isinstance(shape, tuple):
                 return shape
     return None
+
+
+def schema_of(*programs: PyroFunction) -> Schema | None:
+    """Return the columns of tables that a module of the programs was made for; None if it was made for other data.
+
+    Example:
+        >>> vae = VAE(StandardNormal(2), TableLikelihood((4,), 2), DiagonalNormal((4,), 2))
+        >>> schema_of(vae.model).names
+        ['x0', 'x1', 'x2', 'x3']
+    """
+    parts = (part for owner in modules_of(*programs) for part in owner.modules())
+    return next((part.schema for part in parts if isinstance(getattr(part, "schema", None), Schema)), None)
 
 
 def parameter_dtype(*programs: PyroFunction) -> torch.dtype | None:

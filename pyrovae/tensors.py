@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from pyrovae import checks
 
-__all__ = ["as_tensor", "is_data", "parts_of_dataset", "rows"]
+__all__ = ["as_tensor", "is_data", "numbers_of", "parts_of_dataset", "rows"]
 
 
 def is_data(x: Any) -> bool:
@@ -55,6 +55,26 @@ def rows(data: Any, index: Tensor) -> Any:
     return data.iloc[positions] if hasattr(data, "iloc") else data[positions]
 
 
+def numbers_of(data: Any) -> Any:
+    """Return a data frame as an array, and a masked array with NaN where it is masked; anything else as it is.
+
+    Example:
+        >>> numbers_of(np.ma.masked_equal([1, 2], 2))
+        array([ 1., nan])
+    """
+    if isinstance(data, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(data), np.nan, data.data) if np.ma.is_masked(data) else data.data
+    if not hasattr(data, "to_numpy"):
+        return data
+    values = data.to_numpy()
+    if values.dtype != object:
+        return values
+    try:  # columns of pandas' types that mark an empty cell by a value of its own
+        return data.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):  # text, which is refused
+        return values
+
+
 def as_tensor(name: str, data: Any, dtype: torch.dtype | None = None) -> Tensor:
     """Convert a tensor, an array, a data frame or a list of numbers to a tensor.
 
@@ -73,7 +93,7 @@ def as_tensor(name: str, data: Any, dtype: torch.dtype | None = None) -> Tensor:
         >>> as_tensor("x", [[0, 1], [2, 3]]).shape
         torch.Size([2, 2])
     """
-    values = data.to_numpy() if hasattr(data, "to_numpy") else data
+    values = numbers_of(data)
     kind = type(data).__name__
     if isinstance(values, list | tuple) and _is_list_of_numbers(values):
         try:

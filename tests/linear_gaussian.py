@@ -69,3 +69,45 @@ class LinearGaussianProgram(LinearGaussian, Program):
 
     def guide(self, x):
         return super().guide(x.double())
+
+
+class GappyLinearGaussian(LinearGaussian):
+    """The oracle of data with missing values; its guide is the exact posterior given the observed cells."""
+
+    takes_missing = True
+
+    def guide(self, x):
+        observed = (~x.isnan()).to(x.dtype)
+        eye = torch.eye(self.W.shape[1], dtype=torch.float64)
+        precision = eye + torch.einsum("bi,ij,ik->bjk", observed, self.W, self.W) / self.scale**2
+        mean = torch.linalg.solve(precision, (x.nan_to_num() - self.b) * observed @ self.W / self.scale**2)
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", dist.MultivariateNormal(mean, precision_matrix=precision))
+
+    def log_prob(self, x):
+        """log p(x_obs) of each datum, by the marginal covariance of its observed cells."""
+        return torch.stack([self._marginal(row).log_prob(row[~row.isnan()]) for row in x])
+
+    def conditional(self, x):
+        """Mean and standard deviation of each cell given the observed ones; 0 for these."""
+        means, deviations = x.clone(), torch.zeros_like(x)
+        whole = self.W @ self.W.T + self.scale**2 * torch.eye(len(self.b), dtype=torch.float64)
+        for i, row in enumerate(x):
+            seen = ~row.isnan()
+            gain = whole[~seen][:, seen] @ torch.linalg.inv(whole[seen][:, seen])
+            means[i, ~seen] = self.b[~seen] + gain @ (row[seen] - self.b[seen])
+            left = whole[~seen][:, ~seen] - gain @ whole[seen][:, ~seen]
+            deviations[i, ~seen] = left.diagonal().sqrt()
+        return means, deviations
+
+    def _marginal(self, row):
+        seen = ~row.isnan()
+        W = self.W[seen]
+        return dist.MultivariateNormal(self.b[seen], W @ W.T + self.scale**2 * torch.eye(len(W), dtype=torch.float64))
+
+    def simulate_gaps(self, count, share=0.4, seed=1):
+        """Simulate data, and remove cells at random, but not all of a datum."""
+        generator = torch.Generator().manual_seed(seed)
+        gone = torch.rand(count, len(self.b), generator=generator) < share
+        gone[gone.all(1), 0] = False
+        return torch.where(gone, torch.nan, self.simulate(count, seed))

@@ -22,7 +22,17 @@ _SPEC.loader.exec_module(architecture)
 FLOORS = [
     [{"interrupts"}],
     [{"checks"}, {"reprs"}, {"html"}],
-    [{"construction"}, {"files"}, {"distributed"}, {"progress"}, {"tensors"}, {"rng"}, {"arviz_import"}],
+    [
+        {"construction"},
+        {"files"},
+        {"distributed"},
+        {"progress"},
+        {"tensors"},
+        {"missing"},
+        {"rng"},
+        {"arviz_import"},
+        {"columns"},
+    ],
     [{"programs"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"matmul"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}],

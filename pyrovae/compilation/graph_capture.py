@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -146,16 +148,17 @@ def _capture(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) -> 
 def _record(
     function: Callable[..., tuple[Tensor, ...]], arguments: Sequence[Tensor]
 ) -> tuple[GraphModule, list[Tensor]]:
-    graph = make_fx(function)(*arguments)
+    # One mode for the shapes of all results: by itself, make_fx makes one for each, which takes a third of its time.
+    with tracing(TracingContext(FakeTensorMode())):
+        graph = make_fx(function)(*arguments)
     if any(map(_has_data_dependent_shape, graph.graph.nodes)):
         raise ValueError("the shapes of what it computes depend on values")
     lifted, held = _lift_constants(graph)
-    _simplify(lifted.graph)
-    lifted.recompile()
-    return lifted, held
+    _simplify(lifted)
+    return GraphModule({}, lifted), held
 
 
-def _lift_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+def _lift_constants(graph: GraphModule) -> tuple[Graph, list[Tensor]]:
     """Turn the constant tensors of a graph into further inputs, and return these tensors too."""
     new = Graph()
     env: dict[Node, Node] = {}
@@ -173,7 +176,7 @@ def _lift_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
     for node in nodes:
         if node not in env:
             env[node] = new.node_copy(node, env.__getitem__)
-    return GraphModule({}, new), [getattr(graph, name) for name in names]
+    return new, [getattr(graph, name) for name in names]
 
 
 def _copied(graph: Graph) -> Graph:

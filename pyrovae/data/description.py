@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyrovae.data.dataset import DataSet
 from pyrovae.data.split import Split
+from pyrovae.missing import is_missing
 
 __all__ = ["describe"]
 
@@ -29,12 +30,15 @@ def describe(data: DataSet) -> str:
 def _line(name: str, split: Split) -> str:
     if len(split) == 0:
         return f"  {name:10}      0 data"
-    x, classes = split[:_READ], "no labels"
+    x, classes, gaps = split[:_READ], "no labels", ""
+    if split.has_missing:
+        gaps = f", {is_missing(x).double().mean().item():.1%} of the values missing"
+        x = x[~is_missing(x)]
     if split.labels is not None:
         known = split.labels[split.labels >= 0]
         classes = f"{len(known.unique())} classes"
         classes += f" ({len(known)} data have a label)" if len(known) < len(split) else ""
     return (
         f"  {name:10} {len(split):6} data, {classes}; batches in [{x.min().item():g}, {x.max().item():g}], "
-        f"mean {x.mean().item():.4f}"
+        f"mean {x.mean().item():.4f}{gaps}"
     )

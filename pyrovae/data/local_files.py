@@ -21,15 +21,15 @@ class ArrayFile(DataSet):
     """Images of any shape (N, ...), integer or float, from an ``.npy`` file (not read into memory) or ``.npz`` file.
 
     Args:
-        path: the file. From an ``.npz``, the array ``x`` (or the only array) is read, and the arrays
-            ``labels``, ``test_x`` and ``test_labels`` if present.
+        path: the file. From an ``.npz``, the array ``x`` (or the only array) is read, and the arrays ``labels``,
+            ``test_x``, ``test_labels``, ``validation_x`` and ``validation_labels`` if present.
         labels: an ``.npy`` file of integers, one for each datum.
         binarization: see :class:`DataSet`.
         dequantize: see :class:`DataSet`.
         levels: number of grey levels of integers; by default 2 if all values are 0 or 1, else 256 for uint8.
         channels: position of the channels of images: see :class:`DataSet`.
-        validation_size: number or fraction of data held out for validation.
-        test_size: number or fraction of data held out for the test.
+        validation_size: number or fraction of data held out for validation, if the file has no validation data.
+        test_size: number or fraction of data held out for the test, if the file has no test data.
         seed: seed of the split and of fixed noise.
 
     Raises:
@@ -56,6 +56,8 @@ class ArrayFile(DataSet):
             arrays.get("labels"),
             arrays.get("test_x"),
             arrays.get("test_labels"),
+            validation_x=arrays.get("validation_x"),
+            validation_labels=arrays.get("validation_labels"),
             binarization=binarization,
             dequantize=dequantize,
             levels=levels,

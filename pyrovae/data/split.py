@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.data.binarization import fixed_uniform, fresh_binary
+from pyrovae.missing import is_missing
 from pyrovae.reprs import short_repr
 
 __all__ = ["Binarization", "Split", "SplitName"]
@@ -39,6 +40,7 @@ class Split:
         levels: number of grey levels of the stored data, or None if they are not quantised.
         seed: seed of fixed noise.
         fresh: True if noise is new at every reading (training), False if it is fixed (validation and test).
+        has_missing: True if values of the source are missing: NaN, as they are in batches.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Split:
         levels: int | None,
         seed: int,
         fresh: bool,
+        has_missing: bool = False,
     ) -> None:
         self._source = source[index] if isinstance(source, Tensor) else source
         self._index = index
@@ -63,6 +66,7 @@ class Split:
         self.levels = levels
         self.seed = seed
         self.fresh = fresh
+        self.has_missing = has_missing
         self._dtype: torch.dtype | None = None
         self._fixed: Tensor | None = None
         self._cache_fixed_noise()
@@ -116,6 +120,11 @@ class Split:
         if self._fixed is not None:
             return self._fixed.index_select(0, position).to(dtype)
         v = self._stored(position)  # (B, *data_shape)
+        x = self._observe(v, position, dtype)
+        return torch.where(is_missing(v), torch.nan, x) if self.has_missing else x
+
+    def _observe(self, v: Tensor, position: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return stored data, ``(B, *data_shape)``, binarised, dequantised or scaled."""
         if self.binarization == "threshold":
             return (v >= self._maximum / 2).to(dtype)
         if self._noise == "none":
@@ -250,7 +259,8 @@ class Split:
     def _cache_fixed_noise(self) -> None:
         """Cache binarised images with fixed noise, so that the noise is not hashed at every reading."""
         self._fixed = None
-        if self._noise == "fixed" and self.binarization != "none" and isinstance(self._source, Tensor):
+        binary = self.binarization != "none" and not self.has_missing  # bytes have no NaN
+        if self._noise == "fixed" and binary and isinstance(self._source, Tensor):
             parts = [self[part].to(torch.uint8) for part in torch.arange(len(self)).split(_CHUNK)]
             self._fixed = torch.cat(parts)
 

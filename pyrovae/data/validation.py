@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.tensors import as_tensor, is_data
+from pyrovae.missing import is_missing
+from pyrovae.tensors import as_tensor, is_data, numbers_of
+
+if TYPE_CHECKING:
+    from pyrovae.data.split import Split
 
 __all__ = [
     "Channels",
@@ -19,6 +24,7 @@ __all__ = [
     "as_count",
     "as_labels",
     "channels_first",
+    "check_observed",
     "check_values",
     "is_binary",
     "is_count",
@@ -92,19 +98,23 @@ def stored_as(images: Tensor | np.ndarray, levels: int | None) -> tuple[Tensor |
 
 
 def is_binary(source: Tensor | np.ndarray) -> bool:
-    """Tell whether every value is 0 or 1."""
-    parts = (source[start : start + _CHUNK] for start in range(0, len(source), _CHUNK))
-    return all(bool(((part == 0) | (part == 1)).all()) for part in parts)  # usually decided by the first part
+    """Tell whether every value that is not missing is 0 or 1."""
+    return _all(source, lambda part: (part == 0) | (part == 1))
 
 
 def is_count(source: Tensor | np.ndarray) -> bool:
-    """Tell whether the values are integers from 0 up, of any type."""
+    """Tell whether the values that are not missing are integers from 0 up, of any type."""
+    return _all(source, lambda part: (part >= 0) & (part % 1 == 0))
+
+
+def _all(source: Tensor | np.ndarray, holds: Callable[[Any], Any]) -> bool:
+    """Tell whether a condition holds for all values, of which NaN, unequal to itself, are missing."""
     parts = (source[start : start + _CHUNK] for start in range(0, len(source), _CHUNK))
-    return all(bool(((part >= 0) & (part % 1 == 0)).all()) for part in parts)  # usually decided by the first part
+    return all(bool((holds(part) | (part != part)).all()) for part in parts)  # usually decided by the first part
 
 
 def are_levels(*sources: Tensor | np.ndarray) -> bool:
-    """Tell whether all values are integers, or at most 256 evenly spaced numbers up to rounding.
+    """Tell whether all values that are not missing are integers, or at most 256 evenly spaced numbers up to rounding.
 
     Example:
         >>> v = torch.arange(200).reshape(50, 4)
@@ -119,6 +129,9 @@ def are_levels(*sources: Tensor | np.ndarray) -> bool:
             if not part.is_floating_point():
                 return True
             numbers = part.double().cpu().flatten()
+            numbers = numbers[~is_missing(numbers)]
+            if len(numbers) == 0:
+                continue
             if step > 0:  # much faster than sorting the values
                 index = (numbers - low) / step
                 on_grid = (index - index.round()).abs().amax() < tolerance
@@ -157,21 +170,32 @@ def warn_of_levels(*sources: Tensor | np.ndarray) -> None:
     )
 
 
-def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: str) -> None:
-    """Check all values once.
+def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: str) -> bool:
+    """Check all values once; NaN are missing ones.
+
+    Returns:
+        True if a value is missing.
 
     Raises:
-        InputError: if one is not finite, not one of the levels, or cannot be binarised.
+        InputError: if one is infinite, not one of the levels, or cannot be binarised, or all are missing.
     """
     if levels == 256 and str(source.dtype).endswith("uint8"):
-        return
-    low, high = math.inf, -math.inf
+        return False
+    low, high, gaps = math.inf, -math.inf, False
     for start in range(0, len(source), _CHUNK):
         part = _tensor(source[start : start + _CHUNK])
         if part.is_floating_point() and not bool(part.isfinite().all()):
-            bad = int((~part.isfinite()).flatten(1).any(1).nonzero()[0]) + start
-            raise checks.InputError(f"x must be finite, but datum {bad} holds NaN or infinity")
-        low, high = min(low, part.min().item()), max(high, part.max().item())
+            infinite = part.isinf().flatten(1).any(1)
+            if bool(infinite.any()):
+                bad = int(infinite.nonzero()[0]) + start
+                raise checks.InputError(
+                    f"x must be finite, or NaN where a value is missing, but datum {bad} holds infinity"
+                )
+            gaps, part = True, part[~is_missing(part)]
+        if part.numel() > 0:
+            low, high = min(low, part.min().item()), max(high, part.max().item())
+    if low > high:
+        raise checks.InputError("x must hold values, but all are missing (NaN)")
     if levels is not None and (low < 0 or high >= levels):
         raise checks.InputError(f"x with {levels} levels must lie in 0..{levels - 1}, but go from {low} to {high}")
     if levels is None and binarization != "none" and (low < 0 or high > 1):
@@ -179,13 +203,36 @@ def check_values(source: Tensor | np.ndarray, levels: int | None, binarization: 
             f"binarization {binarization} needs grey values in [0, 1] or 8-bit integers, "
             f"but the data go from {low:g} to {high:g}"
         )
+    return gaps
+
+
+def check_observed(split: Split) -> None:
+    """Check that each datum, and each cell of a datum, has a value to learn from.
+
+    Raises:
+        InputError: if all values of a datum are missing, or those of a cell of all data, such as a column of a table.
+    """
+    seen = torch.zeros(split.data_shape, dtype=torch.bool)
+    for position in torch.arange(len(split)).split(_CHUNK):
+        observed = ~is_missing(split._stored(position.to(split.device)).cpu())
+        empty = ~observed.flatten(1).any(1)
+        if bool(empty.any()):
+            raise checks.InputError(
+                "x must hold a value in each datum to train on, but all of datum "
+                f"{int(split.rows[position[empty][0]])} are missing (NaN): leave such data out"
+            )
+        seen |= observed.any(0)
+    if not bool(seen.all()):
+        index = ", ".join(map(str, (~seen).nonzero()[0].tolist()))
+        raise checks.InputError(
+            "x must hold a value of each cell in some datum to train on, but all at position "
+            f"[:, {index}] are missing (NaN): leave it out"
+        )
 
 
 def _as_array(name: str, values: Any) -> Any:
     """Return a data frame as an array and a list of numbers as a tensor; anything else as it is."""
-    if isinstance(values, list) and is_data(values):
-        return as_tensor(name, values)
-    return values.to_numpy() if hasattr(values, "to_numpy") else values
+    return as_tensor(name, values) if isinstance(values, list) and is_data(values) else numbers_of(values)
 
 
 def _tensor(part: Tensor | np.ndarray) -> Tensor:

@@ -35,6 +35,7 @@ class WholeSplit(Split):
         first = parts[0]
         self.data_shape, self.levels, self.seed = first.data_shape, first.levels, first.seed
         self.binarization, self.dequantize, self.fresh = first.binarization, first.dequantize, False
+        self.has_missing = any(part.has_missing for part in parts)
         self._device, self._dtype, self._fixed = first.device, None, None
 
     def __getitem__(self, position: Tensor | slice) -> Tensor:

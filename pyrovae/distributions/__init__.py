@@ -1,6 +1,7 @@
 """Distributions that Pyro lacks, or that conditionals need in a more accurate or more general form."""
 
 from pyrovae.distributions.bernoulli import UnitBernoulli
+from pyrovae.distributions.columnwise import ColumnGroup, ColumnSupport, Columnwise
 from pyrovae.distributions.constraints import Counts, Levels
 from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli
 from pyrovae.distributions.counts import InflatedCounts, NegativeBinomialCounts, PoissonCounts
@@ -18,6 +19,9 @@ from pyrovae.distributions.torch_distributions import FlattenedBatch, to_pyro
 from pyrovae.distributions.von_mises_fisher import UniformSphere, VonMisesFisher
 
 __all__ = [
+    "ColumnGroup",
+    "ColumnSupport",
+    "Columnwise",
     "ContinuousBernoulli",
     "Counts",
     "FlattenedBatch",

@@ -26,6 +26,7 @@ class OptimalNormal(dist.Normal):
         scale: scale of samples and moments, of shape ``(*)``.
         on_scale: called with the optimal scale, a scalar, whenever a value is observed with gradients enabled.
         min_scale: smallest scale.
+        observed: which entries of the value count, booleans that broadcast to ``(*)``; all if None.
 
     Example:
         >>> fn = OptimalNormal(torch.zeros(2), torch.ones(2), print)
@@ -40,21 +41,34 @@ class OptimalNormal(dist.Normal):
         on_scale: Callable[[Tensor], None],
         min_scale: float = 0.0,
         validate_args: bool | None = None,
+        observed: Tensor | None = None,
     ) -> None:
         self.on_scale = on_scale
         self.min_scale = min_scale
+        self.observed = observed
         super().__init__(loc, scale, validate_args=validate_args)
 
     def expand(self, batch_shape: tuple[int, ...], _instance: Any = None) -> OptimalNormal:
         """Return the distribution with its parameters expanded to ``batch_shape``."""
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        return OptimalNormal(loc, scale, self.on_scale, self.min_scale, self._validate_args)
+        return OptimalNormal(loc, scale, self.on_scale, self.min_scale, self._validate_args, self.observed)
+
+    def mask(self, mask: Tensor) -> dist.MaskedDistribution:
+        """Return the distribution of the entries that a mask keeps, at the scale that is optimal for these."""
+        own = OptimalNormal(self.loc, self.scale, self.on_scale, self.min_scale, self._validate_args, mask)
+        return dist.MaskedDistribution(own, mask)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density at the optimal scale, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        scale = (value - self.loc).detach().square().mean().sqrt().clamp(min=self.min_scale)
+        squares = (value - self.loc).detach().square()
+        if self.observed is None:
+            mean = squares.mean()
+        else:
+            observed = self.observed.expand(squares.shape)
+            mean = torch.where(observed, squares, 0.0).sum() / observed.sum().clamp(min=1)
+        scale = mean.sqrt().clamp(min=self.min_scale)
         if torch.is_grad_enabled():
             self.on_scale(scale)
         return dist.Normal(self.loc, scale, validate_args=False).log_prob(value)

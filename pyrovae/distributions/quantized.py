@@ -123,9 +123,16 @@ class QuantizedCategorical(dist.Categorical):
     @property
     def mean(self) -> Tensor:
         """The mean of the levels."""
-        return self.probs @ torch.linspace(
-            0, 1, self.logits.shape[-1], dtype=self.probs.dtype, device=self.probs.device
-        )
+        return self.probs @ self._levels
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the levels."""
+        return self.probs @ self._levels.square() - self.mean.square()
+
+    @property
+    def _levels(self) -> Tensor:
+        return torch.linspace(0, 1, self.logits.shape[-1], dtype=self.probs.dtype, device=self.probs.device)
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """Sample levels."""

@@ -7,11 +7,13 @@ from pyrovae.evaluation.baseline import Baseline, independent_baseline
 from pyrovae.evaluation.calibration import Calibration, calibration
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow
+from pyrovae.evaluation.disentanglement import DCI, dci, mig, sap
 from pyrovae.evaluation.elbo.aggregate_posterior import Estimate
 from pyrovae.evaluation.elbo.breakdown import Diagnosis, diagnose
 from pyrovae.evaluation.elbo.inference_gap import Refinement, refine
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
 from pyrovae.evaluation.health import check_health
+from pyrovae.evaluation.imputation import Imputation, impute
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.certificate import Certificate
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
@@ -31,6 +33,7 @@ from pyrovae.evaluation.representation import cluster_purity, coverage, linear_p
 from pyrovae.evaluation.scores import score
 
 __all__ = [
+    "DCI",
     "Adaptive",
     "AdaptiveResult",
     "Annealed",
@@ -45,6 +48,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Importance",
+    "Imputation",
     "LogMarginal",
     "RateDistortion",
     "Refinement",
@@ -58,12 +62,15 @@ __all__ = [
     "convergence",
     "coverage",
     "cross_check",
+    "dci",
     "diagnose",
     "effective_sample_size",
+    "impute",
     "independent_baseline",
     "linear_probe",
     "log_marginal",
     "log_weights",
+    "mig",
     "monte_carlo_error",
     "neighbour_probe",
     "pareto_k",
@@ -71,6 +78,7 @@ __all__ = [
     "rate_distortion",
     "refine",
     "sandwich",
+    "sap",
     "score",
     "separation",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.elbo.inference_gap import refine
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.evaluation.scores import squared_error
 from pyrovae.prediction.predictive import reconstruct
 from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.tensors import as_tensor
@@ -61,7 +62,7 @@ def anomaly_scores(
     marginal = log_marginal(model, guide, x, num_samples=num_samples, num_draws=0, progress=progress)
     refined = refine(model, guide, x, refinement_steps, max(2, num_samples), progress=progress)
     return {
-        "reconstruction error": (data - reconstruct(model, guide, x)).square().reshape(len(data), -1).sum(1),
+        "reconstruction error": squared_error(data, reconstruct(model, guide, x)),
         "-ELBO": -refined.elbo,
         "-log p(x)": -marginal.log_prob,
         "likelihood regret": refined.amortization_gap,

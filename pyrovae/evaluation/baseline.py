@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.columns import Column, Schema
 from pyrovae.distributions import NegativeBinomialCounts, PoissonCounts
+from pyrovae.missing import fill_missing, is_missing
 from pyrovae.reprs import short_repr
 from pyrovae.tensors import as_tensor
 
-__all__ = ["Baseline", "independent_baseline"]
+__all__ = ["Baseline", "independent_baseline", "table_baseline"]
 
 _VALUES = 2**22  # numbers of data in double precision at a time
 
@@ -63,7 +65,8 @@ def independent_baseline(
 
     Data of two levels have Bernoulli features, of L levels categorical ones (with one datum added, spread over the
     levels), counts the better of Poisson and negative binomial by the training data (moments), and real numbers normal
-    ones. A density of real numbers has no such bound where a feature is constant.
+    ones. A density of real numbers has no such bound where a feature is constant. Missing values (NaN) are left
+    out, of the fit and of log p(x).
 
     Args:
         train: training data, ``(N, *data_shape)``.
@@ -98,8 +101,49 @@ def independent_baseline(
         return _counts(train, x, mean, variance)
     if len(train) < 2 or bool((variance == 0).any()):
         return None
-    normal = torch.distributions.Normal(mean, variance.sqrt())
-    return Baseline(torch.cat([normal.log_prob(part).sum(1) for part in _batches(x)]), "normal")
+    normal = torch.distributions.Normal(mean, variance.sqrt(), validate_args=False)
+    return Baseline(torch.cat([normal.log_prob(part).nansum(1) for part in _batches(x)]), "normal")
+
+
+def table_baseline(schema: Schema, train: Tensor, x: Tensor) -> Baseline:
+    """Fit independent columns to the training rows of a table, and score other rows in the table's units.
+
+    Real columns are normal, positive ones log-normal, counts and categories as in :func:`independent_baseline`. Missing
+    values are left out.
+
+    Args:
+        schema: the columns.
+        train: training rows, ``(N, C)``.
+        x: rows to score, ``(B, C)``.
+
+    Example:
+        >>> rows = torch.randn(500, 3)
+        >>> table_baseline(Schema.of_reals(3), rows, rows).family
+        'normal'
+    """
+    total, families = torch.zeros(len(x), dtype=torch.float64), dict[str, None]()
+    for i, column in enumerate(schema.columns):
+        fitted, scored = (part[:, i : i + 1].double().cpu() for part in (train, x))
+        fitted, there = fitted[~fitted.isnan()][:, None], ~scored.isnan()[:, 0]
+        if len(fitted) == 0 or not bool(there.any()):
+            continue
+        found = _column_baseline(column, fitted, scored[there])
+        total[there] += found.log_prob
+        families[found.family] = None
+    return Baseline(total, ", ".join(families))
+
+
+def _column_baseline(column: Column, train: Tensor, x: Tensor) -> Baseline:
+    if column.levels:
+        steps = column.levels - 1
+        return Baseline(_categorical(train / steps, x / steps, column.levels), "categorical")
+    if column.kind == "count":
+        return _counts(train, x, *_moments(train))
+    logarithm = column.kind == "positive"
+    mean, variance = _moments(train.log() if logarithm else train)
+    kind = torch.distributions.LogNormal if logarithm else torch.distributions.Normal
+    std = variance.sqrt().clamp(min=1e-3 * (column.log_std if logarithm else column.std))
+    return Baseline(kind(mean, std).log_prob(x)[:, 0], "log-normal" if logarithm else "normal")
 
 
 def _batches(data: Tensor) -> Iterator[Tensor]:
@@ -110,22 +154,28 @@ def _batches(data: Tensor) -> Iterator[Tensor]:
 
 def _moments(train: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance of each feature, ``(P,)``; the second pass avoids cancellation."""
-    mean = torch.stack([part.sum(0) for part in _batches(train)]).sum(0) / len(train)
-    squares = torch.stack([(part - mean).square().sum(0) for part in _batches(train)]).sum(0)
-    return mean, squares / max(1, len(train) - 1)
+    count = _counts_of(train)
+    mean = torch.stack([part.nansum(0) for part in _batches(train)]).sum(0) / count.clamp(min=1)
+    squares = torch.stack([(part - mean).square().nansum(0) for part in _batches(train)]).sum(0)
+    return mean, squares / (count - 1).clamp(min=1)
+
+
+def _counts_of(train: Tensor) -> Tensor:
+    """Return the number of observed values of each feature, ``(P,)``."""
+    return torch.stack([(~is_missing(part)).sum(0) for part in _batches(train)]).sum(0)
 
 
 def _categorical(train: Tensor, x: Tensor, levels: int) -> Tensor:
     """Return log p(x) of independent categorical features, ``(B,)``, in nats."""
 
     def level(part: Tensor) -> Tensor:
-        return (part * (levels - 1)).round().long()
+        return (fill_missing(part) * (levels - 1)).round().long()
 
     bins = torch.zeros(levels, math.prod(train.shape[1:]), dtype=torch.float64)  # (L, P)
     for part in _batches(train):
-        bins.scatter_add_(0, level(part), torch.ones_like(part))
-    log_p = ((bins + 1 / levels) / (len(train) + 1)).log()
-    return torch.cat([log_p.gather(0, level(part)).sum(1) for part in _batches(x)])
+        bins.scatter_add_(0, level(part), (~is_missing(part)).double())
+    log_p = ((bins + 1 / levels) / (_counts_of(train) + 1)).log()
+    return torch.cat([torch.where(is_missing(part), 0, log_p.gather(0, level(part))).sum(1) for part in _batches(x)])
 
 
 def _counts(train: Tensor, x: Tensor, mean: Tensor, variance: Tensor) -> Baseline:
@@ -138,8 +188,10 @@ def _counts(train: Tensor, x: Tensor, mean: Tensor, variance: Tensor) -> Baselin
     def log_prob(data: Tensor) -> dict[str, Tensor]:
         parts = []
         for part in _batches(data):
-            narrow = poisson.log_prob(part)
-            parts.append(torch.stack((narrow, torch.where(wide, binomial.log_prob(part), narrow))).sum(2))  # (2, b)
+            filled = fill_missing(part)
+            narrow = poisson.log_prob(filled)
+            both = torch.stack((narrow, torch.where(wide, binomial.log_prob(filled), narrow)))  # (2, b, P)
+            parts.append(torch.where(is_missing(part), 0, both).sum(2))
         return dict(zip(("Poisson", "negative binomial"), torch.cat(parts, 1), strict=True))
 
     fit = {name: values.sum().item() for name, values in log_prob(train).items()}

@@ -16,6 +16,7 @@ from pyrovae import checks
 from pyrovae.distributions.log_coordinates import map_with_logs
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
+from pyrovae.missing import copy_missing
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.reprs import short_repr
@@ -211,7 +212,7 @@ def calibration(
         model: program of p(x, z).
         guide: program of q(z|x).
         like: data with the shape, type and device of the simulated ones, ``(*, *data_shape)``; or the tuple ``(x, y)``
-            with the labels for the simulated data.
+            with the labels for the simulated data. The simulated data have their missing values, cyclically.
         num_simulated: number N of data to simulate.
         num_draws: number L of draws of the guide for each.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
@@ -231,8 +232,9 @@ def calibration(
     """
     checks.integer("num_simulated", num_simulated)
     checks.integer("num_draws", num_draws)
-    arguments_of(like, model, guide)
+    given = arguments_of(like, model, guide)[0]
     latents, simulated = simulate(model, num_simulated, like)
+    simulated = (copy_missing(simulated[0], given), *simulated[1:])
     chunks = Chunks(chunk_size)
     chunks.choose(model, simulated)
 

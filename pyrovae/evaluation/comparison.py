@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from pyrovae import checks
@@ -15,6 +14,7 @@ from pyrovae.arviz_import import compare_elpd
 from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow, join_names
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
 from pyrovae.evaluation.likelihood.result import LogMarginal
+from pyrovae.missing import same_values
 
 if TYPE_CHECKING:
     import pandas
@@ -66,7 +66,7 @@ def compare(
     log_prob = {name: result.log_prob.detach().double().cpu() for name, result in results.items()}
     order = sorted(results, key=lambda name: (-log_prob[name].mean().item(), name))
     best = order[0]
-    paired = {name: torch.equal(results[name].x.cpu(), results[best].x.cpu()) for name in order}
+    paired = {name: same_values(results[name].x.cpu(), results[best].x.cpu()) for name in order}
     elpd = _elpd({name: log_prob[name] for name in order}, results) if all(paired.values()) else None
     measured = dict(gaps or {})
     bias = {name: max(0.0, measured.get(name, _bias(result))) for name, result in results.items()}

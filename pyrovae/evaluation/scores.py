@@ -11,13 +11,14 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.missing import is_missing
 from pyrovae.prediction import reconstruct
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["score"]
+__all__ = ["score", "squared_error"]
 
 _AT_A_TIME = 500  # data that are reconstructed at a time
 
@@ -80,4 +81,9 @@ def _reconstruction_errors(model: PyroFunction, guide: PyroFunction, arguments: 
         means = reconstruct(model, guide, arguments if len(arguments) > 1 else arguments[0])
     except checks.InputError:
         return torch.full((len(x),), math.nan, dtype=torch.float64)
-    return (x - means.double()).square().reshape(len(x), -1).sum(1)
+    return squared_error(x, means.double())
+
+
+def squared_error(x: Tensor, means: Tensor) -> Tensor:
+    """Return the squared error of the observed cells of each datum, ``(B,)``, of two tensors ``(B, *data_shape)``."""
+    return torch.where(is_missing(x), 0.0, (x - means).square()).flatten(1).sum(1)

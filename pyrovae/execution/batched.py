@@ -20,8 +20,10 @@ from pyrovae.distributions.log_coordinates import map_with_logs, stack_with_logs
 from pyrovae.distributions.support_bounds import is_point
 from pyrovae.execution import check_masks, check_sites, evaluating, latents_of, log_prob_of, observed_of, values_of
 from pyrovae.execution.latent_handlers import ExactSampling, WithinSupport, scored_trace
+from pyrovae.execution.observed_cells import allow_missing, check_gaps
 from pyrovae.execution.support_check import check_coverage
 from pyrovae.matmul import full_precision
+from pyrovae.missing import has_missing
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
@@ -57,6 +59,7 @@ class BatchedPrograms:
 
     If both programs broadcast over a plate of samples to the left of the data plate, they run in such a plate. If one
     does not broadcast (or gives other numbers), the data are repeated k times instead, which every program accepts.
+    If x has missing values, the programs are those of its observed cells, see :func:`~pyrovae.execution.allow_missing`.
 
     Args:
         model: program of p(x, z).
@@ -78,8 +81,8 @@ class BatchedPrograms:
     def __init__(
         self, model: PyroFunction, guide: PyroFunction, arguments: Arguments, *, must_cover: bool = True
     ) -> None:
-        self.model = model
-        self.guide = guide
+        gaps = has_missing(arguments[0])
+        self.model, self.guide = allow_missing(model, guide) if gaps else (model, guide)
         self.arguments = arguments
         self.count = len(arguments[0])
         # In full precision, so that equal numbers are found equal and the data are encoded exactly.
@@ -88,8 +91,10 @@ class BatchedPrograms:
                 validated = self._trace_guide()
                 self.sites = latents_of(validated)
                 with forked_rng(arguments[0].device):
-                    traced = self._trace_one(poutine.replay(model, trace=_latent_sites(validated)), validated)
+                    traced = self._trace_one(poutine.replay(self.model, trace=_latent_sites(validated)), validated)
                 self._check(validated, traced)
+                if gaps:
+                    check_gaps(traced, validated, arguments[0])
             with forked_rng(arguments[0].device):
                 self.encoded = self._trace_guide()  # again: its distributions must not validate the proposals of chains
             self.broadcasts = True

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
-from pyrovae.execution import evaluating, trace
+from pyrovae.execution import MaskMissing, evaluating, trace
+from pyrovae.missing import has_missing
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
@@ -127,6 +128,8 @@ def _choose_size(model: PyroFunction, arguments: Arguments) -> int | None:
 
 def _sizes(model: PyroFunction, arguments: Arguments, count: int) -> list[int]:
     some = torch.arange(count) % len(arguments[0])
+    if has_missing(arguments[0]):
+        model = MaskMissing()(model)
     with _RecordSizes() as sizes:
         trace(model, tuple(part[some.to(part.device)] for part in arguments))
     return sizes.found

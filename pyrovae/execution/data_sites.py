@@ -18,6 +18,7 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.execution.sites import is_factor, latents_of, log_prob_of, masks_of, observed_of, values_of
 from pyrovae.execution.traces import evaluating, trace
+from pyrovae.missing import fill_missing
 from pyrovae.programs import Arguments, PyroFunction, concise_errors
 from pyrovae.rng import forked_rng
 
@@ -123,6 +124,7 @@ def find_data_sites(model: PyroFunction, arguments: Arguments) -> DataSites:
         ({'x': tensor([0, 1])}, ('y',), False)
     """
     x, *labels = (part[:_NUM_DATA] for part in arguments)
+    x = fill_missing(x)  # with complete data, the model's masks of missing values mask nothing
     if len(x) == 0:
         raise checks.InputError("x must hold at least one datum, but is empty")
     with evaluating(model), forked_rng(x.device), concise_errors(x):

@@ -9,6 +9,9 @@ from pyrovae.likelihoods.discretized_mixture import DiscretizedLogisticMixture
 from pyrovae.likelihoods.gaussian import Gaussian
 from pyrovae.likelihoods.heavy_tailed import Laplace, StudentT
 from pyrovae.likelihoods.location_scale import LocationScale
+from pyrovae.likelihoods.log_normal import LogNormal
+from pyrovae.likelihoods.ordinal import Ordinal
+from pyrovae.likelihoods.table import TableLikelihood
 
 __all__ = [
     "Bernoulli",
@@ -22,8 +25,11 @@ __all__ = [
     "Likelihood",
     "LikelihoodFactory",
     "LocationScale",
+    "LogNormal",
     "NegativeBinomial",
+    "Ordinal",
     "Poisson",
     "StudentT",
+    "TableLikelihood",
     "caveat_of",
 ]

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 
 from pyrovae import checks
 from pyrovae.construction import record_arguments
+from pyrovae.missing import is_missing
 
 __all__ = ["Likelihood", "LikelihoodFactory", "caveat_of"]
 
@@ -50,13 +51,14 @@ class Likelihood(nn.Module, ABC):
         """Return p(x|z) for ``z`` of shape ``(*, D)``: batch shape ``(*)``, event shape ``data_shape``."""
 
     def check(self, x: Tensor) -> None:
-        """Raise unless every component of ``x``, of shape ``(*, *data_shape)``, lies in the support.
+        """Raise unless every component of ``x``, of shape ``(*, *data_shape)``, lies in the support, or is missing.
 
         Raises:
             ValueError: naming the likelihood, its support, and the range of ``x`` or, if discrete, a number outside.
         """
-        inside = self.support.check(x)
+        inside = self.support.check(x) | is_missing(x)
         if not bool(inside.all()):
+            x, inside = (part[~is_missing(x)] for part in (x, inside))
             found = f"go from {x.min().item():g} to {x.max().item():g}"
             if self.support.is_discrete:
                 found = f"hold {x[~inside][0].item():g}"

@@ -8,6 +8,8 @@ from pyrovae.networks.convolutional import ConvolutionalDecoder, ConvolutionalEn
 from pyrovae.networks.layers import NormalizationFactory, map_leading, post_layers
 from pyrovae.networks.mlp import MLP, GatedMLP
 from pyrovae.networks.residual import ResidualBlock, ResNetDecoder, ResNetEncoder
+from pyrovae.networks.table import TableEncoder
+from pyrovae.networks.with_mask import WithMask
 
 __all__ = [
     "MLP",
@@ -21,6 +23,8 @@ __all__ = [
     "ResNetEncoder",
     "ResidualBlock",
     "Shape",
+    "TableEncoder",
+    "WithMask",
     "init_output_bias",
     "make_network",
     "map_leading",

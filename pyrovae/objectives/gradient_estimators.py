@@ -29,6 +29,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from pyrovae import checks
 from pyrovae.distributions.support_bounds import is_point
 from pyrovae.execution import DataSites, Unobserved, check_simulation, find_data_sites, latents_of
+from pyrovae.missing import is_missing
 from pyrovae.objectives.base import Objective, weights_of
 from pyrovae.programs import Arguments, PyroFunction
 
@@ -244,9 +245,10 @@ class RWS(_Estimator):
         with torch.no_grad(), Unobserved(sites.entries):
             simulated = poutine.trace(model).get_trace(*arguments)
         x = sites.join({name: simulated.nodes[name]["value"] for name in sites.entries}, arguments[0])
-        guide_trace = poutine.trace(poutine.replay(guide, trace=simulated)).get_trace(
-            x.to(arguments[0].dtype), *arguments[1:]
-        )
+        x = x.to(arguments[0].dtype)
+        if x.is_floating_point():  # the guide learns from simulated data with the gaps of the batch
+            x = torch.where(is_missing(arguments[0]), arguments[0], x)
+        guide_trace = poutine.trace(poutine.replay(guide, trace=simulated)).get_trace(x, *arguments[1:])
         guide_trace.compute_log_prob()
         log_q = sum((guide_trace.nodes[name]["log_prob_sum"] for name in latents_of(guide_trace)), torch.zeros(()))
         return loss, surrogate - self.sleep * log_q

@@ -45,7 +45,7 @@ class Parser(ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # those of jsonargparse
         super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override] # as in jsonargparse
         """Parse arguments; classes in memory whose module cannot be imported again are no candidates for a name."""
         with _without_failing_imports():
             return super().parse_args(*args, **kwargs)

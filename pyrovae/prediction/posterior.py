@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.execution import evaluating, trace, values_of
-from pyrovae.prediction.predictive import AtMeans
+from pyrovae.prediction.predictive import AtMeans, guide_of
 from pyrovae.prediction.simulation import evaluating_with_validation
-from pyrovae.programs import Batch, PyroFunction, arguments_of
+from pyrovae.programs import Batch, PyroFunction
 
 __all__ = ["posterior_scales", "sample_posterior"]
 
@@ -35,7 +35,7 @@ def posterior_scales(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
         >>> bool((posterior_scales(vae.guide, torch.ones(3, 4))["z"] > 0).all())
         True
     """
-    arguments = arguments_of(x, guide)
+    guide, arguments = guide_of(guide, x)
     with evaluating_with_validation(guide), AtMeans():
         traced = trace(guide, arguments)
         return {name: _scale(traced.nodes[name]["fn"]).expand_as(z) for name, z in values_of(traced).items()}
@@ -66,7 +66,7 @@ def sample_posterior(guide: PyroFunction, x: Batch, num_draws: int = 1) -> dict[
         torch.Size([3, 5, 2])
     """
     checks.integer("num_draws", num_draws)
-    arguments = arguments_of(x, guide)
+    guide, arguments = guide_of(guide, x)
     with evaluating(guide):
         draws = [values_of(trace(guide, arguments)) for _ in range(num_draws)]
     return {name: torch.stack([draw[name] for draw in draws], 1) for name in draws[0]}

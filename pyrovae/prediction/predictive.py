@@ -13,13 +13,15 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae import checks
+from pyrovae.distributions import QuantizedCategorical
 from pyrovae.distributions.support_bounds import unwrap
-from pyrovae.execution import Unobserved, find_data_sites, is_latent, trace, values_of
+from pyrovae.execution import Unobserved, find_data_sites, is_latent, see_zeros, trace, values_of
+from pyrovae.missing import has_missing
 from pyrovae.prediction.simulation import evaluating_with_validation, placeholder_data, run_unobserved
-from pyrovae.programs import Batch, PyroFunction, arguments_of, concise_errors, parameter_dtype
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of, concise_errors, parameter_dtype
 from pyrovae.tensors import as_tensor
 
-__all__ = ["AtMeans", "decode", "encode", "generate", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
+__all__ = ["AtMeans", "decode", "encode", "generate", "guide_of", "is_discrete", "mean_of", "prior_grid", "reconstruct"]
 
 
 def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
@@ -39,9 +41,20 @@ def encode(guide: PyroFunction, x: Batch) -> dict[str, Tensor]:
         >>> encode(vae.guide, torch.ones(3, 4))["z"].shape
         torch.Size([3, 2])
     """
-    arguments = arguments_of(x, guide)
+    guide, arguments = guide_of(guide, x)
     with evaluating_with_validation(guide), AtMeans():
         return values_of(trace(guide, arguments))
+
+
+def guide_of(guide: PyroFunction, x: Batch) -> tuple[PyroFunction, Arguments]:
+    """Return a guide with its arguments; if values of x are missing, the guide sees zeros.
+
+    Args:
+        guide: program of q(z|x).
+        x: data, ``(B, *data_shape)``, or the tuple ``(x, y)`` for programs that take labels.
+    """
+    arguments = arguments_of(x, guide)
+    return (see_zeros(guide) if has_missing(arguments[0]) else guide), arguments
 
 
 class AtMeans(Messenger):
@@ -104,6 +117,11 @@ def decode(
         raise checks.InputError(
             "given must be data for a model whose distributions depend on x, such as on its total count, "
             "but was left out"
+        )
+    if given is not None and data_sites.depends_on_x and has_missing(given):
+        raise checks.InputError(
+            "given must be complete for a model whose distributions depend on x, such as on its total count, but has "
+            "missing values (NaN)"
         )
     with evaluating_with_validation(model), Unobserved(data_sites.entries):
         traced = trace(poutine.condition(model, latents), arguments)
@@ -184,7 +202,7 @@ def mean_of(fn: Any) -> Tensor:
         >>> mean_of(dist.Categorical(torch.tensor([[0.1, 0.9]])).to_event(1))
         tensor([1])
     """
-    if isinstance(unwrap(fn), torch.distributions.Categorical):
+    if isinstance(unwrap(fn), torch.distributions.Categorical) and not isinstance(unwrap(fn), QuantizedCategorical):
         return unwrap(fn).mode.expand(fn.batch_shape + fn.event_shape)
     try:
         mean = fn.mean

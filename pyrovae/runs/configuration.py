@@ -11,8 +11,10 @@ from jsonargparse import Namespace
 from torch import nn
 
 from pyrovae import checks
+from pyrovae.columns import Schema
 from pyrovae.data import DataSet, Digits
 from pyrovae.likelihoods import Bernoulli, Likelihood, LikelihoodFactory
+from pyrovae.networks import TableEncoder
 from pyrovae.parsing import Parser
 from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
 from pyrovae.priors import Prior, PriorFactory, StandardNormal
@@ -29,6 +31,7 @@ __all__ = [
     "make_program",
     "options_replaced_by_program",
     "program_for",
+    "with_schema",
 ]
 
 DataFactory: TypeAlias = Callable[[], DataSet]
@@ -90,6 +93,7 @@ def program_for(
         latent_dim,
         program,
         levels=dataset.observed_levels,
+        schema=getattr(dataset, "schema", None),
         check=lambda part: _check(part, dataset),
     )
 
@@ -103,6 +107,7 @@ def make_program(
     program: ModuleFactory | None = None,
     *,
     levels: int | None = None,
+    schema: Schema | None = None,
     check: Callable[[Likelihood], None] = lambda likelihood: None,
 ) -> Any:
     """Make an untrained program for data of a given shape; other arguments are as in :func:`assemble`.
@@ -115,14 +120,18 @@ def make_program(
         latent_dim: number of latents.
         program: function that makes a whole program.
         levels: number of grey levels of the data, for a likelihood whose own option is not given.
+        schema: columns of the data if they are a table, for parts that have such an option. The encoder of a posterior
+            gets a :class:`~pyrovae.TableEncoder` before it.
         check: function that raises an error for a likelihood that does not suit the data.
     """
     sizes = data_shape, latent_dim
     if program is not None:
-        made = _program(_with_levels(program, levels), *sizes)
+        made = _program(with_schema(_with_levels(program, levels), schema), *sizes)
         if isinstance(getattr(made, "likelihood", None), Likelihood):
             check(made.likelihood)
         return made
+    if schema is not None:
+        likelihood, posterior = with_schema(likelihood, schema), _with_table_encoder(posterior, schema)
     explained = checks.make("likelihood", _with_levels(likelihood, levels), Likelihood, *sizes, like="Bernoulli")
     check(explained)
     return VAE(
@@ -147,6 +156,40 @@ def _with_levels(factory: Any, levels: int | None) -> Any:
     parts = {name: _with_levels(option, levels) for name, option in options.items()}
     changed = {name: part for name, part in parts.items() if part is not options[name]}
     return partial(factory, **changed) if changed else factory
+
+
+def with_schema(factory: Any, schema: Schema | None) -> Any:
+    """Return a factory of a component, and of those that are its options, with the columns of the data as ``schema``.
+
+    Args:
+        factory: a class, or a ``functools.partial`` of one; others are not changed.
+        schema: the columns; None if the data are no table.
+    """
+    kind = checks.class_of(factory)
+    if schema is None or kind is None:
+        return factory
+    options = factory.keywords if isinstance(factory, partial) else {}
+    changed = {name: with_schema(option, schema) for name, option in options.items() if checks.class_of(option)}
+    if _takes(kind, "schema") and options.get("schema") is None:
+        changed["schema"] = schema
+    return partial(factory, **changed) if changed else factory
+
+
+def _with_table_encoder(posterior: Any, schema: Schema) -> Any:
+    """Return a factory of a posterior whose network, if it has such an option, is within a table's encoder."""
+    kind = checks.class_of(posterior)
+    if kind is None or not _takes(kind, "network"):
+        return posterior
+    options = posterior.keywords if isinstance(posterior, partial) else {}
+    network = options.get("network", inspect.signature(kind).parameters["network"].default)
+    own = checks.class_of(network)
+    if own is None or not _takes(own, "schema"):
+        posterior = partial(posterior, network=partial(TableEncoder, network=network))
+    return with_schema(posterior, schema)
+
+
+def _takes(kind: type, option: str) -> bool:
+    return option in inspect.signature(kind).parameters
 
 
 def _program(program: ModuleFactory, data_shape: tuple[int, ...], latent_dim: int) -> Any:
@@ -175,11 +218,14 @@ def _check(likelihood: Likelihood, dataset: DataSet) -> None:
     try:
         for part in filter(len, (dataset.train, dataset.validation, dataset.test)):
             # Stored values can be anything; all others lie in [0, 1] by construction, so that some of them suffice.
-            for x in part.batches(4096) if dataset.kind in ("real", "counts", "discrete") else [part[:1024]]:
+            for x in part.batches(4096) if dataset.kind in ("real", "counts", "discrete", "table") else [part[:1024]]:
                 likelihood.check(x)
     except checks.InputError as error:
-        scaled = f", their {dataset.levels} levels scaled to [0, 1]" if dataset.kind == "scaled" else ""
-        raise checks.InputError(f"{error}{scaled}") from error
+        further = {
+            "scaled": f", their {dataset.levels} levels scaled to [0, 1]",
+            "table": "; TableLikelihood has a likelihood for each column of a table",
+        }
+        raise checks.InputError(f"{error}{further.get(dataset.kind, '')}") from error
 
 
 def components_of(config: dict[str, Any], skip: set[str | int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pyrovae import checks
+from pyrovae.columns import Schema
 from pyrovae.data import DataSet
 from pyrovae.files import write_text
 from pyrovae.programs import Batch, uses_labels
@@ -34,6 +35,7 @@ class DataRecord:
         classes: distinct labels of the test data, or None if labels are missing or partly unknown.
         sizes: number of data by split.
         hashes: hash by split, see :meth:`Split.hash`.
+        schema: columns of a table, else None.
 
     Example:
         >>> from pyrovae import Digits
@@ -52,6 +54,7 @@ class DataRecord:
     classes: list[int] | None
     sizes: dict[str, int]
     hashes: dict[str, str]
+    schema: Schema | None = None
 
     @classmethod
     def of(cls, data: DataSet) -> DataRecord:
@@ -70,6 +73,7 @@ class DataRecord:
             classes=labels.unique().tolist() if known and labels is not None else None,
             sizes={name: len(split) for name, split in splits.items()},
             hashes={name: split.hash() for name, split in splits.items()},
+            schema=getattr(data, "schema", None),
         )
 
     @classmethod
@@ -85,6 +89,8 @@ class DataRecord:
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored.pop("format") != _FORMAT:
                 raise ValueError(f"it is not of format {_FORMAT}")
+            if stored.get("schema") is not None:
+                stored["schema"] = Schema.from_dict(stored["schema"])
             return cls(**{**stored, "data_shape": checks.shape("data_shape", stored["data_shape"])})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise checks.InputError(f"{path} must describe the run's data: {checks.reason(error)}") from error
@@ -112,6 +118,8 @@ class DataRecord:
         """
         if other.data_shape != self.data_shape:
             return f"their shape is {other.data_shape}, and was {self.data_shape}"
+        if self.schema is not None and other.schema is not None:
+            return None  # read by the columns of these
         stored = ("binary", "counts", "discrete", "real")
         if self.kind in stored[1:] and other.kind in stored[: stored.index(self.kind) + 1]:
             return None

@@ -26,13 +26,13 @@ from pyrovae.evaluation import (
     log_marginal,
 )
 from pyrovae.evaluation import sandwich as bidirectional_sandwich
-from pyrovae.evaluation.baseline import Baseline, independent_baseline
+from pyrovae.evaluation.baseline import Baseline, independent_baseline, table_baseline
 from pyrovae.evaluation.health import findings
 from pyrovae.evaluation.likelihood.disk_buffer import DiskBuffer
 from pyrovae.evaluation.likelihood.resemblance import resemblance
 from pyrovae.execution.chunking import Chunks
 from pyrovae.files import check_writable
-from pyrovae.likelihoods import Likelihood
+from pyrovae.likelihoods import Likelihood, TableLikelihood
 from pyrovae.matmul import Precision
 from pyrovae.prediction import is_discrete
 from pyrovae.programs import Batch
@@ -269,7 +269,9 @@ class _Job:
         self, estimator: Estimator, reverse: Annealed | None, count: int, *, progress: bool = False
     ) -> Sandwich:
         """Bound log p(x) of ``count`` data that are simulated from the model from both sides."""
-        program, like = self.blocks.program, template_of(self.blocks.program, self.blocks.dataset)
+        program = self.blocks.program
+        has_gaps = self.blocks.part.has_missing  # simulated data have those of the run's data
+        like = self.blocks.batch(slice(0, count)) if has_gaps else template_of(program, self.blocks.dataset)
         options: dict[str, Any] = {"num_simulated": count, "reverse": reverse, "chunk_size": self.chunk_size}
         options["progress"] = progress
         return bidirectional_sandwich(program.model, program.guide, like, estimator, **options)
@@ -289,6 +291,9 @@ class _Job:
             discrete = is_discrete(self.blocks.program.model, self.blocks.batch(slice(0, 2)))
         levels, counts = self.blocks.dataset.observed_levels, self.blocks.dataset.kind == "counts"
         fitted = min(_FITTED, max(100, _FITTED_VALUES // math.prod(self.blocks.dataset.data_shape)))
+        if isinstance(likelihood, TableLikelihood):
+            comparable = likelihood.caveat("table") is None  # probabilities are compared with probabilities
+            return table_baseline(likelihood.schema, train[:fitted], result.x) if comparable else None
         return independent_baseline(train[:fitted], result.x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:

@@ -27,7 +27,7 @@ from pyrovae.data import DataSet, Digits
 from pyrovae.evaluation import LogMarginal
 from pyrovae.files import atomic_write, check_writable, describe_path, path_of, write_error, write_text
 from pyrovae.parsing import imports_from
-from pyrovae.runs.configuration import DataFactory, components_of, make_program, program_for
+from pyrovae.runs.configuration import DataFactory, components_of, make_program, program_for, with_schema
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.lock import locked
 from pyrovae.runs.metrics import history_from_csv, history_to_csv
@@ -189,9 +189,10 @@ class Run:
 
     def _load(self, weights: Literal["best", "last"], data: DataFactory | None) -> tuple[DataSet, Any]:
         chosen = self._components()
-        own = chosen.pop("data", Digits)
+        own, own_record = chosen.pop("data", Digits), self.data_record()
+        schema = None if own_record is None else own_record.schema
         try:
-            dataset = checks.make("data", own if data is None else data, DataSet, like="Digits")
+            dataset = checks.make("data", with_schema(own if data is None else data, schema), DataSet, like="Digits")
         except checks.InputError as error:
             if data is not None:
                 raise
@@ -199,7 +200,7 @@ class Run:
                 f"the data of {self.folder} cannot be loaded: {error}; if they are elsewhere now, say so, as with "
                 "--data.path or --data.root"
             ) from error
-        own_record, record = self.data_record(), DataRecord.of(dataset)
+        record = DataRecord.of(dataset)
         if own_record is not None and data is None and (difference := own_record.difference(record)) is not None:
             raise checks.InputError(
                 f"data must be those that {self.folder} was trained on, but they are not: {difference}; other data are "
@@ -222,7 +223,9 @@ class Run:
         with self.guarded():
             chosen = self._components({"data"})
             described = self.describe_data()
-            program = make_program(described.data_shape, levels=described.observed_levels, **chosen)
+            program = make_program(
+                described.data_shape, levels=described.observed_levels, schema=described.schema, **chosen
+            )
             self._load_weights(program, weights)
         return program
 

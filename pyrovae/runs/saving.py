@@ -160,12 +160,17 @@ def _data_options(data: DataSet, run: Run) -> tuple[DataSet | None, dict[str, An
 
 def _arrays(data: DataSet) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the stored arrays of a data set, and its other arguments."""
-    stored, apart = data.all, data.test_is_apart
-    first = len(data.train) + len(data.validation) if apart else len(stored)
-    x, labels = stored.stored.cpu(), None if stored.labels is None else stored.labels.cpu()
-    parts = {"x": x[:first], "labels": None if labels is None else labels[:first]}
-    if apart:
-        parts |= {"test_x": x[first:], "test_labels": None if labels is None else labels[first:]}
+    whole = data.all
+    x, labels = whole.stored.cpu(), None if whole.labels is None else whole.labels.cpu()
+    sizes = {
+        f"{name}_": len(getattr(data, name)) for name in data.stored_apart
+    }  # in the order in which they are stored
+    parts: dict[str, Tensor] = {}
+    start = 0
+    for name, size in {"": len(x) - sum(sizes.values()), **sizes}.items():
+        parts |= {f"{name}x": x[start : start + size]}
+        parts |= {f"{name}labels": labels[start : start + size]} if labels is not None else {}
+        start += size
     levels = None if x.is_floating_point() else data.levels
     options: dict[str, Any] = {
         "binarization": data.binarization,
@@ -173,9 +178,11 @@ def _arrays(data: DataSet) -> tuple[dict[str, Any], dict[str, Any]]:
         "seed": data.seed,
         "levels": levels,
     }
-    options |= {"validation_size": len(data.validation)} | ({} if apart else {"test_size": len(data.test)})
+    options |= {
+        f"{name}_size": len(getattr(data, name)) for name in ("validation", "test") if name not in data.stored_apart
+    }
     options |= {"channels": "first"} if x.dim() == 4 else {}
-    arrays = {name: part.numpy() for name, part in parts.items() if part is not None}
+    arrays = {name: part.numpy() for name, part in parts.items()}
     return arrays, {name: value for name, value in options.items() if value is not None}
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from pyrovae import checks
 from pyrovae.data import DataSet
-from pyrovae.execution import check_masks, check_sites, evaluating
+from pyrovae.execution import check_masks, check_sites, check_takes_missing, evaluating
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.handlers import in_data_plate
 from pyrovae.objectives.terms import Traces, collect_traces, estimate_elbo_terms
@@ -23,7 +23,7 @@ from pyrovae.programs import Arguments, PyroFunction, arguments_of, concise_erro
 from pyrovae.rng import forked_rng
 from pyrovae.training.batching import Labels, batches
 
-__all__ = ["dry_run"]
+__all__ = ["check_amortized", "dry_run"]
 
 
 def dry_run(
@@ -53,10 +53,7 @@ def dry_run(
         ValueError: if the programs do not fit the data or each other.
     """
     name = type(elbo).__name__
-    if any(base.__name__ == "AutoGuide" for base in type(guide).__mro__):
-        raise checks.InputError(
-            f"guide must be amortized, a function of x, but {type(guide).__name__} learns the latents of one batch"
-        )
+    check_amortized(guide)
     vectorized = elbo.vectorize_particles
     buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
     with (
@@ -73,6 +70,8 @@ def dry_run(
         try:
             for arguments in _kinds_of_batches(labels, data, batch_size):
                 arguments_of(arguments, model, guide)
+                if data.has_missing:
+                    check_takes_missing(model, guide, arguments)
                 with concise_errors(arguments[0]), _naming_objective(name):
                     loss = _loss(elbo, in_data_plate(model), in_data_plate(guide), arguments)
             if elbo.vectorize_particles and elbo.num_particles > 1 and not _broadcasts(model, guide, arguments):
@@ -107,6 +106,21 @@ def dry_run(
         check_sites(model_trace, guide_trace, has_latents=False)
         check_masks(model_trace, guide_trace)
     return traces
+
+
+def check_amortized(guide: PyroFunction) -> None:
+    """Refuse Pyro's guides that learn the latents of one batch.
+
+    Args:
+        guide: program of q(z|x).
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if any(base.__name__ == "AutoGuide" for base in type(guide).__mro__):
+        raise checks.InputError(
+            f"guide must be amortized, a function of x, but {type(guide).__name__} learns the latents of one batch"
+        )
 
 
 def _loss(elbo: ELBO, model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> Any:

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from pyrovae import checks, distributed, matmul
 from pyrovae.compilation import Compile, ObjectiveFactory, TrainingStep
 from pyrovae.data import DataSet, as_data_set
+from pyrovae.execution import allow_missing
 from pyrovae.handlers import Temper, in_data_plate
 from pyrovae.likelihoods import Likelihood
 from pyrovae.objectives import NonFiniteLoss, Trace_ELBO
@@ -27,7 +28,7 @@ from pyrovae.programs import Batch, PyroFunction, mode, modules_of, parameter_dt
 from pyrovae.progress import bar as progress_bar
 from pyrovae.training.batching import Labels, batches, count_batches, explain_single_datum, labels_for, parts_of
 from pyrovae.training.checkpoint import State, compile_mode_of, load_weights, restore, state_of, weights_of
-from pyrovae.training.dry_run import dry_run
+from pyrovae.training.dry_run import check_amortized, dry_run
 from pyrovae.training.health_notes import HealthNotes
 from pyrovae.training.history import Epoch, History
 from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
@@ -133,6 +134,9 @@ def fit(
 
     # Data and labels
     labels = labels_for(model, guide, data)
+    if data.train.has_missing or data.validation.has_missing:
+        check_amortized(guide)
+        model, guide = allow_missing(model, guide)
     data = data.astype(parameter_dtype(model, guide) or torch.get_default_dtype())
 
     # Program, optimizer and training step

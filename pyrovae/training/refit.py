@@ -14,7 +14,9 @@ from torch.utils.data import Dataset
 
 from pyrovae import checks
 from pyrovae.data import DataSet, Split, as_data_set
+from pyrovae.execution import see_zeros
 from pyrovae.handlers import InDataPlate
+from pyrovae.missing import draw_missing
 from pyrovae.optimizers import OptimizerFactory
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior, PriorFactory
@@ -113,7 +115,7 @@ def _initialize(new: Prior, program: Any, data: DataSet) -> None:
     if isinstance(posterior, Posterior) and posterior.data_shape == data.data_shape:
         new.connect(posterior)
         new.to(data.train.device)
-        new.initialize(data.train[torch.arange(min(4096, len(data.train)))])
+        new.initialize(draw_missing(data.train[torch.arange(min(4096, len(data.train)))]))
     try:
         new()
     except checks.InputError as error:
@@ -157,11 +159,12 @@ def _constant_parameters(program: Any) -> Iterator[None]:
 def _codes(program: Any, labels: Labels, split: Split, batch_size: int, latent_dim: int) -> Tensor:
     """Sample a code of each datum, ``(N, D)``, at the site of the prior."""
     codes = []
+    seen_by = see_zeros(program.guide) if split.has_missing else program.guide
     with private_modules(), mode(program.model, program.guide, training=False), torch.no_grad():
         for arguments in batches("always" if labels == "always" else "no", split, batch_size):
             with concise_errors(arguments[0]), InDataPlate(len(arguments[0])):
                 model = poutine.trace(program.model).get_trace(*arguments)
-                guide = poutine.trace(program.guide).get_trace(*arguments)
+                guide = poutine.trace(seen_by).get_trace(*arguments)
             shape = (len(arguments[0]), latent_dim)
             latents = [name for name, site in guide.nodes.items() if site["type"] == "sample"]
             names = [name for name in model.nodes if name in latents and guide.nodes[name]["value"].shape == shape]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.likelihoods import Bernoulli, Likelihood, LikelihoodFactory
+from pyrovae.missing import draw_missing
 from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
 from pyrovae.priors import Prior, PriorFactory, StandardNormal
 from pyrovae.programs import Program
@@ -67,8 +68,9 @@ class ConditionalVAE(Program):
         """Initialize prior and likelihood from the data, with equal weights of all classes as labels.
 
         Args:
-            x: training data, ``(N, *data_shape)``.
+            x: training data, ``(N, *data_shape)``; missing values are replaced by others of the same cell.
         """
+        x = draw_missing(x)
         even = x.new_full((len(x), self.num_classes), 1 / self.num_classes)
         self.prior.initialize(self._append_labels(x, even, len(self.data_shape)))
         self.likelihood.initialize(x)

@@ -14,6 +14,7 @@ from torch.distributions import constraints
 
 from pyrovae import checks
 from pyrovae.likelihoods import Bernoulli, Gaussian, Likelihood, LikelihoodFactory
+from pyrovae.missing import draw_missing
 from pyrovae.networks import MLP, NetworkFactory
 from pyrovae.posteriors import DiagonalNormal, Posterior, PosteriorFactory
 from pyrovae.priors import Prior, PriorFactory, StandardNormal
@@ -132,8 +133,9 @@ class HierarchicalVAE(Program):
         """Initialize the likelihood from the data, and the prior from the input of the top posterior.
 
         Args:
-            x: training data, ``(N, *data_shape)``.
+            x: training data, ``(N, *data_shape)``; missing values are replaced by others of the same cell.
         """
+        x = draw_missing(x)
         self.likelihood.initialize(x)
         with torch.no_grad():
             for posterior in self.posteriors[:-1]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.likelihoods import Bernoulli, LikelihoodFactory
+from pyrovae.missing import fill_missing
 from pyrovae.networks import MLP, NetworkFactory, make_network
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
@@ -98,10 +99,14 @@ class SemiSupervisedVAE(ConditionalVAE):
 
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y|x) for ``x`` of shape ``(*, *data_shape)``: probabilities, ``(*, C)``."""
-        return self.classifier(x).softmax(-1)
+        return self._logits(x).softmax(-1)
 
     def _classifier_of(self, x: Tensor) -> dist.OneHotCategorical:
-        return _OneHot(logits=self.classifier(x))
+        return _OneHot(logits=self._logits(x))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Return the classifier's output, ``(*, C)``, for data whose missing values it sees as zeros."""
+        return self.classifier(x if getattr(self.classifier, "takes_missing", False) else fill_missing(x))
 
     def extra_repr(self) -> str:
         """Show the options."""

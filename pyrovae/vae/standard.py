@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.likelihoods import Likelihood
+from pyrovae.missing import draw_missing
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs import Program
@@ -60,8 +61,9 @@ class VAE(Program):
         """Initialize prior and likelihood from the data, which saves the first epochs of training.
 
         Args:
-            x: training data, ``(N, *data_shape)``.
+            x: training data, ``(N, *data_shape)``; missing values are replaced by others of the same cell.
         """
+        x = draw_missing(x)
         self.prior.initialize(x)
         self.likelihood.initialize(x)
 

@@ -2,8 +2,8 @@
 
 All seeds and variants of a setting are trained side by side in one loop, with the steps of ``fit``: the loss of
 ``Trace_ELBO`` (or with the KL in closed form, as ``TraceMeanField_ELBO``), Adam, and a weight of the KL that grows
-linearly. Variants of a seed share initial weights and noise; all share the order of the batches. A setting that is in
-the file already is not measured again. ``--page`` prints the table of docs/training.md.
+linearly. Variants of a seed share initial weights and noise; seeds that are trained together share the order of the
+batches. Seeds that are in the file already are not measured again. ``--page`` prints the table of docs/training.md.
 """
 
 from __future__ import annotations
@@ -124,13 +124,13 @@ def sampled_kl(loc: Tensor, scale: Tensor, z: Tensor) -> Tensor:
 
 
 def train(
-    setting: Setting, data: pv.DataSet, variants: list[Variant], seeds: int, train_size: int | None, batch: int = 128
+    setting: Setting, data: pv.DataSet, variants: list[Variant], seeds: range, train_size: int | None, batch: int = 128
 ) -> Ensemble:
     """Train the variants, each with all seeds; the members are in the order of the variants, then of the seeds."""
     network = partial(pv.MLP, hidden_features=setting.hidden_features)
     members = []
     for variant in variants:
-        for seed in range(seeds):
+        for seed in seeds:
             torch.manual_seed(seed)
             likelihood = setting.likelihood(data.data_shape, setting.latent_dim, network=network)
             posterior = pv.DiagonalNormal(data.data_shape, setting.latent_dim, network=network)
@@ -141,16 +141,16 @@ def train(
     optimizer = torch.optim.Adam(ensemble.parameters(), lr=setting.lr, fused=True)
     size = min(len(data.train), train_size or len(data.train))
     total = setting.epochs * math.ceil(size / batch)
-    warmup = torch.tensor([variant.share * total for variant in variants]).repeat_interleave(seeds)  # (M,), in steps
-    analytic = torch.tensor([variant.analytic for variant in variants]).repeat_interleave(seeds)  # (M,)
-    torch.manual_seed(0)
+    warmup = torch.tensor([variant.share * total for variant in variants]).repeat_interleave(len(seeds))  # (M,), in steps
+    analytic = torch.tensor([variant.analytic for variant in variants]).repeat_interleave(len(seeds))  # (M,)
+    torch.manual_seed(seeds.start)
     step = 0
     for _ in range(setting.epochs):
         for position in torch.randperm(size).split(batch):
             x = data.train[position]
             beta = torch.where(warmup > 0, step / warmup.clamp_min(1.0), 1.0).clamp_max(1.0)
             loc, scale = ensemble.encode(x)
-            noise = torch.randn(seeds, *loc.shape[1:]).repeat(len(variants), 1, 1)
+            noise = torch.randn(len(seeds), *loc.shape[1:]).repeat(len(variants), 1, 1)
             z = loc + scale * noise  # (M, B, D)
             kl = torch.where(analytic[:, None, None], analytic_kl(loc, scale), sampled_kl(loc, scale, z)).sum((1, 2))
             loss = (beta * kl - ensemble.log_likelihood(z, x).sum(1)).sum()
@@ -174,27 +174,29 @@ def test(ensemble: Ensemble, x: Tensor, num_samples: int) -> tuple[Tensor, Tenso
     return analytic_kl(loc, scale).mean(1), -log_prob.mean(1)
 
 
-def measure(name: str, setting: Setting, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure all variants of a setting."""
+def measure(
+    name: str, setting: Setting, known: list[dict[str, Any]], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Return the results of a setting, a row a variant: those that are known, with the seeds that they lack."""
     variants = [Variant(share, bool(initialize), False) for initialize in (1, 0) for share in options.shares]
     variants += [Variant(share, True, True) for share in options.analytic]
-    seeds = options.mnist_seeds if name.startswith("MNIST") else options.seeds
-    train_size = options.mnist_size if name.startswith("MNIST") else None
+    mnist = name.startswith("MNIST")
+    train_size = options.mnist_size if mnist else None
     data = setting.data()
-    ensemble = train(setting, data, variants, seeds, train_size)
-    kl, nll = test(ensemble, data.test[torch.arange(min(500, len(data.test)))], options.num_samples)
     common = {"setting": name, "epochs": setting.epochs, "hidden_features": setting.hidden_features}
     common |= {"lr": setting.lr, "train_size": train_size or len(data.train), "num_samples": options.num_samples}
-    common |= {"date": datetime.date.today().isoformat()}
-    return [
-        {
-            **common,
-            **variant._asdict(),
-            "kl_per_latent": [[round(value, 4) for value in row] for row in kl[i * seeds : (i + 1) * seeds].tolist()],
-            "nll": [round(value, 3) for value in nll[i * seeds : (i + 1) * seeds].tolist()],
-        }
-        for i, variant in enumerate(variants)
-    ]
+    rows = known or [{**common, **variant._asdict(), "kl_per_latent": [], "nll": []} for variant in variants]
+    if any(row[key] != json.loads(json.dumps(value)) for row in rows for key, value in common.items()):
+        raise SystemExit(f"{name} was measured with other options: give these again, or another --out")
+    variants = [Variant(row["share"], row["initialize"], row["analytic"]) for row in rows]
+    seeds = range(len(rows[0]["nll"]), options.seeds)
+    ensemble = train(setting, data, variants, seeds, train_size)
+    kl, nll = test(ensemble, data.test[torch.arange(min(500, len(data.test)))], options.num_samples)
+    for row, new_kl, new_nll in zip(rows, kl.split(len(seeds)), nll.split(len(seeds)), strict=True):
+        row["kl_per_latent"] += [[round(value, 4) for value in latents] for latents in new_kl.tolist()]
+        row["nll"] += [round(value, 3) for value in new_nll.tolist()]
+        row["date"] = datetime.date.today().isoformat()
+    return rows
 
 
 class Summary(NamedTuple):
@@ -245,7 +247,6 @@ def main() -> None:
     parser.add_argument("--num_samples", type=int, default=200)
     parser.add_argument("--mnist_epochs", type=int, default=5)
     parser.add_argument("--mnist_size", type=int, default=20000, help="number of training images of MNIST")
-    parser.add_argument("--mnist_seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/collapse.json"))
     parser.add_argument(
         "--page", action="store_true", help="print the table of what is in the file, and measure nothing"
@@ -258,12 +259,14 @@ def main() -> None:
     if options.page:
         print(page(results))
         return
-    known = {row["setting"] for row in results}
     for name, setting in settings(options).items():
-        if name in known or not name.startswith(tuple(options.only)):
+        known = [row for row in results if row["setting"] == name]
+        if not name.startswith(tuple(options.only)) or (known and len(known[0]["nll"]) >= options.seeds):
             continue
         start = time.perf_counter()
-        results += measure(name, setting, options)
+        measured = measure(name, setting, known, options)
+        if not known:
+            results += measured
         options.out.write_text(json.dumps(results), encoding="utf-8")
         print(page([row for row in results if row["setting"] == name]))
         print(f"({time.perf_counter() - start:.0f} s)", flush=True)

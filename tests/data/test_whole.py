@@ -22,6 +22,16 @@ MAKERS = {
     "binarised": lambda tmp_path: DataSet(SIZES, torch.arange(60), binarization="dynamic"),
     "dequantised": lambda tmp_path: DataSet(SIZES, dequantize=True),
     "test data apart": lambda tmp_path: DataSet(SIZES[:50], test_x=SIZES[50:], binarization="static"),
+    "validation data apart": lambda tmp_path: DataSet(
+        SIZES[:40].float(),
+        torch.arange(40),
+        validation_x=SIZES[40:50].float(),
+        test_size=10,
+        validation_labels=torch.arange(10),
+    ),
+    "both apart": lambda tmp_path: DataSet(
+        SIZES[:40], test_x=SIZES[50:], validation_x=SIZES[40:50], binarization="static"
+    ),
     "memory map": partial(memory_map, binarization="dynamic"),
     "some classes": lambda tmp_path: of_classes(Digits(), [1, 2]),
 }
@@ -29,13 +39,14 @@ MAKERS = {
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_datum_is_what_it_is_in_its_split(name, tmp_path):
-    data, apart = MAKERS[name](tmp_path), name == "test data apart"
+    data = MAKERS[name](tmp_path)
     whole = data.all
     rows = whole.rows.tolist()
     assert rows == sorted(rows)
     assert len(whole) == len(data.train) + len(data.validation) + len(data.test)
-    for part in (data.train.with_fixed_noise(), data.validation, data.test):
-        offset = 50 if part is data.test and apart else 0
+    first = {"validation": 40, "test": 50}
+    for split in ("train", "validation", "test"):
+        part, offset = getattr(data, split).with_fixed_noise(), first[split] if split in data.stored_apart else 0
         at = torch.tensor([rows.index(row + offset) for row in part.rows.tolist()])
         torch.testing.assert_close(whole[at], part[:], rtol=0, atol=0)
         torch.testing.assert_close(whole.stored[at], part.stored, rtol=0, atol=0)
@@ -48,6 +59,15 @@ def test_every_datum_is_what_it_is_in_its_split(name, tmp_path):
 def test_the_order_is_that_of_the_file(tmp_path):
     assert np.array_equal(memory_map(tmp_path).all.stored.numpy(), SIZES.numpy())
     assert torch.equal(MAKERS["test data apart"](tmp_path).all.stored, SIZES)
+    both = MAKERS["both apart"](tmp_path)
+    assert torch.equal(both.all.stored, SIZES)
+    assert (both.stored_apart, len(both.train), len(both.validation), len(both.test)) == (
+        ("validation", "test"),
+        40,
+        10,
+        10,
+    )
+    assert torch.equal(both.validation.stored, SIZES[40:50])
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -103,6 +103,7 @@ def test_a_saved_run_gives_the_same_numbers_and_works_with_the_commands(trained,
 MADE = {
     "arrays": (gaussian_vae, lambda d: DataSet(X)),
     "arrays with labels": (gaussian_vae, lambda d: DataSet(X, torch.arange(60) % 3, X[:9] + 1, torch.arange(9) % 3)),
+    "three arrays": (gaussian_vae, lambda d: DataSet(X, test_x=X[:9] + 1, validation_x=X[:5] - 1)),
     "a file": (partial(LinearGaussianProgram, (6,), 2), lambda d: (np.save(d / "x.npy", X), ArrayFile(d / "x.npy"))[1]),
     "a copy": (lambda: copy.deepcopy(gaussian_vae()), lambda d: DataSet(X, seed=3, test_size=20)),
     "a hierarchy": (lambda: HierarchicalVAE((6,), 2, dims=(3,), likelihood=partial(Gaussian, network=NET)), None),

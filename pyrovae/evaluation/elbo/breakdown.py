@@ -22,6 +22,7 @@ from pyrovae.evaluation.likelihood.importance import Importance
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
+from pyrovae.missing import same_values
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.reprs import json_number, short_repr
 
@@ -290,7 +291,7 @@ def diagnose(
     checks.integer("refinement_steps", refinement_steps, minimum=0)
     checks.integer("num_simulated", num_simulated, minimum=0)
     arguments = arguments_of(x, model, guide)
-    if evidence is not None and not torch.equal(evidence.x, arguments[0]):
+    if evidence is not None and not same_values(evidence.x, arguments[0]):
         raise checks.InputError("evidence must be of the data x, but is of other data")
     batches: list[Batch] = list(zip(*(part.split(100) for part in arguments), strict=True))
     found = rate_distortion(model, guide, x, num_samples, chunk_size=chunk_size, progress=progress)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from pyrovae import checks
 from pyrovae.evaluation.elbo.rate_distortion import RateDistortion, rate_distortion
-from pyrovae.execution import evaluating, latents_of, trace, values_of
+from pyrovae.execution import allow_missing, evaluating, latents_of, trace, values_of
 from pyrovae.execution.chunking import Chunks
+from pyrovae.missing import has_missing
 from pyrovae.networks import Positive
 from pyrovae.programs import Arguments, PyroFunction, modules_of
 from pyrovae.rng import forked_rng
@@ -97,9 +98,12 @@ class Examined:
         chunks = Chunks(self.chunk_size)
         chunks.choose(self.model, self.arguments)
         some = self._first(max(20, _CHUNKS * chunks.size))
+        model, guide = self.model, self.guide
+        if has_missing(some[0]):
+            model, guide = allow_missing(model, guide)
         with evaluating(self.model, self.guide), _fixed_noise(self.arguments), self._watch_bounds() as found:
-            guided = trace(self.guide, some)
-            traced = trace(poutine.condition(self.model, values_of(guided)), some)
+            guided = trace(guide, some)
+            traced = trace(poutine.condition(model, values_of(guided)), some)
         return (guided, traced), [
             AtBound(part, minimum, sum(near) / sum(of))
             for (part, minimum), (near, of) in ((key, zip(*counts, strict=True)) for key, counts in found.items())

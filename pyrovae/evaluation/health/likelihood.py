@@ -21,10 +21,11 @@ def saturated_likelihood(examined: Examined) -> str | None:
         if not terms.discrete or not bool(wrong.any()):
             continue
         N = len(terms.value)
-        cost, total = (-part.double().sum().item() / N for part in (terms.log_prob[wrong], terms.log_prob))
+        cost, total = (-part.double().nansum().item() / N for part in (terms.log_prob[wrong], terms.log_prob))
+        share = (wrong.sum() / (~terms.log_prob.isnan()).sum()).item()
         if cost > max(_NATS, _COST * total):
             return (
-                f"The likelihood is saturated: it gives {wrong.double().mean().item():.2%} of the values a probability "
+                f"The likelihood is saturated: it gives {share:.2%} of the values a probability "
                 f"below {_SURE:g}, and they cost {cost:.2f} of the {total:.2f} nats per datum of the reconstruction; "
                 "fewer epochs (patience), dropout or weight decay, a smaller learning rate, or a wider family of "
                 "likelihoods, may help."

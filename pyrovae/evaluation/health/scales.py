@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from pyrovae.evaluation.health.examined import Examined
 from pyrovae.evaluation.health.terms import observed_terms
@@ -30,9 +31,10 @@ def exploding_density(examined: Examined) -> str | None:
         if terms.discrete or len(terms.value) < 2:
             continue
         value = terms.value.flatten(1).double()  # (N, P)
-        spread = value.std(0)
-        spread = torch.where(spread > 0, spread, value.std().clamp(min=torch.finfo(value.dtype).tiny))
-        gain = terms.log_prob.flatten(1).double().mean(0) + spread.log()  # (P,), in nats
+        spread = _deviation(value)
+        whole = _deviation(value.reshape(-1, 1)).clamp(min=torch.finfo(value.dtype).tiny)
+        spread = torch.where(spread > 0, spread, whole)
+        gain = terms.log_prob.flatten(1).double().nanmean(0) + spread.log()  # (P,), in nats
         over = gain > _EXPLODES
         if bool(over.any()):
             return (
@@ -42,3 +44,9 @@ def exploding_density(examined: Examined) -> str | None:
                 "features out, dequantise them, or raise min_scale."
             )
     return None
+
+
+def _deviation(value: Tensor) -> Tensor:
+    """Return the standard deviation of the observed values of each column, ``(P,)``, of ``(N, P)``."""
+    degrees = (~value.isnan()).sum(0) - 1
+    return ((value - value.nanmean(0)).square().nansum(0) / degrees.clamp(min=1)).sqrt()

@@ -19,6 +19,7 @@ from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
+from pyrovae.missing import copy_missing
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.progress import bar as progress_bar
@@ -109,7 +110,7 @@ def sandwich(
         model: program of p(x, z).
         guide: program of q(z|x).
         like: data with the shape, type and device of the simulated ones, ``(*, *data_shape)``; or the tuple ``(x, y)``
-            with the labels for the simulated data.
+            with the labels for the simulated data. The simulated data have their missing values, cyclically.
         estimator: estimator to check; ``Annealed()`` if not given.
         num_simulated: number of data to simulate.
         reverse: options of the reverse chains; if not given, those of the estimator if it is annealed, or else
@@ -139,6 +140,7 @@ def sandwich(
     with forked_rng(arguments[0].device):
         torch.manual_seed(seed)
         latents, simulated = simulate(model, num_simulated, like)
+    simulated = (copy_missing(simulated[0], arguments[0]), *simulated[1:])
     estimate = log_marginal(model, guide, simulated, estimator, num_draws=0, chunk_size=chunk_size, progress=progress)
     chunks.choose(model, simulated)
 

@@ -1,0 +1,193 @@
+"""Tables: columns of several kinds, from CSV, Parquet and Feather files or a data frame."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrovae import checks
+from pyrovae.columns import Schema
+from pyrovae.data.dataset import DataSet
+from pyrovae.data.table_files import Frames, frames_of
+from pyrovae.data.table_kinds import Seen, column_of
+from pyrovae.files import temporary_mmap
+
+__all__ = ["Table"]
+
+_IN_MEMORY = 2**27  # bytes of a table above which it is kept in a memory map
+_ROWS = 2**16  # rows whose mean and scale are computed at a time
+
+
+class Table(DataSet):
+    """The rows of a table, whose columns are numbers or categories: a CSV, Parquet or Feather file, or a data frame.
+
+    x has a column for each of the table's, in the table's units: numbers as they are, categories as codes 0, 1, ...
+    and NaN where a value is missing. The kind of a column is inferred: ``real`` numbers, ``positive`` ones that a
+    log-normal distribution fits better than a normal one, ``count`` for integers from 0 up, ``binary`` for two
+    values, ``categorical`` for texts, ``ordinal`` for ordered categories of a data frame. Mean and standard deviation
+    of the training rows are known to :class:`~pyrovae.TableLikelihood` and :class:`~pyrovae.TableEncoder`, which
+    standardise; all results are in the table's units.
+
+    Rows are read in parts. A table of more than 128 MiB is kept in a temporary file, in the folder that ``TMPDIR``
+    says, so that the file may be larger than memory.
+
+    Args:
+        path: a ``.csv``, ``.parquet`` or ``.feather`` file, a folder of Parquet files, or a data frame.
+        types: kinds of columns by name, instead of those inferred; a list of names for ordered categories.
+        label: column whose categories are the labels of rows, and no part of x.
+        drop: columns to leave out.
+        test: another file or data frame with the test rows; by default, ``test_size`` of the rows.
+        validation_size: number or fraction of rows held out for validation.
+        test_size: number or fraction of rows held out for the test; ignored if ``test`` is given.
+        seed: seed of the split.
+        schema: the columns of an earlier table, which this one must have, in any order; others are left out.
+
+    Attributes:
+        schema: the columns.
+
+    Raises:
+        ValueError: if the table cannot be read, or a column cannot be used, in one sentence that says why.
+
+    Example:
+        >>> import pandas
+        >>> frame = pandas.DataFrame({"age": [31.5, 44.2, 23.0, 70.1] * 5, "animal": ["cat", "dog", "cow", "dog"] * 5})
+        >>> table = Table(frame)
+        >>> table, table.schema.columns[1].categories
+        (Table(train=16, validation=2, test=2, data_shape=(2,), kind='table'), ('cat', 'cow', 'dog'))
+    """
+
+    schema: Schema
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Any = "data.csv",
+        types: dict[str, str | list[str]] | None = None,
+        label: str | None = None,
+        drop: Sequence[str] = (),
+        test: str | os.PathLike[str] | Any | None = None,
+        validation_size: float = 0.1,
+        test_size: float = 0.1,
+        seed: int = 0,
+        schema: Schema | None = None,
+    ) -> None:
+        frames = frames_of("path", path)
+        given, seen = schema, {} if schema is not None else _seen(frames)
+        if schema is None:
+            schema = _schema(seen, types or {}, label, [drop] if isinstance(drop, str) else list(drop))
+        count = sum(map(len, frames())) if given is not None else next(iter(seen.values())).count
+        x, labels = _encoded(frames, schema, count)
+        test_x = test_labels = None
+        if test is not None:
+            others = frames_of("test", test)
+            test_x, test_labels = _encoded(others, schema, sum(map(len, others())))
+        super().__init__(
+            x,
+            labels,
+            test_x,
+            test_labels,
+            validation_size=validation_size,
+            test_size=test_size,
+            seed=seed,
+        )
+        self.schema = schema if given is not None else schema.with_spread(self._training_rows())
+        if given is None:
+            _check_training_rows(self.schema, self._training_rows())
+
+    @property
+    def kind(self) -> Literal["table"]:
+        """Kind of the values: that of each column."""
+        return "table"
+
+    def to_frame(self, x: Tensor) -> Any:
+        """Return rows ``(B, C)`` as a data frame with the names of columns and categories."""
+        return self.schema.to_frame(x)
+
+    def _training_rows(self) -> Iterator[NDArray[np.float64]]:
+        """Yield training rows, in parts; all rows where there are too few to be split."""
+        split = self.train if len(self.train) else self.test
+        for x in split.astype(torch.float64).batches(_ROWS):
+            yield x.cpu().numpy()
+
+
+def _seen(frames: Frames) -> dict[str, Seen]:
+    """Read a table once, and return what is known of each column."""
+    seen: dict[str, Seen] = {}
+    for frame in frames():
+        for i, name in enumerate(map(str, frame.columns)):
+            seen.setdefault(name, Seen(name)).add(frame.iloc[:, i])
+    if not any(column.count for column in seen.values()):
+        raise checks.InputError("path must be a table with rows and columns, but has none")
+    return seen
+
+
+def _schema(
+    seen: dict[str, Seen], types: Mapping[str, str | list[str]], label: str | None, drop: Sequence[str]
+) -> Schema:
+    """Return the columns with their kinds, without the label and those left out."""
+    for option, names in (("types", list(types)), ("label", [] if label is None else [label]), ("drop", drop)):
+        for name in names:
+            if name not in seen:
+                raise checks.InputError(f"{option} must name columns of the table, {_some(list(seen))}, not {name!r}")
+    kept = [column for name, column in seen.items() if name not in drop and name != label]
+    columns = tuple(column_of(column, types.get(column.name)) for column in kept)
+    return Schema(columns, None if label is None else column_of(seen[label], types.get(label, "categorical")))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 10 else [*names[:9], "..."])
+
+
+def _encoded(frames: Frames, schema: Schema, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """Read a table, and return its rows as numbers ``(count, C)``, on disk if they are many, and their labels."""
+    if count == 0:
+        raise checks.InputError("path must be a table with rows, but has none")
+    shape = count, len(schema)
+    size = 4 * count * len(schema)
+    if size <= _IN_MEMORY:
+        x = np.empty(shape, np.float32)
+    else:  # as a memory map, of which DataSet reads what it needs
+        x = np.frombuffer(temporary_mmap(tempfile.gettempdir(), size), np.float32).reshape(shape).view(np.memmap)
+    labels: list[NDArray[np.int64]] = []
+    row = 0
+    for frame in frames():
+        values = schema.encode(frame, row)
+        empty = np.isnan(values).all(1)
+        if empty.any():
+            at = row + int(empty.argmax())
+            raise checks.InputError(f"each row must have a value, but row {at} (counted from 0) has none: leave it out")
+        x[row : row + len(values)] = values
+        of_part = schema.labels(frame, row)
+        labels += [] if of_part is None else [of_part]
+        row += len(values)
+    return x, np.concatenate(labels) if labels else None
+
+
+def _check_training_rows(schema: Schema, rows: Iterator[NDArray[np.float64]]) -> None:
+    """Refuse numbers that single precision cannot tell apart; warn of categories that no training row has."""
+    largest = np.zeros(len(schema))
+    found: list[set[float]] = [set() for _ in schema.columns]
+    for x in rows:
+        largest = np.maximum(largest, np.nanmax(np.abs(x), 0))
+        for i, column in enumerate(schema.columns):
+            if column.levels:
+                found[i] |= set(np.unique(x[:, i]).tolist())
+    for column, high, codes in zip(schema.columns, largest, found, strict=True):
+        absent = [name for code, name in enumerate(column.categories) if code not in codes]
+        if absent:
+            warnings.warn(
+                f"no training row has column {column.name!r} as {_some(absent)}: its probability is a guess",
+                stacklevel=3,
+            )
+        if not column.levels and column.kind != "count" and column.std < 100 * float(high) * 2**-24:
+            raise checks.InputError(
+                f"column {column.name!r} must vary by more than rounding errors of single precision, but varies by "
+                f"{column.std:g} (standard deviation) at {high:g}: subtract a constant"
+            )

@@ -147,9 +147,7 @@ class Schema:
     def from_dict(cls, written: Mapping[str, Any]) -> Schema:
         """Return the schema that :meth:`to_dict` has written as numbers and strings."""
         label = written.get("label")
-        return cls(
-            tuple(Column(**column) for column in written["columns"]), None if label is None else Column(**label)
-        )
+        return cls(tuple(Column(**column) for column in written["columns"]), None if label is None else Column(**label))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as numbers and strings, for JSON."""
@@ -226,15 +224,15 @@ class Schema:
         """
         import pandas
 
-        values = torch.as_tensor(x).detach().cpu().double().numpy()
+        values = x.detach().cpu().double().numpy() if isinstance(x, Tensor) else np.asarray(x, np.float64)
         columns = {column.name: _decode(column, values[:, i]) for i, column in enumerate(self.columns)}
         return pandas.DataFrame(columns)
 
     def squared_errors(self, x: Tensor, means: Tensor) -> Tensor:
         """Return the squared error of each cell, in units that columns share: float64 ``(B, C)``, 0 if missing.
 
-        It is that of numbers and ordered categories divided by the column's standard deviation, that of a probability of
-        two values, and 1 for another category than the most probable one.
+        It is that of numbers and ordered categories divided by the column's standard deviation, that of a probability
+        of two values, and 1 for another category than the most probable one.
 
         Args:
             x: rows, ``(B, C)``.
@@ -397,7 +395,7 @@ def _decode(column: Column, values: NDArray[np.float64]) -> Any:
         codes = np.where(np.isnan(values), -1, values.round().clip(0, column.levels - 1)).astype(int)
         return pandas.Categorical.from_codes(codes, list(column.categories), ordered=column.kind == "ordinal")
     if column.kind == "count" and bool(np.all(np.isnan(values) | (values % 1 == 0))):
-        return pandas.array(np.where(np.isnan(values), None, values), "Int64")
+        return pandas.array(values, "Float64").astype("Int64")
     return values
 
 

@@ -350,8 +350,8 @@ def schema_of(*programs: PyroFunction) -> Schema | None:
         >>> schema_of(vae.model).names
         ['x0', 'x1', 'x2', 'x3']
     """
-    parts = (part for owner in modules_of(*programs) for part in owner.modules())
-    return next((part.schema for part in parts if isinstance(getattr(part, "schema", None), Schema)), None)
+    found = (getattr(part, "schema", None) for owner in modules_of(*programs) for part in owner.modules())
+    return next((schema for schema in found if isinstance(schema, Schema)), None)
 
 
 def parameter_dtype(*programs: PyroFunction) -> torch.dtype | None:

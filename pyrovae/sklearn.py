@@ -19,9 +19,10 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.compilation import Compile, ObjectiveFactory
 from pyrovae.data import DataSet
-from pyrovae.evaluation import Estimator, Importance, log_marginal
+from pyrovae.evaluation import Estimator, Importance, impute, log_marginal
 from pyrovae.likelihoods import Gaussian, LikelihoodFactory
 from pyrovae.matmul import Precision
+from pyrovae.missing import fill_missing
 from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import PosteriorFactory
 from pyrovae.prediction import decode, encode, generate
@@ -39,7 +40,8 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
     r"""A VAE of the rows of a table, with the methods of scikit-learn's estimators.
 
     Its score of a row is an estimate of :math:`\log p(x)` in nats, in the units of the data: if columns are
-    standardised, minus :math:`\sum_j \log s_j` for their scales :math:`s_j`.
+    standardised, minus :math:`\sum_j \log s_j` for their scales :math:`s_j`. NaN are missing values: the score is then
+    that of the observed ones, and :meth:`impute` estimates the others.
 
     Components are classes, ``functools.partial`` of classes with their options, or names: those of pyrovae's classes
     and torch's optimizers, or import paths such as ``my_package.MyPrior``.
@@ -144,7 +146,10 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
 
     def fit(self, X: Any, y: Any = None) -> VAEDensity:
         """Train on rows ``(n, d)``; ``y`` is not used. Raises ``ValueError`` if an argument is bad."""
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_all_finite="allow-nan")
+        empty = np.isnan(X).all(0).nonzero()[0]
+        if len(empty) > 0:
+            raise checks.InputError(f"X must hold a value in each column, but column {empty[0]} has none: leave it out")
         checks.number("contamination", self.contamination, maximum=0.5, open_below=True)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with self._seeded():
@@ -162,7 +167,9 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
             held_out = self.validation_size
             if isinstance(held_out, float) and held_out < 1:
                 held_out = max(1, round(held_out * len(x)))  # also of few rows
-            data = DataSet(x, test_x=x[:1], validation_size=held_out, seed=self._seed)  # no row is for tests
+            data = DataSet(
+                x, test_x=fill_missing(x[:1]), validation_size=held_out, seed=self._seed
+            )  # no row is for tests
             if self.initialize:
                 self.program_.initialize(data.train[torch.linspace(0, len(data.train) - 1, 4096).long()])
             self.history_ = fit(
@@ -230,15 +237,38 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
             like = torch.zeros(1, self.n_features_in_)
             return self._unscaled(generate(self.program_.model, n_samples, like, noise=True))
 
+    def impute(self, X: Any, *, return_std: bool = False) -> Any:
+        """Replace missing values, NaN, by their mean given the observed ones; see :func:`~pyrovae.impute`.
+
+        Args:
+            X: rows ``(n, d)``; of a data frame, a data frame is returned.
+            return_std: True to return the standard deviations too, 0 where a value was observed.
+
+        Returns:
+            rows ``(n, d)`` in the units of the data, or the tuple of these and the standard deviations.
+        """
+        rows = self._checked(X)
+        estimator = Importance(1000) if self.estimator is None else self.estimator
+        with self._seeded():
+            found = impute(self.program_.model, self.program_.guide, self._scaled(rows), estimator, progress=False)
+        std = found.standard_deviation.double().numpy() * (1.0 if self.scaler_ is None else self.scaler_.scale_)
+        filled = np.where(np.isnan(rows), self._unscaled(found.mean), rows), std
+        if hasattr(X, "columns"):
+            import pandas
+
+            filled = tuple(pandas.DataFrame(part, X.index, X.columns) for part in filled)
+        return filled if return_std else filled[0]
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
         tags.non_deterministic = True  # log p(x) is estimated from samples, which are other ones in other batches
         tags.transformer_tags.preserves_dtype = ["float64"]
         return tags
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, reset=False)
+        return validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite="allow-nan")
 
     def _scaled(self, X: np.ndarray) -> Tensor:
         return torch.from_numpy(X if self.scaler_ is None else self.scaler_.transform(X)).float()
@@ -251,7 +281,7 @@ class VAEDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin
         estimator = Importance(100) if self.estimator is None else self.estimator
         with self._seeded():
             found = log_marginal(self.program_.model, self.program_.guide, self._scaled(X), estimator, num_draws=0)
-        log_scale = 0.0 if self.scaler_ is None else float(np.log(self.scaler_.scale_).sum())
+        log_scale = 0.0 if self.scaler_ is None else ~np.isnan(X) @ np.log(self.scaler_.scale_)
         return found.log_prob.double().numpy() - log_scale
 
     @contextmanager

@@ -86,3 +86,7 @@ def classes(base):
 def program_classes():
     found = [value for value in vars(programs).values() if isinstance(value, type) and hasattr(value, "guide")]
     return [cls for cls in found if cls not in (VAE, programs.FunctionalVAE)]  # made of parts, not of shapes
+
+
+def image_likelihoods():
+    return [cls for cls in classes(Likelihood) if cls is not TableLikelihood]  # which is one of rows

@@ -111,3 +111,16 @@ class GappyLinearGaussian(LinearGaussian):
         gone = torch.rand(count, len(self.b), generator=generator) < share
         gone[gone.all(1), 0] = False
         return torch.where(gone, torch.nan, self.simulate(count, seed))
+
+
+class GappyLinearGaussianProgram(GappyLinearGaussian, Program):
+    """The oracle of data with missing values as a program that can be saved as a run."""
+
+    def __init__(self, data_shape, latent_dim, seed=0):
+        super().__init__(latent_dim, data_shape[0], seed=seed)
+
+    def model(self, x):
+        return super().model(x.double())
+
+    def guide(self, x):
+        return super().guide(x.double())

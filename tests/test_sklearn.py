@@ -130,3 +130,26 @@ def test_components_are_named_by_import_path():
 def test_codes_of_another_shape_are_refused():
     with pytest.raises(InputError, match=r"X must be codes \(n, 2\), but has the shape \(3, 5\)"):
         quick(epochs=1).fit(rows(20)).inverse_transform(np.zeros((3, 5)))
+
+
+def test_rows_with_missing_values_are_scored_by_their_observed_values_and_imputed():
+    frame = pd.DataFrame(rows(200), columns=["a", "b", "c"])
+    frame.loc[::4, "b"] = np.nan
+    frame.loc[1::4, "c"] = np.nan
+    other = frame.assign(b=8 * frame["b"])  # another unit, which a binary float represents exactly
+    fitted = [quick(latent_dim=1, estimator=Importance(20), compile="off").fit(X) for X in (frame, other)]
+    first, second = (vae.score_samples(X) for vae, X in zip(fitted, (frame, other), strict=True))
+    np.testing.assert_allclose(first - second, np.where(frame["b"].isna(), 0.0, np.log(8)), atol=1e-5)
+    (filled, std), (of_other, other_std) = (
+        vae.impute(X, return_std=True) for vae, X in zip(fitted, (frame, other), strict=True)
+    )
+    kept = frame.notna().to_numpy()
+    assert list(filled.columns) == ["a", "b", "c"]
+    np.testing.assert_array_equal(filled.to_numpy()[kept], frame.to_numpy()[kept])
+    assert (std.to_numpy()[kept] == 0).all()
+    assert (std.to_numpy()[~kept] > 0).all()
+    for ours, theirs in ((filled, of_other), (std, other_std)):
+        np.testing.assert_allclose(theirs["b"], 8 * ours["b"], rtol=1e-5)
+        np.testing.assert_allclose(theirs["c"], ours["c"], rtol=1e-5)
+    with pytest.raises(InputError, match="but column 1 has none"):
+        quick(latent_dim=1).fit(frame.assign(b=np.nan))

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from contracts import classes, program_classes
+from contracts import classes, image_likelihoods, program_classes
 from sklearn.datasets import load_digits
 
 from pyrovae import (
@@ -20,7 +20,6 @@ from pyrovae import (
     DataSet,
     DiagonalNormal,
     Digits,
-    Likelihood,
     Objective,
     Posterior,
     Prior,
@@ -138,7 +137,7 @@ def test_every_invertible_flow_trains_in_the_prior(flow, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", classes(Likelihood), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", image_likelihoods(), ids=lambda cls: cls.__name__)
 def test_every_likelihood_trains(cls, data):
     options = {"levels": 17} if "levels" in inspect.signature(cls).parameters else {}
     cls = partial(cls, network=small, **options)
@@ -187,7 +186,7 @@ def test_every_program_trains(cls, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", [(ConvolutionalEncoder, ConvolutionalDecoder), (ResNetEncoder, ResNetDecoder)])
-@pytest.mark.parametrize("likelihood", classes(Likelihood), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("likelihood", image_likelihoods(), ids=lambda cls: cls.__name__)
 def test_colour_images_train_with_every_likelihood(likelihood, pair):
     torch.manual_seed(0)
     waves = torch.linspace(0, 6, 32).sin()[:, None] * torch.linspace(0, 4, 32).cos() * torch.rand(60, 3, 1, 1)

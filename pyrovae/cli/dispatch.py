@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import get_args, get_origin
 
+import yaml
 from jsonargparse import Namespace
 
 from pyrovae import checks, distributed, progress
@@ -16,13 +17,30 @@ from pyrovae.cli.exit_status import run_command
 from pyrovae.parsing import SHELLS, Parser, completion_script
 from pyrovae.runs import fill_defaults, options_replaced_by_program, trusting
 
-__all__ = ["completion", "dispatch", "parser_of"]
+__all__ = ["call", "completion", "dispatch", "parser_of"]
 
 _MAY_BE_EMPTY = {"kinds"}  # positional lists that stand for all if nothing is given
 
-_DIVIDED = ("train", "evaluate", "score", "encode")  # commands whose work several processes divide
+_DIVIDED = (
+    "train",
+    "evaluate",
+    "score",
+    "encode",
+    "compress",
+    "decompress",
+)  # commands whose work several processes divide
 
-_COMMANDS_ON_A_RUN = ("evaluate", "diagnose", "compare", "score", "encode", "refit_prior", "report", "explore")
+_COMMANDS_ON_A_RUN = (
+    "evaluate",
+    "diagnose",
+    "compare",
+    "score",
+    "encode",
+    "compress",
+    "refit_prior",
+    "report",
+    "explore",
+)
 
 
 def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
@@ -36,7 +54,7 @@ def dispatch(functions: dict[str, str], arguments: list[str]) -> int:
     function: Callable[..., None] = getattr(commands, functions[command])
     try:
         with distributed.initialized():
-            return run_command(partial(_dispatch, command, function, arguments), resumable=command == "train")
+            return run_command(partial(call, command, function, arguments), resumable=command == "train")
     except (checks.InputError, distributed.LostProcess) as error:  # before the process group exists
         print(f"pyrovae: error: {error}", file=sys.stderr)
         return 2
@@ -58,14 +76,25 @@ def _callables(functions: dict[str, str]) -> dict[str, Callable[..., None]]:
     return {name: getattr(commands, attribute) for name, attribute in functions.items()}
 
 
-def _dispatch(command: str, function: Callable[..., None], arguments: list[str]) -> None:
+def call(command: str, function: Callable[..., None], arguments: list[str]) -> None:
+    """Parse the options of a command, and call its function.
+
+    Args:
+        command: name of the command.
+        function: its function.
+        arguments: the command and its options.
+
+    Raises:
+        ValueError: if an option is bad.
+    """
     parser = parser_of({command: function})
     prints = "--print_config" in arguments
     arguments = [word for word in arguments if word != "--print_config"]
+    given_names = raw_arguments.option_names(arguments)
     with trusting(_trusted(arguments)), ExitStack() as guards:
         arguments = _with_configuration(parser, command, arguments, guards)
         chosen = parser.parse_args(arguments, defaults=False)
-        _run_function(parser, command, function, chosen, raw_arguments.option_names(arguments), prints)
+        _run_function(parser, command, function, chosen, given_names, prints)
 
 
 def _trusted(arguments: list[str]) -> list[str]:
@@ -81,11 +110,11 @@ def _with_configuration(parser: Parser, command: str, arguments: list[str], guar
     if resumed is not None:
         guards.enter_context(resumed.guarded())
         # The stored configuration is the default; options on the command line override it.
-        stored = ["train", "--config", str(resumed.folder / "config.yaml")]
+        stored = ["train", "--config", yaml.safe_dump(resumed.config())]
         try:
             parser.parse_args(stored, defaults=False)
         except checks.InputError as error:
-            raise checks.InputError(f"{stored[-1]} cannot be used: {error}") from error
+            raise checks.InputError(f"{resumed.folder / 'config.yaml'} cannot be used: {error}") from error
         return [*stored, *arguments[1:]]
     if command in _COMMANDS_ON_A_RUN:
         arguments, run = raw_arguments.insert_run_data(parser, arguments)

@@ -207,4 +207,3 @@ def _categories(name: str, seen: Seen, kind: str) -> tuple[str, ...]:
 
 def _number(name: str) -> float:
     return {"False": 0.0, "True": 1.0}[name] if name in ("False", "True") else float(name)
-

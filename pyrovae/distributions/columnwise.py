@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import MaskedDistribution, TorchDistribution
@@ -106,7 +106,7 @@ class Columnwise(TorchDistribution):
         tensor([0.0613, 0.1995])
     """
 
-    arg_constraints = {}  # noqa: RUF012 - as torch's are
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Columnwise(TorchDistribution):
         return ColumnSupport(self.groups)
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override] # torch declares an attribute
+    def has_rsample(self) -> bool:
         """True if all families have."""
         return all(group.fn.has_rsample for group in self.groups)
 
@@ -167,6 +167,26 @@ class Columnwise(TorchDistribution):
         parts = [group.scale**2 * group.fn.variance for group in self.groups]
         return self._joined([part.expand(*self.batch_shape[:-1], -1) for part in parts])
 
+    def mixture_moments(self, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of equal mixtures of S distributions: float64 ``(B, C)`` each.
+
+        Of categories without an order they are the category of the largest probability, and NaN.
+
+        Args:
+            shape: B and S, whose product is the batch without the columns.
+        """
+        means, deviations = [], []
+        for group in self.groups:
+            mean = group.mean.double().unflatten(0, shape)  # (B, S, n)
+            between = mean.var(1, correction=0)
+            deviation = ((group.scale**2 * group.fn.variance).double().unflatten(0, shape).mean(1) + between).sqrt()
+            mean = mean.mean(1)
+            if group.nominal:
+                mean = group.fn.probs.unflatten(0, shape).mean(1).argmax(-1).double()
+                deviation = torch.full_like(mean, torch.nan)
+            means.append(mean)
+            deviations.append(deviation)
+        return self._joined(means), self._joined(deviations)
+
     def _joined(self, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts, -1).index_select(-1, self._order)
-

@@ -3,8 +3,9 @@
 from pyrovae.evaluation.adaptive.adaptive import Adaptive
 from pyrovae.evaluation.adaptive.result import AdaptiveResult
 from pyrovae.evaluation.anomaly import Separation, anomaly_scores, separation
-from pyrovae.evaluation.baseline import Baseline, independent_baseline
+from pyrovae.evaluation.baseline import Baseline, independent_baseline, table_baseline
 from pyrovae.evaluation.calibration import Calibration, calibration
+from pyrovae.evaluation.columns import ColumnReport, report_columns
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.comparison_table import Comparison, ComparisonRow
 from pyrovae.evaluation.disentanglement import DCI, dci, mig, sap
@@ -40,6 +41,7 @@ __all__ = [
     "Baseline",
     "Calibration",
     "Certificate",
+    "ColumnReport",
     "Comparison",
     "ComparisonRow",
     "Convergence",
@@ -77,8 +79,10 @@ __all__ = [
     "pareto_threshold",
     "rate_distortion",
     "refine",
+    "report_columns",
     "sandwich",
     "sap",
     "score",
     "separation",
+    "table_baseline",
 ]

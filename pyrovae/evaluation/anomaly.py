@@ -13,7 +13,7 @@ from pyrovae.evaluation.elbo.inference_gap import refine
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.scores import squared_error
 from pyrovae.prediction.predictive import reconstruct
-from pyrovae.programs import Batch, PyroFunction, arguments_of
+from pyrovae.programs import Batch, PyroFunction, arguments_of, schema_of
 from pyrovae.tensors import as_tensor
 
 __all__ = ["Separation", "anomaly_scores", "separation"]
@@ -31,7 +31,8 @@ def anomaly_scores(
     r"""Compute four anomaly scores of each datum; a larger score is more anomalous.
 
     ============================  ====================================================================================
-    ``reconstruction error``      :math:`\|x - \hat x\|^2`, of the mean of p(x|z) at the mean of q(z|x)
+    ``reconstruction error``      :math:`\|x - \hat x\|^2`, of the mean of p(x|z) at the mean of q(z|x); of a table, the
+                                  sum of :meth:`Schema.squared_errors`
     ``-ELBO``                     in nats
     ``-log p(x)``                 the importance-weighted bound :math:`-L_K`, in nats
     ``likelihood regret``         gain of the ELBO from refining the guide for the datum alone, in nats (Xiao et al.,
@@ -58,11 +59,14 @@ def anomaly_scores(
         >>> scores["-log p(x)"].shape, len(scores)
         (torch.Size([4]), 4)
     """
-    data = arguments_of(x, model, guide)[0]
+    data, schema = arguments_of(x, model, guide)[0], schema_of(model, guide)
+    means = reconstruct(model, guide, x)
     marginal = log_marginal(model, guide, x, num_samples=num_samples, num_draws=0, progress=progress)
     refined = refine(model, guide, x, refinement_steps, max(2, num_samples), progress=progress)
     return {
-        "reconstruction error": squared_error(data, reconstruct(model, guide, x)),
+        "reconstruction error": squared_error(data, means)
+        if schema is None
+        else schema.squared_errors(data, means).sum(1),
         "-ELBO": -refined.elbo,
         "-log p(x)": -marginal.log_prob,
         "likelihood regret": refined.amortization_gap,

@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae import checks, html
-from pyrovae.distributions import QuantizedCategorical
+from pyrovae.distributions import Columnwise, QuantizedCategorical
 from pyrovae.distributions.support_bounds import unwrap
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
 from pyrovae.evaluation.likelihood.estimator import Estimator
@@ -247,6 +247,8 @@ def _moments(fn: Any, value: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Te
         shape: B and S.
     """
     base = unwrap(fn)
+    if isinstance(base, Columnwise):
+        return base.mixture_moments(shape)
     if isinstance(base, torch.distributions.Categorical) and not isinstance(base, QuantizedCategorical):
         probs = base.probs.expand(*fn.batch_shape, *fn.event_shape, -1).unflatten(0, shape).mean(1)
         chosen = probs.argmax(-1).double()

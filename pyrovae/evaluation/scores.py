@@ -13,7 +13,7 @@ from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.missing import is_missing
 from pyrovae.prediction import reconstruct
-from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of, schema_of
 
 if TYPE_CHECKING:
     import pandas
@@ -40,7 +40,8 @@ def score(
     ``pareto_k``        shape k̂ of its weights' tail; NaN where there is none, as for annealed chains
     ``elbo``            ELBO, in nats
     ``anomaly_score``   :math:`\|x - \hat x\|^2`, the error of the reconstruction, larger for more anomalous data; NaN
-                        for a program that cannot reconstruct (:func:`anomaly_scores` has others)
+                        for a program that cannot reconstruct (:func:`anomaly_scores` has others); of a table, the sum
+                        of :meth:`Schema.squared_errors`
     ``reliable``        whether the estimate can be trusted by its own diagnostics: see :attr:`LogMarginal.reliable`
     ==================  ==============================================================================================
 
@@ -81,7 +82,8 @@ def _reconstruction_errors(model: PyroFunction, guide: PyroFunction, arguments: 
         means = reconstruct(model, guide, arguments if len(arguments) > 1 else arguments[0])
     except checks.InputError:
         return torch.full((len(x),), math.nan, dtype=torch.float64)
-    return squared_error(x, means.double())
+    schema = schema_of(model, guide)
+    return squared_error(x, means.double()) if schema is None else schema.squared_errors(x, means).sum(1)
 
 
 def squared_error(x: Tensor, means: Tensor) -> Tensor:

@@ -72,11 +72,14 @@ class BatchedPrograms:
         encoded: trace of one run of the guide.
         sites: names of the latent sites, in the order in which the guide samples them.
         broadcasts: True if the programs run in a plate of samples.
+        num_values: number of joint values of latents that are summed over, on each of which the programs run: 1.
 
     Raises:
         ValueError: if the programs do not match, a site lies outside of the data plate, or the guide's support does not
             cover the model's.
     """
+
+    num_values: int = 1
 
     def __init__(
         self, model: PyroFunction, guide: PyroFunction, arguments: Arguments, *, must_cover: bool = True
@@ -101,6 +104,16 @@ class BatchedPrograms:
             self.broadcasts = self._does_broadcast([validated, self.encoded])
             if must_cover:
                 self._check_cover(traced)
+
+    @property
+    def whole(self) -> BatchedPrograms:
+        """The programs of all latents: these, unless discrete latents are summed over."""
+        return self
+
+    @property
+    def encodes_once(self) -> bool:
+        """True if one run of the guide is enough for :meth:`log_q`."""
+        return self.broadcasts and len(self.sites) == 1
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -146,7 +159,7 @@ class BatchedPrograms:
 
     def sample_guide(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
         """Draw k samples of the guide: latents, ``(k, B, *event_shape)`` each, and their log q(z|x), ``(k, B)``."""
-        if len(self.sites) == 1 and self.broadcasts:
+        if self.encodes_once:
             (name,) = self.sites
             site = self.encoded.nodes[name]
             fn = site["fn"].expand(torch.Size((k, self.count)))
@@ -171,11 +184,17 @@ class BatchedPrograms:
     def log_q(self, latents: dict[str, Tensor]) -> Tensor:
         """Return the guide's log-density, ``(k, B)`` in nats, at latents ``(k, B, *event_shape)``."""
         k = len(next(iter(latents.values())))
-        if len(self.sites) == 1 and self.broadcasts:
+        if self.encodes_once:
             site = self.encoded.nodes[self.sites[0]]
             return scale_and_mask(log_density(site["fn"], latents[self.sites[0]]), mask=site["mask"])
         seen = {name: self.flatten_samples(z) for name, z in latents.items()}
         return self.log_prob(self.run(poutine.condition(self.guide, seen), k), self.sites, k)
+
+    def add_discrete(
+        self, draws: dict[str, Tensor], log_likelihood: Tensor, chunk_size: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Add the discrete latents that are summed over to posterior draws: there are none."""
+        return draws, log_likelihood
 
     def _does_broadcast(self, guides: list[Trace]) -> bool:
         """Tell whether two samples have the same log weights in one plate as when they are run one by one."""

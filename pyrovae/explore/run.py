@@ -44,6 +44,11 @@ def open_session(
         ValueError: if the run cannot be loaded, or the given data cannot.
     """
     program = run.load_program()
+    if run.describe_data().schema is not None:
+        raise checks.InputError(
+            "run must be of pictures or vectors to be explored, but its data are the rows of a table, which pyrovae "
+            "report shows"
+        )
     title, notes = f"{type(program).__name__}: {run.folder.resolve().name}", []
     try:
         dataset = run.load(data=data)[0]

@@ -17,10 +17,13 @@ from pyrovae.figures.likelihood import (
 )
 from pyrovae.figures.posterior import forest, plane_posteriors, rank_ecdf
 from pyrovae.figures.runs import comparison
+from pyrovae.figures.sweep import search
+from pyrovae.figures.tables import column_report, marginals, pairs, worst_rows
 
 __all__ = [
     "Frame",
     "annealing_paths",
+    "column_report",
     "comparison",
     "convergence_plot",
     "elbo_breakdown",
@@ -35,6 +38,8 @@ __all__ = [
     "latent_maps",
     "line_panels",
     "manifold",
+    "marginals",
+    "pairs",
     "pareto_map",
     "plane_posteriors",
     "rank_ecdf",
@@ -44,7 +49,9 @@ __all__ = [
     "samples",
     "save",
     "score_histogram",
+    "search",
     "thumbnail_map",
     "training_curves",
     "weight_tails",
+    "worst_rows",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from pyrovae.likelihoods.discretized import Categorical
 from pyrovae.likelihoods.gaussian import Gaussian
 from pyrovae.likelihoods.log_normal import LogNormal
 from pyrovae.likelihoods.ordinal import Ordinal
+from pyrovae.missing import draw_missing
 from pyrovae.networks import MLP, NetworkFactory, Shape, make_network
 
 __all__ = ["TableLikelihood"]
@@ -84,15 +86,19 @@ class TableLikelihood(Likelihood):
         self.features = checks.integer("features", features)
         self.network = make_network(network, self.latent_dim, self.features)
         families = _families(self.schema, columns or {})
-        self.groups = nn.ModuleList(
-            _Group(self.schema, positions, family, self.features) for positions, family in families
-        )
-        self.discrete = all(group.likelihood.discrete for group in self.groups)
+        groups = [_Group(self.schema, positions, family, self.features) for positions, family in families]
+        self.discrete = all(group.likelihood.discrete for group in groups)
+        self._groups = nn.ModuleList(groups)
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """Return p(x|z) for ``z`` of shape ``(*, D)``."""
         h = self.network(z)  # (*, features)
         return Columnwise([group(h) for group in self.groups], tuple(z.shape[:-1])).to_event(1)
+
+    @property
+    def groups(self) -> list[_Group]:
+        """The columns, in groups that have likelihoods of one family."""
+        return [group for group in self._groups if isinstance(group, _Group)]
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override] # that of the columns
@@ -137,7 +143,7 @@ class _Linear(nn.Module):
     def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
         super().__init__()
         self.out_shape = checks.shape("out_shape", out_shape)
-        self.layer = nn.Linear(*checks.shape("in_shape", in_shape), int(torch.Size(self.out_shape).numel()))
+        self.layer = nn.Linear(math.prod(checks.shape("in_shape", in_shape)), math.prod(self.out_shape))
 
     def forward(self, h: Tensor) -> Tensor:
         """Map ``h`` of shape ``(*, H)`` to ``(*, *out_shape)``."""
@@ -188,7 +194,7 @@ class _Group(nn.Module):
 
     def initialize(self, x: Tensor) -> None:
         """Initialize the likelihood from training rows ``(N, C)``; a missing value gets a known one of its column."""
-        values = torch.stack([_filled(x[:, i]) for i in self.columns], 1)
+        values = draw_missing(x[:, self.columns])
         self.likelihood.initialize((values - self.loc) / self.scale)
 
     @property
@@ -214,21 +220,23 @@ class _Group(nn.Module):
 
 
 def _families(schema: Schema, given: Mapping[str, LikelihoodFactory]) -> list[tuple[list[int], LikelihoodFactory]]:
-    """Return groups of columns and their families; a column whose likelihood has options is one by itself."""
+    """Return groups of columns and their families; a column whose likelihood is given is a group by itself."""
     unknown = sorted(given.keys() - set(schema.names))
     if unknown:
         raise checks.InputError(f"columns must be of the table, {', '.join(schema.names[:20])}, but has {unknown[0]!r}")
     together: dict[Any, list[int]] = {}
     alone: list[tuple[list[int], LikelihoodFactory]] = []
     for i, column in enumerate(schema.columns):
-        family = given.get(column.name, _FAMILIES[column.kind])
-        if isinstance(family, str):
-            family = _named(column.name, family)
-        if isinstance(family, type):
-            together.setdefault((family, column.levels, column.kind), []).append(i)
+        family = given.get(column.name)
+        if family is None:
+            together.setdefault((column.kind, column.levels), []).append(i)
         else:
-            alone.append(([i], _with_levels(family, column)))
-    grouped = [(positions, _with_levels(family, schema.columns[positions[0]])) for (family, *_), positions in together.items()]
+            chosen = _named(column.name, family) if isinstance(family, str) else family
+            alone.append(([i], _completed(chosen, column, {})))
+    grouped = [
+        (positions, _completed(_FAMILIES[kind], schema.columns[positions[0]], {"scale": "pixel"}))
+        for (kind, _), positions in together.items()
+    ]
     return [*grouped, *alone]
 
 
@@ -239,8 +247,8 @@ def _named(column: str, name: str) -> type[Likelihood]:
     return getattr(likelihoods, checks.choice(f"likelihood of column {column!r}", name, names))
 
 
-def _with_levels(family: LikelihoodFactory, column: Column) -> LikelihoodFactory:
-    """Return a factory with the column's number of categories, and a scale for each column, unless it says otherwise."""
+def _completed(family: LikelihoodFactory, column: Column, own: dict[str, Any]) -> LikelihoodFactory:
+    """Return a factory with options of its own, the column's number of categories, and a linear map as network."""
     kind = checks.class_of(family)
     options = inspect.signature(kind).parameters if kind is not None else {}
     given = family.keywords if isinstance(family, partial) else {}
@@ -249,13 +257,14 @@ def _with_levels(family: LikelihoodFactory, column: Column) -> LikelihoodFactory
             f"likelihood of column {column.name!r} must be given without a network: its parameters are a linear map of "
             "the features that all columns share"
         )
-    own: dict[str, Any] = {"levels": column.levels or None, "scale": "pixel"}
-    own = {name: value for name, value in own.items() if given.get(name) is None} | {"network": _Linear}
+    own = {"network": _Linear, **own}
+    if given.get("levels") is None and column.levels:
+        own["levels"] = column.levels
     return partial(family, **{name: value for name, value in own.items() if name in options})
 
 
 def _is_default(options: Mapping[str, inspect.Parameter], network: Any) -> bool:
-    """Tell whether a network is that of a class's signature, with its own default options, as a parser fills them in."""
+    """Tell whether a network is the default of a class, with its default options, as a parser fills them in."""
     if network is None or "network" not in options:
         return True
     kind = checks.class_of(network)
@@ -281,14 +290,3 @@ def _units(likelihood: Likelihood, column: Column) -> tuple[float, float]:
     if checks.same_constraint(likelihood.support, constraints.positive) and KINDS[column.kind].logarithm is not None:
         return 0.0, float(torch.tensor(column.log_mean, dtype=torch.float64).exp())
     return 0.0, 1.0
-
-
-def _filled(x: Tensor) -> Tensor:
-    """Return a column whose missing values are known ones, in their order; 0 if none is known."""
-    missing = x.isnan()
-    if not bool(missing.any()):
-        return x
-    known = x[~missing]
-    if len(known) == 0:
-        return torch.zeros_like(x)
-    return x.masked_scatter(missing, known[torch.arange(int(missing.sum()), device=x.device) % len(known)])

@@ -32,7 +32,8 @@ class TableEncoder(nn.Module):
         ValueError: if the schema has another number of columns.
 
     Example:
-        >>> schema = Schema((Column("age", mean=40.0, std=10.0), Column("animal", "categorical", ("cat", "cow", "dog"))))
+        >>> animal = Column("animal", "categorical", ("cat", "cow", "dog"))
+        >>> schema = Schema((Column("age", mean=40.0, std=10.0), animal))
         >>> encoder = TableEncoder((2,), 4, schema=schema)
         >>> encoder.features(torch.tensor([[50.0, 2.0], [float("nan"), 0.0]]))
         tensor([[1., 0., 0., 1.],

@@ -6,13 +6,15 @@ import os
 import re
 import typing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse._common import lenient_check, validating_defaults
 
 from pyrovae.checks import InputError
 from pyrovae.parsing.classes import is_factory
@@ -20,6 +22,8 @@ from pyrovae.parsing.help_formatter import HelpFormatter
 from pyrovae.parsing.sentences import error_sentence
 
 __all__ = ["Parser"]
+
+_parsed: ContextVar[dict[Any, Namespace] | None] = ContextVar("parsed", default=None)
 
 _YAML_BOOLS = {"on": True, "off": False, "yes": True, "no": False}  # booleans of YAML 1.1, the version of files
 
@@ -49,6 +53,42 @@ class Parser(ArgumentParser):
         """Parse arguments; classes in memory whose module cannot be imported again are no candidates for a name."""
         with _without_failing_imports():
             return super().parse_args(*args, **kwargs)
+
+    def parse_defaults(self) -> Namespace:
+        """Return all options with their defaults, also those of the classes that are chosen by default.
+
+        jsonargparse parses the options of a class several times for each time that it parses the class, and so the
+        innermost options of nested classes hundreds of times. Here, the same options of a class are parsed once.
+
+        Example:
+            >>> parser = Parser()
+            >>> action = parser.add_argument("--epochs", type=int, default=20)
+            >>> parser.parse_defaults()
+            Namespace(epochs=20)
+        """
+        before = _parsed.set({})
+        try:
+            return self.parse_object({})
+        finally:
+            _parsed.reset(before)
+
+    def parse_object(
+        self,
+        obj: Any,
+        namespace: Namespace | None = None,
+        env: bool | None = None,
+        defaults: bool = True,
+        **kwargs: Any,
+    ) -> Namespace:
+        """Parse options given as an object; within :meth:`parse_defaults`, each object once."""
+        known = _parsed.get()
+        if known is None:
+            return super().parse_object(obj, namespace, env, defaults, **kwargs)
+        state = lenient_check.get(), validating_defaults.get()
+        key = (self, *map(_frozen, (obj, namespace, env, defaults, kwargs, state)))
+        if key not in known:
+            known[key] = super().parse_object(obj, namespace, env, defaults, **kwargs)
+        return known[key].clone()  # the caller may change it
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Read a configuration as UTF-8, as pyrovae writes it, independent of the locale."""
@@ -106,6 +146,18 @@ def _without_failing_imports() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Hit failing import")
         yield
+
+
+def _frozen(value: Any) -> Any:
+    """Return a hashable object that is equal for options that are parsed alike."""
+    if isinstance(value, Namespace | dict):
+        items = vars(value) if isinstance(value, Namespace) else value
+        return type(value), tuple((name, _frozen(part)) for name, part in items.items())
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(_frozen, value))
+    if isinstance(value, bool | int | float | complex):
+        return type(value), repr(value)  # 0.0 and -0.0 differ
+    return (type(value), value) if isinstance(value, Hashable) else (type(value), id(value))
 
 
 def _offered_words(hint: Any) -> list[str]:

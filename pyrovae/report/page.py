@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import io
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ from pyrovae.report.gallery import batch_at, chosen, evaluated_values, gallery
 from pyrovae.report.image_sheet import PixelScale
 from pyrovae.report.plane import Latents
 from pyrovae.report.skipped import attempt
-from pyrovae.runs import DataFactory, Run, other_data
+from pyrovae.runs import DataFactory, Run, log_to_tracker, other_data
+from pyrovae.tracking import Logger
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +36,12 @@ __all__ = ["write_report"]
 _BYTES = 1_200_000  # size of the gallery's images before compression
 
 
-_FIRST = ("manifold", "samples", "reconstructions")  # the page begins with the first of these that could be drawn
+_FIRST = (
+    "manifold",
+    "marginals",
+    "samples",
+    "reconstructions",
+)  # the page begins with the first of these that could be drawn
 
 
 def write_report(
@@ -72,7 +79,15 @@ def write_report(
         page = _page(run, data, split, latents, num_data, seed, parts)
     with atomic_write(run.folder / "report.html") as file:
         file.write(page.encode())
+    log_to_tracker(run, partial(_log, run))
     return run.folder / "report.html"
+
+
+def _log(run: Run, logger: Logger) -> None:
+    """Log the page and the figures that were drawn for it."""
+    logger.log_file(run.folder / "report.html")
+    for path in sorted((run.folder / "figures").glob("*.png")):
+        logger.log_picture(path.stem, path.read_bytes())
 
 
 def _page(
@@ -106,7 +121,7 @@ def _page(
         evaluation = summary.best_evaluation(entries, other, split)
         known = {} if evaluation is None else evaluated_values(run.values(evaluation))
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
-        if data is not None:
+        if data is not None and described.schema is None:  # rows of a table are no images
             interactive = _interactive(data, trained, latents, num_data, known, skipped)
         health = summary.health(
             trained, data if other is None else None, history, None if best is None else entries[best]

@@ -49,7 +49,7 @@ def trained(data: DataRecord, program: Any, history: History, *, saved: bool = F
         f"{article} {name}"
         + (f" of {latent_dim} latent{'s' if latent_dim != 1 else ''}" if latent_dim is not None else "")
         + (f" ({', '.join(conditionals)})" if conditionals else "")
-        + f", trained on {data.sizes['train']:,} images of {data.name} "
+        + f", trained on {data.sizes['train']:,} {'images' if data.schema is None else 'rows'} of {data.name} "
         f"({data.kind}, shape {' x '.join(map(str, data.data_shape))}){epochs}."
         + (best if history.epochs else "")
         + (" The weights are those that it had when it was saved." if saved else "")
@@ -84,7 +84,7 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
         the ``sentence``; the ``figures``, each with name, value and error; and ``trust``, a list of sentences.
     """
     nll, error, noise = f"{entry['nll']:.2f}", entry["standard_error"], entry["mc_error"]
-    errors = [] if error is None else [f"±{error:.2f} over the choice of images"]
+    errors = [] if error is None else [f"±{error:.2f} over the choice of data"]
     errors += [] if noise is None else [f"±{noise:.2g} over that of samples"]
     bits = entry["bits_per_dim"]
     sentence = f"The negative log-likelihood of {entry['num_data']:,} test data is {nll} nats per datum"
@@ -95,7 +95,7 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
     if entry["elbo"] is not None:
         found.append(("ELBO, nats per datum", _signed(entry["elbo"]), ""))
     if entry["share_annealed"] < 1 and entry["pareto_k"].get("50%") is not None:
-        found.append(("k̂ above its threshold", f"{entry['pareto_k']['share_above']:.1%}", "of the images"))
+        found.append(("k̂ above its threshold", f"{entry['pareto_k']['share_above']:.1%}", "of the data"))
     sandwich = entry.get("sandwich")
     baseline = entry.get("baseline") or {}
     if "nll" in baseline:

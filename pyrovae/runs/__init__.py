@@ -4,6 +4,7 @@ from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.codes import Codes, code_names, encode_run
 from pyrovae.runs.comparison import RunComparison, compare_runs
+from pyrovae.runs.compression import Compressed, compress_run, compressed_size, decompress_run
 from pyrovae.runs.configuration import (
     DataFactory,
     ModuleFactory,
@@ -16,6 +17,7 @@ from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.diagnosis import RunDiagnosis, diagnose_run
 from pyrovae.runs.evaluation import Evaluation, evaluate_run
 from pyrovae.runs.folder import FORMAT, Run
+from pyrovae.runs.imputations import Imputations, impute_run
 from pyrovae.runs.program import (
     OtherData,
     caveats_of,
@@ -27,6 +29,7 @@ from pyrovae.runs.program import (
     training_health,
 )
 from pyrovae.runs.refitting import Refit, refit_run
+from pyrovae.runs.run_log import log_to_tracker
 from pyrovae.runs.sampling import sample_run
 from pyrovae.runs.saving import save
 from pyrovae.runs.scores import Scores, score_run
@@ -39,7 +42,7 @@ from pyrovae.runs.stored_evaluation import (
     read_evaluation,
 )
 from pyrovae.runs.trained_run import TrainedRun, load
-from pyrovae.runs.training import OpenTraining, open_training
+from pyrovae.runs.training import OpenTraining, open_training, watched_trainings
 from pyrovae.runs.trust import TRUSTED, trusting
 
 __all__ = [
@@ -48,9 +51,11 @@ __all__ = [
     "AdaptiveStateFile",
     "CheckpointWriter",
     "Codes",
+    "Compressed",
     "DataFactory",
     "DataRecord",
     "Evaluation",
+    "Imputations",
     "ModuleFactory",
     "OpenTraining",
     "OtherData",
@@ -68,15 +73,20 @@ __all__ = [
     "code_names",
     "common_evaluation",
     "compare_runs",
+    "compress_run",
+    "compressed_size",
     "data_differences",
+    "decompress_run",
     "diagnose_run",
     "encode_run",
     "evaluate_run",
     "evaluations_of",
     "fill_defaults",
     "first_data",
+    "impute_run",
     "labels_of",
     "load",
+    "log_to_tracker",
     "open_training",
     "options_replaced_by_program",
     "other_data",
@@ -89,4 +99,5 @@ __all__ = [
     "template_of",
     "training_health",
     "trusting",
+    "watched_trainings",
 ]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 
 from pyrovae import checks, distributed, progress
 from pyrovae.data import DataSet, Split, SplitName
+from pyrovae.data.whole import WholeSplit
 from pyrovae.execution.chunking import Chunks
 from pyrovae.matmul import Precision
 from pyrovae.programs import Batch, uses_labels
 from pyrovae.runs.configuration import DataFactory
+from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
+from pyrovae.runs.parts import BLOCKS, Parts
 from pyrovae.runs.program import OtherData, labels_of, other_data
 
 __all__ = ["BLOCK", "Blocks"]
@@ -77,13 +82,37 @@ class Blocks:
         suffix += "-last" if self.weights == "last" else ""
         return suffix + ("" if self.other is None else self.other.suffix)
 
+    def parts(self, path: Path, **options: Any) -> Parts | None:
+        """Return the parts of a long table that is written; None for a short one, and in processes but the first.
+
+        Args:
+            path: path of the table.
+            options: what its rows depend on besides the program and the data.
+        """
+        if self.count <= BLOCK * BLOCKS or distributed.rank() > 0:
+            return None
+        weights = self.program.state_dict() if isinstance(self.program, torch.nn.Module) else {}
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in weights.items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        of_data = self.part.hash() if not isinstance(self.part, WholeSplit) else DataRecord.of(self.dataset).hashes
+        key = {"weights": digest.hexdigest(), "data": of_data, "count": self.count, "seed": self.seed, **options}
+        return Parts(path, key)
+
     def batch(self, index: torch.Tensor | slice) -> Batch:
         """Return data as the program takes them: x, or (x, y) if it always takes labels."""
         x = self.part[index]
         return (x, labels_of(self.part)[index]) if uses_labels(self.program.model) == "always" else x
 
     def map(
-        self, what: str, work: Callable[[Batch, int], T], *, chunk_size: int | None = None, size: int = BLOCK
+        self,
+        what: str,
+        work: Callable[[Batch, int], T],
+        *,
+        chunk_size: int | None = None,
+        size: int = BLOCK,
+        start: int = 0,
     ) -> Iterator[T]:
         """Work on each block; yield the results in order in the first process, and nothing in the others.
 
@@ -94,12 +123,13 @@ class Blocks:
             work: function of the data of a block and the number of latents to run the model on at a time.
             chunk_size: that number; chosen by the program's size if not given.
             size: number of data per block.
+            start: number of blocks to leave out, from the first.
         """
         chunks, blocks, processes = Chunks(chunk_size), torch.arange(self.count).split(size), distributed.count()
         seeds = distributed.derive_seeds(self.seed, len(blocks))
-        total = sum(len(blocks[i]) for i in distributed.shard_indices(len(blocks)))
+        total = sum(len(blocks[start + i]) for i in distributed.shard_indices(len(blocks) - start))
         with progress.bar(what, total, "datum", hidden=distributed.rank() > 0) as bar:
-            for first in range(0, len(blocks), processes):
+            for first in range(start, len(blocks), processes):
                 i, results = first + distributed.rank(), list[T]()
                 if i < len(blocks):
                     batch = self.batch(blocks[i])

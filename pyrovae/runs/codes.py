@@ -16,7 +16,7 @@ from pyrovae import checks, distributed
 from pyrovae.data import SplitName
 from pyrovae.prediction import encode, posterior_scales, sample_posterior
 from pyrovae.programs import Batch
-from pyrovae.runs.blocks import Blocks
+from pyrovae.runs.blocks import BLOCK, Blocks
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
 from pyrovae.runs.table_file import check_out, write_matrix
@@ -60,13 +60,14 @@ def encode_run(
 ) -> Codes | None:
     """Encode data by a run's program, and write the means of q(z|x), or samples of it, in the order of the data.
 
-    A ``.npy`` file holds ``(N, C)`` numbers, or ``(N, S, C)`` for S samples. A ``.csv`` file has the columns ``row``,
-    the position in the stored data from 0, for samples ``draw``, and those of :func:`code_names`. Blocks have seeds of
-    their own and are sharded over processes; the first writes them.
+    A ``.npy`` file holds ``(N, C)`` numbers, or ``(N, S, C)`` for S samples. A ``.csv`` or ``.parquet`` file has the
+    columns ``row``, the position in the stored data from 0, for samples ``draw``, and those of
+    :func:`code_names`. Blocks have seeds of their own and are sharded over processes; the first writes them. A long
+    table that was begun goes on, as in :func:`score_run`.
 
     Args:
         run: the run.
-        out: path of the file: ``.npy`` or ``.csv``.
+        out: path of the file: ``.npy``, ``.csv`` or ``.parquet``.
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
         split: part of the data; ``all`` for all of them in the order in which they are stored.
         num_data: number of data, from the first; all if not given.
@@ -89,6 +90,8 @@ def encode_run(
     path = distributed.on_rank_zero(lambda: check_out(out, overwrite))
     blocks = Blocks.load(run, data=data, split=split, num_data=num_data, weights=weights, device=device, seed=seed)
     guide, rows, names = blocks.program.guide, blocks.part.rows.numpy(), list[str]()
+    parts = blocks.parts(path, kind="codes", scales=scales, num_draws=num_draws)
+    done = distributed.on_rank_zero(lambda: 0 if parts is None else parts.num_blocks)
 
     def coded(batch: Batch, _: int) -> dict[str, Tensor]:
         if num_draws:
@@ -97,20 +100,27 @@ def encode_run(
         return {**encode(guide, batch), **{f"{site} scale": z for site, z in scale.items()}}
 
     def tables() -> Iterator[pandas.DataFrame]:
-        start = 0
-        for codes in blocks.map(f"{split}, codes", coded):
+        start = done * BLOCK
+        for codes in blocks.map(f"{split}, codes", coded, start=done):
             table = _table(codes, num_draws)
             of_block = rows[start : start + len(table) // max(1, num_draws)]
             start += len(of_block)
-            names[:] = [name for name in table.columns if name != "draw"]
             table.insert(0, "row", of_block.repeat(max(1, num_draws)))
             yield table
 
     if distributed.rank() > 0:
         list(tables())
         return None
+
+    def named() -> Iterator[pandas.DataFrame]:
+        for table in tables() if parts is None else parts.kept(tables()):
+            names[:] = [name for name in table.columns if name not in ("row", "draw")]
+            yield table
+
     shape = (blocks.count, num_draws) if num_draws else (blocks.count,)
-    write_matrix(path, tables(), shape, ["row", "draw"] if num_draws else ["row"])
+    write_matrix(path, named(), shape, ["row", "draw"] if num_draws else ["row"])
+    if parts is not None:
+        parts.discard()
     return Codes(path, blocks.count, names, [] if blocks.other is None else [blocks.other.sentence])
 
 

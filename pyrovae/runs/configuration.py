@@ -286,4 +286,4 @@ def fill_defaults(
     parser.set_defaults(
         {name: value.as_dict() if isinstance(value, Namespace) else value for name, value in vars(given).items()}
     )
-    return parser, parser.parse_object({})
+    return parser, parser.parse_defaults()

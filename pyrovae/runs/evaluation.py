@@ -39,9 +39,11 @@ from pyrovae.programs import Batch
 from pyrovae.reprs import json_number
 from pyrovae.runs.adaptive_state import AdaptiveStateFile
 from pyrovae.runs.blocks import Blocks
+from pyrovae.runs.compression import Compressed, compressed_size
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
 from pyrovae.runs.program import caveats_of, template_of
+from pyrovae.runs.run_log import log_evaluation
 
 __all__ = ["Evaluation", "check_processes", "evaluate_run"]
 
@@ -60,6 +62,7 @@ class Evaluation:
         sentences: of the estimate: the verdict, the result of the sandwich, and caveats.
         health: of the model: what is wrong with it, in sentences by kind.
         path: path of the JSON file; the results of each datum are beside it in a file ``.nc``.
+        compressed: length of the data as a file that the program compresses, if asked for.
     """
 
     result: LogMarginal
@@ -67,6 +70,7 @@ class Evaluation:
     sentences: list[str] = field(repr=False)
     health: dict[str, str] = field(repr=False)
     path: Path
+    compressed: Compressed | None = None
 
 
 def evaluate_run(
@@ -80,6 +84,7 @@ def evaluate_run(
     reverse: Annealed | None = None,
     num_simulated: int | None = None,
     num_checked: int = 20,
+    codec: bool = False,
     weights: Literal["best", "last"] = "best",
     num_draws: int = 10,
     chunk_size: int | None = None,
@@ -102,6 +107,7 @@ def evaluate_run(
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
         num_checked: number of random data that chains from the prior estimate again, to find modes that the guide
             misses; 0 for none. ``Adaptive`` has its own option for this.
+        codec: True to compress the data, too, for the length of the file, see :func:`pyrovae.codec.compress`.
         weights: weights of the best validation ELBO, or of the last epoch.
         num_draws: number of posterior draws of each datum to keep.
         chunk_size: number of latents to run the model on at a time; chosen by the program's size if not given.
@@ -128,6 +134,7 @@ def evaluate_run(
         job.sandwich(few if isinstance(estimator, Annealed) else Importance(1), few, 1)
     distributed.on_rank_zero(lambda: check_writable(run.folder / "evaluation"))
     start = time.perf_counter()
+    compressed = compressed_size(blocks) if codec else None
     with in_precision():
         if isinstance(estimator, Adaptive):
             result: LogMarginal | None = job.resume(run, name, estimator)
@@ -137,7 +144,7 @@ def evaluate_run(
         return None
     with in_precision():
         from_prior = isinstance(estimator, Annealed) and estimator.start == "prior"
-        if num_checked and result.check is None and not from_prior:
+        if num_checked and result.check is None and not from_prior and not result.is_exact:
             result = job.with_check(result, num_checked)
         torch.manual_seed(seed)
         shown = distributed.rank() == 0
@@ -162,11 +169,15 @@ def evaluate_run(
             "resemblance": None if alike is None else alike.summary(),
         },
         "bits_per_dim": bits,
+        "compressed": None
+        if compressed is None
+        else {part: getattr(compressed, part) for part in ("num_bytes", "nats", "bits_per_dim", "num_particles")},
         "baseline": None if baseline is None else _baseline_summary(baseline, result),
         "health": health,
         "caveats": caveats,
         "other_data": None if blocks.other is None else blocks.other.sentence,
         "weights": weights,
+        "ema_decay": run.config().get("ema_decay"),
         "precision": precision,
         "seed": seed,
         "seconds": time.perf_counter() - start,
@@ -179,7 +190,9 @@ def evaluate_run(
         *caveats,
         *([] if blocks.other is None else [blocks.other.sentence]),
     ]
-    return Evaluation(result, summary, sentences, health, run.save_evaluation(name, summary, result))
+    path = run.save_evaluation(name, summary, result)
+    log_evaluation(run, path.stem, summary)
+    return Evaluation(result, summary, sentences, health, path, compressed)
 
 
 def _baseline_summary(baseline: Baseline, result: LogMarginal) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class Run:
     def discard(self) -> None:
         """Delete a run that failed before its first epoch, so that its folder is free again."""
         if not (self.folder / "weights.safetensors").exists():
-            for name in ("config.yaml", SIGNATURE, "data.json", "refitted.json", "saved.json"):
+            for name in ("config.yaml", SIGNATURE, "data.json", "refitted.json", "saved.json", "logger.json"):
                 (self.folder / name).unlink(missing_ok=True)
             for folder in (self.folder / "checkpoint", self.folder):
                 with contextlib.suppress(OSError):  # it contains other files
@@ -173,7 +173,7 @@ class Run:
             if not isinstance(config, dict):
                 raise ValueError("it is not a mapping")
             check_size(config)
-        return config
+        return _with_present_options(config)
 
     def load(self, weights: Literal["best", "last"] = "best", data: DataFactory | None = None) -> tuple[DataSet, Any]:
         """Make the data set and the trained program, of trusted classes if the run was not made on this machine.
@@ -381,6 +381,15 @@ class Run:
             raise checks.InputError(f"{path} does not exist: no epoch of the run was finished")
         with _reading(path):
             load_weights(program, path, FORMAT)
+
+
+def _with_present_options(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a training's configuration with options that came later, and in place of one that is gone."""
+    if "epochs" not in config:
+        return config  # it was saved, or refitted
+    logger = {"class_path": "pyrovae.tracking.TensorBoard"} if config.get("tensorboard") else None
+    present = {name: value for name, value in config.items() if name != "tensorboard"}
+    return {"kl_cycles": 1, "ema_decay": None, "logger": logger, **present}
 
 
 def _with_estimator(figures: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Samples of a run's model, as a picture or as an array."""
+"""Samples of a run's model, as a picture, as an array or as a table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pyrovae import checks, figures
 from pyrovae.files import atomic_write
 from pyrovae.prediction import generate
 from pyrovae.runs.folder import Run
+from pyrovae.runs.table_file import write_table
 
 __all__ = ["sample_run"]
 
@@ -28,7 +29,8 @@ def sample_run(
 
     Args:
         run: the run.
-        out: a .png file for a picture, or a .npy file for an array ``(num_samples, *data_shape)``.
+        out: a .png file for a picture, a .npy file for an array ``(num_samples, *data_shape)``, or for a run on a
+            table a .csv or .parquet file.
         num_samples: number of samples.
         noise: True to draw x from p(x|z), False for its mean.
         seed: seed of the samples.
@@ -40,15 +42,21 @@ def sample_run(
         ValueError: if an option is invalid, or the run cannot be loaded.
     """
     path = Path(out)
-    checks.choice("out's ending", path.suffix, (".png", ".npy"))
+    described = run.describe_data()
+    schema = described.schema
+    checks.choice(
+        "out's ending", path.suffix, (".png", ".npy") if schema is None else (".csv", ".parquet", ".npy", ".png")
+    )
     checks.integer("num_samples", num_samples)
     program = run.load_program()
     torch.manual_seed(checks.seed(seed))
-    template = run.describe_data().template(program)
+    template = described.template(program)
     x = generate(program.model, num_samples, template, noise=noise)
     if path.suffix == ".npy":
         with atomic_write(path) as file:
             np.save(file, x.numpy())
+    elif schema is not None and path.suffix != ".png":
+        write_table(path, [schema.to_frame(x)], num_samples)
     else:
         columns = len(template[1]) if isinstance(template, tuple) else None  # one for each class
         figures.save(figures.samples(x, columns, noise=noise), path)

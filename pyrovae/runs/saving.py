@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pyrovae import checks
+from pyrovae.columns import Schema
 from pyrovae.construction import constructor_arguments, import_path, options_of
-from pyrovae.data import ArrayFile, DataSet, as_data_set
-from pyrovae.execution import evaluating, trace
-from pyrovae.files import atomic_write
+from pyrovae.data import ArrayFile, DataSet, Table, as_data_set
+from pyrovae.execution import allow_missing, evaluating, trace
+from pyrovae.files import atomic_write, write_text
+from pyrovae.missing import has_missing
 from pyrovae.parsing import Parser
 from pyrovae.programs import Batch, arguments_of, private_modules
 from pyrovae.rng import forked_rng
@@ -120,9 +122,18 @@ def _program_options(program: nn.Module, data: DataSet) -> dict[str, Any]:
 
 
 def _class_and_options(name: str, made: Any, skip: list[str]) -> dict[str, Any]:
+    skip = [*skip, "schema"]  # that of the data
     options = {key: value for key, value in _arguments(made, name).items() if key not in skip and value is not None}
-    described = {key: options_of(f"{name}.{key}", value) for key, value in options.items()}
+    described = {key: options_of(f"{name}.{key}", _without_schema(value)) for key, value in options.items()}
     return {"class_path": import_path(type(made)), "init_args": described}
+
+
+def _without_schema(value: Any) -> Any:
+    """Return a factory of a network without the columns of a table, which are those of the data."""
+    if not isinstance(value, partial):
+        return value
+    kept = {key: _without_schema(part) for key, part in value.keywords.items() if not isinstance(part, Schema)}
+    return partial(value.func, *value.args, **kept) if kept or value.args else value.func
 
 
 def _arguments(made: Any, name: str) -> dict[str, Any]:
@@ -145,6 +156,8 @@ def _data_options(data: DataSet, run: Run) -> tuple[DataSet | None, dict[str, An
                 return None, described
         except checks.InputError:  # arguments are arrays, or a class of a notebook
             pass
+    if isinstance(data, Table):
+        return _table_options(data, run)
     arrays, options = _arrays(data)
     remade = DataSet(**arrays, **options)
     if DataRecord.of(data).difference(DataRecord.of(remade)) is not None:
@@ -156,6 +169,33 @@ def _data_options(data: DataSet, run: Run) -> tuple[DataSet | None, dict[str, An
         "class_path": import_path(ArrayFile),
         "init_args": {"path": str(run.folder / "data.npz"), **options},
     }
+
+
+def _table_options(data: Table, run: Run) -> tuple[DataSet, dict[str, Any]]:
+    """Return a table as it will be read again from the run's folder, and the options that do so."""
+    if data.stored_apart:
+        raise checks.InputError("data must have their test rows in the same table to be saved, or be read from files")
+    options: dict[str, Any] = {"label": None if data.schema.label is None else data.schema.label.name}
+    options |= {"validation_size": len(data.validation), "test_size": len(data.test), "seed": data.seed}
+    remade = Table(_frame_of(data), schema=data.schema, **options)
+    if DataRecord.of(data).difference(DataRecord.of(remade)) is not None:
+        raise checks.InputError(
+            "data must be those of a table as its class makes them, but some were taken out or replaced afterwards: "
+            "give data in config"
+        )
+    path = str(run.folder / "data.csv")
+    return remade, {"class_path": import_path(Table), "init_args": {"path": path, **options}}
+
+
+def _frame_of(data: Table) -> Any:
+    """Return all rows of a table with their labels, as a data frame."""
+    import pandas
+
+    frame, rows = data.to_frame(data.all.astype(torch.float64)[:]), data.all
+    if data.schema.label is not None and rows.labels is not None:
+        categories = list(data.schema.label.categories)
+        frame[data.schema.label.name] = pandas.Categorical.from_codes(rows.labels.cpu().numpy(), categories)
+    return frame
 
 
 def _arrays(data: DataSet) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -187,6 +227,9 @@ def _arrays(data: DataSet) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _write_arrays(run: Run, data: DataSet) -> None:
+    if isinstance(data, Table):
+        write_text(run.folder / "data.csv", _frame_of(data).to_csv(index=False))
+        return
     with atomic_write(run.folder / "data.npz") as file:
         arrays: dict[str, Any] = _arrays(data)[0]
         np.savez(file, **arrays)
@@ -240,10 +283,12 @@ def _log_weight(program: Any, data: DataSet) -> Tensor:
     """Return log p(x, z) - log q(z|x) of one sample for a few data."""
     model: Callable[..., Any] = program.model
     batch = first_data(program, data.test, 3)
-    arguments = arguments_of(batch, model, program.guide)
+    arguments, guide = arguments_of(batch, model, program.guide), program.guide
+    if has_missing(arguments[0]):
+        model, guide = allow_missing(model, guide)
     with forked_rng(arguments[0].device), private_modules(), evaluating(model, program.guide):
         torch.manual_seed(0)
-        guided = trace(program.guide, arguments)
+        guided = trace(guide, arguments)
         traced = trace(partial(poutine.replay, trace=guided)(model), arguments)
         _check_parameters(program, [guided, traced])
         return torch.as_tensor(traced.log_prob_sum() - guided.log_prob_sum()).double()

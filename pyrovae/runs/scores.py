@@ -66,11 +66,13 @@ def score_run(
 
     Its columns are ``row``, the position in the stored data from 0, and those of :func:`pyrovae.evaluation.score`.
     Blocks have the seeds that they have in :func:`evaluate_run`, and are sharded over processes; the first writes them.
-    An ``Adaptive`` estimator takes all data at once.
+    Of more than 10,000 data, every 10,000 rows are kept in a folder beside the table, named ``.scores.csv.parts`` for
+    ``scores.csv``, until it is complete: the same command goes on after them if it was killed. An ``Adaptive``
+    estimator takes all data at once.
 
     Args:
         run: the run.
-        out: path of the table: ``.csv``, or ``.npy`` for a structured array.
+        out: path of the table: ``.csv``, ``.parquet``, or ``.npy`` for a structured array.
         estimator: ``Importance()`` if not given.
         data: the run's data at their present place, or other data; those of the run's configuration if not given.
         split: part of the data; ``all`` for all of them in the order in which they are stored.
@@ -93,17 +95,24 @@ def score_run(
     path = distributed.on_rank_zero(lambda: check_out(out, overwrite))
     blocks = Blocks.load(run, data=data, split=split, num_data=num_data, weights=weights, device=device, seed=seed)
     program, rows, totals = blocks.program, blocks.part.rows, [0, 0.0]
+    at_once = isinstance(chosen, Adaptive)
+    parts = None if at_once else blocks.parts(path, kind="scores", estimator=repr(chosen), precision=precision)
+    done = distributed.on_rank_zero(lambda: 0 if parts is None else parts.num_blocks)
 
     def scored(batch: Batch, chunk: int) -> pandas.DataFrame:
         with matmul.precision(precision, blocks.device):
             return score(program.model, program.guide, batch, chosen, chunk_size=chunk)
 
     def tables() -> Iterator[pandas.DataFrame]:
-        size = blocks.count if isinstance(chosen, Adaptive) else BLOCK
-        start = 0
-        for table in blocks.map(f"{split}, {chosen.label}", scored, chunk_size=chunk_size, size=size):
+        size, start = blocks.count if at_once else BLOCK, done * BLOCK
+        what = f"{split}, {chosen.label}"
+        for table in blocks.map(what, scored, chunk_size=chunk_size, size=size, start=done):
             table.insert(0, "row", rows[start : start + len(table)].numpy())
             start += len(table)
+            yield table
+
+    def counted() -> Iterator[pandas.DataFrame]:
+        for table in tables() if parts is None else parts.kept(tables()):
             totals[0] += int(table["reliable"].sum())
             totals[1] -= float(table["log_prob"].sum())
             yield table
@@ -111,6 +120,8 @@ def score_run(
     if distributed.rank() > 0:
         list(tables())
         return None
-    write_table(path, tables(), blocks.count)
+    write_table(path, counted(), blocks.count)
+    if parts is not None:
+        parts.discard()
     sentences = [*caveats_of(program, blocks.dataset), *([] if blocks.other is None else [blocks.other.sentence])]
     return Scores(path, blocks.count, int(totals[0]), totals[1] / blocks.count, sentences)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrovae import html
 from pyrovae.data import DataSet
-from pyrovae.evaluation import Estimator, LogMarginal, log_marginal, score
+from pyrovae.evaluation import Estimator, Imputation, LogMarginal, impute, log_marginal, score
 from pyrovae.prediction import encode, generate, reconstruct
 from pyrovae.programs import Batch
 from pyrovae.runs.configuration import DataFactory
@@ -137,6 +137,36 @@ class TrainedRun:
     def encode(self, x: Batch) -> dict[str, Tensor]:
         """Return the means of q(z|x) by site, ``(B, *event_shape)`` each."""
         return encode(self.program.guide, x)
+
+    def impute(
+        self,
+        x: Batch | None = None,
+        estimator: Estimator | None = None,
+        *,
+        num_samples: int | None = None,
+        num_imputations: int = 10,
+        progress: bool = True,
+    ) -> Imputation:
+        """Impute the missing values of data: :func:`pyrovae.impute` of the run's program.
+
+        Args:
+            x: data, ``(B, *data_shape)``, or the tuple ``(x, y)``; all data in their stored order if not given.
+            estimator: 5,000 importance samples if not given.
+            num_samples: short for ``Importance(num_samples)``.
+            num_imputations: number of draws of x for each datum.
+            progress: whether to show a progress bar.
+        """
+        batch = first_data(self.program, self.data.all, len(self.data.all)) if x is None else x
+        return impute(
+            self.program.model,
+            self.program.guide,
+            batch,
+            estimator,
+            num_samples=num_samples,
+            num_imputations=num_imputations,
+            num_draws=max(200, num_imputations),
+            progress=progress,
+        )
 
     def reconstruct(self, x: Batch) -> Tensor:
         """Return the means of p(x|z) at the means of q(z|x), ``(B, *data_shape)``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import yaml
@@ -14,12 +15,16 @@ from pyrovae.objectives import NonFiniteLoss
 from pyrovae.runs.checkpoint_writer import CheckpointWriter
 from pyrovae.runs.data_record import DataRecord
 from pyrovae.runs.folder import Run
-from pyrovae.training import Callback, History, State, tensorboard_writer
+from pyrovae.runs.run_log import TrainingLog
+from pyrovae.tracking import LoggerFactory
+from pyrovae.training import Callback, History, State
 
-__all__ = ["OpenTraining", "open_training"]
+__all__ = ["OpenTraining", "open_training", "watched_trainings"]
+
+_WATCHER: ContextVar[Callback | None] = ContextVar("watcher", default=None)
 
 # Options that a resumed run can change, because the weights after a given epoch do not depend on them.
-_CHANGEABLE_ON_RESUME = {"epochs", "resume", "run", "device", "patience", "tensorboard"}
+_CHANGEABLE_ON_RESUME = {"epochs", "resume", "run", "device", "patience", "logger"}
 
 
 class OpenTraining(NamedTuple):
@@ -42,7 +47,7 @@ def open_training(
     data: DataRecord,
     *,
     resume: bool = False,
-    tensorboard: bool = False,
+    logger: LoggerFactory | None = None,
 ) -> Iterator[OpenTraining]:
     """Lock a run's folder while a program is trained in the ``with`` block, and write its epochs to the folder.
 
@@ -55,30 +60,33 @@ def open_training(
         config: the configuration as YAML.
         data: record of the data that the program is trained on.
         resume: True to continue the run in the folder, if there is one.
-        tensorboard: True to write TensorBoard's log into the folder too.
+        logger: makes a logger, which logs the training too; see :mod:`pyrovae.tracking`.
 
     Raises:
         ValueError: if the folder contains a run that is not to be resumed, or one with other options or data.
     """
-    logs: list[Callback] = []
+    logs: list[TrainingLog] = []
+    distributed.on_rank_zero(lambda: logs.append(TrainingLog(logger)))  # first: its package may be missing
     own = run.is_own or not run.exists
     writer = CheckpointWriter(run, program)
 
     def save(history: History, state: Callable[..., State]) -> None:
         writer.epoch(history, state)
-        for write in logs:
-            write(history, state)
+        for log in logs:
+            log.epoch(history)
+        if (watcher := _WATCHER.get()) is not None:
+            watcher(history, state)
 
     with ExitStack() as stack:
         before, state = distributed.on_rank_zero(lambda: _open_run(run, config, data, resume, own, stack))
         try:
-            if tensorboard:
-                distributed.on_rank_zero(lambda: logs.append(tensorboard_writer(run.folder / "tensorboard")))
+            distributed.on_rank_zero(lambda: logs[0].start(run, config))
             yield OpenTraining(save, state)
         except (Exception, KeyboardInterrupt) as error:
             if distributed.rank() > 0:
                 raise
             writer.flush()
+            logs[0].fail()
             if before is None or isinstance(error, NonFiniteLoss):
                 run.discard()  # if it ended before its first weights, there is nothing to keep
             elif isinstance(error, checks.InputError) and writer.num_epochs == 0:
@@ -86,6 +94,21 @@ def open_training(
                     run.rewrite_config(before, own=own)
             raise
         distributed.on_rank_zero(writer.flush)
+        distributed.on_rank_zero(lambda: logs[0].finish(run.history()))
+
+
+@contextmanager
+def watched_trainings(watcher: Callback) -> Iterator[None]:
+    """Call a function after each epoch of every training of a run in the ``with`` block; its errors end the training.
+
+    Args:
+        watcher: a callback as those of :func:`pyrovae.fit`; the epoch is in the run's folder, or soon will be.
+    """
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 def _open_run(

@@ -14,6 +14,7 @@ from pyrovae.optimizers import JointOptimizer
 from pyrovae.programs import PyroFunction, modules_of
 from pyrovae.rng import all_generators, set_all_generators
 from pyrovae.training.history import Epoch, History
+from pyrovae.training.weight_average import WeightAverage
 
 __all__ = ["State", "compile_mode_of", "copied", "load_weights", "restore", "state_of", "weights_of"]
 
@@ -50,22 +51,24 @@ def state_of(
     guide: PyroFunction,
     best: Any,
     compile: Compile,
-    warmup_steps: int,
+    warmup: dict[str, int],
+    average: WeightAverage,
     spare: State | None = None,
 ) -> State:
-    """Return the state: weights, optimizer, history, generators, the mode of compilation and the steps of warm-up.
+    """Return the state: weights and their average, optimizer, history, generators, compilation and steps of warm-up.
 
     Its tensors are copies, which take the place of those of ``spare``, an earlier state that is not needed any more:
     new memory would take several times as long.
     """
     spare = spare or {}
     return {
-        "weights": copied(weights_of(model, guide), spare.get("weights")),
+        "weights": copied(weights_of(model, guide) | average.raw_weights, spare.get("weights")),
+        "average": copied(average.state(), spare.get("average")),
         "best": best,
         "optimizer": copied(optim.get_state(), spare.get("optimizer")),
         "history": history.rows(),
         "compile": compile,
-        "warmup_steps": warmup_steps,
+        **warmup,
         "rng": all_generators(),
     }
 
@@ -99,7 +102,14 @@ def copied(tree: Any, spare: Any = None) -> Any:
     return copy.deepcopy(tree)
 
 
-def restore(state: State, optim: JointOptimizer, history: History, model: PyroFunction, guide: PyroFunction) -> None:
+def restore(
+    state: State,
+    optim: JointOptimizer,
+    history: History,
+    model: PyroFunction,
+    guide: PyroFunction,
+    average: WeightAverage,
+) -> None:
     """Restore a state.
 
     Raises:
@@ -107,6 +117,7 @@ def restore(state: State, optim: JointOptimizer, history: History, model: PyroFu
     """
     try:
         load_weights(state["weights"], model, guide)
+        average.restore(state.get("average"))  # older states have no entry
         optim.set_state(state["optimizer"])
         history.epochs[:] = [Epoch(*row) for row in state["history"]]
         set_all_generators(state["rng"])

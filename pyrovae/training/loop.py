@@ -34,6 +34,7 @@ from pyrovae.training.history import Epoch, History
 from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_rng, synchronize_start
 from pyrovae.training.validation import subset_elbo, validate
 from pyrovae.training.warmup import Warmup, warms_up_by_default
+from pyrovae.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -61,7 +62,9 @@ def fit(
     scheduler: SchedulerFactory | None = None,
     beta: float = 1.0,
     kl_warmup: int | None = None,
+    kl_cycles: int = 1,
     max_norm: float | None = None,
+    ema_decay: float | None = None,
     patience: int | None = None,
     restore_best: bool = False,
     accumulate: int = 1,
@@ -98,7 +101,12 @@ def fit(
             for ``beta`` throughout. None for three tenths of the run, or as a resumed run was begun; but for 0 if
             the objective is ``MMD`` or ``RWS``, or the guide is deterministic. Without it, a posterior often collapses
             to the prior.
+        kl_cycles: number of equal parts of the run in each of which the weight grows from 0 again (Fu et al., 2019,
+            arXiv:1903.10145), in ``kl_warmup`` epochs, by default in half of the part.
         max_norm: largest global norm of the gradients, or None.
+        ema_decay: decay of an exponential moving average of the weights, such as 0.999, or None for none. Validation,
+            callbacks and the trained programs then have the averages in place of the weights: see
+            :class:`~pyrovae.training.weight_average.WeightAverage`.
         patience: number of epochs without a better validation ELBO, which always has the full KL, after which training
             stops, or None; the warm-up's epochs do not count.
         restore_best: True to end with the weights of the best validation ELBO, False for those of the last epoch.
@@ -130,6 +138,7 @@ def fit(
         True
     """
     data = as_data_set(data, model, guide)
+    average = WeightAverage(ema_decay)
     _check_options(data, epochs, batch_size, beta, kl_warmup, patience, accumulate, compile, precision, callback)
 
     # Data and labels
@@ -164,19 +173,19 @@ def fit(
         history = History()
         best: dict[str, Tensor] | None = None
         if state is not None:
-            restore(state, optim, history, model, guide)
+            restore(state, optim, history, model, guide, average)
             best = state["best"] if restore_best else None
             if restore_best and best is None:
                 raise checks.InputError("state must come from a training with restore_best, to go on with it")
         shared: dict[str, object] = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
         shared |= {"kl_warmup": kl_warmup, "max_norm": max_norm, "patience": patience, "compile": chosen}
-        shared |= {"beta": beta, "precision": precision}
+        shared |= {"beta": beta, "precision": precision, "kl_cycles": kl_cycles, "ema_decay": ema_decay}
         shared |= {"number of data": (len(data.train), len(data.validation))}
         synchronize_start(model, guide, shared)
 
         # Epochs
         num_batches = count_batches(labels, data.train, batch_size)
-        warmup = Warmup.of(kl_warmup, beta, epochs, num_batches, by_default=by_default, state=state)
+        warmup = Warmup.of(kl_warmup, kl_cycles, beta, epochs, num_batches, by_default=by_default, state=state)
         for module in modules:  # gradients left from other training loops
             module.zero_grad(set_to_none=True)
         shown = progress and distributed.rank() == 0
@@ -186,23 +195,40 @@ def fit(
             if chosen == "inductor":
                 bar.set_postfix_str("the step is compiled first", refresh=False)
             loop = _EpochLoop(
-                model, guide, data, labels, batch_size, accumulate, step, optim, warmup, num_batches, single, bar
+                model,
+                guide,
+                data,
+                labels,
+                batch_size,
+                accumulate,
+                step,
+                optim,
+                warmup,
+                average,
+                num_batches,
+                single,
+                bar,
             )
+            current_state = partial(state_of, optim, history, model, guide)
             for epoch in range(len(history.epochs) + 1, epochs + 1):
                 best_or_warm = max(history.best_epoch, warmup.num_epochs(num_batches))
                 if patience is not None and epoch - 1 - best_or_warm >= patience:
                     break
-                history.epochs.append(loop.run(epoch))
-                notes.epoch(history.epochs)
-                if restore_best and history.best_epoch == epoch:
-                    best = {name: tensor.clone() for name, tensor in weights_of(model, guide).items()}
-                if callback is not None:
-                    current_state = partial(state_of, optim, history, model, guide, best, chosen, warmup.num_steps)
-                    distributed.on_rank_zero(partial(callback, history, current_state))
+                train = loop.train(epoch)
+                with average.in_place_of_weights():
+                    history.epochs.append(loop.validate(epoch, train))
+                    notes.epoch(history.epochs)
+                    if restore_best and history.best_epoch == epoch:
+                        best = {name: tensor.clone() for name, tensor in weights_of(model, guide).items()}
+                    if callback is not None:
+                        now = partial(current_state, best, chosen, warmup.state(), average)
+                        distributed.on_rank_zero(partial(callback, history, now))
 
         # Result
         if best is not None:
             load_weights(best, model, guide)
+        else:
+            average.load_into_programs()
     _warn_if_diverged(history.epochs[-1], untrained)
     return history
 
@@ -221,6 +247,7 @@ class _EpochLoop:
         step: TrainingStep,
         optim: JointOptimizer,
         warmup: Warmup,
+        average: WeightAverage,
         num_batches: int,
         single: Callable[[], AbstractContextManager[None]],
         bar: tqdm[Any],
@@ -234,6 +261,8 @@ class _EpochLoop:
         self.step = step
         self.optim = optim
         self.warmup = warmup
+        self.average = average
+        self.start = 0.0
         self.num_batches = num_batches
         self.single = single
         self.bar = bar
@@ -246,10 +275,8 @@ class _EpochLoop:
             loss_and_grads=partial(_share_of_step, step, optim),
         )
 
-    def run(self, epoch: int) -> Epoch:
-        """Train for one epoch, validate, and return the results."""
-        start = time.perf_counter()
-        train = self._train(epoch)
+    def validate(self, epoch: int, train: list[float]) -> Epoch:
+        """Validate after an epoch, and return its results; ``train`` is what :meth:`train` returned."""
         validation = self._validate(epoch)
         results = Epoch(
             epoch=epoch,
@@ -259,15 +286,16 @@ class _EpochLoop:
             validation_elbo=validation[0] - validation[1],
             validation_reconstruction=validation[0],
             validation_kl=validation[1],
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - self.start,
             learning_rate=self.optim.learning_rate,
         )
         self.optim.end_epoch(validation[1] - validation[0])
         self.bar.set_postfix_str(_figures("validation", *validation), refresh=False)
         return results
 
-    def _train(self, epoch: int) -> list[float]:
+    def train(self, epoch: int) -> list[float]:
         """Take the steps of one epoch; return the means of reconstruction and KL over the training data."""
+        self.start = time.perf_counter()
         self.step.totals = torch.zeros(2, device=self.data.train.device)
         self.step.begin_epoch()
         seen = 0
@@ -282,6 +310,7 @@ class _EpochLoop:
                         self.optim.accumulating = j + 1 < len(parts)
                         with self.single():
                             self.svi.step(*part)
+                    self.average.update()
                     self.bar.update()
                     seen += len(arguments[0])
                     if i % 100 == 99 and seen:

@@ -141,7 +141,9 @@ def train(
     optimizer = torch.optim.Adam(ensemble.parameters(), lr=setting.lr, fused=True)
     size = min(len(data.train), train_size or len(data.train))
     total = setting.epochs * math.ceil(size / batch)
-    warmup = torch.tensor([variant.share * total for variant in variants]).repeat_interleave(len(seeds))  # (M,), in steps
+    warmup = torch.tensor([variant.share * total for variant in variants]).repeat_interleave(
+        len(seeds)
+    )  # (M,), in steps
     analytic = torch.tensor([variant.analytic for variant in variants]).repeat_interleave(len(seeds))  # (M,)
     torch.manual_seed(seeds.start)
     step = 0

@@ -101,6 +101,19 @@ def test_a_later_table_is_read_by_the_columns_of_the_first():
     assert table.schema is first.schema
 
 
+@pytest.mark.parametrize("form", ["frame", "csv", "parquet"])
+def test_gaps_are_missing_values(form, tmp_path):
+    gaps = np.random.default_rng(1).random((N, 7)) < 0.2
+    gaps[:, 0] &= ~gaps[:, 1]
+    table = Table(written(FRAME.astype(object).mask(gaps).infer_objects(), tmp_path, form), label="target")
+    assert torch.equal(table.all[:].isnan(), torch.from_numpy(gaps[:, :6]))
+    assert (table.all.labels == -1).tolist() == gaps[:, 6].tolist()
+    assert [column.kind for column in table.schema.columns] == KINDS
+    assert all(column.gaps for column in table.schema.columns)
+    assert table.schema.columns[0].mean == pytest.approx(table.train[:][:, 0].double().nanmean().item())
+    assert (table.to_frame(table.all[:]).isna().to_numpy() == gaps[:, :6]).all()
+
+
 def test_a_schema_is_written_as_json():
     schema = Table(FRAME, label="target").schema
     assert Schema.from_dict(schema.to_dict()) == schema
@@ -144,10 +157,22 @@ BAD = {
     ),
     "an infinite value": (at("height", 7, np.inf), "'height' must be finite, but row 7", {}),
     "text in a number column": (at("height", 9, "tall"), "'height' must hold numbers.* row 9 .* holds 'tall'", {}),
-    "text for a number": (FRAME, "'animal' must hold numbers above 0, but row 0 .* holds [a-z]", {"animal": "positive"}),
-    "a negative positive": (at("income", 3, -1.0), "'income' must hold numbers above 0, but holds -1", {"income": "positive"}),
+    "text for a number": (
+        FRAME,
+        "'animal' must hold numbers above 0, but row 0 .* holds [a-z]",
+        {"animal": "positive"},
+    ),
+    "a negative positive": (
+        at("income", 3, -1.0),
+        "'income' must hold numbers above 0, but holds -1",
+        {"income": "positive"},
+    ),
     "a broken count": (FRAME, "'height' must hold integers from 0 up", {"height": "count"}),
-    "a negative count": (at("visits", 3, -1), "'visits' must hold integers from 0 .*, but holds -1", {"visits": "count"}),
+    "a negative count": (
+        at("visits", 3, -1),
+        "'visits' must hold integers from 0 .*, but holds -1",
+        {"visits": "count"},
+    ),
     "three values for two": (FRAME, "'animal' must hold two values to be binary, but holds 3", {"animal": "binary"}),
     "no order": (FRAME, "'animal' must have its categories in order to be ordinal", {"animal": "ordinal"}),
     "a category beyond the order": (
@@ -156,13 +181,26 @@ BAD = {
         {"animal": ["cat", "dog"]},
     ),
     "an unknown kind": (FRAME, "types of column 'animal' must be one of real, positive", {"animal": "colour"}),
-    "a type of no column": (FRAME, "types must name columns of the table, height, .*, not 'weight'", {"weight": "real"}),
+    "a type of no column": (
+        FRAME,
+        "types must name columns of the table, height, .*, not 'weight'",
+        {"weight": "real"},
+    ),
     "a sum too large for single precision": (
         changed(time=1.7e12 + np.arange(N) % 7 + 0.5),
         "'time' must vary by more than rounding errors of single precision",
         {"time": "real"},
     ),
-    "a large count": (changed(big=2**24 + np.arange(N) ** 2), "'big' must hold integers from 0 up to", {"big": "count"}),
+    "a large count": (
+        changed(big=2**24 + np.arange(N) ** 2),
+        "'big' must hold integers from 0 up to",
+        {"big": "count"},
+    ),
+    "a row without values": (
+        FRAME.mask(np.arange(N)[:, None] == np.full((1, FRAME.shape[1]), 11)),
+        "each row must have a value, but row 11 .* has none: leave it out",
+        {},
+    ),
     "two columns of one name": (
         pandas.concat([FRAME, FRAME[["height"]]], axis=1),
         "must have a name for each column, but 'height' is that of several",

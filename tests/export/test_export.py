@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import subclasses
+from contracts import image_likelihoods, subclasses
 from torch import nn
 from tutorial_programs import TutorialVAE, TwoSites
 
@@ -28,7 +28,6 @@ from pyrovae import (
     GatedMLP,
     HierarchicalVAE,
     InputError,
-    Likelihood,
     MixturePosterior,
     Posterior,
     ResNetDecoder,
@@ -85,7 +84,7 @@ ENCODERS |= {
 }
 LIKELIHOODS = {
     cls.__name__: partial(cls, levels=3) if "levels" in inspect.signature(cls).parameters else cls
-    for cls in subclasses(Likelihood)
+    for cls in image_likelihoods()
     if cls.__module__.startswith("pyrovae.likelihoods")
 }
 

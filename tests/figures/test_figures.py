@@ -282,3 +282,18 @@ def test_ranks_that_leave_the_bands_are_named():
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels == ["95 % bands of uniform ranks", "z[1]"]
     assert pixels(figure).std() > 0
+
+
+def test_a_search_has_a_panel_for_each_option_and_pruned_trials_are_hollow():
+    options = {"lr": [1e-4, 1e-3, 1e-2], "latent_dim": [2, 4, 8], "prior": ["B", "A", "B"], "beta": [0.0, 1.0, 40.0]}
+    figure = figures.search(options, [-30.0, -20.0, -25.0], [True, False, True])
+    panels = {axes.get_xlabel(): axes for axes in figure.axes}
+    assert list(panels) == list(options)
+    assert [axes.get_xscale() for axes in panels.values()] == ["log", "linear", "linear", "linear"]
+    assert [label.get_text() for label in panels["prior"].get_xticklabels()] == ["A", "B"]
+    done, pruned = panels["prior"].collections
+    assert done.get_offsets().tolist() == [[1, -30], [1, -25]]
+    assert pruned.get_offsets().tolist() == [[0, -20]]
+    assert (len(done.get_facecolor()), len(pruned.get_facecolor())) == (1, 0)
+    with pytest.raises(InputError, match="options must have one value for each of 2 trials"):
+        figures.search(options, [-30.0, -20.0], [True, True])

@@ -26,6 +26,7 @@ from pyrovae import (
     StudentT,
     TableEncoder,
     TableLikelihood,
+    impute,
     log_marginal,
 )
 
@@ -61,7 +62,7 @@ def of_scipy(likelihood, z, x):
         for i, column in enumerate(group.members):
             name = type(own).__name__
             value, at = x[:, SCHEMA.names.index(column.name)], raw[:, i]
-            scale = own.positive(own.raw_scale).detach().numpy()[i] if hasattr(own, "raw_scale") else None
+            scale = own.positive(own.raw_scale).detach().reshape(-1)[i].item() if hasattr(own, "raw_scale") else None
             if name in ("Gaussian", "Laplace", "StudentT"):
                 kind = {"Gaussian": scipy.stats.norm, "Laplace": scipy.stats.laplace, "StudentT": scipy.stats.t(3.0)}
                 units = {"loc": column.mean + column.std * at, "scale": column.std * scale}
@@ -207,7 +208,7 @@ def test_families_that_do_not_fit_are_refused(families, says):
 def test_values_outside_a_support_are_named_with_their_column(likelihood):
     x = likelihood(torch.zeros(3, 2, dtype=torch.float64)).sample()
     x[1, 1] = -5.0
-    with pytest.raises(InputError, match="column 'income' must lie in .* for LogNormal, but holds -5"):
+    with pytest.raises(InputError, match=r"column 'income' must lie in .* for LogNormal, but holds -5"):
         likelihood.check(x)
 
 
@@ -217,3 +218,21 @@ def test_a_density_of_counts_is_said_to_have_no_bound():
     assert "'visits' holds integers" in TableLikelihood((2,), 2, linear, {"visits": LogNormal}, schema=schema).caveat(
         "table"
     )
+
+
+def test_a_missing_category_is_imputed_by_its_probability_given_the_others():
+    """Means of codes have no meaning: the most probable category of the mixture over z is imputed."""
+    torch.manual_seed(0)
+    likelihood = TableLikelihood((9,), 2, linear, schema=SCHEMA)
+    vae = VAE(StandardNormal(2), likelihood, FullCovarianceNormal((9,), 2, partial(TableEncoder, schema=SCHEMA)))
+    x = likelihood(torch.randn(6, 2)).sample()
+    x[:, 4:6], x[0, 0] = torch.nan, torch.nan
+    found = impute(vae.model, vae.guide, x, num_samples=200, num_draws=300, num_imputations=300, progress=False)
+    codes = found.imputations[:, :, 4]
+    counted = torch.stack([(codes == code).double().mean(0) for code in range(3)])
+    ahead = counted.sort(0).values.diff(dim=0)[-1] > 0.15  # of 300 draws
+    assert (found.mean[ahead, 4] == counted.argmax(0)[ahead]).all()
+    assert found.standard_deviation[:, 4].isnan().all()
+    assert (found.mean[:, 5] - found.imputations[:, :, 5].mean(0)).abs().max() < 0.25
+    assert found.standard_deviation[0, 0] > 0
+    assert torch.equal(found.mean[1:, 0].to(x), x[1:, 0])

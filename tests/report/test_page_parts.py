@@ -273,7 +273,7 @@ def test_the_first_words_are_the_evaluations_own():
     said = summary.likelihood({**ENTRY, "caveats": ["But no."], "sandwich": {"sentence": "Within 0.1."}})
     assert said["sentence"] == (
         "The negative log-likelihood of 20 test data is 20.00 nats per datum "
-        "(±0.50 over the choice of images, ±0.01 over that of samples), or 0.500 bits per dimension."
+        "(±0.50 over the choice of data, ±0.01 over that of samples), or 0.500 bits per dimension."
     )
     assert said["trust"] == ["It can be trusted.", "Within 0.1.", "But no."]
     assert ("ELBO, nats per datum", "−21.00", "") in said["figures"]

@@ -1,5 +1,7 @@
 """Scores and codes are those of the file's rows, in its order, and exact where an exact answer exists."""
 
+from functools import partial
+
 import numpy as np
 import pandas
 import pytest
@@ -7,10 +9,14 @@ import torch
 from linear_gaussian import LinearGaussianProgram
 
 import pyrovae
-from pyrovae import DataSet, HierarchicalVAE, InputError, encode
+from pyrovae import DataSet, HierarchicalVAE, Importance, InputError, encode
 from pyrovae.cli import main
 from pyrovae.prediction import posterior_scales, sample_posterior
 from pyrovae.runs import Run, encode_run, score_run
+from pyrovae.runs import blocks as of_blocks
+from pyrovae.runs import codes as of_codes
+from pyrovae.runs import parts as of_parts
+from pyrovae.runs import scores as of_scores
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +114,7 @@ def test_several_sites_are_named():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"out": "x.txt"}, "out's ending must be one of .csv, .npy"),
+        ({"out": "x.txt"}, "out's ending must be one of .csv, .parquet, .npy"),
         ({"num_draws": 2, "scales": True}, "scales must be false where samples are written"),
         ({"split": "test", "num_data": 0}, "num_data must be an integer of at least 1"),
     ],
@@ -125,3 +131,43 @@ def test_a_file_is_kept_unless_it_may_be_replaced(folder, tmp_path):
     assert (tmp_path / "x.csv").read_text() == "mine"
     encode_run(Run(folder), tmp_path / "x.csv", num_data=2, overwrite=True)
     assert len(pandas.read_csv(tmp_path / "x.csv")) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "ending"),
+    [(encode_run, "parquet"), (encode_run, "npy"), (partial(score_run, estimator=Importance(3)), "csv")],
+)
+def test_a_long_table_goes_on_after_a_kill(ending, work, folder, tmp_path, monkeypatch):
+    """Blocks are of 5 rows and parts of 4 blocks, so that 60 rows are a long table."""
+    work = partial(work, Run(folder), num_data=60)
+    for module in (of_blocks, of_scores, of_codes):
+        monkeypatch.setattr(module, "BLOCK", 5)
+    monkeypatch.setattr(of_blocks, "BLOCKS", 4)
+    monkeypatch.setattr(of_parts, "BLOCKS", 4)
+    monkeypatch.setattr(of_blocks.Blocks.map, "__kwdefaults__", {"chunk_size": None, "size": 5, "start": 0})
+    work(tmp_path / f"straight.{ending}", seed=3)
+    batch, read = of_blocks.Blocks.batch, []
+
+    def killed(self, index):
+        read.append(index)
+        if len(read) == 11:
+            raise KeyboardInterrupt
+        return batch(self, index)
+
+    monkeypatch.setattr(of_blocks.Blocks, "batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / f"other.{ending}", seed=3)
+    assert not (tmp_path / f"other.{ending}").exists()
+    work(tmp_path / f"other.{ending}", seed=3)
+    assert read[11].tolist() == list(range(40, 45))  # 10 blocks were done, and 8 of them kept
+    assert (tmp_path / f"other.{ending}").read_bytes() == (tmp_path / f"straight.{ending}").read_bytes()
+    assert [path.name for path in tmp_path.glob(".*.parts")] == []
+    read[:] = [None] * 2
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / f"third.{ending}", seed=3)
+    read.clear()
+    monkeypatch.setattr(of_blocks.Blocks, "batch", batch)
+    work(tmp_path / f"third.{ending}", seed=4)  # parts of another seed are of no use
+    same = (tmp_path / f"third.{ending}").read_bytes() == (tmp_path / f"straight.{ending}").read_bytes()
+    assert same == (work.func is encode_run)

@@ -14,7 +14,6 @@ from pyrovae import MLP, VAE, Bernoulli, DataSet, DiagonalNormal, Digits, InputE
 from pyrovae.compilation import TrainingStep
 from pyrovae.compilation.graph_capture import _record
 from pyrovae.optimizers import JointOptimizer
-from pyrovae.training import tensorboard_writer
 
 small = partial(MLP, hidden_features=(32,))
 
@@ -559,17 +558,6 @@ def test_progress_shows_elbo_reconstruction_and_kl(digits, capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "24/24" in shown
     assert all(word in shown for word in ("ELBO", "reconstruction", "KL", "nats"))
-
-
-@pytest.mark.slow
-def test_tensorboard_gets_every_epoch(digits, tmp_path):
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    vae = make_vae()
-    history = fit(vae.model, vae.guide, digits, epochs=2, progress=False, callback=tensorboard_writer(tmp_path))
-    log = event_accumulator.EventAccumulator(str(tmp_path))
-    log.Reload()
-    assert [event.step for event in log.Scalars("elbo/validation")] == [1, 2]
-    assert log.Scalars("elbo/train")[-1].value == pytest.approx(history.epochs[-1].train_elbo)
 
 
 @pytest.mark.parametrize(

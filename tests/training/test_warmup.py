@@ -15,6 +15,7 @@ from pyrovae import (
     Bernoulli,
     DiagonalNormal,
     Digits,
+    InputError,
     StandardNormal,
     fit,
 )
@@ -90,6 +91,29 @@ def test_a_resumed_training_keeps_the_warm_up_that_it_was_begun_with(epochs):
     resumed, history = trained(vae_of(seed=3), state=states[1], epochs=epochs)
     assert len(history.epochs) == epochs
     assert same(resumed, trained(vae_of(), kl_warmup=3, epochs=epochs)[0])
+
+
+@pytest.mark.parametrize("kl_warmup", [None, 2])
+def test_a_resumed_training_keeps_its_cycles(kl_warmup):
+    options, states = {"kl_warmup": kl_warmup, "kl_cycles": 2}, []
+    whole, _ = trained(vae_of(), **options, callback=lambda history, state: states.append(copy.deepcopy(state())))
+    assert (states[0]["warmup_steps"], states[0]["cycle_steps"]) == (8 if kl_warmup is None else 6, 15)
+    assert same(whole, trained(vae_of(seed=3), **options, state=states[6])[0])
+    assert not same(whole, trained(vae_of(), kl_warmup=kl_warmup)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"kl_cycles": 11}, "kl_cycles must be at most the 10 epochs, but 11 was given"),
+        ({"kl_cycles": 2, "kl_warmup": 0}, "kl_cycles must be 1 if kl_warmup is 0, but 2 was given"),
+        ({"kl_cycles": 4, "kl_warmup": 3}, "kl_warmup must be at most the 2.66667 epochs of a cycle, but 3 was given"),
+        ({"kl_cycles": 0}, "kl_cycles must be an integer of at least 1, but 0 was given"),
+    ],
+)
+def test_cycles_that_make_no_sense_are_refused(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        trained(vae_of(), **options)
 
 
 def test_a_training_from_before_there_was_a_default_goes_on_without():

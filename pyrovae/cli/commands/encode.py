@@ -30,7 +30,7 @@ def encode(
         run: the run's folder.
         data: the run's data at their present place, or other data.
         split: part of the data; all takes all of them, in the order of the file.
-        out: a .npy file for an array, or a .csv file with names.
+        out: a .npy file for an array, or a .csv or .parquet file with names.
         overwrite: replace an existing file.
         scales: also write the standard deviations of q(z|x).
         num_draws: number of samples of q(z|x) for each datum to write instead of the means.

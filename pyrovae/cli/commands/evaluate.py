@@ -24,6 +24,7 @@ def evaluate(
     reverse: Annealed | None = None,
     num_simulated: int | None = None,
     num_checked: int = 20,
+    codec: bool = False,
     num_data: int | None = None,
     weights: Literal["best", "last"] = "best",
     num_draws: int = 10,
@@ -45,6 +46,7 @@ def evaluate(
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
         num_checked: number of random data that annealed chains from the prior estimate again, to find modes that the
             posterior misses; 0 for none. Adaptive has its own option for this.
+        codec: also compress the data, and print the length of the file beside the NLL.
         num_data: number of data to evaluate, from the first; all if not given.
         weights: weights of the best validation ELBO, or of the last epoch.
         num_draws: number of posterior draws of each datum to keep in the netCDF file.
@@ -64,6 +66,7 @@ def evaluate(
         reverse=reverse,
         num_simulated=num_simulated,
         num_checked=num_checked,
+        codec=codec,
         weights=weights,
         num_draws=num_draws,
         chunk_size=chunk_size,
@@ -95,6 +98,10 @@ def _print(found: Evaluation) -> None:
     if (baseline := summary["baseline"]) is not None:
         family = f"independent {baseline['family']} features"
         others.insert(2, f"  NLL without latents {baseline['nll']:.2f} ({family}, fitted to the training data)")
+    if summary["ema_decay"] is not None:
+        others.append(f"  weights: averages over the training (ema_decay {summary['ema_decay']:g})")
+    if found.compressed is not None:
+        others.insert(1, f"  {found.compressed.line}")
     for line in others:
         print(line)
     for subject, sentences in (("estimate", found.sentences), ("model", found.health.values())):

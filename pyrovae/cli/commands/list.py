@@ -7,7 +7,7 @@ from textwrap import shorten
 from types import ModuleType
 from typing import Any, Literal
 
-from pyrovae import data, evaluation, flows, likelihoods, networks, objectives, posteriors, priors, vae
+from pyrovae import data, evaluation, flows, likelihoods, networks, objectives, posteriors, priors, tracking, vae
 from pyrovae.compilation import ObjectiveFactory
 from pyrovae.evaluation import Estimator
 from pyrovae.flows import FlowFactory
@@ -17,11 +17,21 @@ from pyrovae.parsing import known_classes, plain
 from pyrovae.posteriors import PosteriorFactory
 from pyrovae.priors import PriorFactory
 from pyrovae.runs import DataFactory, ProgramFactory
+from pyrovae.tracking import LoggerFactory
 
 __all__ = ["list_classes"]
 
 Kind = Literal[
-    "priors", "posteriors", "likelihoods", "objectives", "estimators", "programs", "data", "networks", "flows"
+    "priors",
+    "posteriors",
+    "likelihoods",
+    "objectives",
+    "estimators",
+    "programs",
+    "data",
+    "networks",
+    "flows",
+    "loggers",
 ]
 
 # Module of the public classes of each kind, and type of the options that take them.
@@ -35,6 +45,7 @@ _KINDS: dict[Kind, tuple[ModuleType, Any]] = {
     "data": (data, DataFactory),
     "networks": (networks, NetworkFactory),
     "flows": (flows, FlowFactory),
+    "loggers": (tracking, LoggerFactory),
 }
 
 
@@ -42,8 +53,8 @@ def list_classes(kinds: list[Kind]) -> None:
     """List the classes that can be chosen by name, one per line.
 
     Args:
-        kinds: kinds of classes: priors, posteriors, likelihoods, objectives, estimators, programs, data, networks or
-            flows; all if none is given.
+        kinds: kinds of classes: priors, posteriors, likelihoods, objectives, estimators, programs, data, networks,
+            flows or loggers; all if none is given.
     """
     for kind, (home, factory) in _KINDS.items():
         if kinds and kind not in kinds:

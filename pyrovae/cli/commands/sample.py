@@ -8,12 +8,12 @@ __all__ = ["sample"]
 
 
 def sample(run: str, num_samples: int = 64, out: str = "samples.png", noise: bool = False, seed: int = 0) -> None:
-    """Draw new data from a run's model, as a picture or as an array.
+    """Draw new data from a run's model, as a picture, as an array or as a table.
 
     Args:
         run: the run's folder.
         num_samples: number of data.
-        out: a .png file for a picture, or a .npy file for an array (N, ...).
+        out: a .png file for a picture, a .npy file for an array (N, ...), or for a table a .csv or .parquet file.
         noise: draw x from p(x|z) instead of its mean.
         seed: seed of the samples.
     """

@@ -35,7 +35,7 @@ def score(
         run: the run's folder.
         data: the run's data at their present place, or other data.
         split: part of the data; all takes all of them, in the order of the file.
-        out: a .csv file, or a .npy file for a structured array.
+        out: a .csv or .parquet file, or a .npy file for a structured array.
         overwrite: replace an existing file.
         method: the estimator: Importance, which is the default, Annealed, Adaptive, or your own class.
         num_samples: short for --method Importance --method.num_samples.

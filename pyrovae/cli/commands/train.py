@@ -18,6 +18,7 @@ from pyrovae.optimizers import OptimizerFactory, SchedulerFactory
 from pyrovae.posteriors import DiagonalNormal, PosteriorFactory
 from pyrovae.priors import PriorFactory, StandardNormal
 from pyrovae.runs import DataFactory, DataRecord, ProgramFactory, Run, assemble, open_training, training_health
+from pyrovae.tracking import LoggerFactory
 from pyrovae.training import fit
 
 __all__ = ["train"]
@@ -38,7 +39,9 @@ def train(
     batch_size: int = 128,
     beta: float = 1.0,
     kl_warmup: int | None = None,
+    kl_cycles: int = 1,
     max_norm: float | None = None,
+    ema_decay: float | None = None,
     patience: int | None = None,
     accumulate: int = 1,
     compile: Literal["auto", "off", "graph", "inductor"] = "auto",
@@ -47,7 +50,7 @@ def train(
     seed: int = 0,
     run: str = "runs/vae",
     resume: bool = False,
-    tensorboard: bool = False,
+    logger: LoggerFactory | None = None,
 ) -> None:
     """Train a VAE, or another program, by stochastic variational inference, and keep everything in a folder.
 
@@ -72,7 +75,11 @@ def train(
         beta: weight of the KL.
         kl_warmup: epochs over which it grows from 0 to beta; by default three tenths of all, but 0 for MMD, RWS and
             deterministic encoders.
+        kl_cycles: number of equal parts of the run in each of which the weight grows from 0 again, by default in half
+            of the part.
         max_norm: largest norm of the gradients.
+        ema_decay: decay of an exponential moving average of the weights, such as 0.999, which is validated and kept in
+            place of the weights; by default there is none.
         patience: number of epochs without a better validation ELBO after which training stops, not counting the KL
             warm-up.
         accumulate: number of parts in which a batch is processed one after the other, to save memory; statistics of a
@@ -84,7 +91,7 @@ def train(
         seed: seed of initial weights, order of batches and all noise; data sets have their own.
         run: the run's folder, which must be new unless the run is resumed.
         resume: continue the run in the folder exactly as if it had not stopped, or start it if there is none.
-        tensorboard: also write TensorBoard's log into the folder.
+        logger: tracker of options, curves, figures and evaluations.
     """
     folder = Run(run)
     torch.manual_seed(checks.seed(seed))
@@ -97,9 +104,7 @@ def train(
     new_program.to(where)
     if hasattr(new_program, "initialize"):
         new_program.initialize(dataset.train[torch.linspace(0, len(dataset.train) - 1, 4096).long()])
-    with open_training(
-        folder, new_program, config, DataRecord.of(dataset), resume=resume, tensorboard=tensorboard
-    ) as opened:
+    with open_training(folder, new_program, config, DataRecord.of(dataset), resume=resume, logger=logger) as opened:
         print(f"{dataset!r} on {where}; the run is kept in {folder.folder}")
         history = fit(
             new_program.model,
@@ -112,7 +117,9 @@ def train(
             scheduler=scheduler,
             beta=beta,
             kl_warmup=kl_warmup,
+            kl_cycles=kl_cycles,
             max_norm=max_norm,
+            ema_decay=ema_decay,
             patience=patience,
             accumulate=accumulate,
             compile=compile,
@@ -123,6 +130,8 @@ def train(
         distributed.on_rank_zero(lambda: folder.save_metrics(history))
     for sentence in distributed.on_rank_zero(lambda: training_health(new_program, dataset, history)):
         print(f"  {sentence}")
+    if ema_decay is not None:
+        print(f"  the weights that are kept are averages, with ema_decay {ema_decay:g}")
     print(
         f"epochs done: {len(history.epochs)}; best validation ELBO {history.best_value:.2f} nats per datum "
         f"(epoch {history.best_epoch}). Next: pyrovae evaluate {folder.folder}"

@@ -22,6 +22,7 @@ from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Arguments, PyroFunction
+from pyrovae.rng import forked_rng
 
 __all__ = ["Adaptive"]
 
@@ -42,6 +43,9 @@ class Adaptive(Estimator):
     1977), because that would leave data whose large weights happen to be missing with too few samples. At the end,
     chains from the prior estimate some of the data again, to find modes that the guide misses.
 
+    Annealed chains sum over discrete latents, as in :class:`Annealed`; importance samples draw them. If all latents are
+    discrete, p(x) is their sum, and nothing is sampled.
+
     Target, errors and effort are in the result's ``adaptive``, an :class:`AdaptiveResult`.
 
     Args:
@@ -49,8 +53,8 @@ class Adaptive(Estimator):
         max_seconds: wall-clock time of one call after which no new round starts; the pilot and the first 128 samples of
             each datum are always drawn.
         max_evaluations: total number of decoder runs, including earlier calls, after which no new round starts.
-        num_checked: number of random data that chains from the prior estimate again at the end, if the latents are
-            continuous.
+        num_checked: number of random data that chains from the prior estimate again at the end, if the latents can be
+            annealed.
 
     Raises:
         ValueError: if an option is out of its range.
@@ -61,6 +65,8 @@ class Adaptive(Estimator):
         >>> ml.adaptive.reached, ml.monte_carlo_error < 0.05
         (True, True)
     """
+
+    sum_discrete = True
 
     def __init__(
         self,
@@ -142,6 +148,10 @@ class Adaptive(Estimator):
         if seed is None:
             seed = int(state["seed"]) if state is not None and "seed" in state else int(torch.randint(2**32, ()))
         sampler = Sampler(model, guide, arguments, checks.seed(seed), num_draws, chunks)
+        if sampler.is_exact:
+            with forked_rng(arguments[0].device):
+                torch.manual_seed(seed)
+                return super().estimate_batches(model, guide, [arguments], num_draws=num_draws, chunks=chunks)
         if state is not None:
             sampler.resume(state)
         else:
@@ -171,19 +181,19 @@ class Adaptive(Estimator):
         samples_left = (math.inf if self.max_evaluations is None else self.max_evaluations) - result.num_evaluations
         in_time = sampler.timer.affordable(deadline)
         errors = error_estimates(sampler.statistics)
-        allocation = allocate(sampler.statistics, errors, self.target_error, annealable=sampler.annealable)
+        allocation = allocate(sampler.statistics, errors, self.target_error, num_values=sampler.num_values)
         if len(allocation.data) == 0:
             return "limit"
         affordable = min(samples_left, in_time)
         if allocation.cost.sum() > affordable:
-            allocation = allocate(sampler.statistics, errors, self.target_error, affordable, sampler.annealable)
+            allocation = allocate(sampler.statistics, errors, self.target_error, affordable, sampler.num_values)
         allocation = allocation.first(min(_LARGEST_ROUND, _FIRST_ROUND * 2 ** (sampler.rounds - 1)), samples_left)
         if len(allocation.data) == 0:
             return "max_seconds" if in_time < samples_left else "max_evaluations"
         return None if sampler.run(allocation, deadline) else "max_seconds"
 
     def _checked(self, result: AdaptiveResult, sampler: Sampler) -> AdaptiveResult:
-        """Return the result with a check by chains from the prior, if time remains and the latents are continuous."""
+        """Return the result with a check by chains from the prior, if time remains and the latents can be annealed."""
         if self.num_checked == 0 or not sampler.annealable or sampler.timer.seconds >= self._time_limit:
             return result
         x = sampler.arguments if len(sampler.arguments) > 1 else sampler.arguments[0]

@@ -71,7 +71,7 @@ def allocate(
     errors: ErrorEstimates,
     target_error: float,
     budget: float = math.inf,
-    annealable: bool = True,
+    num_values: int = 1,
 ) -> Allocation:
     """Choose the next draws of each datum so that the set reaches the target error at the lowest cost.
 
@@ -86,9 +86,10 @@ def allocate(
         errors: errors of the estimates so far.
         target_error: largest allowed sum of the mean bias and 1.645 Monte Carlo errors of the set, in nats.
         budget: remaining number of decoder runs.
-        annealable: True if the latents can be annealed.
+        num_values: number of decoder runs of each gradient of an annealed chain, one for each joint value of discrete
+            latents; 0 if the latents cannot be annealed.
     """
-    choices = _Choices(statistics, errors, annealable)
+    choices = _Choices(statistics, errors, num_values)
     prices = min(
         (choices.prices(target_error, share) for share in _BIAS_SHARES), key=lambda prices: choices.total_cost(*prices)
     )
@@ -115,28 +116,28 @@ def misses_modes(statistics: RunningStatistics, errors: ErrorEstimates) -> Tenso
 class _Choices:
     """The J options of N data, ``(J, N)``: next draws, their cost and the predicted errors; option 0 draws nothing."""
 
-    def __init__(self, statistics: RunningStatistics, errors: ErrorEstimates, annealable: bool) -> None:
+    def __init__(self, statistics: RunningStatistics, errors: ErrorEstimates, num_values: int) -> None:
         self.forecast = forecast(statistics, errors)
-        self.annealable = annealable
+        self.annealable, runs = num_values > 0, num_values
         T, K, from_prior = statistics.num_temperatures, statistics.num_samples, statistics.from_prior
         annealed = T > 0
         # Where the guide's samples are unreliable, chains from the guide are tried first.
-        missing = misses_modes(statistics, errors) & self.forecast.reliable & annealable
+        missing = misses_modes(statistics, errors) & self.forecast.reliable & self.annealable
         equal = statistics.pilot_k.isnan()  # equal weights need no more samples
         bias, variance = self._predict(T, K, from_prior, 1)
         self.affordable = errors.bias.nan_to_num(_PROHIBITIVE, _PROHIBITIVE)
         self._rows = [(T, from_prior, torch.zeros_like(K), 0 * K, torch.where(missing, _PROHIBITIVE, bias), variance)]
         for factor in (2**j for j in range(1, _MAX_DOUBLINGS + 1)):
             more = (factor - 1) * K
-            cost = torch.where(annealed, more * (2 * T - 1), more)
-            most = torch.where(annealed, _MAX_CHAINS, _MAX_SAMPLES if annealable else 16 * _MAX_SAMPLES)
+            cost = torch.where(annealed, more * (2 * runs * T - runs), more)
+            most = torch.where(annealed, _MAX_CHAINS, _MAX_SAMPLES if self.annealable else 16 * _MAX_SAMPLES)
             is_open = (factor * K <= most) & ~missing & ~equal & (~annealed | (factor <= _MAX_CHAIN_FACTOR))
             cost = torch.where(is_open, cost, -1)
             self._rows.append((T, from_prior, more, cost, *self._predict(T, K, from_prior, factor)))
         # The first chains include tuning the step sizes, and as many chains from the prior.
-        tuning = torch.where(annealed, 0, 2 * TUNING_CHAINS * (2 * NUM_TUNED + 1))
+        tuning = torch.where(annealed, 0, 2 * TUNING_CHAINS * (2 * NUM_TUNED + 1) * runs)
         prior = missing | from_prior
-        for longer in _TEMPERATURES if annealable else ():
+        for longer in _TEMPERATURES if self.annealable else ():
             aim = torch.full_like(T, longer)
             chains = torch.where(prior, 2 * NUM_CHAINS, NUM_CHAINS)
             is_open = (
@@ -145,7 +146,7 @@ class _Choices:
                 & ~equal
                 & statistics.elbo.isfinite()
             )
-            cost = torch.where(is_open, chains * (2 * aim - 1) + tuning, -1)
+            cost = torch.where(is_open, chains * (2 * runs * aim - runs) + tuning, -1)
             self._rows.append((aim, prior, chains, cost, *self._predict(aim, chains, prior, 1)))
         self.num_temperatures, self.from_prior, self.num_samples, cost, self.bias, self.variance = (
             torch.stack([row[part] for row in self._rows]) for part in range(6)

@@ -38,8 +38,8 @@ class AdaptiveResult:
         statistics: statistics of their weights.
         errors: errors of each datum, estimated from the statistics.
         reliable: True for data that have enough samples, ``(B,)``.
-        check: second estimates of some data by chains from the prior; None if a budget was used up before, or a latent
-            is discrete.
+        check: second estimates of some data by chains from the prior; None if a budget was used up before, or the
+            latents cannot be annealed.
     """
 
     target_error: float

@@ -24,6 +24,7 @@ from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
 from pyrovae.execution.batched import BatchedPrograms, Chunk
 from pyrovae.execution.chunking import Chunks
+from pyrovae.execution.enumerated import sum_over_discrete
 from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng
 
@@ -114,7 +115,8 @@ class Sampler:
         self.rounds = 0
         self.timer = CostTimer()
         self.streams: set[int] = set()
-        self._annealable: bool | None = None
+        self._num_values: int | None = None
+        self._annealed_sites: list[str] = []
         self._batch = 0
 
     def resume(self, state: Mapping[str, Tensor]) -> None:
@@ -164,7 +166,7 @@ class Sampler:
             for kind in kinds.unique(dim=1).T:
                 T, from_prior, k, _, _ = kind.tolist()
                 member = (kinds == kind[:, None]).all(0)
-                rows = self._data_per_batch(self.chunks.size, T, k)
+                rows = self._data_per_batch(self._size(T), T, k)
                 drawn = allocation.data, allocation.cost, allocation.bias
                 for index, cost, bias in zip(*(part[member].split(rows) for part in drawn), strict=True):
                     name = "annealed" if T else "importance"
@@ -181,7 +183,13 @@ class Sampler:
             else:
                 self._by_importance(some, k, bias)
 
-        self.chunks.in_parts(draw, (index, bias), lambda size: self._data_per_batch(size, num_temperatures, k))
+        self.chunks.in_parts(
+            draw, (index, bias), lambda _: self._data_per_batch(self._size(num_temperatures), num_temperatures, k)
+        )
+
+    def _size(self, num_temperatures: int) -> int:
+        """Return the number of latents at a time, of importance samples or of chains, which run on all values."""
+        return max(1, self.chunks.size // self.num_values) if num_temperatures else self.chunks.size
 
     @staticmethod
     def _data_per_batch(chunk_size: int, num_temperatures: int, k: int) -> int:
@@ -190,15 +198,26 @@ class Sampler:
 
     @property
     def annealable(self) -> bool:
-        """True if the latents can be annealed, because all of them are continuous."""
-        if self._annealable is None:
+        """True if the latents can be annealed: continuous ones, and discrete ones that can be summed over."""
+        return self.num_values > 0
+
+    @property
+    def is_exact(self) -> bool:
+        """True if all latents are discrete, and can be summed over."""
+        return self.annealable and not self._annealed_sites
+
+    @property
+    def num_values(self) -> int:
+        """Number of joint values of discrete latents on which annealed chains run; 0 if chains are impossible."""
+        if self._num_values is None:
             try:
                 with forked_rng(self.arguments[0].device):
-                    AnnealingTarget(self._programs(tuple(part[:2] for part in self.arguments)))
-                self._annealable = True
+                    programs = sum_over_discrete(self._programs(tuple(part[:2] for part in self.arguments)))
+                    AnnealingTarget(programs)
+                self._num_values, self._annealed_sites = programs.num_values, programs.sites
             except checks.InputError:
-                self._annealable = False
-        return self._annealable
+                self._num_values = 0
+        return self._num_values
 
     @contextmanager
     def _round(self) -> Iterator[None]:
@@ -263,7 +282,7 @@ class Sampler:
         self, index: Tensor, num_temperatures: int, from_prior: bool, num_chains: int, bias: Tensor
     ) -> None:
         start: Literal["guide", "prior"] = "prior" if from_prior else "guide"
-        target = AnnealingTarget(self._programs(self._seeded_batch(index)), start)
+        target = AnnealingTarget(sum_over_discrete(self._programs(self._seeded_batch(index))), start)
         path = AnnealingPath(num_temperatures=num_temperatures, start=start)
         reservoir, now = Reservoir(self.num_draws), self.statistics
         chunks, spent = [], 0
@@ -280,11 +299,14 @@ class Sampler:
             steps = _interpolate_step_sizes(now.step_sizes[:, index], num_temperatures).to(self.arguments[0].device)
             if fresh:
                 now.restart(index, num_temperatures, from_prior)
-            for part in torch.empty(num_chains).split(max(1, self.chunks.size // len(index))):
+            for part in torch.empty(num_chains).split(max(1, self._size(num_temperatures) // len(index))):
                 chains = anneal(target, path, steps, target.draw(len(part)))
                 point = target.evaluate(chains.end)
                 reservoir.add(chains.log_weight, Chunk(point.log_weight, point.log_likelihood, point.latents))
                 chunks.append(chains)
+            reservoir.draws, reservoir.log_likelihood = target.programs.add_discrete(
+                reservoir.draws, reservoir.log_likelihood, self._size(num_temperatures)
+            )
         weights = torch.cat([chains.log_weight for chains in chunks])
         acceptance = torch.cat([chains.acceptance.double().mean(0).expand_as(chains.log_weight) for chains in chunks])
         rounding = rounding_error(weights, point.log_likelihood.dtype)

@@ -22,6 +22,7 @@ from pyrovae.evaluation.likelihood.importance import Importance
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
+from pyrovae.execution.enumerated import sum_over_discrete
 from pyrovae.missing import same_values
 from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of
 from pyrovae.reprs import json_number, short_repr
@@ -330,11 +331,11 @@ def _obstacle(model: PyroFunction, guide: PyroFunction, arguments: Arguments) ->
     some = tuple(part[:1] for part in arguments)
     programs = BatchedPrograms(model, guide, some)
     discrete = [name for name in programs.sites if programs.encoded.nodes[name]["fn"].support.is_discrete]
-    if discrete:
-        return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete", False
     try:
-        transforms = AnnealingTarget(programs).transforms
+        transforms = AnnealingTarget(sum_over_discrete(programs)).transforms
     except checks.InputError as error:
         return checks.reason(error), False
+    if discrete:
+        return f"latents must be continuous to be refined, but {discrete[0]!r} is discrete", True
     angles = [name for name, transform in transforms.items() if not transform.has_density]
     return (f"an angle, as {angles[0]!r} is, cannot be refined" if angles else None), True

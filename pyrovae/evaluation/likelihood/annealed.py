@@ -30,8 +30,10 @@ _TUNED_CHAINS = 4  # largest number of chains on which the step sizes are tuned
 class Annealed(Estimator):
     r"""Annealed importance sampling: the mean weight of C chains from the guide, or the prior, to p(z|x).
 
-    For programs with continuous latents. Each chain costs T - 1 Hamiltonian moves, and the weights of chains vary far
-    less than those of importance samples (Neal, 2001; Wu et al., 2016, arXiv:1611.04273).
+    Each chain costs T - 1 Hamiltonian moves, and the weights of chains vary far less than those of importance samples
+    (Neal, 2001; Wu et al., 2016, arXiv:1611.04273). They move in the continuous latents. Discrete ones are summed over,
+    which takes a run of the model on each of their joint values, at most 256. If all latents are discrete, p(x) is that
+    sum.
 
     Args:
         num_temperatures: number T of steps of the inverse temperature; each chain makes T - 1 moves.
@@ -50,6 +52,7 @@ class Annealed(Estimator):
         (torch.Size([3]), 16)
     """
 
+    sum_discrete = True
     unbiased = True  # the step sizes are tuned on other chains, and fixed before these start
 
     def __init__(
@@ -98,11 +101,12 @@ class Annealed(Estimator):
                 runs.append(run)
             num_evaluations += sum(run.num_evaluations for run in runs)
             log_weights = torch.cat([run.log_weight for run in runs])  # (C, B)
-            if self.start == "guide":
+            if self.start == "guide" and programs.whole is programs:
                 elbo_weights = torch.cat([run.start for run in runs])
             else:
-                elbo_weights = Proposal(programs, _ELBO_SAMPLES).guide_log_weights(_ELBO_SAMPLES, chunk_size)
+                elbo_weights = Proposal(programs.whole, _ELBO_SAMPLES).guide_log_weights(_ELBO_SAMPLES, chunk_size)
                 num_evaluations += _ELBO_SAMPLES
+            draws, log_likelihood = programs.add_discrete(resampler.draws, resampler.log_likelihood, chunk_size)
         share = torch.tensor([len(run.log_weight) / C for run in runs], dtype=torch.float64, device=steps.device)
         acceptance = torch.einsum("c,ctb->tb", share, torch.stack([run.acceptance.double() for run in runs]))
         betas, path = self.path.betas(), torch.einsum("c,ctb->tb", share, torch.stack([run.path for run in runs]))
@@ -116,8 +120,8 @@ class Annealed(Estimator):
             acceptance=acceptance.mean(0) if len(acceptance) else torch.ones_like(log_weights[0]),
             num_evaluations=num_evaluations,
             curve=convergence(log_weights),
-            draws=resampler.draws,
-            log_likelihood=resampler.log_likelihood,
+            draws=draws,
+            log_likelihood=log_likelihood,
             paths=ChainPaths(
                 beta=betas,
                 log_weight=path[:, :_KEPT_PATHS],

@@ -204,7 +204,7 @@ class _Chains:
         return probability.mean(0)
 
     def _at(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        self.num_evaluations += len(u)
+        self.num_evaluations += len(u) * self.target.programs.num_values
         point, grad_weight, grad_start = self.target.gradients(u)
         return point.log_weight, point.log_start, grad_weight, grad_start
 

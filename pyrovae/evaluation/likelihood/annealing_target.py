@@ -17,10 +17,13 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.distributions.exact_density import log_density
+from pyrovae.distributions.log_coordinates import map_with_logs
 from pyrovae.evaluation.likelihood.site_transforms import SiteTransform, site_transform
 from pyrovae.execution import evaluating, frozen_parameters, observed_of
 from pyrovae.execution.batched import BatchedPrograms
+from pyrovae.execution.enumerated import EnumeratedPrograms, sum_values
 from pyrovae.programs import PyroFunction
+from pyrovae.rng import forked_rng
 
 __all__ = ["AnnealingTarget", "TargetValue"]
 
@@ -53,6 +56,10 @@ class AnnealingTarget:
     inverted. For other sites, u is the value, mapped to all reals by Pyro's transform of the support and whitened by
     the spread of its samples; for a direction, u is a vector in that direction.
 
+    If discrete latents are summed over, r is the density of the continuous ones alone, a mixture. The noise of a site
+    whose distribution depends on a discrete latent does not determine its value, so that its coordinates are the value
+    itself.
+
     An affine map of the coordinates of each datum, :math:`u' = a + e^b u` with u from the start, has the log weight
     :math:`\log w(u') + \log r(u') - \log r(u) + \sum b`.
 
@@ -63,9 +70,11 @@ class AnnealingTarget:
     Attributes:
         programs: model and guide on B data.
         num_coordinates: number n of coordinates of a datum.
+        is_noise: True if all coordinates of the start are standard normal noise.
 
     Raises:
-        ValueError: if a latent site is discrete, or its support has no transform to all reals.
+        ValueError: if a latent site is discrete, its support has no transform to all reals, or depends on a discrete
+            latent that is summed over.
     """
 
     def __init__(self, programs: BatchedPrograms, start: Literal["guide", "prior"] = "guide") -> None:
@@ -74,22 +83,24 @@ class AnnealingTarget:
         self.programs = programs
         with programs.evaluating():
             samples = programs.run(self._program, min(64, max(16, 4000 // programs.count)))
+            mixed = self._mixed_sites(samples)
             self.transforms: dict[str, SiteTransform] = {}
             for name in [name for name in samples.nodes if name in programs.sites]:
-                site = samples.nodes[name]
-                self.transforms[name] = site_transform(name, site["fn"], site["value"], programs.unflatten_samples)
-        self.num_coordinates = sum(transform.size for transform in self.transforms.values())
-        # A guide of one site encodes the data once for all evaluations.
-        self._encoded = start == "guide" and len(self.transforms) == 1 and self.programs.broadcasts
+                site, unflatten = samples.nodes[name], programs.unflatten_samples
+                self.transforms[name] = site_transform(
+                    name, site["fn"], site["value"], unflatten, by_value=name in mixed
+                )
+            self.num_coordinates = sum(transform.size for transform in self.transforms.values())
+            self.is_noise = not mixed and all(transform.is_noise for transform in self.transforms.values())
+            # A guide of one site encodes the data once for all evaluations.
+            self._encoded = start == "guide" and len(self.transforms) == 1 and self.programs.encodes_once
+            self._draws_from_encoded = self._encoded and not mixed
+            if mixed:
+                self._check_supports()
 
     @property
     def _program(self) -> PyroFunction:
         return self.programs.guide if self.start == "guide" else self.programs.model
-
-    @property
-    def is_noise(self) -> bool:
-        """True if all coordinates of the start are standard normal noise."""
-        return all(transform.is_noise for transform in self.transforms.values())
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -102,7 +113,7 @@ class AnnealingTarget:
 
     def draw(self, k: int) -> Tensor:
         """Draw coordinates from the start, ``(k, B, n)``."""
-        if self._encoded:
+        if self._draws_from_encoded:
             ((name, transform),) = self.transforms.items()
             return transform.draw(self.programs.encoded.nodes[name]["fn"], (k, self.programs.count))[1]
         lead = self._sample_shape(k)
@@ -141,7 +152,10 @@ class AnnealingTarget:
         if self.start == "guide":
             chunk = self.programs.weigh(latents, log_prob)
             return TargetValue(chunk.log_weight, log_start, chunk.log_likelihood, latents)
-        log_likelihood = self.programs.log_prob(trace, observed_of(trace, self.programs.sites), len(u))
+        if isinstance(self.programs, EnumeratedPrograms):
+            log_likelihood, _ = sum_values(*self.programs.log_probs(trace))
+        else:
+            log_likelihood = self.programs.log_prob(trace, observed_of(trace, self.programs.sites), len(u))
         return TargetValue(log_likelihood, log_start, log_likelihood, latents)
 
     def log_start(self, u: Tensor) -> Tensor:
@@ -159,9 +173,14 @@ class AnnealingTarget:
             ((name, transform),) = self.transforms.items()
             site = self.programs.encoded.nodes[name]
             z = transform.forward(site["fn"], parts[name])
+            if isinstance(self.programs, EnumeratedPrograms):
+                log_q = self.programs.log_q({name: z})
+                return {name: z}, log_q, transform.log_density(site["fn"], parts[name], log_q), self.programs.encoded
             log_prob = log_density(site["fn"], z)
             masked = scale_and_mask(log_prob, mask=site["mask"])
             return {name: z}, masked, transform.log_density(site["fn"], parts[name], log_prob), self.programs.encoded
+        if isinstance(self.programs, EnumeratedPrograms):
+            return self._run_on_values_at(self.programs, u)
         with _SetLatents(self.transforms, lambda name, fn, value: self.transforms[name].forward(fn, parts[name])):
             trace = self.programs.run(self._program, k)
         latents = {name: self.programs.unflatten_samples(trace.nodes[name]["value"]) for name in self.transforms}
@@ -172,6 +191,47 @@ class AnnealingTarget:
             for name, transform in self.transforms.items()
         ]
         return latents, self.programs.log_prob(trace, list(self.transforms), k), sum(densities, torch.zeros(())), trace
+
+    def _run_on_values_at(
+        self, programs: EnumeratedPrograms, u: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Trace]:
+        """Return what :meth:`run_at` returns, with the discrete latents summed over."""
+        sizes = [transform.size for transform in self.transforms.values()]
+        repeated = programs.flatten_samples(programs.repeat_for_values(u))
+        parts = dict(zip(self.transforms, repeated.split(sizes, -1), strict=True))
+        with _SetLatents(self.transforms, lambda name, fn, value: self.transforms[name].forward(fn, parts[name])):
+            trace = programs.run_on_values(self._program, len(u))
+        latents = {name: _first(programs.by_value(trace.nodes[name]["value"])) for name in self.transforms}
+        log_prob = programs.log_probs(trace)[0].logsumexp(0)  # (k, B)
+        if self.is_noise:
+            return latents, log_prob, self.log_start(u), trace
+        log_start = log_prob
+        for name, transform in self.transforms.items():  # the same for all values
+            each = trace.nodes[name]["unscaled_log_prob"]
+            each = each if transform.is_noise else torch.zeros_like(each)
+            volume = transform.log_density(trace.nodes[name]["fn"], parts[name], each) - each
+            log_start = log_start + programs.by_value(volume)[0]
+        return latents, log_prob, log_start, trace
+
+    def _mixed_sites(self, samples: Trace) -> set[str]:
+        """Name the sites whose distribution may depend on a discrete latent that is summed over."""
+        if not isinstance(self.programs, EnumeratedPrograms):
+            return set()
+        order = [name for name in samples.nodes if name in self.programs.whole.sites]
+        return self.programs.may_depend_on_discrete(self._program, order)
+
+    def _check_supports(self) -> None:
+        """Refuse a site whose values at given coordinates depend on a discrete latent that is summed over."""
+        assert isinstance(self.programs, EnumeratedPrograms)
+        with forked_rng(self.programs.arguments[0].device):
+            trace = self._run_on_values_at(self.programs, self.draw(2))[3]
+        for name in self.transforms:
+            values = self.programs.by_value(trace.nodes[name]["value"])
+            if not torch.allclose(values, values[:1].expand_as(values), rtol=1e-4, atol=1e-5, equal_nan=True):
+                raise checks.InputError(
+                    "latents must have a support that no discrete latent changes, for these to be summed over, but "
+                    f"that of {name!r} differs"
+                )
 
     def gradients(self, u: Tensor) -> tuple[TargetValue, Tensor, Tensor]:
         """Run the programs at coordinates; also return the gradients of ``log_weight`` and ``log_start``."""
@@ -197,6 +257,11 @@ def _gradient(log_density: Tensor, u: Tensor, *, keep: bool = False) -> Tensor:
         return torch.zeros_like(u)
     gradient = torch.autograd.grad(log_density.sum(), u, retain_graph=keep, allow_unused=True)[0]
     return torch.zeros_like(u) if gradient is None else gradient
+
+
+def _first(values: Tensor) -> Tensor:
+    """Return the first of ``(J, k, B, ...)``."""
+    return map_with_logs(lambda part: part[0], values)
 
 
 class _SetLatents(Messenger):

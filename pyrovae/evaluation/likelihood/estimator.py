@@ -12,9 +12,11 @@ from typing import Any
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.concatenation import concatenate
+from pyrovae.evaluation.likelihood.exact_sum import exact_sum
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
+from pyrovae.execution.enumerated import EnumeratedPrograms, sum_over_discrete
 from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Estimator"]
@@ -50,6 +52,10 @@ class Estimator(ABC):
     must_cover: bool = True
     """True if the guide must have a density wherever the prior has one, False if the estimate is right without this
     condition, for example because it also draws from the prior."""
+
+    sum_discrete: bool = False
+    """True if discrete latents are summed over: the programs that :meth:`estimate` gets then have continuous latents
+    only, and p(x, z) and q(z|x) are sums over the others. If there are no others, p(x) is such a sum, and exact."""
 
     unbiased: bool = False
     """True if the mean of exp(log_prob) is at most p(x), for each datum and whatever was drawn for the others, as
@@ -98,19 +104,29 @@ class Estimator(ABC):
             ValueError: if there are no data, or model and guide do not match.
         """
 
-        def estimate(*arguments: Any) -> LogMarginal:
+        def estimate(*arguments: Any) -> list[LogMarginal]:
             programs = BatchedPrograms(model, guide, arguments, must_cover=self.must_cover)
-            return self.estimate(programs, num_draws=num_draws, chunk_size=chunks.size)
+            if self.sum_discrete:
+                programs = sum_over_discrete(programs)
+            size = max(1, chunks.size // programs.num_values)  # of what runs on all values
+            if isinstance(programs, EnumeratedPrograms):
+                most = max(1, self.batch_size(size) if programs.sites else size)
+                if len(arguments[0]) > most:
+                    split = zip(*(part.split(most) for part in arguments), strict=True)
+                    return [result for some in split for result in estimate(*some)]
+                if not programs.sites:
+                    return [exact_sum(programs, num_draws)]
+            return [self.estimate(programs, num_draws=num_draws, chunk_size=size)]
 
         parts: list[LogMarginal] = []
         for arguments in batches:
             if len(arguments[0]) > 0:
                 chunks.choose(model, arguments)
-                parts += chunks.in_parts(estimate, arguments, self.batch_size)
+                parts += [result for found in chunks.in_parts(estimate, arguments, self.batch_size) for result in found]
         if not parts:
             raise checks.InputError("x must hold at least one datum, but is empty")
         result = concatenate(parts)
-        return replace(result, log_unbiased=result.log_prob[None]) if self.unbiased else result
+        return replace(result, log_unbiased=result.log_prob[None]) if self.unbiased or result.is_exact else result
 
     @property
     def method(self) -> str:

@@ -37,9 +37,12 @@ class Importance(Estimator):
         proposal_scale: factor on the guide's noise, for a wider proposal. A factor slightly above 1 often helps if the
             guide is too narrow.
         prior_share: share of the samples that come from the prior, between 0 and 1.
+        sum_discrete: True to sum over discrete latents instead of sampling them. The weights then are
+            :math:`\sum_y p(x, y, z_k) / \sum_y q(y, z_k|x)`, whose variance is no larger (Rao-Blackwell), and the model
+            runs on each joint value of y, of which there may be 256. If all latents are discrete, p(x) is exact.
 
     Raises:
-        ValueError: if an option is out of its range.
+        ValueError: if an option is out of its range; when run, if latents cannot be summed over.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -50,10 +53,17 @@ class Importance(Estimator):
 
     unbiased = True
 
-    def __init__(self, num_samples: int = 5000, proposal_scale: float = 1.0, prior_share: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_samples: int = 5000,
+        proposal_scale: float = 1.0,
+        prior_share: float = 0.0,
+        sum_discrete: bool = False,
+    ) -> None:
         self.num_samples = checks.integer("num_samples", num_samples)
         self.proposal_scale = checks.number("proposal_scale", proposal_scale, open_below=True)
         self.prior_share = checks.number("prior_share", prior_share, maximum=1.0)
+        self.sum_discrete = checks.instance("sum_discrete", sum_discrete, bool)
 
     @property
     def must_cover(self) -> bool:  # type: ignore[override]
@@ -69,7 +79,8 @@ class Importance(Estimator):
         """The method, K, and the other options that are not at their defaults."""
         label = f"{self.method}-{self.num_samples}"
         label += f"-scale{self.proposal_scale:g}" if self.proposal_scale != 1 else ""
-        return label + (f"-share{self.prior_share:g}" if self.prior_share else "")
+        label += f"-share{self.prior_share:g}" if self.prior_share else ""
+        return label + ("-sum" if self.sum_discrete else "")
 
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
         """Draw and weight K samples for each datum of a batch."""
@@ -79,7 +90,7 @@ class Importance(Estimator):
         resampler = Reservoir(num_draws)
         from_prior = log_weights.new_full((programs.count,), -math.inf)
         start, dtype = 0, torch.float64
-        elbo_weights, num_evaluations = log_weights, K
+        elbo_weights, num_evaluations = log_weights, K * programs.num_values
         with programs.evaluating():
             for chunk in sample_in_chunks(proposal, chunk_size):
                 dtype = chunk.log_likelihood.dtype
@@ -88,9 +99,11 @@ class Importance(Estimator):
                 log_weights[start : start + len(chunk.log_weight)] = chunk.log_weight
                 start += len(chunk.log_weight)
                 resampler.add(chunk.log_weight, chunk)
-            if not proposal.is_guide:
+            if not (proposal.is_guide and programs.whole is programs):
                 few = min(K, _ELBO_SAMPLES)
-                elbo_weights, num_evaluations = proposal.guide_log_weights(few, chunk_size).double(), K + few
+                elbo_weights = Proposal(programs.whole, few).guide_log_weights(few, chunk_size).double()
+                num_evaluations += few
+            draws, log_likelihood = programs.add_discrete(resampler.draws, resampler.log_likelihood, chunk_size)
         rounding = rounding_error(log_weights, dtype)
         shape, error = pareto_k(log_weights, rounding), monte_carlo_error(log_weights)
         curve = convergence(log_weights, shape)
@@ -109,8 +122,8 @@ class Importance(Estimator):
             pareto_k=shape,
             num_evaluations=num_evaluations,
             curve=curve,
-            draws=resampler.draws,
-            log_likelihood=resampler.log_likelihood,
+            draws=draws,
+            log_likelihood=log_likelihood,
             prior_found=prior_found,
         )
 

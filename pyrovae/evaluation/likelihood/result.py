@@ -65,7 +65,8 @@ class LogMarginal:
         acceptance: mean acceptance of annealed chains; NaN for importance samples.
         num_samples: number K of weights: importance samples, or annealed chains.
         num_evaluations: number of decoder runs, with or without a gradient.
-        method: name of the estimator, such as ``importance``, ``annealed`` or ``adaptive``.
+        method: name of the estimator, such as ``importance``, ``annealed`` or ``adaptive``; ``exact`` for the sum over
+            all values of discrete latents.
         tail: largest log weights, normalised by their sum, in nats, in descending order, ``(M, B)``.
         draws: posterior draws by site name, ``(B, S, *event_shape)``, resampled from the K samples by weight.
         log_likelihood: log p(x|z) at the draws, ``(B, S)``, in nats.
@@ -192,6 +193,8 @@ class LogMarginal:
         effort = f"K = {int(self.num_samples.max())}" + (" chains" if chains else "")
         if self.paths is not None:
             effort += f", T = {len(self.paths.log_weight)}"
+        if self.is_exact:
+            effort = f"exact sum of {int(self.num_samples.max())} terms"
         if self.is_adaptive:
             effort = f"{self.num_evaluations.double().mean():,.0f} decoder runs each"
         over = "unknown over the data, for there is one"
@@ -262,10 +265,13 @@ class LogMarginal:
         """True for data whose estimate can be trusted by its own diagnostics, ``(B,)``.
 
         Importance samples: k̂ is below its threshold, or the weights are equal. Chains: they move, and their standard
-        error is at most 0.45 nats. An adaptive estimate says itself which data have enough samples.
+        error is at most 0.45 nats. An exact sum is reliable. An adaptive estimate says itself which data have enough
+        samples.
         """
         if self.adaptive is not None:
             return self.adaptive.reliable.to(self.log_prob.device)
+        if self.is_exact:
+            return self.log_prob.isfinite()
         equal = self.ess > 0.999 * self.num_samples
         sampled = (self.pareto_k <= pareto_threshold(self.num_samples)) | (equal & (self.num_samples >= 25))
         moving = (self.acceptance >= MIN_ACCEPTANCE) & (self.standard_error <= MAX_CHAIN_ERROR)
@@ -337,6 +343,11 @@ class LogMarginal:
         False for adaptive estimates, in which hard data are annealed.
         """
         return not self.is_adaptive and (self.pareto_k > 0.7).double().mean().item() > _HEAVY
+
+    @property
+    def is_exact(self) -> bool:
+        """True if p(x) is the sum over all values of discrete latents, and no samples were drawn."""
+        return self.method == "exact"
 
     @property
     def is_adaptive(self) -> bool:

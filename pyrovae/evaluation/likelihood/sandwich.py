@@ -15,10 +15,12 @@ from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune_step_sizes
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
+from pyrovae.evaluation.likelihood.exact_sum import exact_sum
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.chunking import Chunks
+from pyrovae.execution.enumerated import EnumeratedPrograms, sum_over_discrete
 from pyrovae.missing import copy_missing
 from pyrovae.prediction.simulation import simulate
 from pyrovae.programs import Batch, PyroFunction, arguments_of
@@ -104,7 +106,8 @@ def sandwich(
     of the simulated data lie in between, in expectation. The gap applies to real data as far as they resemble the
     simulated data.
 
-    The data are drawn from a separate generator.
+    Chains move in the continuous latents, and discrete ones are summed over. If all latents are discrete, the upper
+    bound is exact. The data are drawn from a separate generator.
 
     Args:
         model: program of p(x, z).
@@ -120,8 +123,8 @@ def sandwich(
         progress: whether to show progress bars.
 
     Raises:
-        ValueError: if a latent is discrete, the guide's transforms have no inverse, or the model does not draw the data
-            that it observes.
+        ValueError: if a latent cannot be annealed, the guide's transforms have no inverse, or the model does not draw
+            the data that it observes.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -146,12 +149,18 @@ def sandwich(
 
     def bound(index: Tensor) -> Tensor:
         data = tuple(part[index] for part in simulated)
-        target = AnnealingTarget(BatchedPrograms(model, guide, data, must_cover=reverse.must_cover), reverse.start)
+        programs = sum_over_discrete(BatchedPrograms(model, guide, data, must_cover=reverse.must_cover))
+        size = max(1, chunks.size // programs.num_values)
+        if len(index) > size < chunks.size:
+            return torch.cat([bound(some) for some in index.split(size)])
+        if isinstance(programs, EnumeratedPrograms) and not programs.sites:
+            return exact_sum(programs).log_prob
+        target = AnnealingTarget(programs, reverse.start)
         here = {name: map_with_logs(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
         backward = []
         with target.running():
             steps, _, _ = tune_step_sizes(target, path, min(C, 4))
-            for some in torch.empty(C).split(max(1, chunks.size // target.programs.count)):
+            for some in torch.empty(C).split(max(1, size // target.programs.count)):
                 u = target.coordinates_of({name: _repeated(z, len(some)) for name, z in here.items()})
                 backward.append(-anneal(target, path, steps, u, reverse=True).log_weight)
             upper = math.log(C) - torch.cat(backward).logsumexp(0)

@@ -57,7 +57,12 @@ class SiteTransform(ABC):
 
 
 def site_transform(
-    name: str, fn: Any, value: Tensor, unflatten: Callable[[Tensor], Tensor] = lambda v: v
+    name: str,
+    fn: Any,
+    value: Tensor,
+    unflatten: Callable[[Tensor], Tensor] = lambda v: v,
+    *,
+    by_value: bool = False,
 ) -> SiteTransform:
     """Make the transform of a site for its distribution.
 
@@ -66,19 +71,20 @@ def site_transform(
         fn: distribution of the site.
         value: samples of the site, ``(S, B, *event_shape)``, or with another shape of samples and data.
         unflatten: function that restores the leading shape ``(S, B)``.
+        by_value: True for coordinates that determine the value without the distribution's parameters.
 
     Raises:
         ValueError: if the site is discrete, or its support has no transform to all reals.
     """
-    if _is_made_of_noise(fn):
+    if _is_made_of_noise(fn) and not by_value:
         return _Noise(fn, value)
     if fn.support is constraints.sphere:
         return _Direction(value)
     try:
         if support_kind(fn) in ("discrete", "one_hot", "multinomial"):
             raise checks.InputError(
-                f"latents must be continuous to be annealed, refined or widened, but {name!r} is discrete: only "
-                "importance sampling from the guide as it is can be used"
+                f"latents must be continuous to be refined or widened, but {name!r} is discrete: only Annealed, "
+                "Adaptive and Importance with sum_discrete can sum over it"
             )
         return _Whitened(unflatten(_unconstrain(fn, value)), one_to_one=not is_angle(fn))
     except NotImplementedError as error:

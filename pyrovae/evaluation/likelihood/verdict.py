@@ -32,6 +32,15 @@ def verdict(result: LogMarginal) -> str:
     lost = int((~result.log_prob.isfinite()).sum())
     if lost:
         parts.append(f"Of {lost} data every weight is zero, and the NLL of the set has no value.")
+    if result.is_exact:
+        terms, rounding = int(result.num_samples.max()), result.standard_error.max().item()
+        return " ".join(
+            [
+                *parts,
+                f"All latents are discrete, and p(x) is the sum over their {terms} joint values: it is exact to the "
+                f"rounding of its densities, {rounding:.1g} nats.",
+            ]
+        )
     if result.is_adaptive:
         return " ".join([*parts, f"By the errors of its samples and chains the NLL is {_range(result)}."])
     if not bool(annealed.all()):

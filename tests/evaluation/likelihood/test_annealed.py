@@ -23,7 +23,6 @@ from pyrovae import (
     InputError,
     LowRankNormal,
     MixturePosterior,
-    SemiSupervisedVAE,
     SphericalVAE,
     StandardNormal,
     log_marginal,
@@ -208,14 +207,6 @@ def test_a_program_that_does_not_broadcast():
     x = oracle.simulate(3)
     ml = log_marginal(no_broadcasting(oracle), oracle.guide, x, Annealed(40, num_chains=50))
     assert ((ml.log_prob - oracle.log_prob(x)).abs() < 4 * ml.standard_error + 0.01).all()
-
-
-def test_discrete_latents_are_refused():
-    program = SemiSupervisedVAE((6,), 2, num_classes=3)
-    with pytest.raises(
-        InputError, match="latents must be continuous to be annealed, refined or widened, but 'y' is discrete"
-    ):
-        log_marginal(program.model, program.guide, torch.ones(2, 6), Annealed())
 
 
 @pytest.mark.slow

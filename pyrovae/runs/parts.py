@@ -1,0 +1,104 @@
+"""Parts of a long table that is being written: a command that was killed goes on after the last of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyrovae import checks, progress
+from pyrovae.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["BLOCKS", "Parts"]
+
+BLOCKS = 100
+"""Number of blocks of a part."""
+
+
+class Parts:
+    """A folder beside a table with the parts of it that are complete, each of ``BLOCKS`` blocks.
+
+    Args:
+        path: path of the table.
+        key: what the rows depend on: the program, the data and the options. Parts of others are deleted.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+
+    Example:
+        >>> import pandas
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     parts = Parts(Path(folder) / "scores.csv", {"seed": 0})
+        ...     blocks = parts.kept(pandas.DataFrame({"row": [i]}) for i in range(250))
+        ...     _ = [next(blocks) for i in range(220)]  # and the process is killed
+        ...     Parts(Path(folder) / "scores.csv", {"seed": 0}).num_blocks
+        200
+    """
+
+    def __init__(self, path: Path, key: dict[str, Any]) -> None:
+        self.folder = path.with_name(f".{path.name}.parts")
+        text = hashlib.blake2b(json.dumps(key, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+        name = self.folder / "key"
+        with suppress(OSError):
+            if name.read_text() != text:
+                self.discard()
+        if not name.exists():
+            self.discard()
+            with atomic_write(name) as file:
+                file.write(text.encode())
+        self.num_parts = 0
+        while self._part(self.num_parts).exists():
+            self.num_parts += 1
+        if self.num_parts:
+            progress.note(f"{path} goes on after the {self.num_parts * BLOCKS} blocks that are in {self.folder}")
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks that are written."""
+        return self.num_parts * BLOCKS
+
+    def kept(self, blocks: Iterable[pandas.DataFrame]) -> Iterator[pandas.DataFrame]:
+        """Yield the parts that are written, then further blocks, of which every hundred are written as a part.
+
+        Args:
+            blocks: the blocks after those that are written.
+        """
+        import pandas
+
+        for i in range(self.num_parts):
+            yield self._read(i)
+        waiting: list[pandas.DataFrame] = []
+        for block in blocks:
+            waiting.append(block)
+            if len(waiting) == BLOCKS:
+                records = pandas.concat(waiting).to_records(index=False)
+                with atomic_write(self._part(self.num_parts)) as file:
+                    np.save(file, records, allow_pickle=False)
+                self.num_parts += 1
+                waiting.clear()
+            yield block
+
+    def discard(self) -> None:
+        """Delete the parts, as when the table is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _part(self, i: int) -> Path:
+        return self.folder / f"{i:08}.npy"
+
+    def _read(self, i: int) -> pandas.DataFrame:
+        import pandas
+
+        try:
+            return pandas.DataFrame.from_records(np.load(self._part(i), allow_pickle=False))
+        except (OSError, ValueError) as error:
+            raise checks.InputError(f"{self._part(i)} cannot be read: {checks.reason(error)}: delete it") from error

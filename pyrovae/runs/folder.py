@@ -74,7 +74,10 @@ class Run:
     @property
     def is_own(self) -> bool:
         """True if the configuration was written by this user on this machine, and not changed since."""
-        return self.exists and is_signed(self.folder, self.config_text())
+        try:
+            return self.exists and is_signed(self.folder, self.config_text())
+        except (OSError, ValueError):  # it is no text
+            return False
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:

@@ -132,17 +132,18 @@ def check_size(config: Any) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Refuse a run with links that lead out of its folder: what is written into it would be written elsewhere.
+    """Refuse a run with links that lead out of its folder, where others would be written to, or with pipes.
 
     Raises:
-        ValueError: if there is such a link.
+        ValueError: if there is such a link, or what is neither a file nor a folder.
     """
     home = folder.resolve()
     for parent, folders, files in os.walk(folder):
         for name in [*folders, *files]:
             path = Path(parent, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(home):
+            leads_out = path.is_symlink() and not path.resolve().is_relative_to(home)
+            if leads_out or not (path.is_file() or path.is_dir()):
                 raise checks.InputError(
-                    f"{folder} was not made on this machine and must not have links that lead out of it, "
-                    f"but {path.relative_to(folder)} does"
+                    f"{folder} was not made on this machine and must hold files and folders alone, "
+                    f"without links that lead out of it, but {path.relative_to(folder)} is none"
                 )

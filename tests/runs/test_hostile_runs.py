@@ -153,6 +153,7 @@ HOSTILE = {
     "a module of YAML": (written("config.yaml", "prior: !!python/name:evilmod.Evil"), "cannot be read"),
     "aliases that multiply": (written("config.yaml", LAUGHS), "more than 100000 values"),
     "an alias of itself": (written("config.yaml", "prior: &a [*a]"), "more than 100000 values"),
+    "bytes that are no text": (written("config.yaml", b"prior: \xff\xfe"), "cannot be read"),
     "nesting without end": (written("config.yaml", "[" * 20_000), "cannot be read"),
     "another configuration's name": (changed(config="/etc/passwd", prior="evilmod.Evil"), "--trust evilmod"),
     "a pickle for weights": (written("weights.safetensors", pickle.dumps(Payload())), "cannot be read"),
@@ -166,6 +167,7 @@ HOSTILE = {
     "data of objects": (array_of_objects, "data of"),
     "a record of a wrong type": (described(sizes="many", data_shape="wide"), "data.json"),
     "weights elsewhere": (linked("weights.safetensors"), "links that lead out of it"),
+    "a pipe that never ends": (lambda folder: os.mkfifo(folder / "metrics"), "files and folders alone"),
     "results elsewhere": (linked("evaluation"), "links that lead out of it"),
 }
 
@@ -209,9 +211,8 @@ def test_nothing_of_it_is_run(run, name):
 )
 def test_no_command_runs_it(run, words, capsys):
     """The hostile class is where the command finds it first: the data, or else the prior."""
-    changed(
-        prior="evilmod.Evil", data={"class_path": "evilmod.Evil", "init_args": {"path": "x"}}, optimizer="evilmod.Evil"
-    )(run)
+    data = {"class_path": "evilmod.Evil", "init_args": {"path": "x"}}
+    changed(prior="evilmod.Evil", data=data, optimizer="evilmod.Evil", trust="evilmod")(run)
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1, said

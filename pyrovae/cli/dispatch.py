@@ -26,6 +26,7 @@ _DIVIDED = (
     "evaluate",
     "score",
     "encode",
+    "impute",
     "compress",
     "decompress",
 )  # commands whose work several processes divide
@@ -36,6 +37,7 @@ _COMMANDS_ON_A_RUN = (
     "compare",
     "score",
     "encode",
+    "impute",
     "compress",
     "refit_prior",
     "report",

@@ -19,7 +19,7 @@ __all__ = [
     "resumed_run",
 ]
 
-_DEFAULT_ESTIMATORS = {"evaluate": "Importance", "score": "Importance", "diagnose": "Annealed"}
+_DEFAULT_ESTIMATORS = {"evaluate": "Importance", "score": "Importance", "impute": "Importance", "diagnose": "Annealed"}
 
 
 def resumed_run(arguments: list[str]) -> Run | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from pyrovae.execution import evaluating, frozen_parameters, observed_of
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.programs import PyroFunction
 
-__all__ = ["AnnealingTarget", "TargetValue"]
+__all__ = ["AffineMap", "AnnealingTarget", "TargetValue"]
 
 
 class TargetValue(NamedTuple):
@@ -41,6 +42,28 @@ class TargetValue(NamedTuple):
     latents: dict[str, Tensor]
 
 
+class AffineMap(NamedTuple):
+    """An affine map a + L v of the coordinates of each datum.
+
+    Attributes:
+        shift: a, ``(B, n)``.
+        factor: L, ``(B, n, n)``.
+        log_volume: log |det L|, ``(B,)``.
+    """
+
+    shift: Tensor
+    factor: Tensor
+    log_volume: Tensor
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """Map coordinates, ``(k, B, n)``."""
+        return self.shift + torch.einsum("bij,kbj->kbi", self.factor, v)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        """Invert the map."""
+        return torch.linalg.solve(self.factor, (u - self.shift).movedim(0, -1)).movedim(-1, 0)
+
+
 class AnnealingTarget:
     r"""The joint density p(x, z) of a batch in coordinates u, in which the start of the path has the density r(u).
 
@@ -53,8 +76,9 @@ class AnnealingTarget:
     inverted. For other sites, u is the value, mapped to all reals by Pyro's transform of the support and whitened by
     the spread of its samples; for a direction, u is a vector in that direction.
 
-    An affine map of the coordinates of each datum, :math:`u' = a + e^b u` with u from the start, has the log weight
-    :math:`\log w(u') + \log r(u') - \log r(u) + \sum b`.
+    An affine map of the coordinates of each datum, :math:`u' = a + L u` with u from the start, has the log weight
+    :math:`\log w(u') + \log r(u') - \log r(u) + \log |\det L|`. With :meth:`mapped`, u is in the place of u', and the
+    start is the guide of which each datum's samples are so moved.
 
     Args:
         programs: model and guide on B data.
@@ -81,10 +105,17 @@ class AnnealingTarget:
         self.num_coordinates = sum(transform.size for transform in self.transforms.values())
         # A guide of one site encodes the data once for all evaluations.
         self._encoded = start == "guide" and len(self.transforms) == 1 and self.programs.broadcasts
+        self._affine: AffineMap | None = None
 
     @property
     def _program(self) -> PyroFunction:
         return self.programs.guide if self.start == "guide" else self.programs.model
+
+    def mapped(self, affine: AffineMap) -> AnnealingTarget:
+        """Return the same posterior in coordinates v, of which ``affine`` makes those of this target."""
+        target = copy(self)
+        target._affine = affine
+        return target
 
     @property
     def is_noise(self) -> bool:
@@ -133,10 +164,18 @@ class AnnealingTarget:
 
         with _SetLatents(self.transforms, place):
             self.programs.run(self._program, k)
-        return self.programs.unflatten_samples(torch.cat(found, -1))
+        u = self.programs.unflatten_samples(torch.cat(found, -1))
+        return u if self._affine is None else self._affine.inverse(u)
 
     def evaluate(self, u: Tensor) -> TargetValue:
         """Run the programs at coordinates, ``(k, B, n)``; differentiable with respect to them."""
+        if self._affine is None:
+            return self._evaluate(u)
+        point, log_start = self._evaluate(self._affine(u)), self.log_start(u)
+        log_weight = point.log_weight + point.log_start - log_start + self._affine.log_volume
+        return point._replace(log_weight=log_weight, log_start=log_start)
+
+    def _evaluate(self, u: Tensor) -> TargetValue:
         latents, log_prob, log_start, trace = self.run_at(u)
         if self.start == "guide":
             chunk = self.programs.weigh(latents, log_prob)

@@ -13,7 +13,6 @@ from pyrovae import checks
 from pyrovae.distributions.log_coordinates import map_with_logs
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune_step_sizes
-from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
 from pyrovae.evaluation.likelihood.result import LogMarginal
@@ -144,7 +143,8 @@ def sandwich(
 
     def bound(index: Tensor) -> Tensor:
         data = tuple(part[index] for part in simulated)
-        target = AnnealingTarget(BatchedPrograms(model, guide, data, must_cover=reverse.must_cover), reverse.start)
+        programs = BatchedPrograms(model, guide, data, must_cover=reverse.must_cover)
+        target = reverse.begin(programs, chunks.size).target
         here = {name: map_with_logs(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
         backward = []
         with target.running():

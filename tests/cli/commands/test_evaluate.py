@@ -39,9 +39,10 @@ def test_annealed(run, capsys):
         "num_leapfrogs": 2,
         "start": "guide",
         "target_acceptance": 0.8,
+        "refinement_rounds": 3,
     }
     assert 0.6 < summary["acceptance"]["50%"] < 0.95
-    assert summary["num_evaluations"] == 40 * (8 + 4) * (19 * 2 + 1)
+    assert summary["num_evaluations"] == 40 * (4 * 16 + (8 + 4) * (19 * 2 + 1))
     statistics = values.sample_stats
     assert statistics["path_log_weight"].shape == (20, 40)
     assert statistics["path_acceptance"].shape == (19, 40)

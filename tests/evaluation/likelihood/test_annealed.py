@@ -250,7 +250,7 @@ def test_decoder_runs_are_counted():
             pyro.sample("x", dist.Normal(z @ oracle.W.T + oracle.b, 1.0).to_event(1), obs=x)
 
     ml = log_marginal(model, oracle.guide, oracle.simulate(3), Annealed(10, num_leapfrogs=3, num_chains=16))
-    assert (ml.num_evaluations == (16 + 4) * (9 * 3 + 1)).all()
+    assert (ml.num_evaluations == 4 * 16 + (16 + 4) * (9 * 3 + 1)).all()  # four fits of the refined start, the chains
     once = 3 * (2 + 2) + 16 * 3 + 64 * 3  # looking whether it broadcasts, posterior draws; the guide's spread
     assert 0 <= sum(rows) - ml.num_evaluations.sum().item() <= once
 
@@ -304,6 +304,7 @@ def test_betas_begin_at_0_and_end_at_1():
         ({"num_chains": 0}, "num_chains must be an integer of at least 1"),
         ({"num_leapfrogs": 0}, "num_leapfrogs must be an integer of at least 1"),
         ({"start": "posterior"}, "start must be"),
+        ({"refinement_rounds": -1}, "refinement_rounds must be an integer of at least 0"),
         ({"target_acceptance": 1.0}, "target_acceptance must be"),
         ({"target_acceptance": 0.0}, "target_acceptance must be"),
     ],

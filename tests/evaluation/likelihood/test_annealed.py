@@ -94,7 +94,7 @@ def test_the_exact_guide_has_nothing_to_anneal():
 def test_errors_are_calibrated_over_200_repetitions(oracle, T):
     oracle = oracle()
     x = oracle.simulate(1).expand(200, -1)
-    ml = log_marginal(oracle.model, oracle.guide, x, Annealed(T))
+    ml = log_marginal(oracle.model, oracle.guide, x, Annealed(T, refinement_rounds=0))  # or there is no error
     off = ml.log_prob - oracle.log_prob(x)
     assert 0.90 <= (off.abs() < 1.96 * ml.standard_error).double().mean().item() <= 0.99
     assert ml.standard_error.mean().item() == pytest.approx(off.std().item(), rel=0.25)
@@ -273,7 +273,7 @@ def test_paths_are_what_was_integrated():
 def test_more_temperatures_and_chains_bring_more():
     oracle = LinearGaussian(50, 100, guide="mean-field", shift=1.0)
     x = oracle.simulate(20)
-    short = [shortfall(oracle, x, Annealed(T, num_chains=4)) for T in (5, 20, 100)]
+    short = [shortfall(oracle, x, Annealed(T, num_chains=4, refinement_rounds=0)) for T in (5, 20, 100)]
     assert short[0] > short[1] > short[2]
 
 
@@ -336,7 +336,7 @@ def test_verdicts_of_chains():
     bad = LinearGaussian(50, 100, guide="mean-field", shift=2.0)
 
     def verdict(oracle, *options):
-        return log_marginal(oracle.model, oracle.guide, x, Annealed(*options)).verdict
+        return log_marginal(oracle.model, oracle.guide, x, Annealed(*options, refinement_rounds=0)).verdict
 
     assert "agree" in verdict(good, 200)
     assert "disagree" in verdict(bad, 10)

@@ -47,14 +47,15 @@ def test_the_exact_value_lies_between(latent_dim, start):
     for off, sign in ((below, -1), (above, 1)):
         assert sign * off.mean().item() > -3 * off.std().item() / 60**0.5
     assert bounds.gap == pytest.approx((above - below).mean().item())
-    if latent_dim == 50:
+    if latent_dim == 50 and start == "prior":
         assert bounds.gap > 3 * bounds.gap_error  # a short path leaves a gap
 
 
 @pytest.mark.slow
 def test_the_gap_closes_with_more_temperatures():
     oracle = LinearGaussian(50, 100, guide="mean-field", shift=1.0)
-    gaps = [sandwiched(oracle, torch.zeros(1, 100).double(), Annealed(T), num_simulated=15)[0].gap for T in (10, 150)]
+    like, paths = torch.zeros(1, 100).double(), [Annealed(T, refinement_rounds=0) for T in (10, 150)]
+    gaps = [sandwiched(oracle, like, path, num_simulated=15)[0].gap for path in paths]
     assert gaps[0] > 1
     assert gaps[1] < 0.6
 

@@ -42,7 +42,8 @@ class Annealed(Estimator):
         start: distribution from which the chains start, ``guide`` or ``prior``.
         refinement_rounds: number of rounds that move the guide towards the posterior of each datum, on samples of their
             own, before chains start from it; each costs twice as many decoder runs as there are latent dimensions. No
-            effect on chains from the prior, on latents that are angles, and on more than 256 latent dimensions.
+            effect on chains from the prior, on guides whose samples are not made from Gaussian noise (as normals and
+            flows are), and on more than 256 latent dimensions.
 
     Raises:
         ValueError: if an option is out of its range; when run, if a latent cannot be annealed.

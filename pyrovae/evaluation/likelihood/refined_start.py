@@ -54,8 +54,8 @@ def refine_start(target: AnnealingTarget, num_rounds: int, chunk_size: int = 200
         chunk_size: number of latents to run the model on at a time.
     """
     n = target.num_coordinates
-    possible = n <= _MAX_COORDINATES and all(transform.has_density for transform in target.transforms.values())
-    if num_rounds == 0 or not possible:
+    # Other starts than noise can have a tail like exp(-exp(u)): narrowed, they have no density at some latents.
+    if num_rounds == 0 or n > _MAX_COORDINATES or not target.is_noise:
         log_weight = [target.evaluate(target.draw(k)).log_weight for k in _sizes(target, _MIN_SAMPLES, chunk_size)]
         return RefinedStart(target, torch.cat(log_weight).double().mean(0), _MIN_SAMPLES)
     num_samples = max(_MIN_SAMPLES, 2 * n)

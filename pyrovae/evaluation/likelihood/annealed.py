@@ -14,6 +14,7 @@ from pyrovae.evaluation.likelihood.convergence import convergence
 from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.proposal import Proposal
+from pyrovae.evaluation.likelihood.refined_start import RefinedStart, refine_start
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.evaluation.likelihood.thermodynamic import integrate_chains
@@ -41,6 +42,11 @@ class Annealed(Estimator):
         num_leapfrogs: number of leapfrog steps per move, with one gradient each.
         target_acceptance: mean acceptance to which the step sizes are tuned, on separate chains.
         start: distribution from which the chains start, ``guide`` or ``prior``.
+        refinement_rounds: number of rounds that move the guide towards the posterior of each datum, on samples of their
+            own, before chains start from it; each costs twice as many decoder runs as there are latent dimensions.
+            Three close most of the gap of a posterior with one mode. Where the guide covers several modes, the moved
+            one covers fewer, so that there are none by default. No effect on chains from the prior, on guides whose
+            samples are not made from Gaussian noise (as normals and flows are), and on more than 256 latent dimensions.
 
     Raises:
         ValueError: if an option is out of its range; when run, if a latent cannot be annealed.
@@ -53,7 +59,7 @@ class Annealed(Estimator):
     """
 
     sum_discrete = True
-    unbiased = True  # the step sizes are tuned on other chains, and fixed before these start
+    unbiased = True  # start and step sizes are chosen by other samples and chains, and fixed before these start
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Annealed(Estimator):
         num_leapfrogs: int = 2,
         target_acceptance: float = 0.8,
         start: Literal["guide", "prior"] = "guide",
+        refinement_rounds: int = 0,
     ) -> None:
         self.num_chains = checks.integer("num_chains", num_chains)
         self.path = AnnealingPath(num_temperatures, num_leapfrogs, start, target_acceptance)
@@ -69,6 +76,7 @@ class Annealed(Estimator):
         self.num_leapfrogs = num_leapfrogs
         self.target_acceptance = target_acceptance
         self.start: Literal["guide", "prior"] = start
+        self.refinement_rounds = checks.integer("refinement_rounds", refinement_rounds, minimum=0)
 
     @property
     def must_cover(self) -> bool:  # type: ignore[override]
@@ -86,22 +94,31 @@ class Annealed(Estimator):
         label = f"{self.method}-{self.num_chains}-T{self.num_temperatures}"
         label += f"-L{self.num_leapfrogs}" if self.num_leapfrogs != default.num_leapfrogs else ""
         label += f"-accept{self.target_acceptance:g}" if self.target_acceptance != default.target_acceptance else ""
+        label += f"-R{self.refinement_rounds}" if self.refinement_rounds != default.refinement_rounds else ""
         return label + (f"-from-{self.start}" if self.start != default.start else "")
+
+    def begin(self, programs: BatchedPrograms, chunk_size: int) -> RefinedStart:
+        """Return the posterior in coordinates of the start of the chains, refined if that is asked for."""
+        target = AnnealingTarget(programs, self.start)
+        if self.start == "prior" or self.refinement_rounds == 0:
+            return RefinedStart(target, 0)
+        with target.running():
+            return refine_start(target, self.refinement_rounds, chunk_size)
 
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
         """Run C chains for each datum of a batch."""
-        target = AnnealingTarget(programs, self.start)
+        target, num_evaluations = self.begin(programs, chunk_size)
         C, resampler, runs = self.num_chains, Reservoir(num_draws), []
         with target.running():
-            steps, _, num_evaluations = tune_step_sizes(target, self.path, min(C, _TUNED_CHAINS))
+            steps, _, spent = tune_step_sizes(target, self.path, min(C, _TUNED_CHAINS))
             for part in torch.empty(C).split(max(1, chunk_size // programs.count)):
                 run = anneal(target, self.path, steps, target.draw(len(part)))
                 point = target.evaluate(run.end)
                 resampler.add(run.log_weight, Chunk(point.log_weight, point.log_likelihood, point.latents))
                 runs.append(run)
-            num_evaluations += sum(run.num_evaluations for run in runs)
+            num_evaluations += spent + sum(run.num_evaluations for run in runs)
             log_weights = torch.cat([run.log_weight for run in runs])  # (C, B)
-            if self.start == "guide" and programs.whole is programs:
+            if self.start == "guide" and not target.is_mapped and programs.whole is programs:
                 elbo_weights = torch.cat([run.start for run in runs])
             else:
                 elbo_weights = Proposal(programs.whole, _ELBO_SAMPLES).guide_log_weights(_ELBO_SAMPLES, chunk_size)

@@ -83,8 +83,8 @@ class ChainPaths:
 
     Attributes:
         beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
-        log_weight: mean over the chains of log p(x, z) - log q(z|x) at the first T inverse temperatures, ``(T, B)``,
-            in nats: the integrand of thermodynamic integration.
+        log_weight: mean over the chains of log p(x, z) - log q(z|x), with q as refined, at the first T inverse
+            temperatures, ``(T, B)``, in nats: the integrand of thermodynamic integration.
         acceptance: mean acceptance probability of the moves at the inner temperatures, ``(T - 1, B)``.
         step_size: leapfrog step sizes at the inner temperatures, in units of the start's scale, ``(T - 1, B)``.
     """
@@ -116,7 +116,7 @@ def tune_step_sizes(target: AnnealingTarget, path: AnnealingPath, num_chains: in
     betas = path.betas()
     log_weight = betas[1].item() * chains.log_weight.double()  # (C, B)
     steps = []
-    for t, beta in enumerate(betas[1:-1].tolist()):
+    for t, beta in enumerate(betas[1:-1]):
         steps.append(step)
         # In proportion to the error of the acceptance, against overshooting; with larger steps at the beginning.
         rate = 0.4 + 0.6 * 0.8**t
@@ -151,7 +151,7 @@ def anneal(
         total += (betas[t + 1] - betas[t]).item() * chains.log_weight.double()
         move = t - 1 if reverse else t
         if 0 <= move < len(steps):
-            acceptance.append(chains.move(betas[move + 1].item(), steps[move]))
+            acceptance.append(chains.move(betas[move + 1], steps[move]))
     if reverse:
         moments.reverse()
         acceptance.reverse()
@@ -175,12 +175,13 @@ class _Chains:
         self.u = u
         self.log_weight, self.log_start, self.grad_weight, self.grad_start = self._at(u)
 
-    def move(self, beta: float, step: Tensor) -> Tensor:
-        """Move all chains at one temperature; return their mean acceptance, ``(B,)``."""
-        step = step[:, None]  # (B, 1)
+    def move(self, beta: Tensor, step: Tensor) -> Tensor:
+        """Move all chains at an inverse temperature, ``()`` or ``(B,)``; return their mean acceptance, ``(B,)``."""
+        beta = beta.to(self.u)
+        step, tilt = step[:, None], beta.unsqueeze(-1)
         momentum = torch.randn_like(self.u)
         energy = self._energy(self.log_weight, self.log_start, beta, momentum)
-        u, force = self.u, self.grad_start + beta * self.grad_weight
+        u, force = self.u, self.grad_start + tilt * self.grad_weight
         finite = torch.ones_like(energy, dtype=torch.bool)
         for _ in range(self.num_leapfrogs):
             momentum = momentum + 0.5 * step * force
@@ -189,7 +190,7 @@ class _Chains:
             finite = finite & u.isfinite().all(-1)
             u = torch.where(finite.unsqueeze(-1), u, self.u)
             log_weight, log_start, grad_weight, grad_start = self._at(u)
-            force = grad_start + beta * grad_weight
+            force = grad_start + tilt * grad_weight
             momentum = momentum + 0.5 * step * force
         # A state without a density is never accepted.
         gain = energy - self._energy(log_weight, log_start, beta, momentum)
@@ -209,5 +210,5 @@ class _Chains:
         return point.log_weight, point.log_start, grad_weight, grad_start
 
     @staticmethod
-    def _energy(log_weight: Tensor, log_start: Tensor, beta: float, momentum: Tensor) -> Tensor:
+    def _energy(log_weight: Tensor, log_start: Tensor, beta: Tensor, momentum: Tensor) -> Tensor:
         return 0.5 * momentum.square().sum(-1) - log_start - beta * log_weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ from pyrovae.execution.enumerated import EnumeratedPrograms, sum_values
 from pyrovae.programs import PyroFunction
 from pyrovae.rng import forked_rng
 
-__all__ = ["AnnealingTarget", "TargetValue"]
+__all__ = ["AffineMap", "AnnealingTarget", "TargetValue"]
 
 
 class TargetValue(NamedTuple):
@@ -44,6 +45,28 @@ class TargetValue(NamedTuple):
     latents: dict[str, Tensor]
 
 
+class AffineMap(NamedTuple):
+    """An affine map a + L v of the coordinates of each datum.
+
+    Attributes:
+        shift: a, ``(B, n)``.
+        factor: L, ``(B, n, n)``.
+        log_volume: log |det L|, ``(B,)``.
+    """
+
+    shift: Tensor
+    factor: Tensor
+    log_volume: Tensor
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """Map coordinates, ``(k, B, n)``."""
+        return self.shift + torch.einsum("bij,kbj->kbi", self.factor, v)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        """Invert the map."""
+        return torch.linalg.solve(self.factor, (u - self.shift).movedim(0, -1)).movedim(-1, 0)
+
+
 class AnnealingTarget:
     r"""The joint density p(x, z) of a batch in coordinates u, in which the start of the path has the density r(u).
 
@@ -60,8 +83,9 @@ class AnnealingTarget:
     whose distribution depends on a discrete latent does not determine its value, so that its coordinates are the value
     itself.
 
-    An affine map of the coordinates of each datum, :math:`u' = a + e^b u` with u from the start, has the log weight
-    :math:`\log w(u') + \log r(u') - \log r(u) + \sum b`.
+    An affine map of the coordinates of each datum, :math:`u' = a + L u` with u from the start, has the log weight
+    :math:`\log w(u') + \log r(u') - \log r(u) + \log |\det L|`. With :meth:`mapped`, u is in the place of u', and the
+    start is the guide of which each datum's samples are so moved.
 
     Args:
         programs: model and guide on B data.
@@ -97,10 +121,22 @@ class AnnealingTarget:
             self._draws_from_encoded = self._encoded and not mixed
             if mixed:
                 self._check_supports()
+            self._affine: AffineMap | None = None
 
     @property
     def _program(self) -> PyroFunction:
         return self.programs.guide if self.start == "guide" else self.programs.model
+
+    @property
+    def is_mapped(self) -> bool:
+        """True if the start is not that of the programs, but a map of it."""
+        return self._affine is not None
+
+    def mapped(self, affine: AffineMap) -> AnnealingTarget:
+        """Return the same posterior in coordinates v, of which ``affine`` makes those of this target."""
+        target = copy(self)
+        target._affine = affine
+        return target
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -144,10 +180,18 @@ class AnnealingTarget:
 
         with _SetLatents(self.transforms, place):
             self.programs.run(self._program, k)
-        return self.programs.unflatten_samples(torch.cat(found, -1))
+        u = self.programs.unflatten_samples(torch.cat(found, -1))
+        return u if self._affine is None else self._affine.inverse(u)
 
     def evaluate(self, u: Tensor) -> TargetValue:
         """Run the programs at coordinates, ``(k, B, n)``; differentiable with respect to them."""
+        if self._affine is None:
+            return self._evaluate(u)
+        point, log_start = self._evaluate(self._affine(u)), self.log_start(u)
+        log_weight = point.log_weight + point.log_start - log_start + self._affine.log_volume
+        return point._replace(log_weight=log_weight, log_start=log_start)
+
+    def _evaluate(self, u: Tensor) -> TargetValue:
         latents, log_prob, log_start, trace = self.run_at(u)
         if self.start == "guide":
             chunk = self.programs.weigh(latents, log_prob)

@@ -13,7 +13,6 @@ from pyrovae import checks
 from pyrovae.distributions.log_coordinates import map_with_logs
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.annealed_chains import anneal, tune_step_sizes
-from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.exact_sum import exact_sum
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
@@ -155,7 +154,7 @@ def sandwich(
             return torch.cat([bound(some) for some in index.split(size)])
         if isinstance(programs, EnumeratedPrograms) and not programs.sites:
             return exact_sum(programs).log_prob
-        target = AnnealingTarget(programs, reverse.start)
+        target = reverse.begin(programs, size).target
         here = {name: map_with_logs(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
         backward = []
         with target.running():

@@ -39,6 +39,7 @@ def test_annealed(run, capsys):
         "num_leapfrogs": 2,
         "start": "guide",
         "target_acceptance": 0.8,
+        "refinement_rounds": 0,
     }
     assert 0.6 < summary["acceptance"]["50%"] < 0.95
     assert summary["num_evaluations"] == 40 * (8 + 4) * (19 * 2 + 1)

@@ -295,6 +295,7 @@ def test_betas_begin_at_0_and_end_at_1():
         ({"num_chains": 0}, "num_chains must be an integer of at least 1"),
         ({"num_leapfrogs": 0}, "num_leapfrogs must be an integer of at least 1"),
         ({"start": "posterior"}, "start must be"),
+        ({"refinement_rounds": -1}, "refinement_rounds must be an integer of at least 0, but -1 was given"),
         ({"target_acceptance": 1.0}, "target_acceptance must be"),
         ({"target_acceptance": 0.0}, "target_acceptance must be"),
     ],

@@ -25,6 +25,10 @@ TINY = {
         "--latents [2] --widths [8] --num_data 5 --num_samples 20 --temperatures 4 --num_simulated 4",
         ["annealing"],
     ),
+    "bdmc": (
+        "--num_data 4 --num_sampled 3 --num_samples 20 --temperatures 3 --num_simulated 3",
+        ["bdmc"],
+    ),
     "gradient_estimators": (
         "--num_samples 10 --num_data 12 --num_annealed 6 --temperatures 2",
         ["gradient_estimators"],

@@ -1,0 +1,102 @@
+"""The refined start of chains: it finds Gaussian posteriors, keeps what is better, and changes no p(x)."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from linear_gaussian import LinearGaussian
+
+from pyrovae import Annealed, InputError, log_marginal
+from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
+from pyrovae.evaluation.likelihood.refined_start import refine_start
+from pyrovae.execution.batched import BatchedPrograms
+
+
+def refined(oracle, x, num_rounds=3, guide=None):
+    target = AnnealingTarget(BatchedPrograms(oracle.model, guide or oracle.guide, (x,)))
+    with target.running():
+        start = refine_start(target, num_rounds)
+        return start, start.target.evaluate(start.target.draw(200)).log_weight
+
+
+@pytest.mark.parametrize("latent_dim", [2, 10])
+def test_it_finds_the_posterior_of_a_linear_model_from_a_hopeless_guide(latent_dim):
+    oracle = LinearGaussian(latent_dim, 3 * latent_dim, guide="mean-field", shift=4.0, widening=0.5)
+    x = oracle.simulate(40)
+    start, log_weight = refined(oracle, x, num_rounds=4)
+    short = oracle.log_prob(x) - log_weight.mean(0)
+    assert short.max() < 1
+    assert short.mean() < 0.05
+    assert start.num_evaluations == 5 * max(16, 2 * latent_dim)
+
+
+def test_the_posterior_itself_stays():
+    oracle = LinearGaussian(3, 6)
+    x = oracle.simulate(4)
+    _, log_weight = refined(oracle, x)
+    torch.testing.assert_close(log_weight, oracle.log_prob(x).expand(200, -1), rtol=0, atol=1e-8)
+
+
+def test_data_are_refined_one_by_one():
+    """One datum whose density has no number leaves the others what they would be, and stays as it is."""
+    oracle = LinearGaussian(2, 4, guide="mean-field", shift=3.0)
+    x = torch.cat((oracle.simulate(2), torch.full((1, 4), 1e200, dtype=torch.float64)))
+    _, log_weight = refined(oracle, x, 4, guide=lambda x: oracle.guide(x.clamp(-5, 5)))
+    torch.testing.assert_close(log_weight[:, :2].mean(0), oracle.log_prob(x[:2]), rtol=0, atol=0.05)
+    assert (log_weight[:, 2] == -torch.inf).all()
+
+
+def test_coordinates_are_found_again():
+    """As the sandwich needs it, whose chains begin at given latents."""
+    oracle = LinearGaussian(3, 6, guide="mean-field", shift=2.0)
+    start, _ = refined(oracle, oracle.simulate(4))
+    with start.target.running():
+        v = start.target.draw(5)
+        torch.testing.assert_close(start.target.coordinates_of(start.target.evaluate(v).latents), v)
+
+
+class Skewed:
+    """A positive latent z ~ Gamma(2, 1) and x ~ Poisson(z), with a log-normal guide: p(x) = (x + 1) / 2^(x + 2)."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Gamma(2 * torch.ones(1).double(), 1.0).to_event(1))
+            pyro.sample("x", dist.Poisson(z).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.LogNormal(torch.full_like(x, 3.0), 0.2).to_event(1))
+
+    def log_prob(self, x):
+        return ((x + 1).log() - (x + 2) * torch.tensor(2.0).log())[:, 0]
+
+
+def test_a_skewed_posterior_far_from_the_guide():
+    program, x = Skewed(), torch.tensor([[0.0], [2.0], [7.0]]).double()
+    ml = log_marginal(program.model, program.guide, x, Annealed(20, num_chains=100, refinement_rounds=4))
+    assert ((ml.log_prob - program.log_prob(x)).abs() < 4 * ml.standard_error + 0.01).all()
+    assert (ml.elbo < program.log_prob(x) - 3).all()  # of the guide as it is
+
+
+def test_angles_are_not_refined():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            angle = pyro.sample("angle", dist.VonMises(torch.zeros(()).double(), 1.0))
+            pyro.sample("x", dist.Normal(angle.cos(), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("angle", dist.VonMises(torch.zeros(()).double(), 2.0))
+
+    target = AnnealingTarget(BatchedPrograms(model, guide, (torch.zeros(3).double(),)))
+    with target.running():
+        assert refine_start(target, 3).target is target
+
+
+def test_rounds_cost_what_they_say_and_are_in_the_label():
+    oracle = LinearGaussian(3, 6, guide="mean-field", shift=1.0)
+    x = oracle.simulate(4)
+    plain, ml = (log_marginal(oracle.model, oracle.guide, x, Annealed(5, refinement_rounds=R)) for R in (0, 2))
+    assert (ml.num_evaluations - plain.num_evaluations == 3 * 16 + 100).all()  # three fits; the ELBO of the guide
+    assert (ml.elbo - plain.elbo).abs().max() < 3
+    assert Annealed(refinement_rounds=2).label == "annealed-16-T100-R2"

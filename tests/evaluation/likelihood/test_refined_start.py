@@ -6,7 +6,7 @@ import pytest
 import torch
 from linear_gaussian import LinearGaussian
 
-from pyrovae import Annealed, InputError, log_marginal
+from pyrovae import Annealed, log_marginal
 from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.refined_start import refine_start
 from pyrovae.execution.batched import BatchedPrograms

@@ -116,7 +116,8 @@ def _with_configuration(parser: Parser, command: str, arguments: list[str], guar
         try:
             parser.parse_args(stored, defaults=False)
         except checks.InputError as error:
-            raise checks.InputError(f"{resumed.folder / 'config.yaml'} cannot be used: {error}") from error
+            sentence = str(error).replace("--config.", "--")  # the options of a configuration that is given as text
+            raise checks.InputError(f"{resumed.folder / 'config.yaml'} cannot be used: {sentence}") from error
         return [*stored, *arguments[1:]]
     if command in _COMMANDS_ON_A_RUN:
         arguments, run = raw_arguments.insert_run_data(parser, arguments)

@@ -343,7 +343,6 @@ ROWS = {
         ["data.npz", "Object arrays"],
         archive(x=np.array([Evil()] * 50, object)),
     ),
-    "NaN": (f"{ARRAY}/data.npy", ["x must be finite", "datum 3"], array(spoil=np.nan)),
     "infinity": (f"{ARRAY}/data.npy", ["x must be finite", "datum 3"], array(spoil=np.inf)),
     "too large for Bernoulli": (f"{ARRAY}/data.npy", ["Bernoulli", "[0, 1]", "5.5"], array(spoil=5.5)),
     "too small for Bernoulli": (f"{ARRAY}/data.npy", ["Bernoulli", "[0, 1]", "-0.5"], array(spoil=-0.5)),

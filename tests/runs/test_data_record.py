@@ -272,7 +272,7 @@ def test_what_needs_no_data_is_done_without(here, monkeypatch, capsys):
     session, title, _ = served[0]
     assert len(session.x) == 7
     assert set(session.x.unique().tolist()) <= {0.0, 1.0}
-    assert session.explain(session.image(0)).log_prob < 0
+    assert session.explain(session.datum(0)).log_prob < 0
     assert "drawn from the model" in title
     assert "stand in for test data: the data of run cannot be loaded" in capsys.readouterr().out
 

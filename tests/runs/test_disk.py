@@ -178,7 +178,7 @@ def test_two_trainings_in_one_folder_are_told_apart(tmp_path, capsys):
     assert not folder.exists()
     assert train(folder, 1) == 0
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
-        *("config.yaml", "data.json", "metrics.csv", "weights.safetensors")
+        *("config.yaml", "data.json", "metrics.csv", "signature", "weights.safetensors")
     ]
     before = (folder / "config.yaml").read_bytes()
     capsys.readouterr()

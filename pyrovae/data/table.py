@@ -175,7 +175,7 @@ def _check_training_rows(schema: Schema, rows: Iterator[NDArray[np.float64]]) ->
     largest = np.zeros(len(schema))
     found: list[set[float]] = [set() for _ in schema.columns]
     for x in rows:
-        largest = np.maximum(largest, np.nanmax(np.abs(x), 0))
+        largest = np.fmax(largest, np.fmax.reduce(np.abs(x), 0))  # of parts that have no value, NaN is left out
         for i, column in enumerate(schema.columns):
             if column.levels:
                 found[i] |= set(np.unique(x[:, i]).tolist())

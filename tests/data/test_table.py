@@ -247,6 +247,14 @@ def test_later_tables_that_do_not_fit_are_refused(name):
             read()
 
 
+def test_large_numbers_are_refused_also_where_a_part_of_the_rows_has_no_value(monkeypatch):
+    monkeypatch.setattr("pyrovae.data.table._ROWS", 10)
+    numbers = 1e9 + np.arange(100.0)
+    numbers[:10] = np.nan
+    with pytest.raises(InputError, match="'a' must vary by more than rounding errors"):
+        Table(pandas.DataFrame({"a": numbers, "b": np.random.default_rng(0).normal(size=100)}), types={"a": "real"})
+
+
 def test_a_category_that_no_training_row_has_is_warned_of():
     frame = FRAME.copy()
     held_out = int(Table(frame, label="target").test.rows[0])

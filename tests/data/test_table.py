@@ -92,6 +92,13 @@ def test_types_and_columns_can_be_chosen():
     assert table.schema.columns[3].categories == ("cat", "dog", "cow")
 
 
+def test_whole_numbers_that_a_frame_says_to_be_categories_are_no_counts():
+    frame = changed(code=pandas.Categorical(np.arange(N) % 3 + 8), flag=pandas.Categorical(np.arange(N) % 2 + 1))
+    columns = {column.name: column for column in Table(frame).schema.columns}
+    assert (columns["code"].kind, columns["code"].categories) == ("categorical", ("8", "9", "10"))
+    assert columns["flag"].kind == "binary"
+
+
 def test_a_later_table_is_read_by_the_columns_of_the_first():
     first = Table(FRAME, label="target")
     later = FRAME.sample(frac=0.3, random_state=0)[["side", "visits", "animal", "smokes", "income", "height"]]
@@ -190,6 +197,18 @@ BAD = {
         changed(time=1.7e12 + np.arange(N) % 7 + 0.5),
         "'time' must vary by more than rounding errors of single precision",
         {"time": "real"},
+    ),
+    "numbers beyond single precision": (
+        at("height", 5, 1e39),
+        "'height' must hold numbers of .* row 5 .* holds 1e",
+        {},
+    ),
+    "numbers that single precision rounds to 0": (at("height", 5, 1e-42), "'height' must hold numbers of .* row 5", {}),
+    "complex numbers": (changed(wave=rng.normal(size=N) * 1j), "'wave' must hold real numbers or texts", {}),
+    "lists": (
+        changed(pair=[[i % 3, 1] for i in range(N)]),
+        "'pair' must hold real numbers or texts, but holds .* lists",
+        {},
     ),
     "a large count": (
         changed(big=2**24 + np.arange(N) ** 2),

@@ -353,13 +353,17 @@ class Codec:
         """Return latents as the programs take them."""
         sites = {name: self._sites[name] for name in latents}
         return {
-            name: torch.from_numpy(site.value(latents[name].reshape(-1, *site.event_shape))).to(self.programs.dtype)
+            name: self._tensor(site.value(latents[name].reshape(-1, *site.event_shape)))
             for name, site in sites.items()
         }
 
     def _given(self, x: np.ndarray) -> Tensor:
         """Return data as the programs take them."""
-        return torch.from_numpy(self.values(x, np.dtype(np.float64))).to(self.programs.dtype)
+        return self._tensor(self.values(x, np.dtype(np.float64)))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """Copy an array to memory of torch's, whose alignment is always the same, for products may depend on it."""
+        return torch.from_numpy(array).to(self.programs.dtype, copy=True)
 
     def _zeros(self, name: str, size: int) -> np.ndarray:
         return np.zeros((size, self._sites[name].size), np.int64)

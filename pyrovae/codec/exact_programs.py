@@ -69,7 +69,7 @@ class ExactPrograms:
         self.dtype = parameter_dtype(model, guide) or torch.get_default_dtype()
         owners = modules_of(model, guide)
         tensors = {id(t): t for module in owners for t in (*module.parameters(), *module.buffers())}
-        doubles = [(t, t.detach().cpu().double()) for t in tensors.values() if t.is_floating_point()]
+        doubles = [(t, _copied(t, torch.float64)) for t in tensors.values() if t.is_floating_point()]
         own = self.dtype
         try:
             self._doubles, self.dtype = doubles, torch.float64
@@ -78,7 +78,7 @@ class ExactPrograms:
             if own == torch.float64:
                 raise
             # Constants of the programs may have a type that does not mix with double precision.
-            self._doubles, self.dtype = [(t, t.detach().cpu().clone()) for t in tensors.values()], own
+            self._doubles, self.dtype = [(t, _copied(t, t.dtype)) for t in tensors.values()], own
             self._find_sites()
 
     @contextmanager
@@ -200,6 +200,11 @@ class ExactPrograms:
             }
             if moves(fn, self.guide_at(name, other_x, values), values[name]):
                 self.guide_parents[name].add("")
+
+
+def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a copy on the CPU, in memory of torch's: products may depend on the alignment of their factors."""
+    return tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _before(name: str, order: list[str]) -> list[str]:

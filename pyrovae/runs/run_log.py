@@ -105,10 +105,10 @@ def log_evaluation(run: Run, name: str, summary: Mapping[str, Any]) -> None:
 
 
 def _logger_of(run: Run) -> Logger | None:
-    """Make the logger of the run's configuration; None if it has none, or the log was begun in another folder."""
+    """Make the logger of the run's configuration; None if it has none, or the log or the run was begun elsewhere."""
     chosen = run.config().get("logger")
-    if chosen is None or _begun(run).get("folder") != str(run.folder.resolve()):
-        return None
+    if chosen is None or not run.is_own or _begun(run).get("folder") != str(run.folder.resolve()):
+        return None  # a logger of somebody else could write anywhere
 
     reader = Parser()
     reader.add_function_arguments(_options)

@@ -35,12 +35,12 @@ _trusting: ContextVar[tuple[str, ...]] = ContextVar("trusting", default=())
 
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Trust some packages in all runs that are read in the ``with`` block, as ``--trust`` does.
+    """Trust some more packages in all runs that are read in the ``with`` block, as ``--trust`` does.
 
     Raises:
         ValueError: if one is no name of a package.
     """
-    token = _trusting.set(package_names(packages))
+    token = _trusting.set((*_trusting.get(), *package_names(packages)))
     try:
         yield
     finally:

@@ -53,7 +53,7 @@ def conclusions(trials: Sequence[Trial], comparison: RunComparison | None) -> li
         return [f"The largest validation ELBO has {_described(complete[0])}."] if complete else []
     best, *others = comparison.result.rows
     described = next(_described(trial) for trial in trials if trial.run == best.name)
-    close = [row.name for row in others if row.distinguishable is False]
+    close = [row.name for row in others if not row.distinguishable]
     alike = f"{join_names(close)} cannot be told apart from it" if close else "All others compared are worse than it"
     return [f"The lowest NLL on validation data has {described}.", f"{alike} by these data (95 % intervals)."]
 

@@ -57,7 +57,7 @@ class Sweep:
     def indistinguishable(self) -> list[str]:
         """Names of the runs that the validation data cannot tell apart from the best one."""
         rows = () if self.comparison is None else self.comparison.result.rows[1:]
-        return [row.name for row in rows if row.distinguishable is False]
+        return [row.name for row in rows if not row.distinguishable]
 
 
 class _Pruned(Exception):

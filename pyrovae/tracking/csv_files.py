@@ -8,11 +8,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from pyrovae import checks
 from pyrovae.files import atomic_write, path_of, write_text
 from pyrovae.tracking.base import Logger
 from pyrovae.training import History
 
 __all__ = ["CSV"]
+
+_CURVES = "curves.csv"
 
 
 class CSV(Logger):
@@ -25,7 +28,7 @@ class CSV(Logger):
         folder: the folder; if not given, ``log`` in the run's folder, or in the current one.
 
     Raises:
-        ValueError: if the folder cannot be written.
+        ValueError: if the folder cannot be written, or is given and has the log of another run.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
@@ -35,13 +38,15 @@ class CSV(Logger):
 
     def _start(self, run: Path | None, identifier: str | None) -> str:
         self._there = self.folder or (run or Path()) / "log"
+        if self.folder is not None and run is not None and identifier is None and (self.folder / _CURVES).exists():
+            raise checks.InputError(f"logger.folder must be a new one for each run, but {self.folder} has a log already")
         return str(self._there)
 
     def _options(self, options: dict[str, str]) -> None:
         self._write("options.csv", [("option", "value"), *options.items()])
 
     def _epoch(self, history: History) -> None:
-        self._write("curves.csv", [history.columns(), *history.rows()])
+        self._write(_CURVES, [history.columns(), *history.rows()])
 
     def _results(self, numbers: dict[str, float]) -> None:
         path = self._there / "results.csv"

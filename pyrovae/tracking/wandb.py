@@ -62,6 +62,7 @@ class WandB(Logger):
             reinit="create_new",
             settings=settings,
         )
+        self._run.define_metric("*", step_metric="epoch")
         return str(self._run.id)
 
     def _options(self, options: dict[str, str]) -> None:
@@ -69,7 +70,8 @@ class WandB(Logger):
 
     def _epoch(self, history: History) -> None:
         row = history.epochs[-1]
-        self._run.log({**tags(row), "epoch": row.epoch}, step=row.epoch)
+        step = max(row.epoch, self._run.step)  # figures count as steps, and W&B drops what comes with a step of before
+        self._run.log({**tags(row), "epoch": row.epoch}, step=step)
 
     def _results(self, numbers: dict[str, float]) -> None:
         self._run.summary.update(numbers)

@@ -221,6 +221,19 @@ def test_no_command_runs_it(run, words, capsys):
     assert not Path("new", "config.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    "logger", ["evilmod.Evil", {"class_path": "pyrovae.tracking.CSV", "init_args": {"folder": "outside"}}]
+)
+def test_its_logger_is_not_used(run, logger):
+    """It would import a module, or write where the configuration says."""
+    changed(logger=logger)(run)
+    log = {"format": 1, "class": "pyrovae.tracking.CSV", "identifier": "outside", "folder": str(run)}
+    written("logger.json", json.dumps(log))(run)
+    assert main(["evaluate", "run", "--num_samples=5", "--num_checked=0"]) == 0
+    assert not Path(IMPORTED).exists()
+    assert not Path("outside").exists()
+
+
 def test_a_checkpoint_is_unpickled_for_tensors_alone(run, capsys):
     (run / "saved.json").unlink()
     (run / "checkpoint").mkdir(exist_ok=True)

@@ -58,6 +58,16 @@ def test_a_run_is_logged_as_files_and_goes_on_when_it_is_resumed(tmp_path):
     assert not (tmp_path / "moved" / "log" / "results.csv").exists()
 
 
+def test_a_log_is_not_written_over_by_that_of_another_run(tmp_path):
+    history = History([Epoch(1, -30.0, -28.0, 2.0, -31.0, -29.0, 2.0, 0.1, 1e-3)])
+    first = CSV("log")
+    identifier = first.start(tmp_path / "a")
+    first.log_epoch(history)
+    with pytest.raises(InputError, match=r"logger\.folder must be a new one for each run, but log has a log already"):
+        CSV("log").start(tmp_path / "b")
+    assert CSV("log").start(tmp_path / "a", identifier) == identifier
+
+
 @pytest.mark.slow
 def test_tensorboard(tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -121,6 +131,15 @@ def test_wandb_offline(tmp_path):
         train, evaluate = arguments
         assert main([*train, "--logger", "WandB", "--logger.mode", "offline", "--epochs", "2"]) == 0
         assert main(evaluate) == 0
+
+        from matplotlib.figure import Figure
+        from pyrovae.tracking import WandB
+        from pyrovae.training import Epoch, History
+        with WandB(mode="offline") as logger:  # epochs after figures, as when a training goes on after its report
+            for number in (1, 2):
+                logger.log_epoch(History([Epoch(number, -30.5 - number, -28.0, 2.0, -31.0, -29.0, 2.0, 0.1, 1e-3)]))
+                logger.log_figure("one", Figure())
+                logger.log_figure("other", Figure())
         print("null")
         """,
         tmp_path,
@@ -133,6 +152,8 @@ def test_wandb_offline(tmp_path):
     assert b"likelihood.network" in training
     nll = json.loads((tmp_path / "run" / "evaluation" / f"{NAME}.json").read_text())["nll"]
     assert repr(nll).encode() in evaluation
+    (without_run,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert all(number in without_run.read_bytes() for number in (b"-31.5", b"-32.5"))
     assert [path.name[:15] for path in folders[0].glob("files/media/images/figures/*.png")] == ["training_curves"]
 
 

@@ -43,10 +43,11 @@ class Annealed(Estimator):
         target_acceptance: mean acceptance to which the step sizes are tuned, on separate chains.
         start: distribution from which the chains start, ``guide`` or ``prior``.
         refinement_rounds: number of rounds that move the guide towards the posterior of each datum, on samples of their
-            own, before chains start from it; each costs twice as many decoder runs as there are latent dimensions.
-            Three close most of the gap of a posterior with one mode. Where the guide covers several modes, the moved
-            one covers fewer, so that there are none by default. No effect on chains from the prior, on guides whose
-            samples are not made from Gaussian noise (as normals and flows are), and on more than 256 latent dimensions.
+            own, before chains start from it. R rounds need R + 1 sets of gradients, each of twice as many as there are
+            latent dimensions and at least 16. Three close most of the gap of a posterior with one mode. Where the guide
+            covers several modes, the moved one covers fewer, so that there are none by default. No effect on chains
+            from the prior, on guides whose samples are not made from Gaussian noise (as normals and flows are) or
+            depend on a discrete latent, and on more than 256 latent dimensions.
 
     Raises:
         ValueError: if an option is out of its range; when run, if a latent cannot be annealed.

@@ -182,8 +182,8 @@ def _check_training_rows(schema: Schema, rows: Iterator[NDArray[np.float64]]) ->
     for column, high, codes in zip(schema.columns, largest, found, strict=True):
         if np.isnan(high):
             raise checks.InputError(
-                f"column {column.name!r} must hold values in training rows, but those it has are all held out: leave it "
-                "out, by drop, or split by another seed"
+                f"column {column.name!r} must hold values in training rows, but those it has are all held out: leave "
+                "it out, by drop, or split by another seed"
             )
         absent = [name for code, name in enumerate(column.categories) if code not in codes]
         if absent:

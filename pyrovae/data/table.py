@@ -171,8 +171,8 @@ def _encoded(frames: Frames, schema: Schema, count: int) -> tuple[NDArray[np.flo
 
 
 def _check_training_rows(schema: Schema, rows: Iterator[NDArray[np.float64]]) -> None:
-    """Refuse numbers that single precision cannot tell apart; warn of categories that no training row has."""
-    largest = np.zeros(len(schema))
+    """Refuse columns without a value, and numbers too large for their spread; warn of categories without a row."""
+    largest = np.full(len(schema), np.nan)
     found: list[set[float]] = [set() for _ in schema.columns]
     for x in rows:
         largest = np.fmax(largest, np.fmax.reduce(np.abs(x), 0))  # of parts that have no value, NaN is left out
@@ -180,6 +180,11 @@ def _check_training_rows(schema: Schema, rows: Iterator[NDArray[np.float64]]) ->
             if column.levels:
                 found[i] |= set(np.unique(x[:, i]).tolist())
     for column, high, codes in zip(schema.columns, largest, found, strict=True):
+        if np.isnan(high):
+            raise checks.InputError(
+                f"column {column.name!r} must hold values in training rows, but those it has are all held out: leave "
+                "it out, by drop, or split by another seed"
+            )
         absent = [name for code, name in enumerate(column.categories) if code not in codes]
         if absent:
             warnings.warn(

@@ -137,7 +137,8 @@ def column_of(seen: Seen, given: str | Sequence[str] | None) -> Column:
         raise checks.InputError(f"{name} must hold values, but all are missing: leave it out, by drop")
     if seen.other:
         raise checks.InputError(
-            f"{name} must hold numbers or texts, but holds lists or the like: leave it out, by drop"
+            f"{name} must hold real numbers or texts, but holds complex numbers, lists or the like: leave it out, by "
+            "drop"
         )
     if given is not None and not isinstance(given, str):
         return Column(seen.name, "ordinal", tuple(map(str, given)))

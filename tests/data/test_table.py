@@ -274,6 +274,14 @@ def test_large_numbers_are_refused_also_where_a_part_of_the_rows_has_no_value(mo
         Table(pandas.DataFrame({"a": numbers, "b": np.random.default_rng(0).normal(size=100)}), types={"a": "real"})
 
 
+def test_a_column_whose_values_are_all_held_out_is_refused():
+    numbers = np.random.default_rng(0).normal(size=(20, 2))
+    held_out = Table(pandas.DataFrame(numbers, columns=["a", "b"])).test[:].double()[:, 0].numpy()
+    numbers[~np.isclose(numbers[:, 0], held_out[:, None]).any(0), 0] = np.nan
+    with pytest.raises(InputError, match="'a' must hold values in training rows, but those it has are all held out"):
+        Table(pandas.DataFrame(numbers, columns=["a", "b"]))
+
+
 def test_a_category_that_no_training_row_has_is_warned_of():
     frame = FRAME.copy()
     held_out = int(Table(frame, label="target").test.rows[0])

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.proposal import Proposal
-from pyrovae.execution import evaluating, log_prob_of, masks_of
+from pyrovae.execution import MaskMissing, evaluating, log_prob_of, masks_of, see_zeros
 from pyrovae.execution.batched import BatchedPrograms
 from pyrovae.execution.latent_handlers import WithinSupport, scored_trace
+from pyrovae.missing import has_missing
 from pyrovae.programs import Arguments, PyroFunction
 
 __all__ = ["Codes", "Estimate", "draw_codes", "has_one_prior", "split_rate"]
@@ -149,10 +150,11 @@ def _scores(guide: PyroFunction, batch: Arguments, latents: dict[str, Tensor]) -
 
     It runs in the data plate alone, so that no distribution is expanded to all pairs, which would copy its parameters.
     """
+    seen = see_zeros(guide) if has_missing(batch[0]) else guide
     with evaluating(guide):
         inside = WithinSupport(latents)
         with inside:
-            trace = scored_trace(poutine.condition(guide, latents), batch, inside)
+            trace = scored_trace(poutine.condition(seen, latents), batch, inside)
     return log_prob_of(trace, latents).expand(-1, len(batch[0]))
 
 
@@ -184,9 +186,10 @@ def has_one_prior(model: PyroFunction, arguments: Arguments, codes: Codes) -> bo
     some = codes.data[:50]
     latents = {name: z[0, :50] for name, z in codes.latents.items()}
     batch = tuple(part[some] for part in arguments)
+    masked = MaskMissing()(model) if has_missing(batch[0]) else model
     with evaluating(model):
         mine, others = (
-            log_prob_of(scored_trace(poutine.condition(model, latents), data), latents)
+            log_prob_of(scored_trace(poutine.condition(masked, latents), data), latents)
             for data in (batch, tuple(part.flip(0) for part in batch))
         )
     return torch.allclose(mine, others, rtol=1e-5, atol=1e-4)

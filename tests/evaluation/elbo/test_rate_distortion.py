@@ -9,7 +9,19 @@ import torch
 from exact_programs import TwoLayers
 from linear_gaussian import LinearGaussian
 
-from pyrovae import VAE, Bernoulli, ConditionalVAE, DiagonalNormal, FlowPosterior, InputError, Planar, StandardNormal
+from pyrovae import (
+    VAE,
+    Bernoulli,
+    Column,
+    ConditionalVAE,
+    DiagonalNormal,
+    FlowPosterior,
+    InputError,
+    Planar,
+    Schema,
+    StandardNormal,
+    TableLikelihood,
+)
 from pyrovae.evaluation import Annealed, diagnose, rate_distortion
 
 
@@ -52,6 +64,19 @@ def test_mutual_information_of_the_exact_posterior_is_that_of_the_gaussian_chann
     assert found.marginal_kl.value == pytest.approx(0.0, abs=4 * found.marginal_kl.error + 0.005)
     assert found.mutual_information.value + found.marginal_kl.value == pytest.approx(found.rate.mean().item())
     assert not found.saturated
+
+
+def test_mutual_information_of_data_with_gaps_is_that_of_the_guide_which_sees_zeros():
+    torch.manual_seed(0)
+    schema = Schema((Column("height"), Column("animal", "categorical", ("cat", "cow", "dog"))))
+    vae = VAE(StandardNormal(2), TableLikelihood((2,), 2, schema=schema), DiagonalNormal((2,), 2))
+    x = torch.stack((torch.randn(60), torch.arange(60.0) % 3), 1)
+    x[::3, 0], x[1::3, 1] = torch.nan, torch.nan
+    found = []
+    for data in (x, x.nan_to_num()):
+        torch.manual_seed(0)
+        found.append(rate_distortion(vae.model, vae.guide, data, num_samples=20).mutual_information)
+    assert found[0].value == pytest.approx(found[1].value, rel=1e-5)
 
 
 @pytest.mark.slow

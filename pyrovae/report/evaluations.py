@@ -48,9 +48,12 @@ def section(run: Run, name: str, entries: dict[str, dict[str, Any]]) -> dict[str
         raise checks.InputError(
             f"{path}.json must hold an evaluation's figures, but one is missing or no number: {checks.reason(error)}"
         ) from error
-    values = run.values(name)
+    values, described = run.values(name), run.data_record()
     try:
-        return {**text, "pictures": _pictures(values, entry, _references(entry, entries))}
+        pictures = _pictures(values, entry, _references(entry, entries))
+        if described is not None and described.schema is not None:
+            del pictures["extremes"]  # rows of a table are no pictures
+        return {**text, "pictures": pictures}
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checks.InputError(f"{path}.nc must hold the figures of each datum: {checks.reason(error)}") from error
 

@@ -353,8 +353,7 @@ class Codec:
         """Return latents as the programs take them."""
         sites = {name: self._sites[name] for name in latents}
         return {
-            name: self._tensor(site.value(latents[name].reshape(-1, *site.event_shape)))
-            for name, site in sites.items()
+            name: self._tensor(site.value(latents[name].reshape(-1, *site.event_shape))) for name, site in sites.items()
         }
 
     def _given(self, x: np.ndarray) -> Tensor:

@@ -39,7 +39,9 @@ class CSV(Logger):
     def _start(self, run: Path | None, identifier: str | None) -> str:
         self._there = self.folder or (run or Path()) / "log"
         if self.folder is not None and run is not None and identifier is None and (self.folder / _CURVES).exists():
-            raise checks.InputError(f"logger.folder must be a new one for each run, but {self.folder} has a log already")
+            raise checks.InputError(
+                f"logger.folder must be a new one for each run, but {self.folder} has a log already"
+            )
         return str(self._there)
 
     def _options(self, options: dict[str, str]) -> None:

@@ -508,7 +508,9 @@ def test_only_classes_of_their_place_are_called(options, place, function, wrong,
     tamper(evil / "run", place, path if form == "path" else {"class_path": path})
     option = "--" + place.replace(".init_args", "")
     for command in (EVALUATE, RESUME, REFIT) if place == "program" else (EVALUATE,):
-        refuse(f"{command} --trust evil", ["config.yaml cannot be used", option, path.removeprefix("evil.")], evil, capsys)
+        refuse(
+            f"{command} --trust evil", ["config.yaml cannot be used", option, path.removeprefix("evil.")], evil, capsys
+        )
     assert not (evil / "pwned").exists()
 
 

@@ -234,6 +234,21 @@ def test_its_logger_is_not_used(run, logger):
     assert not Path("outside").exists()
 
 
+@pytest.mark.slow
+def test_a_resumed_run_writes_into_its_folder_alone(tmp_path, monkeypatch):
+    """Whatever its configuration says of its logger, and of the folder that it was once in."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--compile=off", "--batch_size=512", "--latent_dim=2"]
+    assert main(["train", *words, "--epochs=1", "--run=before"]) == 0
+    Path("runs").mkdir()
+    moved = Path("before").rename("runs/vae")
+    (moved / "signature").unlink()
+    changed(logger={"class_path": "pyrovae.tracking.CSV", "init_args": {"folder": "outside"}})(moved)
+    assert main(["train", "--resume=true", "--epochs=2"]) == 0
+    assert len(Run(moved).history().epochs) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 def test_a_checkpoint_is_unpickled_for_tensors_alone(run, capsys):
     (run / "saved.json").unlink()
     (run / "checkpoint").mkdir(exist_ok=True)

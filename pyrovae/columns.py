@@ -21,6 +21,7 @@ __all__ = ["KINDS", "Column", "Kind", "Schema", "category_name", "is_frame", "kn
 
 _MISSING_WORDS = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>", "#N/A", "?"]
 _LARGEST_COUNT = 2**24  # larger integers have no representation in single precision
+_SINGLE = torch.finfo(torch.float32)
 
 
 @dataclass(frozen=True)
@@ -329,10 +330,10 @@ def numbers_of(values: pandas.Series) -> tuple[NDArray[np.float64] | None, int |
     """
     import pandas
 
-    if pandas.api.types.is_numeric_dtype(values.dtype):  # also of truth values
+    if pandas.api.types.is_numeric_dtype(values.dtype) and values.dtype.kind != "c":  # also of truth values
         return values.to_numpy(np.float64, na_value=np.nan), None
     if not _may_hold_texts(values):
-        return None, 0  # dates
+        return None, 0  # dates, complex numbers
     texts = values.astype(object).where(known(values), None)
     found = pandas.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     bad = np.isnan(found) & texts.notna().to_numpy()
@@ -363,6 +364,11 @@ def _encode(column: Column, values: pandas.Series, first_row: int) -> NDArray[np
     outside = ~np.isnan(found) & ~(np.isfinite(found) & kind.inside(np.where(np.isnan(found), 1.0, found)))
     if outside.any():
         raise _refused(column, values, int(outside.argmax()), first_row, kind.accepted)
+    size = np.abs(found)
+    outside = (size > _SINGLE.max) | ((size < _SINGLE.tiny) & (size > 0))
+    if outside.any():
+        accepted = f"numbers of {_SINGLE.tiny:.2g} to {_SINGLE.max:.2g} in size, as single precision has them, or 0"
+        raise _refused(column, values, int(outside.argmax()), first_row, accepted)
     return found
 
 

@@ -32,9 +32,9 @@ class Table(DataSet):
     x has a column for each of the table's, in the table's units: numbers as they are, categories as codes 0, 1, ...
     and NaN where a value is missing. The kind of a column is inferred: ``real`` numbers, ``positive`` ones that a
     log-normal distribution fits better than a normal one, ``count`` for integers from 0 up, ``binary`` for two
-    values, ``categorical`` for texts, ``ordinal`` for ordered categories of a data frame. Mean and standard deviation
-    of the training rows are known to :class:`~pyrovae.TableLikelihood` and :class:`~pyrovae.TableEncoder`, which
-    standardise; all results are in the table's units.
+    values, ``categorical`` for texts and a data frame's type of categories, ``ordinal`` if that has an order. Mean
+    and standard deviation of the training rows are known to :class:`~pyrovae.TableLikelihood` and
+    :class:`~pyrovae.TableEncoder`, which standardise; all results are in the table's units.
 
     Rows are read in parts. A table of more than 128 MiB is kept in a temporary file, in the folder that ``TMPDIR``
     says, so that the file may be larger than memory.
@@ -175,7 +175,7 @@ def _check_training_rows(schema: Schema, rows: Iterator[NDArray[np.float64]]) ->
     largest = np.zeros(len(schema))
     found: list[set[float]] = [set() for _ in schema.columns]
     for x in rows:
-        largest = np.maximum(largest, np.nanmax(np.abs(x), 0))
+        largest = np.fmax(largest, np.fmax.reduce(np.abs(x), 0))  # of parts that have no value, NaN is left out
         for i, column in enumerate(schema.columns):
             if column.levels:
                 found[i] |= set(np.unique(x[:, i]).tolist())

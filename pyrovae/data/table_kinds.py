@@ -6,7 +6,7 @@ import datetime
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class Seen:
         known: number of values that are not missing.
         names: names of distinct values, in the order of their appearance; at most ``MAX_CATEGORIES + 1``.
         ordered: categories of a data frame's ordered type; None for other columns.
+        coded: True if the values are of a data frame's type of categories, ordered or not.
+        other: True if values are complex numbers, lists or the like.
         dates: True if values are dates.
         bad: the first text that is no number, and its row; None if all are numbers.
     """
@@ -46,7 +48,7 @@ class Seen:
         self.count = self.known = self.numbers = 0
         self.names: dict[str, None] = {}
         self.ordered: tuple[str, ...] | None = None
-        self.dates = False
+        self.coded = self.other = self.dates = False
         self.bad: tuple[int, str] | None = None
         self.infinite: int | None = None
         self.low, self.high = math.inf, -math.inf
@@ -60,11 +62,13 @@ class Seen:
 
         there = known(values)
         present = values[there]
-        if isinstance(values.dtype, pandas.CategoricalDtype) and values.cat.ordered:
-            self.ordered = tuple(map(category_name, values.cat.categories))
+        if isinstance(values.dtype, pandas.CategoricalDtype):
+            self.coded = True
+            self.ordered = tuple(map(category_name, values.cat.categories)) if values.cat.ordered else None
         self.dates |= values.dtype.kind in "Mm" or (len(present) > 0 and isinstance(present.iloc[0], datetime.date))
+        self.other |= values.dtype.kind == "c"
         if len(self.names) <= MAX_CATEGORIES:
-            for value in present.unique():
+            for value in self._distinct(present):
                 self.names[category_name(value)] = None
                 if len(self.names) > MAX_CATEGORIES:
                     break
@@ -78,6 +82,13 @@ class Seen:
             self._add_numbers(numbers)
         self.count += len(values)
         self.known += len(present)
+
+    def _distinct(self, present: pandas.Series) -> Any:
+        try:
+            return present.unique()
+        except TypeError:  # they have no hash
+            self.other = True
+            return present.map(str).unique()
 
     def _add_numbers(self, values: NDArray[np.float64]) -> None:
         x = values[~np.isnan(values)]
@@ -124,6 +135,10 @@ def column_of(seen: Seen, given: str | Sequence[str] | None) -> Column:
     name = f"column {seen.name!r}"
     if seen.known == 0:
         raise checks.InputError(f"{name} must hold values, but all are missing: leave it out, by drop")
+    if seen.other:
+        raise checks.InputError(
+            f"{name} must hold numbers or texts, but holds lists or the like: leave it out, by drop"
+        )
     if given is not None and not isinstance(given, str):
         return Column(seen.name, "ordinal", tuple(map(str, given)))
     kind = _inferred(name, seen) if given is None else checks.choice(f"types of {name}", given, KINDS)
@@ -145,6 +160,8 @@ def _inferred(name: str, seen: Seen) -> str:
         )
     if seen.ordered is not None:
         return "ordinal"
+    if seen.coded:
+        return "binary" if len(seen.names) == 2 else "categorical"
     if not seen.are_numbers:
         _check_texts(name, seen)
         return "binary" if len(seen.names) == 2 else "categorical"

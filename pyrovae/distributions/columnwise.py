@@ -44,9 +44,9 @@ class ColumnGroup:
         return log_prob - self.scale.log() if self.is_density else log_prob
 
     def own_units(self, u: Tensor) -> Tensor:
-        """Return x of u, ``(*, n)``; exact integers for codes and counts."""
+        """Return x of u, ``(*, n)``; exact integers for codes, which are u times a whole number."""
         x = self.loc + self.scale * u
-        return x if self.is_density else x.round()
+        return x if self.is_density else torch.where(self.scale > 1, x.round(), x)
 
     @property
     def mean(self) -> Tensor:
@@ -54,6 +54,17 @@ class ColumnGroup:
         if self.nominal:
             return self.fn.mode.to(self.scale.dtype)  # the code itself
         return self.loc + self.scale * self.fn.mean
+
+    def deviation(self, means: Tensor) -> Tensor:
+        """Return the standard deviation of equal mixtures, float64 ``(B, n)``, whose means are ``(B, S, n)``.
+
+        It is that of a sample of each part where the family has no variance in closed form.
+        """
+        try:
+            within = (self.scale**2 * self.fn.variance).double().expand(means.flatten(0, 1).shape)
+        except NotImplementedError:
+            return self.own_units(self.fn.sample()).double().unflatten(0, means.shape[:2]).std(1)
+        return (within.unflatten(0, means.shape[:2]).mean(1) + means.var(1, correction=0)).sqrt()
 
 
 class ColumnSupport(constraints.Constraint):
@@ -178,8 +189,7 @@ class Columnwise(TorchDistribution):
         means, deviations = [], []
         for group in self.groups:
             mean = group.mean.double().unflatten(0, shape)  # (B, S, n)
-            between = mean.var(1, correction=0)
-            deviation = ((group.scale**2 * group.fn.variance).double().unflatten(0, shape).mean(1) + between).sqrt()
+            deviation = group.deviation(mean)
             mean = mean.mean(1)
             if group.nominal:
                 mean = group.fn.probs.unflatten(0, shape).mean(1).argmax(-1).double()

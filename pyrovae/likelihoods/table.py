@@ -212,7 +212,7 @@ class _Group(nn.Module):
                 f"likelihood of column {column.name!r} must have a distribution of each column by itself, which {name} "
                 "with its options has not"
             )
-        if column.levels and not (made.levels == column.levels or (column.levels == 2 and isinstance(made, Bernoulli))):
+        if column.levels and not _has_categories(made, base, column):
             raise checks.InputError(
                 f"likelihood of column {column.name!r} must be one of its {column.levels} categories, such as "
                 f"Categorical or Ordinal, but {name} was given"
@@ -277,6 +277,14 @@ def _is_default(options: Mapping[str, inspect.Parameter], network: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else checks.class_of(value) or value
+
+
+def _has_categories(likelihood: Likelihood, fn: Any, column: Column) -> bool:
+    """Tell whether a likelihood, of distribution ``fn``, has the categories of a column."""
+    nominal = column.kind == "categorical"  # whose codes have no order: the most probable one stands for their mean
+    if isinstance(likelihood, Bernoulli):
+        return column.levels == 2 and not nominal
+    return likelihood.levels == column.levels and (not nominal or isinstance(fn, torch.distributions.Categorical))
 
 
 def _units(likelihood: Likelihood, column: Column) -> tuple[float, float]:

@@ -70,8 +70,8 @@ def impute_run(
     A ``.npy`` file holds ``(N, *data_shape)`` numbers, ``(N, S, *data_shape)`` for S imputations, or with standard
     deviations ``(N, 2, *data_shape)``. A ``.csv`` or ``.parquet`` file has the columns ``row``, the position in the
     stored data from 0, for imputations ``draw``, and ``x0`` and so on, or those of a table, with the names of
-    categories. Blocks have seeds of their own and are sharded over processes; the first writes them. A long table that
-    was begun goes on, as in :func:`score_run`.
+    categories (``row_`` and ``draw_`` if a column has that name). Blocks have seeds of their own and are sharded over
+    processes; the first writes them. A long table that was begun goes on, as in :func:`score_run`.
 
     Args:
         run: the run.
@@ -122,7 +122,8 @@ def impute_run(
 
     shape, schema = blocks.dataset.data_shape, schema_of(program.model)
     columns = code_names({"x": shape}) if schema is None else schema.names
-    names = columns + ([f"{name}_scale" for name in columns] if scales else [])
+    names = columns + ([_free(f"{name}_scale", columns) for name in columns] if scales else [])
+    row, draw = (_free(name, names) for name in ("row", "draw"))
     parts = blocks.parts(
         path, kind="imputed", scales=scales, draws=num_imputations, estimator=repr(chosen), precision=precision
     )
@@ -137,8 +138,8 @@ def impute_run(
             b, S = values.shape[:2]
             table = pandas.DataFrame(values.flatten(0, 1).numpy(), columns=names)
             if num_imputations:
-                table.insert(0, "draw", torch.arange(S).repeat(b).numpy())
-            table.insert(0, "row", rows[start : start + b].repeat(S))
+                table.insert(0, draw, torch.arange(S).repeat(b).numpy())
+            table.insert(0, row, rows[start : start + b].repeat(S))
             for name in (_MISSING, _RELIABLE):
                 table[name] = found[name].repeat_interleave(S).numpy()
             start += b
@@ -150,18 +151,27 @@ def impute_run(
                 totals[i] += int(table[name].sum()) // max(1, num_imputations)
             shown = table.drop(columns=[_MISSING, _RELIABLE]).reset_index(drop=True)
             if schema is not None and path.suffix != ".npy":
-                named = schema.to_frame(shown[columns].to_numpy())
-                shown = shown.assign(**{name: named[name] for name in columns})
+                named = schema.to_frame(
+                    shown[columns].to_numpy()
+                )  # numbers stay as they are, of one type in all blocks
+                shown = shown.assign(**{column.name: named[column.name] for column in schema.columns if column.levels})
             yield shown
 
     if distributed.rank() > 0:
         list(tables())
         return None
     lead = (blocks.count, num_imputations) if num_imputations else (blocks.count,)
-    index = ["row", "draw"] if num_imputations else ["row"]
+    index = [row, draw] if num_imputations else [row]
     write_matrix(path, counted(), lead, index, (2, *shape) if scales else shape)
     if parts is not None:
         parts.discard()
     return Imputations(
         path, blocks.count, totals[0], totals[1], [] if blocks.other is None else [blocks.other.sentence]
     )
+
+
+def _free(name: str, taken: list[str]) -> str:
+    """Return a name with as many underscores after it as make it differ from others."""
+    while name in taken:
+        name += "_"
+    return name

@@ -92,6 +92,13 @@ def test_types_and_columns_can_be_chosen():
     assert table.schema.columns[3].categories == ("cat", "dog", "cow")
 
 
+def test_whole_numbers_that_a_frame_says_to_be_categories_are_no_counts():
+    frame = changed(code=pandas.Categorical(np.arange(N) % 3 + 8), flag=pandas.Categorical(np.arange(N) % 2 + 1))
+    columns = {column.name: column for column in Table(frame).schema.columns}
+    assert (columns["code"].kind, columns["code"].categories) == ("categorical", ("8", "9", "10"))
+    assert columns["flag"].kind == "binary"
+
+
 def test_a_later_table_is_read_by_the_columns_of_the_first():
     first = Table(FRAME, label="target")
     later = FRAME.sample(frac=0.3, random_state=0)[["side", "visits", "animal", "smokes", "income", "height"]]
@@ -191,6 +198,18 @@ BAD = {
         "'time' must vary by more than rounding errors of single precision",
         {"time": "real"},
     ),
+    "numbers beyond single precision": (
+        at("height", 5, 1e39),
+        "'height' must hold numbers of .* row 5 .* holds 1e",
+        {},
+    ),
+    "numbers that single precision rounds to 0": (at("height", 5, 1e-42), "'height' must hold numbers of .* row 5", {}),
+    "complex numbers": (changed(wave=rng.normal(size=N) * 1j), "'wave' must hold real numbers or texts", {}),
+    "lists": (
+        changed(pair=[[i % 3, 1] for i in range(N)]),
+        "'pair' must hold real numbers or texts, but holds .* lists",
+        {},
+    ),
     "a large count": (
         changed(big=2**24 + np.arange(N) ** 2),
         "'big' must hold integers from 0 up to",
@@ -245,6 +264,14 @@ def test_later_tables_that_do_not_fit_are_refused(name):
     for read in (lambda: Table(frame, schema=schema), lambda: Table(FRAME, test=frame, label="target")):
         with pytest.raises(InputError, match=says):
             read()
+
+
+def test_large_numbers_are_refused_also_where_a_part_of_the_rows_has_no_value(monkeypatch):
+    monkeypatch.setattr("pyrovae.data.table._ROWS", 10)
+    numbers = 1e9 + np.arange(100.0)
+    numbers[:10] = np.nan
+    with pytest.raises(InputError, match="'a' must vary by more than rounding errors"):
+        Table(pandas.DataFrame({"a": numbers, "b": np.random.default_rng(0).normal(size=100)}), types={"a": "real"})
 
 
 def test_a_category_that_no_training_row_has_is_warned_of():

@@ -14,6 +14,7 @@ from pyrovae import (
     MLP,
     VAE,
     Column,
+    DiagonalNormal,
     FullCovarianceNormal,
     Gaussian,
     InputError,
@@ -29,6 +30,7 @@ from pyrovae import (
     impute,
     log_marginal,
 )
+from pyrovae.missing import draw_missing
 
 SCHEMA = Schema(
     (
@@ -194,6 +196,7 @@ def test_a_frame_with_reordered_columns_has_the_same_density():
         ({"weight": Gaussian}, "columns must be of the table, height, .* has 'weight'"),
         ({"animal": Gaussian}, "'animal' must be one of its 3 categories.* Gaussian was given"),
         ({"animal": NegativeBinomial}, "'animal' must be one of its 3 categories"),
+        ({"animal": "DiscretizedLogistic"}, "'animal' must be one of its 3 categories"),  # they have no order
         ({"height": "NoSuch"}, "likelihood of column 'height' must be one of .*, but 'NoSuch'"),
         ({"visits": partial(Poisson, library="observed")}, "'visits' must have a distribution of each column"),
         ({"height": partial(Gaussian, network=linear)}, "'height' must be given without a network"),
@@ -236,3 +239,21 @@ def test_a_missing_category_is_imputed_by_its_probability_given_the_others():
     assert (found.mean[:, 5] - found.imputations[:, :, 5].mean(0)).abs().max() < 0.25
     assert found.standard_deviation[0, 0] > 0
     assert torch.equal(found.mean[1:, 0].to(x), x[1:, 0])
+
+
+@pytest.mark.parametrize("family", ["DiscretizedLogistic", "Ordinal", "Categorical", "ContinuousBernoulli"])
+def test_numbers_between_0_and_1_stay_there(family):
+    torch.manual_seed(0)
+    x = torch.randint(0, 256, (200, 2)) / 255
+    x[0, 0] = torch.nan
+    vae = VAE(
+        StandardNormal(2),
+        TableLikelihood((2,), 2, linear, {"x0": family, "x1": family}),
+        DiagonalNormal((2,), 2, linear),
+    )
+    vae.initialize(draw_missing(x))
+    drawn = vae.likelihood(torch.zeros(500, 2)).sample()
+    assert bool(((drawn > 0) & (drawn < 1)).any(0).all())  # rather than rounded to integers
+    found = impute(vae.model, vae.guide, x[:3], num_samples=50, progress=False)
+    assert 0.1 < found.standard_deviation[0, 0] < 0.5
+    assert bool(((found.mean >= 0) & (found.mean <= 1)).all())

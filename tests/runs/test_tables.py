@@ -81,6 +81,27 @@ def test_imputed_rows_and_samples_have_the_names_of_columns_and_categories(endin
     assert (new["magnesium"] % 1 == 0).all()
 
 
+def test_a_count_has_one_type_in_all_blocks_and_columns_may_be_named_as_the_index(tmp_path):
+    torch.manual_seed(0)
+    frame = pandas.DataFrame({"row": np.arange(150.0) % 7, "draw": np.linspace(0.1, 1, 150) ** 2})
+    frame.loc[3, "row"] = np.nan  # blocks of 100 rows: the second has no gap, and whole numbers alone
+    table = Table(frame, types={"row": "count"})
+    vae = VAE(
+        StandardNormal(1),
+        TableLikelihood((2,), 1, schema=table.schema),
+        DiagonalNormal((2,), 1, partial(TableEncoder, schema=table.schema)),
+    )
+    pyrovae.save(tmp_path / "run", vae, table)
+    for ending, read in (("csv", pandas.read_csv), ("parquet", pandas.read_parquet)):
+        out = tmp_path / f"out.{ending}"
+        assert main(["impute", str(tmp_path / "run"), "--num_samples=5", "--quiet", f"--out={out}"]) == 0
+        filled = read(out)
+        assert list(filled.columns) == ["row_", "row", "draw"]
+        known = frame["row"].notna()
+        assert (filled["row"][known] == frame["row"][known]).all()
+        assert filled["row"].notna().all()
+
+
 def test_the_report_shows_columns(run):
     assert main(["report", str(run), "--quiet"]) == 0
     page = (run / "report.html").read_text()

@@ -61,7 +61,7 @@ def draw_missing(x: Tensor) -> Tensor:
     """
     if not has_missing(x):
         return x
-    flat = x.flatten(1)  # (N, P)
+    flat = x.reshape(len(x), -1)  # (N, P)
     missing = flat.isnan()
     order = missing.to(torch.uint8).argsort(dim=0, stable=True)  # the observed data of each cell first
     count = (~missing).sum(0).clamp(min=1)  # (P,)

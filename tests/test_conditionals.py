@@ -14,9 +14,11 @@ from pyrovae import (
     DiagonalNormal,
     Gaussian,
     Likelihood,
+    LogNormal,
     PointPosterior,
     Posterior,
     Prior,
+    TableLikelihood,
 )
 from pyrovae.distributions import UnitBernoulli
 from pyrovae.networks import Positive
@@ -134,7 +136,7 @@ def test_bernoulli_is_the_cross_entropy_far_out_too():
 def test_likelihoods_start_at_the_mean_of_the_data(network):
     x = (torch.rand(500, 1, 8, 8) < 0.2).float()
     x[..., 0, 0] = 0
-    for cls in subclasses(Likelihood):
+    for cls in (cls for cls in subclasses(Likelihood) if cls not in (TableLikelihood, LogNormal)):  # rows; x above 0
         likelihood = cls((1, 8, 8), D, network)
         likelihood.initialize(x)
         mean = likelihood(torch.randn(100, D)).mean.mean(0)

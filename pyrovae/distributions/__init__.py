@@ -8,6 +8,7 @@ from pyrovae.distributions.counts import InflatedCounts, NegativeBinomialCounts,
 from pyrovae.distributions.full_covariance import MultivariateNormal
 from pyrovae.distributions.library_size import GivenTotal
 from pyrovae.distributions.linear_bernoulli import LinearBernoulli
+from pyrovae.distributions.log_normal import LogNormal
 from pyrovae.distributions.low_rank import LowRankMultivariateNormal
 from pyrovae.distributions.mixture import NormalMixture
 from pyrovae.distributions.optimal_normal import OptimalNormal
@@ -29,6 +30,7 @@ __all__ = [
     "InflatedCounts",
     "Levels",
     "LinearBernoulli",
+    "LogNormal",
     "LowRankMultivariateNormal",
     "MultivariateNormal",
     "NegativeBinomialCounts",

@@ -60,7 +60,7 @@ class Imputation:
     @property
     def reliable(self) -> Tensor:
         """Whether the weights of each datum are well behaved, ``(B,)``; true of data without gaps."""
-        complete = ~self.missing.flatten(1).any(1)
+        complete = ~self.missing.reshape(len(self.missing), -1).any(1)
         return self.evidence.reliable.to(complete.device) | complete
 
     @property
@@ -92,10 +92,10 @@ class Imputation:
         """
         import pandas
 
-        datum, cell = self.missing.flatten(1).cpu().nonzero(as_tuple=True)
+        datum, cell = self.missing.reshape(len(self.missing), -1).cpu().nonzero(as_tuple=True)
 
         def at(values: Tensor) -> Any:
-            return values.flatten(1).cpu()[datum, cell].numpy()
+            return values.reshape(len(values), -1).cpu()[datum, cell].numpy()
 
         columns = {"datum": datum.numpy(), "cell": cell.numpy()}
         columns |= {"mean": at(self.mean), "standard_deviation": at(self.standard_deviation)}

@@ -88,4 +88,4 @@ def _reconstruction_errors(model: PyroFunction, guide: PyroFunction, arguments: 
 
 def squared_error(x: Tensor, means: Tensor) -> Tensor:
     """Return the squared error of the observed cells of each datum, ``(B,)``, of two tensors ``(B, *data_shape)``."""
-    return torch.where(is_missing(x), 0.0, (x - means).square()).flatten(1).sum(1)
+    return torch.where(is_missing(x), 0.0, (x - means).square()).reshape(len(x), -1).sum(1)  # x may be one number

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae import distributions
 from pyrovae.likelihoods.location_scale import LocationScale
 
 __all__ = ["LogNormal"]
@@ -39,7 +39,7 @@ class LogNormal(LocationScale):
 
     def noise(self, loc: Tensor, scale: Tensor) -> TorchDistributionMixin:
         """Return log-normal distributions."""
-        return dist.LogNormal(loc, scale)
+        return distributions.LogNormal(loc, scale)
 
     def initialize(self, x: Tensor) -> None:
         """Set the output's bias to the mean of log x, and a learned scale to its standard deviation."""

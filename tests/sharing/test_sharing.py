@@ -66,7 +66,7 @@ def test_the_card_says_what_was_trained_and_what_to_trust(run, shared):
     _, header, text = card.split("---\n", 2)
     assert yaml.safe_load(header)["library_name"] == "pyrovae"
     (entry,) = Run(run).evaluations().values()
-    assert "A VAE of 2 latents (StandardNormal, Bernoulli, DiagonalNormal), trained on 32 images" in text
+    assert "A VAE of 2 latents (StandardNormal, Bernoulli, DiagonalNormal), trained on 32 data" in text
     assert f"The negative log-likelihood of 4 test data is {entry['nll']:.2f} nats per datum" in text
     assert entry["verdict"] in text
     assert entry["certificate"]["sentence"] in text

@@ -17,7 +17,8 @@ import yaml
 import pyrovae
 from pyrovae import MLP, VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal
 from pyrovae.cli import main
-from pyrovae.runs import Run
+from pyrovae.runs import Run, trusting
+from pyrovae.runs.trust import trusted_packages
 
 SMALL = partial(MLP, hidden_features=(4,))
 IMPORTED = "evil_was_imported"
@@ -281,6 +282,14 @@ def test_a_run_is_used_if_its_package_is_trusted(run, capsys):
         pyrovae.load(run, trust="../x")
     assert main(["refit_prior", "run", "--out=new", "--epochs=1", "--trust=evilmod"]) == 0
     assert not Run("new").is_own  # as its origin is not
+
+
+def test_a_command_within_another_keeps_its_trust():
+    """A sweep calls train, and does not repeat what it trusts."""
+    with trusting(["a"]):
+        with trusting([]), trusting(["b"]):
+            assert trusted_packages([])[-2:] == ["a", "b"]
+        assert trusted_packages([])[-1] == "a"
 
 
 def test_a_run_of_this_machine_needs_no_trust(run, monkeypatch, tmp_path):

@@ -112,7 +112,10 @@ def _with_configuration(parser: Parser, command: str, arguments: list[str], guar
     if resumed is not None:
         guards.enter_context(resumed.guarded())
         # The stored configuration is the default; options on the command line override it.
-        stored = ["train", "--config", yaml.safe_dump(resumed.config())]
+        config = {**resumed.config(), "run": str(resumed.folder)}  # it may have been moved
+        if not resumed.is_own:
+            config["logger"] = None  # one of somebody else could write anywhere
+        stored = ["train", "--config", yaml.safe_dump(config)]
         try:
             parser.parse_args(stored, defaults=False)
         except checks.InputError as error:

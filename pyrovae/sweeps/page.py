@@ -50,12 +50,12 @@ def conclusions(trials: Sequence[Trial], comparison: RunComparison | None) -> li
     """Return in sentences which run is the best, and which cannot be told apart from it."""
     if comparison is None:
         complete = [trial for trial in trials if trial.state == "complete"]
-        return [f"The largest validation ELBO has {_described(complete[0])}."] if complete else []
+        return [f"{_described(complete[0])} has the largest validation ELBO."] if complete else []
     best, *others = comparison.result.rows
     described = next(_described(trial) for trial in trials if trial.run == best.name)
     close = [row.name for row in others if not row.distinguishable]
     alike = f"{join_names(close)} cannot be told apart from it" if close else "All others compared are worse than it"
-    return [f"The lowest NLL on validation data has {described}.", f"{alike} by these data (95 % intervals)."]
+    return [f"{described} has the lowest NLL on validation data.", f"{alike} by these data (95 % intervals)."]
 
 
 def _described(trial: Trial) -> str:

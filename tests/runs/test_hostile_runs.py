@@ -17,7 +17,8 @@ import yaml
 import pyrovae
 from pyrovae import MLP, VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal
 from pyrovae.cli import main
-from pyrovae.runs import Run
+from pyrovae.runs import Run, trusting
+from pyrovae.runs.trust import trusted_packages
 
 SMALL = partial(MLP, hidden_features=(4,))
 IMPORTED = "evil_was_imported"
@@ -234,6 +235,21 @@ def test_its_logger_is_not_used(run, logger):
     assert not Path("outside").exists()
 
 
+@pytest.mark.slow
+def test_a_resumed_run_writes_into_its_folder_alone(tmp_path, monkeypatch):
+    """Whatever its configuration says of its logger, and of the folder that it was once in."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--compile=off", "--batch_size=512", "--latent_dim=2"]
+    assert main(["train", *words, "--epochs=1", "--run=before"]) == 0
+    Path("runs").mkdir()
+    moved = Path("before").rename("runs/vae")
+    (moved / "signature").unlink()
+    changed(logger={"class_path": "pyrovae.tracking.CSV", "init_args": {"folder": "outside"}})(moved)
+    assert main(["train", "--resume=true", "--epochs=2"]) == 0
+    assert len(Run(moved).history().epochs) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 def test_a_checkpoint_is_unpickled_for_tensors_alone(run, capsys):
     (run / "saved.json").unlink()
     (run / "checkpoint").mkdir(exist_ok=True)
@@ -266,6 +282,14 @@ def test_a_run_is_used_if_its_package_is_trusted(run, capsys):
         pyrovae.load(run, trust="../x")
     assert main(["refit_prior", "run", "--out=new", "--epochs=1", "--trust=evilmod"]) == 0
     assert not Run("new").is_own  # as its origin is not
+
+
+def test_a_command_within_another_keeps_its_trust():
+    """A sweep calls train, and does not repeat what it trusts."""
+    with trusting(["a"]):
+        with trusting([]), trusting(["b"]):
+            assert trusted_packages([])[-2:] == ["a", "b"]
+        assert trusted_packages([])[-1] == "a"
 
 
 def test_a_run_of_this_machine_needs_no_trust(run, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Sweeps: what is pruned, what a killed sweep goes on with, how runs are ranked, and the page."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,6 +12,8 @@ from pyrovae import InputError, NonFiniteLoss
 from pyrovae.cli import main
 from pyrovae.runs import Run
 from pyrovae.sweeps import SearchSpace, sweep
+from pyrovae.sweeps.page import conclusions
+from pyrovae.sweeps.trial import Trial
 from pyrovae.training import Epoch, History
 
 SEARCH = {"quality": {"low": 0, "high": 10_000}, "kind": ["good", "bad"]}
@@ -123,15 +126,23 @@ def test_the_command_ranks_runs_with_intervals(tmp_path, monkeypatch, capsys):
     assert all(1e-3 <= lr <= 1e-2 for lr in lrs)
     nlls = {run.folder.name: run.evaluations()["validation-importance-20"]["nll"] for run in runs}
     best = min(nlls, key=nlls.get)
-    assert re.search(rf"^The lowest NLL on validation data has {best} \(latent_dim ", printed, re.MULTILINE)
+    assert re.search(rf"^{best} \(latent_dim .*\) has the lowest NLL on validation data\.$", printed, re.MULTILINE)
     assert "cannot be told apart from it by these data" in printed or "All others compared are worse" in printed
     page = (tmp_path / "out" / "sweep.html").read_text()
-    assert f"has {best} (" in page
+    assert f"{best} (latent_dim " in page
     assert "95 % interval" in page
 
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "epochs": 3, "search": search}))
     assert main([*command, "3"]) == 2
     assert "the options must stay as they were when a sweep goes on" in capsys.readouterr().err
+
+
+def test_two_runs_that_one_datum_compares_are_not_told_apart():
+    """There is no interval then, and so no run is said to be worse."""
+    rows = [SimpleNamespace(name=name, distinguishable=None) for name in ("a", "b")]
+    comparison = SimpleNamespace(result=SimpleNamespace(rows=rows))
+    trials = [Trial(name, "complete", {"latent_dim": 2}, -4.0, 1, None) for name in ("a", "b")]
+    assert conclusions(trials, comparison)[1] == "b cannot be told apart from it by these data (95 % intervals)."
 
 
 def test_a_configuration_without_a_search_is_refused(tmp_path, capsys):

@@ -37,6 +37,7 @@ def model_card(folder: str | Path, source: str = "SOURCE") -> str:
     """
     run = Run(folder)
     config, history, entries = run.config(), run.history(), run.evaluations()
+    config.pop("logger", None)  # its options are its user's alone: they may hold a password
     program, data = run.load_program(), run.describe_data()
     best = summary.best_evaluation(entries)
     entry = None if best is None else entries[best]

@@ -8,6 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from pyrovae import checks
 from pyrovae.files import check_writable, path_of
 from pyrovae.report import model_card
@@ -47,7 +49,7 @@ class Pulled:
 
 
 def push(folder: str | os.PathLike[str], target: str, *, data: bool = False, private: bool = False) -> Pushed:
-    """Share a run: its configuration, weights, curves and evaluations, a model card, and a hash of each file.
+    """Share a run: its configuration without its logger, weights, curves, evaluations, a model card, and hashes of all.
 
     Args:
         folder: the run's folder.
@@ -77,6 +79,10 @@ def push(folder: str | os.PathLike[str], target: str, *, data: bool = False, pri
         for name in names:
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder / name, staged / name)
+        config = yaml.safe_load((staged / "config.yaml").read_text(encoding="utf-8"))
+        if config.get("logger") is not None:  # its options are its user's alone: they may hold a password
+            shown = yaml.safe_dump({**config, "logger": None}, sort_keys=False)
+            (staged / "config.yaml").write_text(shown, encoding="utf-8")
         (staged / "README.md").write_text(card, encoding="utf-8")
         manifest = Manifest.of(staged, [*names, "README.md"])
         (staged / MANIFEST).write_text(manifest.text(), encoding="utf-8")

@@ -48,6 +48,15 @@ def test_a_pulled_run_is_the_run_that_was_pushed(run, shared, tmp_path, capsys):
     assert main(["sample", str(tmp_path / "mine"), "--num_samples=3", f"--out={tmp_path / 'x.npy'}"]) == 0
 
 
+def test_the_options_of_a_logger_are_not_shared(run, tmp_path):
+    shutil.copytree(run, tmp_path / "logged")
+    path = tmp_path / "logged" / "config.yaml"
+    logger = {"class_path": "MLflow", "init_args": {"tracking_uri": "https://me:secret@somewhere"}}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "logger": logger}))
+    push(tmp_path / "logged", str(tmp_path / "shared"), data=True)
+    assert all(b"secret" not in file.read_bytes() for file in (tmp_path / "shared").rglob("*") if file.is_file())
+
+
 def test_data_are_shared_if_they_are_asked_for(run, tmp_path, capsys):
     assert main(["push", str(run), str(tmp_path / "without")]) == 0
     said = capsys.readouterr().out

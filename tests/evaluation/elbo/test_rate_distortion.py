@@ -325,7 +325,7 @@ def test_programs_of_this_package_with_labels():
         ({"num_codes": 0}, torch.eye(4)),
         ({"chunk_size": 0}, torch.eye(4)),
         ({}, torch.zeros(0, 4)),
-        ({}, torch.full((2, 4), math.nan)),
+        ({}, torch.full((2, 4), math.inf)),
     ],
 )
 def test_bad_input_is_refused(options, x):

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, _typehints
 from jsonargparse._common import lenient_check, validating_defaults
 
 from pyrovae.checks import InputError
@@ -50,8 +50,8 @@ class Parser(ArgumentParser):
         super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override] # as in jsonargparse
-        """Parse arguments; classes in memory whose module cannot be imported again are no candidates for a name."""
-        with _without_failing_imports():
+        """Parse arguments; a name is that of pyrovae's class where another package has one of the same name."""
+        with _names_of_classes():
             return super().parse_args(*args, **kwargs)
 
     def parse_defaults(self) -> Namespace:
@@ -68,7 +68,8 @@ class Parser(ArgumentParser):
         """
         before = _parsed.set({})
         try:
-            return self.parse_object({})
+            with _names_of_classes():
+                return self.parse_object({})
         finally:
             _parsed.reset(before)
 
@@ -111,7 +112,7 @@ class Parser(ArgumentParser):
 
     def validate(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse a function where a class is required, so that only the named classes are ever called."""
-        with _without_failing_imports():
+        with _names_of_classes():
             super().validate(cfg, *args, **kwargs)
         for action in self._actions:
             value, hint = cfg.get(action.dest), getattr(action, "_typehint", None)
@@ -127,7 +128,7 @@ class Parser(ArgumentParser):
     def instantiate(self, *args: Any, **kwargs: Any) -> Any:
         """Make the chosen components; raise the error of an optional component's own options."""
         try:
-            with _without_failing_imports():
+            with _names_of_classes():
                 return super().instantiate(*args, **kwargs)
         except ValueError as error:
             refusal = re.search(r"Errors:\s+- (.*?)\s+- Expected a <class 'NoneType'>", str(error), re.DOTALL)
@@ -141,11 +142,25 @@ class Parser(ArgumentParser):
 
 
 @contextmanager
-def _without_failing_imports() -> Iterator[None]:
-    """Ignore the warning with which jsonargparse skips a class whose module is gone, such as one that was reloaded."""
+def _names_of_classes() -> Iterator[None]:
+    """Look classes up by name without regard to what else is in memory.
+
+    A name is that of pyrovae's class, also after a package with a class of the same name was imported, as torchvision
+    has an ``MLP``. A class whose module cannot be imported again is passed over without a warning.
+    """
+    find = _typehints.get_all_subclass_paths
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Hit failing import")
-        yield
+        _typehints.get_all_subclass_paths = lambda *args, **kwargs: _prefer_own(find(*args, **kwargs))
+        try:
+            yield
+        finally:
+            _typehints.get_all_subclass_paths = find
+
+
+def _prefer_own(paths: list[str]) -> list[str]:
+    own = {path.rpartition(".")[2] for path in paths if path.startswith("pyrovae.")}
+    return [path for path in paths if path.startswith("pyrovae.") or path.rpartition(".")[2] not in own]
 
 
 def _frozen(value: Any) -> Any:

@@ -156,6 +156,15 @@ def test_a_class_whose_module_is_gone_disturbs_no_choice_by_name(capsys):
     assert yaml.safe_load(capsys.readouterr().out)["optimizer"]["class_path"] == "torch.optim.SGD"
 
 
+def test_a_name_is_that_of_pyrovaes_class(capsys):
+    """Also when a package with a class of this name is in memory, as torchvision is once a data set of it was read."""
+    from torchvision.ops import MLP
+
+    assert main(["train", "--posterior.network=MLP", "--print_config"]) == 0, MLP
+    network = yaml.safe_load(capsys.readouterr().out)["posterior"]["init_args"]["network"]
+    assert network["class_path"] == "pyrovae.MLP"
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["train", "--data.help=MNIST"]]
 )

@@ -259,7 +259,8 @@ def test_the_page_is_what_the_results_say(page):
 
 def test_what_is_kept_is_small_and_all_there(page):
     records = page.kept(str(KEPT))
-    assert set(records) == {record for _, kept in TINY.values() for record in kept} | {"frey_faces"}
+    not_run = {"bdmc"}  # which the page says
+    assert set(records) == ({record for _, kept in TINY.values() for record in kept} | {"frey_faces"}) - not_run
     for name in records:
         assert sum(path.stat().st_size for path in KEPT.glob(f"{name}*")) < 300_000
 

@@ -10,7 +10,16 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-__all__ = ["base_of", "class_names", "default_name", "is_factory", "known_classes", "passed_types", "takes_class"]
+__all__ = [
+    "base_of",
+    "class_names",
+    "default_name",
+    "is_factory",
+    "is_of_family",
+    "known_classes",
+    "passed_types",
+    "takes_class",
+]
 
 
 def known_classes(hint: Any) -> list[type]:
@@ -29,7 +38,7 @@ def known_classes(hint: Any) -> list[type]:
         return []  # an activation: torch.nn has too many to list
     found = (kind for kind in _subclasses(base) if not inspect.isabstract(kind) and _is_public(kind))
     if base.__module__.startswith("torch.nn"):  # pyrovae's own modules, except those of another family
-        found = (kind for kind in found if kind.__module__.startswith("pyrovae.") and not _has_abstract_base(kind))
+        found = (kind for kind in found if kind.__module__.startswith("pyrovae.") and is_of_family(base, kind))
         found = (kind for kind in found if _takes_no_more(kind, accepted))
     return list({kind.__name__: kind for kind in found if _takes(kind, accepted)}.values())
 
@@ -98,8 +107,10 @@ def _is_public(kind: type) -> bool:
     return not kind.__name__.startswith("_") and "<locals>" not in kind.__qualname__
 
 
-def _has_abstract_base(kind: type) -> bool:
-    return any(map(inspect.isabstract, kind.__mro__))
+def is_of_family(base: Any, kind: Any) -> bool:
+    """Return whether a class of pyrovae is meant where a base class is asked for: a flow is no network."""
+    family = any(map(inspect.isabstract, getattr(kind, "__mro__", ())))
+    return not family or not getattr(base, "__module__", "").startswith("torch.nn")
 
 
 def _takes(kind: type, accepted: list[Any]) -> bool:

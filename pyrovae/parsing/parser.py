@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace, _typehints
 from jsonargparse._common import lenient_check, validating_defaults
 
 from pyrovae.checks import InputError
-from pyrovae.parsing.classes import is_factory
+from pyrovae.parsing.classes import is_factory, is_of_family
 from pyrovae.parsing.help_formatter import HelpFormatter
 from pyrovae.parsing.sentences import error_sentence
 
@@ -151,16 +151,17 @@ def _names_of_classes() -> Iterator[None]:
     find = _typehints.get_all_subclass_paths
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Hit failing import")
-        _typehints.get_all_subclass_paths = lambda *args, **kwargs: _prefer_own(find(*args, **kwargs))
+        _typehints.get_all_subclass_paths = lambda base, **options: _prefer_own(base, find(base, **options))
         try:
             yield
         finally:
             _typehints.get_all_subclass_paths = find
 
 
-def _prefer_own(paths: list[str]) -> list[str]:
-    own = {path.rpartition(".")[2] for path in paths if path.startswith("pyrovae.")}
-    return [path for path in paths if path.startswith("pyrovae.") or path.rpartition(".")[2] not in own]
+def _prefer_own(base: Any, paths: list[str]) -> list[str]:
+    own = [path for path in paths if path.startswith("pyrovae.") and is_of_family(base, locate(path))]
+    names = {path.rpartition(".")[2] for path in own}
+    return [path for path in paths if path in own or path.rpartition(".")[2] not in names]
 
 
 def _frozen(value: Any) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,9 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.codec.decisions import Recorder, Visit, bisect, pop, uniform
-from pyrovae.codec.distribution_functions import Bins, bins_of, integers_of, normal_bins, visit_bins
 from pyrovae.codec.exact_programs import ExactPrograms
+from pyrovae.codec.sites import data_site, latent_site, num_bits, refuse_latent
 from pyrovae.codec.stack import Stack
-from pyrovae.distributions.support_bounds import bounds_of, unwrap
 from pyrovae.programs import PyroFunction
 
 __all__ = ["LATENT_BITS", "Codec"]
@@ -29,34 +27,6 @@ LATENT_BITS = 14
 
 _PRIOR_SAMPLES = 256  # samples that the bins of latents below the top are chosen by
 _TRIED = 32  # number of random data that tell whether the programs give the same numbers as elsewhere
-_WIDER = 2.0  # scale of these bins over that of the samples, for codes of data are spread more widely
-
-
-@dataclass(frozen=True)
-class _Site:
-    """How values of a site are integers: levels of data, a discrete latent, or bins.
-
-    Attributes:
-        event_shape: shape of the values of a datum.
-        num_bits: number of bits of an integer.
-        visit: makes of a distribution, and the shape of a batch, what asks for the decisions of its integers; None if
-            it cannot be coded.
-        value: maps integers of this shape to values.
-        levels: number of integers; None for counts.
-        scaled: True if integer i is the value i / (levels - 1), False if it is the value or a bin.
-    """
-
-    event_shape: tuple[int, ...]
-    num_bits: int
-    visit: Callable[[Any, tuple[int, ...]], Visit | None]
-    value: Callable[[np.ndarray], np.ndarray]
-    levels: int | None = None
-    scaled: bool = False
-
-    @property
-    def size(self) -> int:
-        """Number of integers of one datum."""
-        return math.prod(self.event_shape)
 
 
 @dataclass
@@ -133,8 +103,10 @@ class Codec:
             has_layers = any(programs.parents[name] for name in programs.latents)
             samples = programs.sample_prior(0, _PRIOR_SAMPLES if has_layers else 2)
             some = {name: z[:1] for name, z in samples.items()}
-            self._sites = {name: self._latent_site(name, some, samples[name]) for name in programs.latents}
-            self._sites |= {name: self._data_site(name, some) for name in programs.data}
+            self._sites = {
+                name: latent_site(programs, name, some, samples[name], self.latent_bits) for name in programs.latents
+            }
+            self._sites |= {name: data_site(programs, name, some, self.count_bits) for name in programs.data}
             constant = [name for name in programs.latents if not programs.parents[name]]
             self._constant = {name: programs.model_at(name, some, 1) for name in constant}
             for name in programs.latents:  # refused here rather than at the first datum
@@ -317,7 +289,7 @@ class Codec:
             at = np.minimum(i, count).astype(np.int64)
             return np.take_along_axis(lower, at, 1), np.take_along_axis(upper, at, 1)
 
-        return lambda decide: bisect(below, _num_bits(count), zero.shape, decide, slice(None))
+        return lambda decide: bisect(below, num_bits(count), zero.shape, decide, slice(None))
 
     def _guide_records(self, given: Tensor, every: _Batch) -> dict[str, Recorder]:
         return {name: Recorder(self._guide_visit(name, given, every.latents), z) for name, z in every.latents.items()}
@@ -347,7 +319,7 @@ class Codec:
     def _visit(self, name: str, fn: Any, size: int) -> Visit:
         site = self._sites[name]
         visit = site.visit(fn, (size, *site.event_shape))
-        return _refuse(name, fn) if visit is None else visit
+        return refuse_latent(name, fn) if visit is None else visit
 
     def _latents(self, latents: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """Return latents as the programs take them."""
@@ -372,37 +344,6 @@ class Codec:
         _between("the number of data to push or pop", count, 0, size)
         return _Batch(np.arange(size) < count, np.zeros((size, self.num_values), np.int64), {})
 
-    def _latent_site(self, name: str, some: Mapping[str, Tensor], samples: Tensor) -> _Site:
-        fn = self.programs.model_at(name, some, 1)
-        shape = tuple(fn.event_shape)
-        discrete = integers_of(fn)
-        if discrete is not None and discrete.levels is not None and not discrete.scaled:
-            bits, levels = _num_bits(discrete.levels), discrete.levels
-            return _Site(shape, bits, partial(_visit_integers, bits), lambda i: i.astype(np.float64), levels)
-        if self.programs.parents[name]:
-            location, spread = (getattr(samples, moment)(0).double().numpy() for moment in ("mean", "std"))
-            bounds = bounds_of(fn)
-            unbounded = bounds is not None and bounds.is_unbounded
-            bins = normal_bins(self.latent_bits, location, _WIDER * spread) if unbounded else None
-        else:
-            bins = bins_of(fn, self.latent_bits)
-        if bins is None:
-            _refuse(name, fn)
-        return _Site(shape, self.latent_bits, partial(visit_bins, bins), lambda i: _full(bins, i))
-
-    def _data_site(self, name: str, some: Mapping[str, Tensor]) -> _Site:
-        fn = self.programs.model_at(name, some, 1)
-        found = integers_of(fn)
-        if found is None:
-            raise checks.InputError(
-                "likelihood must be a probability with a cumulative distribution for each component to compress, as "
-                f"Bernoulli, DiscretizedLogistic, Categorical, Poisson and NegativeBinomial are, but it is {_named(fn)}"
-            )
-        shape = tuple(fn.event_shape)
-        bits = self.count_bits if found.levels is None else _num_bits(found.levels)
-        visit = partial(_visit_integers, bits)
-        return _Site(shape, bits, visit, lambda i: i.astype(np.float64), found.levels, found.scaled)
-
     def _order_of_pushes(self) -> list[str]:
         """Order all sites of the model so that each comes before its parents."""
         left, order = [*self.programs.data, *self.programs.latents], list[str]()
@@ -426,37 +367,12 @@ class Codec:
         return steps
 
 
-def _visit_integers(num_bits: int, fn: Any, shape: tuple[int, ...]) -> Visit | None:
-    found = integers_of(fn)
-    return None if found is None else found.visit(shape, num_bits)
-
-
-def _full(bins: Bins, index: np.ndarray) -> np.ndarray:
-    return np.array(np.broadcast_to(bins.center(index), index.shape))
-
-
 def _number(count: int, size: int) -> Visit:
     """Return what asks for ``size`` numbers from 0 to ``count - 1``, all equally probable."""
-    return lambda decide: bisect(uniform(count), _num_bits(count), (size, 1), decide, slice(None))
-
-
-def _num_bits(count: int) -> int:
-    return (count - 1).bit_length()
+    return lambda decide: bisect(uniform(count), num_bits(count), (size, 1), decide, slice(None))
 
 
 def _between(name: str, value: int, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise checks.InputError(f"{name} must be an integer from {low} to {high}, but {value!r} was given")
     return value
-
-
-def _named(fn: Any) -> str:
-    inner = unwrap(fn)
-    return f"a {type(inner).__name__}"
-
-
-def _refuse(name: str, fn: Any) -> NoReturn:
-    raise checks.InputError(
-        "latents must have a cumulative distribution and quantiles for each coordinate to compress, as normals and "
-        f"mixtures of normals have, but {name!r} has {_named(fn)}"
-    )

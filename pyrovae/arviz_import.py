@@ -1,4 +1,4 @@
-"""What is used of ArviZ, in version 0.23, and in version 1, which requires Python 3.12 and was written anew.
+"""The functions of ArviZ that pyrovae uses, from version 0.23 or from version 1, which requires Python 3.12.
 
 From version 1 on, ArviZ keeps results in xarray's ``DataTree`` in place of its ``InferenceData``. A netCDF file is the
 same for both: a group for each data set of xarray.

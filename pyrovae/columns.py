@@ -269,7 +269,10 @@ class Schema:
 
 
 class _Moments:
-    """Mean and standard deviation of columns, from parts, by the update of Chan et al. (1979)."""
+    """Mean and standard deviation of columns, from parts, by the update of Chan et al. (1979).
+
+    A part may have no value of a column. scikit-learn's ``StandardScaler`` has a NaN then, which stays.
+    """
 
     def __init__(self, count: int) -> None:
         self.n, self.mean, self.square = np.zeros(count), np.zeros(count), np.zeros(count)

@@ -72,7 +72,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Header:
-    """What a compressed file holds.
+    """The content of a compressed file: what its program was, and the coded data.
 
     Attributes:
         program_digest: tells the parameters of the program, see :meth:`ExactPrograms.digest`.

@@ -27,7 +27,7 @@ _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}/\d{1,2}/\d{4}")
 
 
 class Seen:
-    """What is known of a column after some of its rows.
+    """The values of a column that were seen so far, from which its kind is inferred.
 
     Args:
         name: name of the column.

@@ -154,7 +154,7 @@ class Columnwise(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density or log-probability of each column in its own units, ``(*, C)``, in nats."""
         if self.observed is not None:  # others are set to a value of their support, so that gradients are finite
-            inside = [group.own_units(group.scale.new_tensor(float(group.is_density))) for group in self.groups]
+            inside = [group.own_units(group.scale.new_tensor(0.5 * group.is_density)) for group in self.groups]
             value = torch.where(self.observed, value, self._joined(inside))
         return self._joined([group.log_prob(value) for group in self.groups])
 

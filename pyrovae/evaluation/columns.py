@@ -1,4 +1,4 @@
-"""What a program knows of each column of a table: its reconstruction error, its calibration, and its share of log p."""
+"""Each column of a table under a program: its reconstruction error, its calibration, and its share of log p(x)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REPLICATES = 99  # rows drawn for the rank of each cell
 
 @dataclass(frozen=True)
 class ColumnReport:
-    r"""How a program explains each cell of a table; NaN where a value is missing.
+    r"""Densities, errors and ranks of the cells of a table under a program; NaN where a value is missing.
 
     Attributes:
         schema: the columns.
@@ -61,7 +61,7 @@ class ColumnReport:
 
     @property
     def excess(self) -> Tensor:
-        """How many nats less than the column's mean each cell has, ``(B, C)``: what it takes from the row's log p."""
+        """Loss of each cell against the mean of its column, in nats, ``(B, C)``: its share of a low log p(x)."""
         return self.log_prob.nanmean(0) - self.log_prob
 
     def to_dataframe(self) -> pandas.DataFrame:

@@ -54,12 +54,12 @@ class Imputation:
 
     @property
     def missing(self) -> Tensor:
-        """Which values were missing, ``(B, *data_shape)``."""
+        """Mask of the missing values, ``(B, *data_shape)``."""
         return is_missing(self.x)
 
     @property
     def reliable(self) -> Tensor:
-        """Whether the weights of each datum are well behaved, ``(B,)``; true of data without gaps."""
+        """Reliability of the weights of each datum, ``(B,)``; True for data without gaps."""
         complete = ~self.missing.reshape(len(self.missing), -1).any(1)
         return self.evidence.reliable.to(complete.device) | complete
 

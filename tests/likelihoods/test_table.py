@@ -30,6 +30,7 @@ from pyrovae import (
     impute,
     log_marginal,
 )
+from pyrovae.distributions import ColumnGroup, Columnwise
 from pyrovae.missing import draw_missing
 
 SCHEMA = Schema(
@@ -108,6 +109,23 @@ def test_masked_cells_are_left_out_of_the_density_and_of_gradients(likelihood):
     torch.testing.assert_close(masked, fn.base_dist.log_prob(x).masked_fill(~mask, 0.0).sum(1))
     masked.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in likelihood.parameters())
+
+
+def test_masked_cells_leave_gradients_finite_where_a_density_has_a_pole():
+    """As at 1, the upper end of the support."""
+    concentration = torch.tensor([0.5, 3.0], requires_grad=True)
+    fn = torch.distributions.Kumaraswamy(concentration[:1], concentration[1:], validate_args=False)
+    group = ColumnGroup(torch.tensor([0]), fn, torch.zeros(1), torch.ones(1), is_density=True)
+    masked = Columnwise([group], ()).mask(torch.tensor([False]))
+    (gradient,) = torch.autograd.grad(masked.log_prob(torch.tensor([0.3])).sum(), concentration)
+    assert (gradient == 0).all()
+
+
+def test_spread_is_that_of_all_parts_also_if_one_has_no_value():
+    x = np.array([[np.nan, 1.0], [np.nan, 2.0], [3.0, 4.0], [5.0, np.nan], [10.0, np.nan]])
+    columns = Schema.of_reals(2).with_spread(np.split(x, [2, 3])).columns
+    np.testing.assert_allclose([column.mean for column in columns], np.nanmean(x, 0))
+    np.testing.assert_allclose([column.std for column in columns], np.nanstd(x, 0))
 
 
 def test_moments_are_those_of_samples(likelihood):

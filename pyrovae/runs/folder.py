@@ -90,15 +90,18 @@ class Run:
         if self.exists and not self.is_own:
             check_links(self.folder)
             packages = trusted_packages(self.trust)
-        with imports_from(packages, self._refusal), self._enough_memory():
+        with imports_from(packages, self._refusal):
             yield
 
     @contextlib.contextmanager
     def _enough_memory(self) -> Iterator[None]:
+        """Say in a sentence that the program does not fit into memory, where torch has several errors."""
         try:
             yield
         except (MemoryError, RuntimeError, ValueError) as error:
-            if isinstance(error, MemoryError) or re.search("memory|overflow|alloc_cpu", str(error)):
+            if isinstance(error, MemoryError) or re.search(
+                "not enough memory|can't allocate|overflow|alloc_cpu", str(error)
+            ):
                 raise checks.InputError(f"the program of {self.folder} is too large for this machine") from error
             raise
 
@@ -187,7 +190,7 @@ class Run:
             ValueError: if the run's own data are no longer those that it was trained on, or others are of another
                 shape, kind or number of levels.
         """
-        with self.guarded():
+        with self.guarded(), self._enough_memory():
             return self._load(weights, data)
 
     def _load(self, weights: Literal["best", "last"], data: DataFactory | None) -> tuple[DataSet, Any]:
@@ -223,7 +226,7 @@ class Run:
         """
         if self.data_record() is None:
             return self.load(weights)[1]
-        with self.guarded():
+        with self.guarded(), self._enough_memory():
             chosen = self._components({"data"})
             described = self.describe_data()
             program = make_program(

@@ -284,6 +284,12 @@ def test_a_run_is_used_if_its_package_is_trusted(run, capsys):
     assert not Run("new").is_own  # as its origin is not
 
 
+def test_errors_of_what_is_done_with_it_keep_their_words(run):
+    """A guard is around whole commands too, such as a training that is resumed."""
+    with pytest.raises(ValueError, match="overflow in a decoder"), Run(run).guarded():
+        raise ValueError("overflow in a decoder")
+
+
 def test_a_command_within_another_keeps_its_trust():
     """A sweep calls train, and does not repeat what it trusts."""
     with trusting(["a"]):

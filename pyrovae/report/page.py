@@ -101,6 +101,7 @@ def _page(
 ) -> str:
     """Draw all figures and return the page."""
     config, history, entries = run.config(), run.history(), run.evaluations()
+    config.pop("logger", None)  # its options are its user's alone: they may hold a password
     evaluated = [evaluations.section(run, name, entries) for name in entries]
     diagnosed = [diagnosis.section(run, split, entry) for split, entry in run.diagnoses().items()]
     best = summary.best_evaluation(entries)

@@ -48,12 +48,15 @@ def test_a_pulled_run_is_the_run_that_was_pushed(run, shared, tmp_path, capsys):
     assert main(["sample", str(tmp_path / "mine"), "--num_samples=3", f"--out={tmp_path / 'x.npy'}"]) == 0
 
 
+@pytest.mark.slow
 def test_the_options_of_a_logger_are_not_shared(run, tmp_path):
     shutil.copytree(run, tmp_path / "logged")
     path = tmp_path / "logged" / "config.yaml"
     logger = {"class_path": "MLflow", "init_args": {"tracking_uri": "https://me:secret@somewhere"}}
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "logger": logger}))
+    assert main(["report", str(tmp_path / "logged"), "--quiet"]) == 0
     push(tmp_path / "logged", str(tmp_path / "shared"), data=True)
+    assert (tmp_path / "shared" / "report.html").exists()
     assert all(b"secret" not in file.read_bytes() for file in (tmp_path / "shared").rglob("*") if file.is_file())
 
 

@@ -14,7 +14,17 @@ from typing import Any
 
 from pyrovae import checks
 
-__all__ = ["atomic_write", "check_writable", "describe_path", "path_of", "temporary_mmap", "write_error", "write_text"]
+__all__ = [
+    "atomic_write",
+    "check_writable",
+    "describe_path",
+    "path_of",
+    "state_folder",
+    "temporary_mmap",
+    "write_error",
+    "write_once",
+    "write_text",
+]
 
 
 def path_of(name: str, value: str | os.PathLike[str]) -> Path:
@@ -93,6 +103,35 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically, and make its folder if needed."""
     with atomic_write(Path(path)) as file:
         file.write(text.encode())
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file that only its user can read, unless there is one; of several processes, the first one's is kept.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, beside = tempfile.mkstemp(dir=path.parent)  # readable by its user alone
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+    finally:
+        os.remove(beside)
+
+
+def state_folder() -> Path:
+    """Return the folder of what this machine remembers for its user: ``$XDG_STATE_HOME/pyrovae``.
+
+    Without that variable it is ``~/.local/state/pyrovae``.
+
+    Raises:
+        RuntimeError: if the user has no home.
+    """
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (given if given.is_absolute() else Path.home() / ".local" / "state") / "pyrovae"
 
 
 def write_error(path: str | os.PathLike[str], error: BaseException) -> checks.InputError:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pyrovae import checks
+from pyrovae.linear_kernels import has_onednn, onednn_linear, prefers_onednn
 
-__all__ = ["Precision", "fast_matmul", "full_precision", "is_fast_matmul", "onednn_linear", "precision"]
+__all__ = ["Precision", "fast_matmul", "full_precision", "is_fast_matmul", "precision"]
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 """Type to which the factors of a network's matrix products are rounded."""
 
-_MIN_MULTIPLICATIONS = 2**20  # multiplications of a product, below which the overhead exceeds the gain
+_MIN_MULTIPLICATIONS = 2**20  # multiplications of a convolution, below which the overhead exceeds the gain
 _LAYERS = {F.linear, F.conv1d, F.conv2d, F.conv3d}
 _LAYERS |= {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 _MATMUL = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
@@ -79,13 +80,13 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def fast_matmul() -> Iterator[None]:
-    """Compute float32 layers on the CPU by faster kernels: linear layers by oneDNN, transposed convolutions, tanh.
+    """Compute float32 layers on the CPU by faster kernels: linear layers, transposed convolutions, tanh.
 
-    torch uses MKL for linear layers. On processors that are not Intel's, oneDNN takes half of MKL's time (measured on
-    an AMD EPYC with AVX-512). Transposed convolutions take a quarter of torch's time: with channels last in memory; as
-    one matrix product if the image is a single pixel; or by another kernel if there is one output channel. Values and
-    gradients are equal up to rounding; tanh is computed by another formula and differs by up to 2e-7. Everything else
-    is unchanged, as is everything if torch was built without oneDNN.
+    A linear layer is computed by oneDNN if that is faster for its shape on this machine, see
+    :mod:`pyrovae.linear_kernels`. Transposed convolutions take a quarter of torch's time: with channels last in memory;
+    as one matrix product if the image is a single pixel; or by another kernel if there is one output channel. Values
+    and gradients are equal up to rounding; tanh is computed by another formula and differs by up to 2e-7. Everything
+    else is unchanged, as is everything if torch was built without oneDNN.
 
     Example:
         >>> layer, x = torch.nn.Linear(300, 400), torch.randn(100, 300)
@@ -96,26 +97,6 @@ def fast_matmul() -> Iterator[None]:
     """
     with nullcontext() if _fast.get() else _FastKernels(), _set(_fast, True):
         yield
-
-
-def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return :math:`x W^T + b`, computed by oneDNN without gradients.
-
-    Args:
-        x: input, ``(*, I)``; all tensors are float32 on the CPU.
-        weight: W, ``(O, I)``.
-        bias: b, ``(O,)``, or None.
-
-    Example:
-        >>> onednn_linear(torch.ones(5, 3), torch.ones(2, 3), None).shape
-        torch.Size([5, 2])
-    """
-    return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
-
-
-def _dense(x: Tensor) -> Tensor:
-    # On a slice of a wider matrix, oneDNN would be a thousand times slower.
-    return x if x.is_contiguous() or x.mT.is_contiguous() else x.contiguous()
 
 
 def is_fast_matmul(x: Tensor) -> bool:
@@ -209,8 +190,8 @@ def _is_for_linear(x: Any, weight: Any, bias: Any = None) -> bool:
         and x.dim() > 1
         and x.shape[-1] == weight.shape[1]  # else torch raises its own error
         and (bias is None or bias.shape == weight.shape[:1])
-        and x.numel() * len(weight) >= _MIN_MULTIPLICATIONS
-        and _has_onednn()
+        and not _rounded.get()
+        and prefers_onednn(x, weight)
     )
 
 
@@ -228,12 +209,9 @@ def _is_for_image(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, out
         and groups == 1
         and by == (1, 1)
         and x.numel() * weight[0].numel() >= _MIN_MULTIPLICATIONS
-        and _has_onednn()
+        and not _rounded.get()
+        and has_onednn()
     )
-
-
-def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled() and not _rounded.get()
 
 
 def _is_plain(x: Any) -> bool:
@@ -262,7 +240,7 @@ def _transposed(
 
 
 class _Linear(torch.autograd.Function):
-    """A linear layer whose output and gradients are computed by oneDNN."""
+    """A linear layer whose output is computed by oneDNN, and its gradients where that is faster."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -275,10 +253,14 @@ class _Linear(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad
         rows = gradient.flatten(0, -2)  # (N, out)
         return (
-            _Linear.apply(gradient, weight.t(), None) if of_x else None,
-            _Linear.apply(rows.t(), x.flatten(0, -2).t(), None) if of_weight else None,
+            _product(gradient, weight.t()) if of_x else None,
+            _product(rows.t(), x.flatten(0, -2).t()) if of_weight else None,
             rows.sum(0) if of_bias else None,
         )
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    return _Linear.apply(x, weight, None) if prefers_onednn(x, weight) else F.linear(x, weight)
 
 
 class _Tanh(torch.autograd.Function):

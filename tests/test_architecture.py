@@ -33,7 +33,7 @@ FLOORS = [
         {"rng"},
         {"arviz_import"},
     ],
-    [{"programs"}],
+    [{"programs"}, {"linear_kernels"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"matmul"}],
     [{"priors"}, {"likelihoods"}, {"posteriors"}],
     [{"execution"}],

@@ -15,6 +15,12 @@ from pyrovae.matmul import _MIN_MULTIPLICATIONS, fast_matmul, is_fast_matmul, pr
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def _onednn_everywhere(monkeypatch):
+    """Compute all large products by oneDNN, whether or not it is faster on the machine that the tests run on."""
+    monkeypatch.setattr("pyrovae.linear_kernels._choice", lambda product: True)
+
+
 def network(activation=nn.Tanh):
     return nn.Sequential(nn.Linear(100, 200), activation(), nn.Linear(200, 300))
 

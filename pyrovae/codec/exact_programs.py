@@ -91,7 +91,9 @@ class ExactPrograms:
             with forked_rng(torch.device("cpu")), frozen_parameters(self.model, self.guide):
                 for tensor, copy in self._doubles:
                     tensor.data = copy
-                with evaluating(self.model, self.guide), full_precision():
+                # Without oneDNN, no kernel is chosen by its time, which may differ when the file is read.
+                torchs_kernels = torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)
+                with evaluating(self.model, self.guide), full_precision(), torchs_kernels:
                     yield
         finally:
             torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from pyrovae.matmul import onednn_linear
+from pyrovae.linear_kernels import onednn_linear, prefers_onednn
 
 __all__ = ["for_inductor"]
 
@@ -20,8 +20,8 @@ _aten = torch.ops.aten
 def for_inductor(graph: Graph) -> None:
     r"""Mark in-place changes of the graph; on CPU in float32, replace slow operations by faster ones of equal result.
 
-    Matrix products are computed by oneDNN, which on processors that are not Intel's takes half of the time of torch's
-    library. :math:`\tanh x` is computed as :math:`2 \sigma(2 x) - 1`, and log1p in the binary cross-entropy as
+    Matrix products are computed by oneDNN where that is faster, see :mod:`pyrovae.linear_kernels`. :math:`\tanh x` is
+    computed as :math:`2 \sigma(2 x) - 1`, and log1p in the binary cross-entropy as
     :math:`\log(1 + e^{-|l|})`; these have faster kernels and differ by up to 2e-7.
     """
     for node in list(graph.nodes):
@@ -62,7 +62,7 @@ def _product(graph: Graph, node: Node) -> Node | None:
     *bias, left, right = node.args
     if bias and (not isinstance(bias[0], Node) or bias[0].meta["val"].shape != node.meta["val"].shape[1:]):
         return None  # not the product of a layer
-    if node.kwargs or not torch.backends.mkldnn.is_available():
+    if node.kwargs or not prefers_onednn(left.meta["val"], right.meta["val"].t()):
         return None
     transposed = graph.call_function(_aten.t.default, (right,))
     return graph.call_function(_onednn_linear(), (left, transposed, bias[0] if bias else None))

@@ -71,7 +71,7 @@ class Recording:
         return self._compiled is not None
 
     def compile(self, *arguments: Tensor, instead: Callable[..., tuple[Tensor, ...]] | None = None) -> None:
-        """Compile the graph by Inductor; on CPU, float32 matrix products are computed by oneDNN.
+        """Compile the graph by Inductor; on CPU, float32 matrix products are computed by the faster library.
 
         The noise is the same; other numbers are the same up to rounding.
 

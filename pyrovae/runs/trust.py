@@ -10,15 +10,14 @@ import hashlib
 import hmac
 import os
 import secrets
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from pyrovae import checks
-from pyrovae.files import write_text
+from pyrovae.files import state_folder, write_once, write_text
 
 __all__ = ["TRUSTED", "check_links", "check_size", "is_signed", "sign", "trusted_packages", "trusting"]
 
@@ -93,27 +92,13 @@ def _code(key: bytes, config: str) -> str:
 def _key(make: bool) -> bytes | None:
     """Return this machine's key; None if there is none, or it can be neither read nor made."""
     try:
-        given = Path(os.environ.get("XDG_STATE_HOME", ""))
-        path = (given if given.is_absolute() else Path.home() / ".local" / "state") / "pyrovae" / "key"
+        path = state_folder() / "key"
         if make and not path.exists():
-            _make_key(path)
+            write_once(path, secrets.token_bytes(32))
         key = path.read_bytes()
     except (OSError, RuntimeError):  # no home, or a home that cannot be written
         return None
     return key if len(key) == 32 else None
-
-
-def _make_key(path: Path) -> None:
-    """Write a new key that only its user can read; of several processes, the first one's is kept."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, beside = tempfile.mkstemp(dir=path.parent)  # readable by its user alone
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(32))
-        with suppress(FileExistsError):
-            os.link(beside, path)
-    finally:
-        os.remove(beside)
 
 
 def check_size(config: Any) -> None:

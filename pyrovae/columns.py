@@ -17,7 +17,17 @@ from pyrovae import checks
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["KINDS", "Column", "Kind", "Schema", "category_name", "is_frame", "known", "numbers_of"]
+__all__ = [
+    "KINDS",
+    "Column",
+    "Kind",
+    "Schema",
+    "category_name",
+    "is_frame",
+    "known",
+    "numbers_of",
+    "without_arrow",
+]
 
 _MISSING_WORDS = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>", "#N/A", "?"]
 _LARGEST_COUNT = 2**24  # larger integers have no representation in single precision
@@ -317,6 +327,23 @@ def category_name(value: Any) -> str:
     return str(value)
 
 
+def without_arrow(values: pandas.Series) -> pandas.Series:
+    """Return a column of a type of pyarrow as one of NumPy's or of pandas' own; others as they are.
+
+    Example:
+        >>> import pandas
+        >>> without_arrow(pandas.Series([True, None], dtype="bool[pyarrow]")).tolist()
+        [True, None]
+    """
+    import pandas
+
+    if not isinstance(values.dtype, pandas.ArrowDtype):
+        return values
+    array: Any = values.array
+    found: pandas.Series = array.__arrow_array__().to_pandas()
+    return found.set_axis(values.index)
+
+
 def numbers_of(values: pandas.Series) -> tuple[NDArray[np.float64] | None, int | None]:
     """Return a column as numbers, NaN if missing; texts that are numbers count as numbers.
 
@@ -338,7 +365,10 @@ def numbers_of(values: pandas.Series) -> tuple[NDArray[np.float64] | None, int |
     if not _may_hold_texts(values):
         return None, 0  # dates, complex numbers
     texts = values.astype(object).where(known(values), None)
-    found = pandas.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    converted = pandas.to_numeric(texts, errors="coerce")
+    if converted.dtype.kind == "c":
+        return None, int(texts.map(np.iscomplexobj).to_numpy(bool).argmax())
+    found = converted.to_numpy(np.float64, na_value=np.nan)
     bad = np.isnan(found) & texts.notna().to_numpy()
     return (None, int(bad.argmax())) if bad.any() else (found, None)
 
@@ -357,7 +387,7 @@ def _may_hold_texts(values: pandas.Series) -> bool:
 
 
 def _encode(column: Column, values: pandas.Series, first_row: int) -> NDArray[np.float64]:
-    kind = KINDS[column.kind]
+    kind, values = KINDS[column.kind], without_arrow(values)
     if kind.has_categories:
         return _codes(column, values, first_row)
     found, bad = numbers_of(values)
@@ -377,21 +407,32 @@ def _encode(column: Column, values: pandas.Series, first_row: int) -> NDArray[np
 
 def _codes(column: Column, values: pandas.Series, first_row: int) -> NDArray[np.float64]:
     code = {name: float(i) for i, name in enumerate(column.categories)}
+    names = column.categories if column.levels <= 6 else (*column.categories[:5], "...")
+    of = f"one of its {column.levels} categories, {', '.join(names)}"
     there = known(values).to_numpy()
     found = np.full(len(values), np.nan)
     present = values[there]
-    found[there] = present.map({value: code.get(category_name(value), -1.0) for value in present.unique()}).to_numpy(
-        np.float64
-    )
+    try:
+        distinct = present.unique()
+    except TypeError as error:
+        position = int((~values.map(_has_hash).to_numpy(bool)).argmax())
+        raise _refused(column, values, position, first_row, of) from error
+    found[there] = present.map({value: code.get(category_name(value), -1.0) for value in distinct}).to_numpy(np.float64)
     if (found == -1).any():
-        names = column.categories if column.levels <= 6 else (*column.categories[:5], "...")
-        of = f"one of its {column.levels} categories, {', '.join(names)}"
         raise _refused(column, values, int((found == -1).argmax()), first_row, of)
     return found
 
 
+def _has_hash(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:  # of a list, or of a tuple with a list
+        return False
+    return True
+
+
 def _refused(column: Column, values: pandas.Series, position: int, first_row: int, of: str) -> checks.InputError:
-    value = values.iloc[position]
+    value = " ".join(str(values.iloc[position]).split())[:60]
     return checks.InputError(
         f"column {column.name!r} must hold {of}, but row {first_row + position} (counted from 0) holds {value}"
     )

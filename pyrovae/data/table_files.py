@@ -88,7 +88,7 @@ def _parquet(path: Path) -> Iterator[pandas.DataFrame]:
             _check_names(str(path), file.schema_arrow.names)
             for i in range(file.num_row_groups):
                 for batch in file.iter_batches(_ROWS, row_groups=[i]):
-                    yield batch.to_pandas()
+                    yield _frame(batch)
 
 
 def _feather(path: Path) -> Iterator[pandas.DataFrame]:
@@ -98,7 +98,14 @@ def _feather(path: Path) -> Iterator[pandas.DataFrame]:
         table = feather.read_table(path)
         _check_names(str(path), table.column_names)
         for batch in table.to_batches(_ROWS):
-            yield batch.to_pandas()
+            yield _frame(batch)
+
+
+def _frame(batch: Any) -> pandas.DataFrame:
+    """Return a batch of pyarrow by its own types; those that pandas noted in the file may be unknown to it later."""
+    index = (batch.schema.pandas_metadata or {}).get("index_columns", [])
+    frame: pandas.DataFrame = batch.to_pandas(ignore_metadata=True)
+    return frame.drop(columns=[name for name in index if isinstance(name, str) and name in frame])
 
 
 _READERS = {".csv": _csv, ".parquet": _parquet, ".feather": _feather}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrovae import checks
-from pyrovae.columns import KINDS, Column, category_name, known, numbers_of
+from pyrovae.columns import KINDS, Column, category_name, known, numbers_of, without_arrow
 
 if TYPE_CHECKING:
     import pandas
@@ -60,6 +60,7 @@ class Seen:
         """Add the next rows."""
         import pandas
 
+        values = without_arrow(values)
         there = known(values)
         present = values[there]
         if isinstance(values.dtype, pandas.CategoricalDtype):
@@ -69,6 +70,7 @@ class Seen:
         self.other |= values.dtype.kind == "c"
         if len(self.names) <= MAX_CATEGORIES:
             for value in self._distinct(present):
+                self.other |= isinstance(value, complex | np.complexfloating)
                 self.names[category_name(value)] = None
                 if len(self.names) > MAX_CATEGORIES:
                     break

@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae import checks, html
+from pyrovae.columns import Schema
 from pyrovae.distributions import Columnwise, QuantizedCategorical
 from pyrovae.distributions.support_bounds import unwrap
 from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
@@ -21,7 +22,7 @@ from pyrovae.execution import DataSites, Unobserved, evaluating, find_data_sites
 from pyrovae.execution.chunking import Chunks
 from pyrovae.missing import fill_missing, is_missing
 from pyrovae.prediction.predictive import mean_of
-from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of, concise_errors
+from pyrovae.programs import Arguments, Batch, PyroFunction, arguments_of, concise_errors, schema_of
 from pyrovae.reprs import short_repr
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Imputation:
             classes.
         imputations: S draws of the missing values together, with the observed values, ``(S, B, *data_shape)``.
         evidence: log p of the observed values, with k̂ and other diagnostics of the weights of each datum.
+        schema: the columns of the table that the program was made for; None if it was made for other data.
     """
 
     x: Tensor = field(repr=False)
@@ -51,6 +53,7 @@ class Imputation:
     standard_deviation: Tensor = field(repr=False)
     imputations: Tensor = field(repr=False)
     evidence: LogMarginal = field(repr=False)
+    schema: Schema | None = field(default=None, repr=False)
 
     @property
     def missing(self) -> Tensor:
@@ -87,8 +90,9 @@ class Imputation:
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a table with a row for each missing value.
 
-        Its columns are ``datum``, ``cell``, the position in the flattened datum, ``mean``, ``standard_deviation``, the
-        draws ``draw_0`` and so on, and ``pareto_k`` and ``reliable`` of the datum.
+        Its columns are ``datum``, ``cell``, the position in the flattened datum, or ``column``, the name, of a table's
+        rows, ``mean``, ``standard_deviation``, the draws ``draw_0`` and so on, and ``pareto_k`` and ``reliable`` of the
+        datum. Means and draws of a table's categories are their codes; ``schema.to_frame(found.mean)`` has their names.
         """
         import pandas
 
@@ -97,7 +101,10 @@ class Imputation:
         def at(values: Tensor) -> Any:
             return values.reshape(len(values), -1).cpu()[datum, cell].numpy()
 
-        columns = {"datum": datum.numpy(), "cell": cell.numpy()}
+        columns: dict[str, Any] = {"datum": datum.numpy()}
+        columns |= (
+            {"cell": cell.numpy()} if self.schema is None else {"column": [self.schema.names[i] for i in cell.tolist()]}
+        )
         columns |= {"mean": at(self.mean), "standard_deviation": at(self.standard_deviation)}
         columns |= {f"draw_{i}": at(draw) for i, draw in enumerate(self.imputations)}
         of_datum = {"pareto_k": self.evidence.pareto_k, "reliable": self.reliable}
@@ -106,12 +113,13 @@ class Imputation:
 
     def _repr_html_(self) -> str:
         count = int(self.missing.sum())
-        shown = self.to_dataframe()[["datum", "cell", "mean", "standard_deviation"]].head(_SHOWN)
-        rows = [[str(int(i)), str(int(j)), f"{m:.4g}", f"{s:.4g}"] for i, j, m, s in shown.itertuples(index=False)]
+        place = "cell" if self.schema is None else "column"
+        shown = self.to_dataframe()[["datum", place, "mean", "standard_deviation"]].head(_SHOWN)
+        rows = [[str(i), str(j), f"{m:.4g}", f"{s:.4g}"] for i, j, m, s in shown.itertuples(index=False)]
         if count > _SHOWN:
             rows.append(["…", "", "", ""])
         title = f"Imputation of {count} missing values in {len(self.x)} data"
-        return html.card(title, html.table(["datum", "cell", "mean", "std"], rows), html.sentences(self.notes))
+        return html.card(title, html.table(["datum", place, "mean", "std"], rows), html.sentences(self.notes))
 
 
 def impute(
@@ -199,7 +207,8 @@ def impute(
     mean, deviation, imputations = (torch.cat([part[i] for part in parts], dim) for i, dim in enumerate((0, 0, 1)))
     gaps = is_missing(arguments[0])
     mean, imputations = (torch.where(gaps, part.to(filled[0]), filled[0]) for part in (mean, imputations))
-    return Imputation(arguments[0], mean, torch.where(gaps, deviation.to(filled[0]), 0.0), imputations, evidence)
+    deviation = torch.where(gaps, deviation.to(filled[0]), 0.0)
+    return Imputation(arguments[0], mean, deviation, imputations, evidence, schema_of(model))
 
 
 def _decode(

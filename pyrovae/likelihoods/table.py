@@ -187,9 +187,11 @@ class _Group(nn.Module):
         for i, column in enumerate(self.members):
             if not bool(inside[..., i].all()):
                 found = values[..., i][~inside[..., i]][0].item()
+                accepted = f"lie in {checks.constraint_name(self.likelihood.support)}"
+                if column.kind == "count" and self.likelihood.levels:
+                    accepted = f"hold integers from 0 to {self.likelihood.levels - 1}, the levels less 1,"
                 raise checks.InputError(
-                    f"column {column.name!r} must lie in {checks.constraint_name(self.likelihood.support)} for "
-                    f"{type(self.likelihood).__name__}, but holds {found:g}"
+                    f"column {column.name!r} must {accepted} for {type(self.likelihood).__name__}, but holds {found:g}"
                 )
 
     def initialize(self, x: Tensor) -> None:
@@ -289,8 +291,9 @@ def _has_categories(likelihood: Likelihood, fn: Any, column: Column) -> bool:
 
 def _units(likelihood: Likelihood, column: Column) -> tuple[float, float]:
     """Return location and scale of a column, in which its likelihood is that of numbers of about unit size."""
-    if column.levels:
-        return 0.0, float(column.levels - 1)
+    levels = column.levels or (likelihood.levels if column.kind == "count" else None)
+    if levels:  # of codes or counts 0, 1, ...
+        return 0.0, float(levels - 1)
     if likelihood.discrete:
         return 0.0, 1.0
     if checks.same_constraint(likelihood.support, constraints.real):

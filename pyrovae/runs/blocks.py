@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ from pyrovae.runs.program import OtherData, labels_of, other_data
 __all__ = ["BLOCK", "Blocks"]
 
 BLOCK = 100
-"""Number of data per block; each block has its own seed."""
+"""Number of data per block of an evaluation; each block has its own seed."""
+
+_ROWS, _NUMBERS = 1000, 2**16  # largest numbers of data and of their cells in a block of a long table
 
 T = TypeVar("T")
 
@@ -75,6 +78,16 @@ class Blocks:
         count = len(part) if num_data is None else min(checks.integer("num_data", num_data), len(part))
         return cls(program, dataset, part, count, other, weights, torch.device(device), seed)
 
+    @property
+    def size(self) -> int:
+        """Number of data per block of a table that is written.
+
+        It is ``BLOCK``, and more if many small data are written, so that what is done once a block costs little.
+        """
+        if self.count <= BLOCK * BLOCKS:
+            return BLOCK
+        return max(BLOCK, min(_ROWS, _NUMBERS // math.prod(self.dataset.data_shape)) // BLOCK * BLOCK)
+
     def suffix(self, precision: Precision) -> str:
         """Return a suffix of file names that distinguishes these results from others by the same estimator."""
         suffix = f"-{precision}" if precision != "float32" else ""
@@ -97,8 +110,14 @@ class Blocks:
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         of_data = self.part.hash() if not isinstance(self.part, WholeSplit) else DataRecord.of(self.dataset).hashes
-        key = {"weights": digest.hexdigest(), "data": of_data, "count": self.count, "seed": self.seed, **options}
-        return Parts(path, key)
+        key = {
+            "weights": digest.hexdigest(),
+            "data": of_data,
+            "count": self.count,
+            "seed": self.seed,
+            "size": self.size,
+        }
+        return Parts(path, {**key, **options}, max(1, BLOCK * BLOCKS // self.size))
 
     def batch(self, index: torch.Tensor | slice) -> Batch:
         """Return data as the program takes them: x, or (x, y) if it always takes labels."""

@@ -16,7 +16,7 @@ from pyrovae import checks, distributed
 from pyrovae.data import SplitName
 from pyrovae.prediction import encode, posterior_scales, sample_posterior
 from pyrovae.programs import Batch
-from pyrovae.runs.blocks import BLOCK, Blocks
+from pyrovae.runs.blocks import Blocks
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
 from pyrovae.runs.table_file import check_out, write_matrix
@@ -100,8 +100,8 @@ def encode_run(
         return {**encode(guide, batch), **{f"{site} scale": z for site, z in scale.items()}}
 
     def tables() -> Iterator[pandas.DataFrame]:
-        start = done * BLOCK
-        for codes in blocks.map(f"{split}, codes", coded, start=done):
+        start = done * blocks.size
+        for codes in blocks.map(f"{split}, codes", coded, size=blocks.size, start=done):
             table = _table(codes, num_draws)
             of_block = rows[start : start + len(table) // max(1, num_draws)]
             start += len(of_block)

@@ -16,7 +16,7 @@ from pyrovae.data import SplitName
 from pyrovae.evaluation import Estimator, Importance, impute
 from pyrovae.matmul import Precision
 from pyrovae.programs import Batch, schema_of
-from pyrovae.runs.blocks import BLOCK, Blocks
+from pyrovae.runs.blocks import Blocks
 from pyrovae.runs.codes import code_names
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.folder import Run
@@ -132,8 +132,8 @@ def impute_run(
     def tables() -> Iterator[pandas.DataFrame]:
         import pandas
 
-        start = done * BLOCK
-        for found in blocks.map(f"{split}, imputation", imputed, start=done):
+        start = done * blocks.size
+        for found in blocks.map(f"{split}, imputation", imputed, size=blocks.size, start=done):
             values = found["values"]
             b, S = values.shape[:2]
             table = pandas.DataFrame(values.flatten(0, 1).numpy(), columns=names)

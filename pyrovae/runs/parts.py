@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["BLOCKS", "Parts"]
 
 BLOCKS = 100
-"""Number of blocks of a part."""
+"""Number of blocks of a part, unless the blocks are large."""
 
 
 class Parts:
-    """A folder beside a table with the parts of it that are complete, each of ``BLOCKS`` blocks.
+    """A folder beside a table with the parts of it that are complete, each of some blocks.
 
     Args:
         path: path of the table.
         key: what the rows depend on: the program, the data and the options. Parts of others are deleted.
+        size: number of blocks of a part.
 
     Raises:
         ValueError: if the folder cannot be written.
@@ -45,7 +46,8 @@ class Parts:
         200
     """
 
-    def __init__(self, path: Path, key: dict[str, Any]) -> None:
+    def __init__(self, path: Path, key: dict[str, Any], size: int = BLOCKS) -> None:
+        self.size = size
         self.folder = path.with_name(f".{path.name}.parts")
         text = hashlib.blake2b(json.dumps(key, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
         name = self.folder / "key"
@@ -60,15 +62,15 @@ class Parts:
         while self._part(self.num_parts).exists():
             self.num_parts += 1
         if self.num_parts:
-            progress.note(f"{path} goes on after the {self.num_parts * BLOCKS} blocks that are in {self.folder}")
+            progress.note(f"{path} goes on after the {self.num_blocks} blocks that are in {self.folder}")
 
     @property
     def num_blocks(self) -> int:
         """Number of blocks that are written."""
-        return self.num_parts * BLOCKS
+        return self.num_parts * self.size
 
     def kept(self, blocks: Iterable[pandas.DataFrame]) -> Iterator[pandas.DataFrame]:
-        """Yield the parts that are written, then further blocks, of which every hundred are written as a part.
+        """Yield the parts that are written, then further blocks, and write each part of them once it is complete.
 
         Args:
             blocks: the blocks after those that are written.
@@ -80,7 +82,7 @@ class Parts:
         waiting: list[pandas.DataFrame] = []
         for block in blocks:
             waiting.append(block)
-            if len(waiting) == BLOCKS:
+            if len(waiting) == self.size:
                 records = pandas.concat(waiting).to_records(index=False)
                 with atomic_write(self._part(self.num_parts)) as file:
                     np.save(file, records, allow_pickle=False)

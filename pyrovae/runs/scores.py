@@ -15,7 +15,7 @@ from pyrovae.data import SplitName
 from pyrovae.evaluation import Adaptive, Estimator, Importance, score
 from pyrovae.matmul import Precision
 from pyrovae.programs import Batch
-from pyrovae.runs.blocks import BLOCK, Blocks
+from pyrovae.runs.blocks import Blocks
 from pyrovae.runs.configuration import DataFactory
 from pyrovae.runs.evaluation import check_processes
 from pyrovae.runs.folder import Run
@@ -65,10 +65,10 @@ def score_run(
     """Score each datum by a run's program, and write a table with a row a datum, in the order of the data.
 
     Its columns are ``row``, the position in the stored data from 0, and those of :func:`pyrovae.evaluation.score`.
-    Blocks have the seeds that they have in :func:`evaluate_run`, and are sharded over processes; the first writes them.
-    Of more than 10,000 data, every 10,000 rows are kept in a folder beside the table, named ``.scores.csv.parts`` for
-    ``scores.csv``, until it is complete: the same command goes on after them if it was killed. An ``Adaptive``
-    estimator takes all data at once.
+    Blocks are sharded over processes; the first writes them. Of up to 10,000 data, they have the seeds that they have
+    in :func:`evaluate_run`. Of more, blocks of up to 1,000 small data are made, and every 10,000 rows are kept in a
+    folder beside the table, named ``.scores.csv.parts`` for ``scores.csv``, until it is complete: the same command goes
+    on after them if it was killed. An ``Adaptive`` estimator takes all data at once.
 
     Args:
         run: the run.
@@ -104,7 +104,8 @@ def score_run(
             return score(program.model, program.guide, batch, chosen, chunk_size=chunk)
 
     def tables() -> Iterator[pandas.DataFrame]:
-        size, start = blocks.count if at_once else BLOCK, done * BLOCK
+        size = blocks.count if at_once else blocks.size
+        start = done * size
         what = f"{split}, {chosen.label}"
         for table in blocks.map(what, scored, chunk_size=chunk_size, size=size, start=done):
             table.insert(0, "row", rows[start : start + len(table)].numpy())

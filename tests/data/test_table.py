@@ -3,12 +3,15 @@
 import datetime
 import re
 import shlex
+from decimal import Decimal
 
 import numpy as np
 import pandas
+import pyarrow
 import pytest
 import torch
 from command_line import assert_one_sentence, contents
+from pyarrow import feather
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from pyrovae import InputError, Schema, Table
@@ -99,6 +102,35 @@ def test_whole_numbers_that_a_frame_says_to_be_categories_are_no_counts():
     assert columns["flag"].kind == "binary"
 
 
+def test_types_of_pandas_and_pyarrow_give_the_same_columns(tmp_path):
+    """Also from files, in which pandas notes types that it cannot make again."""
+    arrow = pandas.ArrowDtype
+    price = [Decimal("1.5"), Decimal("2"), None] * (N // 3)
+    frame = pandas.DataFrame(
+        {
+            "flag": pandas.array([True, None, False] * (N // 3), arrow(pyarrow.bool_())),
+            "price": pandas.array(price, arrow(pyarrow.decimal128(10, 2))),
+            "animal": pandas.array(
+                ["cow", "cat", None] * (N // 3), arrow(pyarrow.dictionary("int32", pyarrow.string()))
+            ),
+            "pet": pandas.array(["cow", "cat", "dog"] * (N // 3), arrow(pyarrow.string())),
+            "visits": pandas.array([1, None, 7] * (N // 3), "Int64"),
+            "smokes": pandas.array([None, True, False] * (N // 3), "boolean"),
+            "size": pandas.Categorical(["S", "L"] * (N // 2), categories=["S", "M", "L"], ordered=True),
+        },
+        index=pandas.Index([f"row {i}" for i in range(N)], name="key"),
+    )
+    feather.write_feather(pyarrow.Table.from_pandas(frame), tmp_path / "t.feather")
+    frame.to_parquet(tmp_path / "t.parquet")
+    kinds = ["binary", "positive", "binary", "categorical", "count", "binary", "ordinal"]
+    for path in (frame, tmp_path / "t.feather", tmp_path / "t.parquet"):
+        with pytest.warns(UserWarning, match="no training row has column 'size' as M"):
+            table = Table(path)
+        assert [column.kind for column in table.schema.columns] == kinds
+        rows = table.all[:3].nan_to_num(-1).tolist()
+        assert rows == [[1, 1.5, 1, 1, 1, -1, 0], [-1, 2, 0, 0, -1, 1, 2], [0, -1, -1, 2, 7, 0, 0]]
+
+
 def test_a_later_table_is_read_by_the_columns_of_the_first():
     first = Table(FRAME, label="target")
     later = FRAME.sample(frac=0.3, random_state=0)[["side", "visits", "animal", "smokes", "income", "height"]]
@@ -142,7 +174,7 @@ def changed(**columns):
 def at(column, row, value):
     frame = FRAME.copy()
     frame[column] = frame[column].astype(object)
-    frame.loc[row, column] = value
+    frame.at[row, column] = value
     return frame
 
 
@@ -210,6 +242,16 @@ BAD = {
         "'pair' must hold real numbers or texts, but holds .* lists",
         {},
     ),
+    "complex numbers among others": (
+        changed(wave=np.array([1, 2j] * (N // 2), object)),
+        "'wave' must hold real numbers or texts",
+        {},
+    ),
+    "lists of pyarrow": (
+        changed(pair=pandas.Series([[1], [2]] * (N // 2), dtype=pandas.ArrowDtype(pyarrow.list_(pyarrow.int64())))),
+        "'pair' must hold real numbers or texts",
+        {},
+    ),
     "a large count": (
         changed(big=2**24 + np.arange(N) ** 2),
         "'big' must hold integers from 0 up to",
@@ -252,6 +294,9 @@ LATER = {
     "a column less": (FRAME.drop(columns="side"), "lacks 'side'"),
     "text": (at("height", 4, "tall"), "'height' must hold numbers, but row 4 .* holds tall"),
     "an infinite value": (at("height", 4, -np.inf), "'height' must hold numbers, but row 4 .* holds -inf"),
+    "a complex number": (at("height", 4, 1j), "'height' must hold numbers, but row 4 .* holds 1j"),
+    "a list": (at("animal", 4, [1, 2]), r"one of its 3 categories, .* row 4 .* holds \[1, 2\]"),
+    "an array": (at("animal", 4, np.ones((9, 9))), "one of its 3 categories, .* row 4 "),
     "a negative count": (at("visits", 4, -2), "'visits' must hold integers from 0 .*, but row 4"),
     "no row": (FRAME[:0], "must be a table with rows"),
 }

@@ -13,14 +13,17 @@ from torch import nn
 from pyrovae import (
     MLP,
     VAE,
+    Categorical,
     Column,
     DiagonalNormal,
+    DiscretizedLogistic,
     FullCovarianceNormal,
     Gaussian,
     InputError,
     Laplace,
     LogNormal,
     NegativeBinomial,
+    Ordinal,
     Poisson,
     Schema,
     StandardNormal,
@@ -233,6 +236,22 @@ def test_values_outside_a_support_are_named_with_their_column(likelihood):
         likelihood.check(x)
 
 
+@pytest.mark.parametrize("family", [DiscretizedLogistic, Categorical, Ordinal])
+def test_a_count_may_have_levels_which_are_its_integers(family):
+    """Probabilities of all integers from 0 to 5 sum to 1, and samples are among them."""
+    schema = Schema((Column("visits", "count"),))
+    chosen = partial(family, levels=6)
+    likelihood = TableLikelihood((1,), 2, linear, {"visits": chosen}, schema=schema)
+    counts = torch.arange(6.0)[:, None]
+    likelihood.initialize(counts.repeat(5, 1))
+    fn = likelihood(torch.zeros(1, 2))
+    assert fn.log_prob(counts).exp().sum().item() == pytest.approx(1, abs=1e-5)
+    assert set(fn.sample((200,)).flatten().tolist()) <= set(range(6))
+    assert 0 < fn.mean.item() < 5
+    with pytest.raises(InputError, match=r"'visits' must hold integers from 0 to 5, .* but holds 6"):
+        likelihood.check(counts + 1)
+
+
 def test_a_density_of_counts_is_said_to_have_no_bound():
     schema = Schema((Column("visits", "count"), Column("income", "positive")))
     assert TableLikelihood((2,), 2, linear, schema=schema).caveat("table") is None
@@ -257,6 +276,10 @@ def test_a_missing_category_is_imputed_by_its_probability_given_the_others():
     assert (found.mean[:, 5] - found.imputations[:, :, 5].mean(0)).abs().max() < 0.25
     assert found.standard_deviation[0, 0] > 0
     assert torch.equal(found.mean[1:, 0].to(x), x[1:, 0])
+    table = found.to_dataframe()
+    assert list(table.columns[:3]) == ["datum", "column", "mean"]
+    assert list(table["column"][:3]) == [SCHEMA.names[i] for i in (0, 4, 5)]
+    assert f">{SCHEMA.names[4]}</td>" in found._repr_html_()
 
 
 @pytest.mark.parametrize("family", ["DiscretizedLogistic", "Ordinal", "Categorical", "ContinuousBernoulli"])

@@ -14,9 +14,6 @@ from pyrovae.cli import main
 from pyrovae.prediction import posterior_scales, sample_posterior
 from pyrovae.runs import Run, encode_run, score_run
 from pyrovae.runs import blocks as of_blocks
-from pyrovae.runs import codes as of_codes
-from pyrovae.runs import parts as of_parts
-from pyrovae.runs import scores as of_scores
 
 
 @pytest.fixture(scope="module")
@@ -139,19 +136,16 @@ def test_a_file_is_kept_unless_it_may_be_replaced(folder, tmp_path):
     [(encode_run, "parquet"), (encode_run, "npy"), (partial(score_run, estimator=Importance(3)), "csv")],
 )
 def test_a_long_table_goes_on_after_a_kill(ending, work, folder, tmp_path, monkeypatch):
-    """Blocks are of 5 rows and parts of 4 blocks, so that 60 rows are a long table."""
+    """A table of more than 20 rows is long; its blocks are of 10 rows, and its parts of 2 blocks."""
     work = partial(work, Run(folder), num_data=60)
-    for module in (of_blocks, of_scores, of_codes):
-        monkeypatch.setattr(module, "BLOCK", 5)
-    monkeypatch.setattr(of_blocks, "BLOCKS", 4)
-    monkeypatch.setattr(of_parts, "BLOCKS", 4)
-    monkeypatch.setattr(of_blocks.Blocks.map, "__kwdefaults__", {"chunk_size": None, "size": 5, "start": 0})
+    for name, value in (("BLOCK", 5), ("BLOCKS", 4), ("_ROWS", 10)):
+        monkeypatch.setattr(of_blocks, name, value)
     work(tmp_path / f"straight.{ending}", seed=3)
     batch, read = of_blocks.Blocks.batch, []
 
     def killed(self, index):
         read.append(index)
-        if len(read) == 11:
+        if len(read) == 6:
             raise KeyboardInterrupt
         return batch(self, index)
 
@@ -160,7 +154,7 @@ def test_a_long_table_goes_on_after_a_kill(ending, work, folder, tmp_path, monke
         work(tmp_path / f"other.{ending}", seed=3)
     assert not (tmp_path / f"other.{ending}").exists()
     work(tmp_path / f"other.{ending}", seed=3)
-    assert read[11].tolist() == list(range(40, 45))  # 10 blocks were done, and 8 of them kept
+    assert read[6].tolist() == list(range(40, 50))  # 5 blocks were done, and 4 of them kept
     assert (tmp_path / f"other.{ending}").read_bytes() == (tmp_path / f"straight.{ending}").read_bytes()
     assert [path.name for path in tmp_path.glob(".*.parts")] == []
     read[:] = [None] * 2

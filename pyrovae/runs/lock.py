@@ -23,13 +23,14 @@ _FILE = "train.lock"
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder, which is made if needed, against other trainings; remove it at the end if it is empty.
 
     On file systems without locks, such as some network disks, a warning is printed, and the folder is not locked.
 
     Args:
         folder: folder of the run.
+        wait: wait until no other process has the lock, in place of an error.
 
     Raises:
         ValueError: if another process, on any machine, has the lock, or the folder cannot be written.
@@ -39,7 +40,7 @@ def locked(folder: Path) -> Iterator[None]:
         ...     Path("runs/none-such/train.lock").exists()
         True
     """
-    file = _acquire(folder)
+    file = _acquire(folder, wait)
     try:
         yield
     finally:
@@ -51,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def _acquire(folder: Path) -> IO[bytes] | None:
+def _acquire(folder: Path, wait: bool) -> IO[bytes] | None:
     path = folder / _FILE
     while True:
         try:
@@ -62,7 +63,7 @@ def _acquire(folder: Path) -> IO[bytes] | None:
         try:
             if fcntl is None:
                 raise OSError("this system has none")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             file.close()
             raise checks.InputError(

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -106,8 +106,11 @@ def sweep(
     with _quiet_optuna():
         study = _study(where, space, first_pruned, checks.seed(seed))
         _restart_interrupted(study, where)
-        while len(_ended_or_running(study)) < trials:
-            _run_trial(study, space, train, where)
+        while True:
+            with _next_trial(study, trials, where) as trial:
+                if trial is None:
+                    break
+                _run_trial(study, trial, space, train, where)
         ended = _ended(study)
     comparison, why = _ranking(ended, where, top, num_samples, seed)
     page = write_page(where, ended, comparison, why)
@@ -146,49 +149,64 @@ def _restart_interrupted(study: optuna.Study, folder: Path) -> None:
     """Put the trials back in the queue whose process is gone; their runs are resumed."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        try:
-            with locked(_lock(folder, trial.number)):
-                pass
-        except checks.InputError:
-            continue  # another process has it
-        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        attributes = {"run": trial.user_attrs.get("run", _run_name(trial.number))}
-        study.enqueue_trial(trial.params, user_attrs=attributes)
+    with _choosing(folder):
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            try:
+                with locked(_lock(folder, trial.number)):
+                    pass
+            except checks.InputError:
+                continue  # another process has it
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            attributes = {"run": trial.user_attrs.get("run", _run_name(trial.number))}
+            study.enqueue_trial(trial.params, user_attrs=attributes)
 
 
-def _run_trial(study: optuna.Study, space: SearchSpace, train: Train, folder: Path) -> None:
-    """Run one trial, and tell the study how it ended."""
+@contextmanager
+def _next_trial(study: optuna.Study, trials: int, folder: Path) -> Iterator[optuna.Trial | None]:
+    """Take the next trial, and lock it until the ``with`` block ends; None if there are as many as are wanted."""
+    with ExitStack() as stack:
+        with _choosing(folder):
+            trial = study.ask() if len(_ended_or_running(study)) < trials else None
+            if trial is not None:
+                stack.enter_context(locked(_lock(folder, trial.number)))
+        yield trial
+
+
+def _choosing(folder: Path) -> AbstractContextManager[None]:
+    """Wait for the lock under which trials are taken: one that is running, but not locked, was interrupted."""
+    return locked(folder, wait=True)
+
+
+def _run_trial(study: optuna.Study, trial: optuna.Trial, space: SearchSpace, train: Train, folder: Path) -> None:
+    """Run a trial, and tell the study how it ended."""
     from optuna.trial import TrialState
 
-    trial = study.ask()
     name = trial.user_attrs.get("run", _run_name(trial.number))
-    with locked(_lock(folder, trial.number)):
-        trial.set_user_attr("run", name)
-        options = space.suggest(trial)
-        trial.set_user_attr("options", json.dumps(options))
-        reported: set[int] = set()
+    trial.set_user_attr("run", name)
+    options = space.suggest(trial)
+    trial.set_user_attr("options", json.dumps(options))
+    reported: set[int] = set()
 
-        def report(history: History, state: Callable[..., Any]) -> None:
-            _report(trial, history, reported)
-            if trial.should_prune():
-                raise _Pruned
+    def report(history: History, state: Callable[..., Any]) -> None:
+        _report(trial, history, reported)
+        if trial.should_prune():
+            raise _Pruned
 
-        try:
-            train(options, folder / name, report)
-            _report(trial, history := Run(folder / name).history(), reported)  # it may have been finished before a kill
-            study.tell(trial, history.best_value)
-            how = ""
-        except _Pruned:
-            study.tell(trial, state=TrialState.PRUNED)
-            how = f", pruned after {trial.user_attrs['epochs']} epochs"
-        except NonFiniteLoss as error:
-            trial.set_user_attr("error", str(error))
-            study.tell(trial, state=TrialState.FAIL)
-            how = f", failed: {error}"
-        except checks.InputError:
-            study.tell(trial, state=TrialState.FAIL)  # without an error of its own, it does not count
-            raise
+    try:
+        train(options, folder / name, report)
+        _report(trial, history := Run(folder / name).history(), reported)  # it may have been finished before a kill
+        study.tell(trial, history.best_value)
+        how = ""
+    except _Pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+        how = f", pruned after {trial.user_attrs['epochs']} epochs"
+    except NonFiniteLoss as error:
+        trial.set_user_attr("error", str(error))
+        study.tell(trial, state=TrialState.FAIL)
+        how = f", failed: {error}"
+    except checks.InputError:
+        study.tell(trial, state=TrialState.FAIL)  # without an error of its own, it does not count
+        raise
     elbo = trial.user_attrs.get("elbo")
     bound = "" if elbo is None else f"validation ELBO {elbo:.2f} nats, "
     progress.note(f"{name}: {bound}{described(options)}{how}")

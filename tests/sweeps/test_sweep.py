@@ -1,6 +1,7 @@
 """Sweeps: what is pruned, what a killed sweep goes on with, how runs are ranked, and the page."""
 
 import re
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ pytest.importorskip("optuna", reason="sweeps need the extra sweep")
 
 from pyrovae import InputError, NonFiniteLoss
 from pyrovae.cli import main
-from pyrovae.runs import Run
+from pyrovae.runs import Run, lock
 from pyrovae.sweeps import SearchSpace, sweep
 from pyrovae.sweeps.page import conclusions
 from pyrovae.sweeps.trial import Trial
@@ -69,6 +70,54 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_interrupted_run(tmp_path):
     assert (again.trials, len(calls)) == (found.trials, 6)
     with pytest.raises(InputError, match="search must stay as it was when a sweep goes on"):
         sweep(stops, {"quality": [1, 2]}, tmp_path, trials=6)
+
+
+@pytest.mark.parametrize("method", ["ask", "tell"])
+def test_two_processes_never_take_the_same_trial(method, tmp_path, monkeypatch):
+    """The second begins between the choice of a trial and its lock, or while an interrupted one is put in the queue."""
+    import optuna
+
+    calls, errors, went_on = [], [], threading.Event()
+
+    def counted(options, run, callback, stop_after=None):
+        calls.append(run.name)
+        trained(options, run, callback, stop_after=stop_after)
+
+    def stops(options, run, callback):
+        counted(options, run, callback, stop_after=2)
+
+    def second():
+        try:
+            sweep(counted, SEARCH, tmp_path, trials=4)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            went_on.set()
+
+    other = threading.Thread(target=second)
+    flock, original = lock.fcntl.flock, getattr(optuna.Study, method)
+
+    def watched_flock(file, how):
+        if threading.current_thread() is other and not how & lock.fcntl.LOCK_NB:
+            went_on.set()  # it waits
+        flock(file, how)
+
+    def interrupted(self, *args, **kwargs):
+        result = original(self, *args, **kwargs) if method == "ask" else None
+        if other.ident is None:
+            other.start()
+            assert went_on.wait(60)
+        return original(self, *args, **kwargs) if method == "tell" else result
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(stops, SEARCH, tmp_path, trials=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(lock.fcntl, "flock", watched_flock)
+        patched.setattr(optuna.Study, method, interrupted)
+        sweep(counted, SEARCH, tmp_path, trials=5)
+        other.join(60)
+    assert errors == []
+    assert sorted(calls) == [f"trial-{number:03d}" for number in (0, 0, 2, 3, 4, 5)]  # 1 is 0 again
 
 
 def test_a_trial_that_diverges_is_told_and_counts_and_a_bad_option_stops_the_sweep(tmp_path):

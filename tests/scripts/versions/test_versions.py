@@ -95,3 +95,15 @@ def test_an_archive_without_a_template_is_not_published(tmp_path, monkeypatch):
             archive.writestr(name, "")
     with pytest.raises(SystemExit, match=r"a\.whl lacks pyrovae/report/templates/report\.js"):
         check_distribution.check_contents(tmp_path / "a.whl", tmp_path / "a.whl")
+
+
+def test_actions_are_pinned_to_a_commit_with_its_version_beside_it():
+    """A tag can be moved to other code; Dependabot reads the comment."""
+    used = [
+        line.strip().removeprefix("- ")
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text().splitlines()
+        if line.strip().removeprefix("- ").startswith("uses:")
+    ]
+    assert used
+    assert [line for line in used if not re.fullmatch(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []

@@ -195,10 +195,8 @@ def _saved(run: Run, figures: dict[str, tuple[Figure, str]], prefix: str = "") -
     """Write figures to the run's ``figures/``, and return them encoded for the page."""
     saved = []
     for name, (figure, caption) in figures.items():
-        figure.set_dpi(_DPI)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found now, and would be found again at each saving
         png = _png(figure)
+        figure.set_layout_engine(None)  # the layout is found now, and would be found again at the next saving
         with atomic_write(run.folder / "figures" / f"{prefix}{name}.png") as file:
             file.write(png)
         kind = "plot"

@@ -83,6 +83,7 @@ if TYPE_CHECKING:  # imported when one of the names is first asked for, because 
         ResNetDecoder,
         ResNetEncoder,
         TableEncoder,
+        WithLinear,
         WithMask,
     )
     from pyrovae.objectives import (
@@ -239,6 +240,7 @@ __all__ = [
     "Trace_ELBO",
     "VampPrior",
     "VonMisesFisher",
+    "WithLinear",
     "WithMask",
     "compare",
     "convergence",

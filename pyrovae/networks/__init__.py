@@ -9,6 +9,7 @@ from pyrovae.networks.layers import NormalizationFactory, map_leading, post_laye
 from pyrovae.networks.mlp import MLP, GatedMLP
 from pyrovae.networks.residual import ResidualBlock, ResNetDecoder, ResNetEncoder
 from pyrovae.networks.table import TableEncoder
+from pyrovae.networks.with_linear import WithLinear
 from pyrovae.networks.with_mask import WithMask
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ResidualBlock",
     "Shape",
     "TableEncoder",
+    "WithLinear",
     "WithMask",
     "init_output_bias",
     "make_network",

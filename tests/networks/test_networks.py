@@ -17,6 +17,7 @@ from pyrovae import (
     InputError,
     ResNetDecoder,
     ResNetEncoder,
+    WithLinear,
 )
 from pyrovae.networks import NetworkFactory, ResidualBlock, init_output_bias, make_network, post_layers
 from pyrovae.parsing import Parser
@@ -309,6 +310,19 @@ def test_gated_mlp_is_its_formula():
         (W, V), (b, c) = linear.weight.chunk(2), linear.bias.chunk(2)
         h = (h @ W.T + b) * torch.sigmoid(h @ V.T + c)
     torch.testing.assert_close(network(x), layers(network, nn.Linear)[-1](h))
+
+
+@pytest.mark.parametrize(("into", "out"), [(3, (2, 4)), ((1, 2, 2), 5)])
+def test_with_linear_is_a_network_plus_a_linear_map(into, out):
+    made = WithLinear(into, out, partial(MLP, hidden_features=(7,)))
+    x = torch.randn(6, 2, *made.in_shape)
+    flat = x.flatten(2) @ made.linear.weight.T + made.linear.bias
+    assert torch.allclose(made(x), made.network(x) + flat.reshape(6, 2, *made.out_shape), atol=1e-5)
+    target = torch.randn(made.out_shape)
+    init_output_bias(made, target)
+    for layer in (made.network.layers[-1].bias, made.network.layers[-1].weight):
+        nn.init.zeros_(layer)
+    assert torch.allclose(made(torch.zeros(made.in_shape)), target)
 
 
 def test_residual_block_is_its_formula():

@@ -27,7 +27,6 @@ __all__ = [
     "highest_density_interval",
     "import_arviz",
     "inference_data_of",
-    "pareto_shape",
     "read_inference_data",
     "write_inference_data",
 ]
@@ -100,21 +99,6 @@ def read_inference_data(path: str | Path) -> InferenceData:
             group.close()
     root = loaded.pop("")
     return inference_data_of(loaded, root.attrs)
-
-
-def pareto_shape(log_weights: np.ndarray) -> np.ndarray:
-    """Return ArviZ's k̂ of log weights, ``(B, K)``, as an array ``(B,)``.
-
-    Example:
-        >>> pareto_shape(np.random.default_rng(0).exponential(0.3, (2, 100_000))).round(1)  # a tail of shape 0.3
-        array([0.3, 0.3])
-    """
-    with np.errstate(all="ignore"):
-        if not _is_datatree():
-            return np.atleast_1d(import_arviz().psislw(log_weights)[1])
-        from arviz_stats.base import array_stats
-
-        return np.atleast_1d(array_stats.psislw(-log_weights)[1])  # it takes log likelihoods, whose weights are inverse
 
 
 def highest_density_interval(samples: np.ndarray, share: float) -> np.ndarray:

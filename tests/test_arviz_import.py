@@ -1,4 +1,4 @@
-"""Both versions of ArviZ: the same files, k̂ and tables."""
+"""Both versions of ArviZ: the same files and tables."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from pyrovae.arviz_import import (
     groups_of,
     highest_density_interval,
     inference_data_of,
-    pareto_shape,
     read_inference_data,
     write_inference_data,
 )
@@ -43,13 +42,6 @@ def test_a_broken_file_is_left_closed(data, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(OSError):  # noqa: PT011 - the words are HDF5's
         read_inference_data(path)
-
-
-@pytest.mark.parametrize("shape", [0.2, 0.8])
-def test_k_hat_is_of_the_largest_weights(shape):
-    """An exponential log weight has a Pareto tail on the right, and none on the left."""
-    log_weights = np.random.default_rng(0).exponential(shape, (3, 20_000))
-    np.testing.assert_allclose(pareto_shape(log_weights), shape, atol=0.15)
 
 
 def test_the_shortest_interval_of_a_normal():

@@ -79,7 +79,7 @@ class LinearBernoulli(dist.Independent):
         # With negated weights, which saves a pass over the logits to negate them.
         log_off = _SumLogSigmoid.apply(self.features, -self.weight, None if self.bias is None else -self.bias)
         # In double precision: at confident pixels the terms are large and cancel.
-        log_prob = (self.features * (x.double() @ self.weight.double())).sum(-1) + log_off
+        log_prob = _inner_products(self.features, x.double() @ self.weight.double()) + log_off
         if self.bias is not None:
             log_prob = log_prob + x.double() @ self.bias.double()
         log_prob = log_prob.to(value.dtype)
@@ -96,6 +96,14 @@ class LinearBernoulli(dist.Independent):
             and 2 * value.numel() <= prod(self.batch_shape) * prod(self.event_shape)
             and not of_parameters
         )
+
+
+def _inner_products(features: Tensor, directions: Tensor) -> Tensor:
+    """Return the inner products of ``(*, H)`` and float64 ``(*, H)``, a few at a time on a CPU, to fit its cache."""
+    if features.device.type != "cpu" or features.dim() <= directions.dim():
+        return (features * directions).sum(-1)
+    size = max(1, _LOGITS_AT_A_TIME // 2 * len(features) // max(1, features.numel()))
+    return torch.cat([(part.double() * directions).sum(-1) for part in features.split(size)])
 
 
 class _SumLogSigmoid(torch.autograd.Function):

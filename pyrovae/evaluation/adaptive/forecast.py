@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyrovae.evaluation.adaptive.error_estimates import ErrorEstimates, annealing_bias
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
-from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold, tail_size
+from pyrovae.evaluation.likelihood.diagnostics import pareto_threshold
+from pyrovae.evaluation.likelihood.pareto_fit import tail_size
 
 __all__ = [
     "NUM_TUNED",

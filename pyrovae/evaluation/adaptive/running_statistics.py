@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.adaptive.certified_sums import NUM_ALTERNATIVES, add_draw
-from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_k, tail_size
+from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size, monte_carlo_error, pareto_k
+from pyrovae.evaluation.likelihood.pareto_fit import tail_size
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
 
 __all__ = ["NUM_GROUPS", "RunningStatistics"]

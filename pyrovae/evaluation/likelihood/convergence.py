@@ -6,15 +6,19 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.bias import halved_bounds, unseen_tail
-from pyrovae.evaluation.likelihood.diagnostics import monte_carlo_error, tail_size
+from pyrovae.evaluation.likelihood.pareto_fit import tail_size
 from pyrovae.reprs import json_number, short_repr
 from pyrovae.tensors import as_tensor
 
 __all__ = ["Convergence", "convergence"]
+
+_LARGE = 0.6  # share of a weight, of which there can be one
+_SMALLEST = 1e-290  # smallest sum of weights of which no digit is lost
 
 
 @dataclass(frozen=True)
@@ -120,31 +124,48 @@ def _levels(num_samples: int) -> list[int]:
 def _level(log_weights: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the bound for ``size`` samples, its error and the jackknife, each ``(B,)``."""
     blocks = log_weights[: len(log_weights) // size * size].unflatten(0, (-1, size))  # (M, k, B)
-    total = blocks.logsumexp(1)  # (M, B)
-    bounds = total - math.log(size)
-    return bounds.mean(0), _error(blocks, bounds), _jackknife(blocks, total).mean(0)
+    highest = blocks.amax(1).nan_to_num(0.0, 0.0, 0.0)  # (M, B)
+    weights = (blocks - highest[:, None]).exp_()  # once, for all that follows
+    total = weights.sum(1)
+    log_total, shares = total.log() + highest, weights.div_(total[:, None])
+    bounds = log_total - math.log(size)
+    jackknife = bounds - _correction(blocks, shares, log_total)
+    jackknife = torch.where(jackknife.isfinite(), jackknife, math.nan)
+    return bounds.mean(0), _error(shares, bounds), jackknife.mean(0)
 
 
-def _error(blocks: Tensor, bounds: Tensor) -> Tensor:
-    """Return the error of the blocks' mean from their spread; for few blocks, at least that of the delta method."""
-    num_blocks = len(blocks)
+def _error(shares: Tensor, bounds: Tensor) -> Tensor:
+    """Return the error of the blocks' mean from their spread; for few blocks, at least that of the delta method.
+
+    Args:
+        shares: weights of each block, normalised, ``(M, k, B)``.
+        bounds: bound of each block, ``(M, B)``.
+    """
+    num_blocks, size = shares.shape[:2]
     between = bounds.var(0) if num_blocks > 1 else torch.full_like(bounds[0], math.nan)
     if num_blocks < 10:
-        within = monte_carlo_error(blocks.transpose(0, 1)).square().mean(0)  # (B,)
-        between = between.fmax(within)
+        within = (size * shares.square().sum(1) - 1).clamp(min=0) / (size - 1)  # NaN for one weight
+        between = between.fmax(within.mean(0))
     return (between / num_blocks).sqrt()
 
 
-def _jackknife(blocks: Tensor, total: Tensor) -> Tensor:
-    """Return the jackknife of each block in one pass over its weights, ``(M, B)``."""
-    size = blocks.shape[1]
+def _correction(blocks: Tensor, shares: Tensor, log_total: Tensor) -> Tensor:
+    """Return the bound of each block less its jackknife, ``(M, B)``, in one pass over the weights.
+
+    Args:
+        blocks: log weights of each block, ``(M, k, B)``.
+        shares: its weights, normalised, ``(M, k, B)``.
+        log_total: log of the sum of its weights, ``(M, B)``.
+    """
+    size = shares.shape[1]
     if size == 1:
-        return torch.full_like(total, math.nan)
-    # Without weight j the sum is total + log1p(-share_j); if weight j is over half of it, the others are summed.
-    share = (blocks - total[:, None]).exp()  # (M, k, B)
-    large = share > 0.5
-    rest = blocks.masked_fill(large, -math.inf).logsumexp(1)  # (M, B)
-    left_out = torch.log1p(-share.masked_fill(large, 0.0)).sum(1) + torch.where(large.any(1), rest - total, 0.0)
-    correction = (size - 1) / size * left_out + size * math.log(size) - (size - 1) * math.log(size - 1)
-    jackknife = total - correction
-    return torch.where(jackknife.isfinite(), jackknife, math.nan)
+        return torch.full_like(log_total, math.nan)
+    # Without weight j the sum is smaller by the factor 1 - share_j; if that share is large, the others are summed.
+    others = shares - F.hardshrink(shares, _LARGE)  # of which the large share, if there is one, is zero
+    rest = others.sum(1)
+    left_out = (1 - others).prod(1).log() + torch.where(rest < 1 - _LARGE, rest, 1.0).log()
+    lost = rest < _SMALLEST
+    if bool(lost.any()):
+        log_shares = blocks.movedim(1, -1)[lost] - log_total[lost][:, None]
+        left_out[lost] = log_shares.masked_fill(log_shares.exp() > _LARGE, -math.inf).logsumexp(-1)
+    return (size - 1) / size * left_out + (size - 1) * math.log(size / (size - 1))

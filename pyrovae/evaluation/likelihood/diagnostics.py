@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pyrovae.arviz_import import pareto_shape
+from pyrovae.evaluation.likelihood.pareto_fit import pareto_shape
 from pyrovae.tensors import as_tensor
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "pareto_k",
     "pareto_threshold",
     "rounding_error",
-    "tail_size",
 ]
 
 _REPEATED = 5  # the tail is taken to be bounded if so many weights equal the largest one; set by hand
@@ -62,12 +61,6 @@ def monte_carlo_error(log_weights: Tensor) -> Tensor:
     return ((K / effective_sample_size(log_weights) - 1).clamp(min=0) / (K - 1)).sqrt()
 
 
-def tail_size(num_samples: Tensor) -> Tensor:
-    """Return the number of largest weights, of K, to which the Pareto shape is fitted (Vehtari et al., 2015)."""
-    K = num_samples.double()
-    return torch.minimum(K / 5, 3 * K.sqrt()).ceil()
-
-
 def annealed_error(log_weights: Tensor) -> Tensor:
     r"""Estimate the standard error of few annealed chains: the maximum of the delta method and log-normal weights.
 
@@ -105,7 +98,7 @@ def annealed_error(log_weights: Tensor) -> Tensor:
 
 
 def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
-    r"""Fit the shape k̂ of a generalised Pareto distribution to the largest weights, with ArviZ.
+    r"""Fit the shape k̂ of a generalised Pareto distribution to the largest weights, as ArviZ does.
 
     Moments of the weights of order above 1/k̂ do not exist: for k̂ >= 1/2 not their variance, for k̂ >= 1 not
     their mean (Vehtari et al., 2015, arXiv:1507.02646).
@@ -126,17 +119,15 @@ def pareto_k(log_weights: Tensor, resolution: Tensor | float = 0.0) -> Tensor:
         tensor([-1.], dtype=torch.float64)
     """
     log_weights = as_tensor("log_weights", log_weights)
-    weights = log_weights.detach().double().cpu()
+    weights = log_weights.detach().double()
     if len(weights) < 25:
-        return torch.full(weights.shape[1:], math.nan, dtype=torch.float64, device=log_weights.device)
-    shapes = torch.from_numpy(pareto_shape(weights.T.contiguous().numpy()))
-    shapes = shapes.nan_to_num(math.inf, math.inf, -math.inf)
+        return torch.full_like(weights[0], math.nan)
+    shapes = pareto_shape(weights).nan_to_num(math.inf, math.inf, -math.inf)
     # Weights that differ by rounding only have no tail, whatever the fitted shape.
-    step = torch.as_tensor(resolution, dtype=torch.float64, device="cpu") + 1e-6
+    step = torch.as_tensor(resolution, dtype=torch.float64, device=weights.device) + 1e-6
     largest = weights.amax(0)
     shapes = torch.where((weights >= largest - step).sum(0) >= _REPEATED, -1.0, shapes)
-    shapes = torch.where(largest - weights.amin(0) <= step, math.nan, shapes)
-    return shapes.to(log_weights.device)
+    return torch.where(largest - weights.amin(0) <= step, math.nan, shapes)
 
 
 def rounding_error(log_weights: Tensor, dtype: torch.dtype) -> Tensor:

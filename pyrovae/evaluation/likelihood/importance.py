@@ -71,8 +71,8 @@ class Importance(Estimator):
         return round(self.prior_share * self.num_samples) == 0
 
     def batch_size(self, chunk_size: int) -> int:
-        """Return the number of data whose weights fit into memory."""
-        return min(50, chunk_size, _WEIGHTS_IN_MEMORY // self.num_samples)
+        """Return the number of data whose samples fill a chunk, at least 50, if their weights fit into memory."""
+        return min(max(50, chunk_size // self.num_samples), chunk_size, _WEIGHTS_IN_MEMORY // self.num_samples)
 
     @property
     def label(self) -> str:

@@ -25,6 +25,7 @@ def test_halved_bounds_are_means_over_partitions():
     halved = halved_bounds(log_weights)
     assert (halved[:-1] >= halved[1:]).all()
     torch.testing.assert_close(halved[0], log_weights.logsumexp(0) - math.log(64))
+    torch.testing.assert_close(halved_bounds(torch.cat((log_weights, 900 * log_weights), 1))[:, :5], halved)
     pairs = halved_bounds(torch.tensor([[0.0], [-math.inf]]))  # one split: either half of it has all weight or none
     assert pairs[1] == -math.inf
     assert pairs[2:].isnan().all()

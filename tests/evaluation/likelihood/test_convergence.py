@@ -30,24 +30,24 @@ def test_levels_are_round_numbers_and_all_of_the_samples(num_samples, levels):
     assert bool(curve.standard_error.isfinite().all()) == (num_samples > 1)
 
 
+@pytest.mark.parametrize("scale", [3, 2000])  # most of the latter's weights are zero beside the largest, if rounded
 @pytest.mark.parametrize("num_samples", [7, 20, 33])
-def test_every_level_is_the_formula(num_samples):
-    weights = 3 * torch.randn(num_samples, 4, dtype=torch.float64)
+def test_every_level_is_the_formula(num_samples, scale):
+    weights = scale * torch.randn(num_samples, 4, dtype=torch.float64)
     curve = convergence(weights)
     for k, bound, error, jackknife in zip(
         curve.num_samples.tolist(), curve.bound, curve.standard_error, curve.jackknife, strict=True
     ):
         blocks = weights[: num_samples // k * k].split(k)
-        bounds = torch.stack([block.exp().mean(0).log() for block in blocks])
+        bounds = torch.stack([block.logsumexp(0) for block in blocks]) - math.log(k)
         torch.testing.assert_close(bound, bounds.mean(0))
         if len(blocks) >= 10:
             torch.testing.assert_close(error, bounds.std(0) / math.sqrt(len(blocks)))
         if k > 1:
-            left_out = [
-                torch.cat((block[:j], block[j + 1 :])).exp().mean(0).log() for block in blocks for j in range(k)
-            ]
-            torch.testing.assert_close(jackknife, k * bounds.mean(0) - (k - 1) * torch.stack(left_out).mean(0))
-    torch.testing.assert_close(curve.bound[-1], weights.exp().mean(0).log())
+            left_out = [torch.cat((block[:j], block[j + 1 :])).logsumexp(0) for block in blocks for j in range(k)]
+            without = torch.stack(left_out).mean(0) - math.log(k - 1)
+            torch.testing.assert_close(jackknife, k * bounds.mean(0) - (k - 1) * without)
+    torch.testing.assert_close(curve.bound[-1], weights.logsumexp(0) - math.log(num_samples))
     torch.testing.assert_close(curve.standard_error[-1], monte_carlo_error(weights))
 
 

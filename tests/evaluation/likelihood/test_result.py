@@ -12,8 +12,8 @@ import pytest
 import torch
 from linear_gaussian import LinearGaussian
 
-from pyrovae import InputError, log_marginal, log_weights
-from pyrovae.arviz_import import groups_of, import_arviz, pareto_shape, write_inference_data
+from pyrovae import InputError, log_marginal
+from pyrovae.arviz_import import groups_of, import_arviz, write_inference_data
 from pyrovae.evaluation import effective_sample_size, monte_carlo_error, pareto_k, pareto_threshold
 
 
@@ -60,19 +60,6 @@ def test_batches_of_data_can_be_given(oracle):
     ml = log_marginal(oracle.model, oracle.guide, iter(x.split(3)), num_samples=10)
     assert torch.equal(ml.x, x)
     assert ml.log_prob.shape == (7,)
-
-
-def test_pareto_k_is_arvizs(oracle):
-    lw = log_weights(oracle.model, oracle.guide, oracle.simulate(5), num_samples=1000)
-    expected = [float(pareto_shape(column.numpy()).item()) for column in lw.T]
-    torch.testing.assert_close(pareto_k(lw), torch.tensor(expected, dtype=torch.float64))
-
-
-def test_pareto_k_knows_a_heavy_tail():
-    generator = torch.Generator().manual_seed(0)
-    uniform = torch.rand(20_000, 1, generator=generator, dtype=torch.float64)
-    for shape in (0.3, 0.9):
-        assert pareto_k(-shape * uniform.log()).item() == pytest.approx(shape, abs=0.15)
 
 
 def test_ess_and_error_of_known_weights():

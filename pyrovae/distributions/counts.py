@@ -15,6 +15,8 @@ from pyrovae.distributions.log_gamma import log_factorial, log_gamma_difference
 
 __all__ = ["InflatedCounts", "NegativeBinomialCounts", "PoissonCounts"]
 
+_LARGE_LOGIT = 40.0  # above which log(1 + e^l) rounds to l in double precision
+
 
 class PoissonCounts(dist.Poisson):
     r"""A Poisson distribution with given log rate: :math:`\log p(x) = x \eta - e^\eta - \log x!`.
@@ -51,8 +53,8 @@ class PoissonCounts(dist.Poisson):
         if self._validate_args:
             self._validate_sample(value)
         x, eta = value.double(), self.log_rate.double()
-        terms = torch.where(x == 0, 0.0, x * eta)  # also at a rate of zero, whose logarithm is infinite
-        log_prob = terms.sub_(eta.exp()).sub_(log_factorial(x))
+        known = torch.where(x == 0, 0.0, eta)  # also at a rate of zero, whose logarithm is infinite
+        log_prob = torch.addcmul(-log_factorial(x), x, known).sub_(eta.exp())
         return log_prob.to(torch.result_type(value, self.log_rate))
 
 
@@ -105,10 +107,12 @@ class NegativeBinomialCounts(dist.NegativeBinomial):
         """Return the log-probability, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        x, theta = value.double(), self.dispersion.double()
-        logits = self.log_mean.double() - theta.log()
-        ways = log_gamma_difference(theta, x) - log_factorial(x)
-        log_prob = ways + x * logits + (theta + x) * F.logsigmoid(-logits)
+        x, theta, eta = value.double(), self.dispersion.double(), self.log_mean.double()
+        logits = eta - theta.log()
+        ways = log_gamma_difference(theta, x) - log_factorial(x)  # once for all samples of the logits
+        log_prob = torch.addcmul(ways, x, logits)
+        # Above the threshold, softplus is the logit to the last digit.
+        log_prob = torch.addcmul(log_prob, theta + x, F.softplus(logits, threshold=_LARGE_LOGIT), value=-1)
         return log_prob.to(torch.result_type(value, self.log_mean))
 
 

@@ -38,9 +38,10 @@ class QuantizedLogistic(TorchDistribution):
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 - as torch's are
 
     def __init__(self, loc: Tensor, scale: Tensor, levels: int = 256, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        # Not expanded, so that terms of the scale alone are computed once for all locations.
+        self.loc, self.scale = loc, scale
         self.levels = levels
-        super().__init__(self.loc.shape, validate_args=validate_args)
+        super().__init__(torch.broadcast_shapes(loc.shape, scale.shape), validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Levels:
@@ -49,8 +50,7 @@ class QuantizedLogistic(TorchDistribution):
 
     def expand(self, batch_shape: tuple[int, ...], _instance: Any = None) -> QuantizedLogistic:
         """Return the distribution with its parameters expanded to ``batch_shape``."""
-        loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        return QuantizedLogistic(loc, scale, self.levels, self._validate_args)
+        return QuantizedLogistic(self.loc.expand(batch_shape), self.scale, self.levels, self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of levels, in nats."""
@@ -73,7 +73,7 @@ class QuantizedLogistic(TorchDistribution):
     def mean(self) -> Tensor:
         """The exact mean: the sum of the probabilities of lying above each border."""
         steps = self.levels - 1
-        total = torch.zeros_like(self.loc)
+        total = torch.zeros(self.batch_shape, dtype=self.loc.dtype, device=self.loc.device)
         for border in range(steps):  # one at a time, to need the memory of one image instead of 255
             total = total + torch.sigmoid((self.loc * steps - border - 0.5) / (self.scale * steps))
         return total / steps

@@ -1,6 +1,7 @@
 """Every class is chosen on the command line by its name, with its own options, and comes back from what is printed."""
 
 import inspect
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -18,32 +19,51 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_checks")]
 
 NETWORKS = [cls for cls in vars(of_networks).values() if isinstance(cls, type) and hasattr(cls, "forward")]
 NETWORKS = [cls for cls in NETWORKS if "in_features" in inspect.signature(cls).parameters]
-CHOICES = [
-    *(("prior", cls, []) for cls in classes(Prior)),
-    *(("posterior", cls, []) for cls in classes(Posterior)),
-    *(("likelihood", cls, []) for cls in classes(Likelihood)),
-    *(("objective", cls, []) for cls in classes(Objective)),
-    *(("program", cls, []) for cls in program_classes()),
-    *(("posterior.network", cls, []) for cls in NETWORKS),
-    *(("prior.flow", cls, ["--prior=FlowPrior"]) for cls in classes(Flow)),
-    *(("posterior.flow", cls, ["--posterior=FlowPosterior"]) for cls in classes(Flow)),
-]
+PLACES = {  # that are filled by one command line
+    "conditionals": {
+        "prior": classes(Prior),
+        "posterior": classes(Posterior),
+        "likelihood": classes(Likelihood),
+        "objective": classes(Objective),
+    },
+    "parts": {"posterior.network": NETWORKS, "prior.flow": classes(Flow)},
+    "flow of a posterior": {"posterior.flow": classes(Flow)},
+    "program": {"program": program_classes()},
+}
+USERS = {"prior.flow": "--prior=FlowPrior", "posterior.flow": "--posterior=FlowPosterior"}
 
 
-@pytest.mark.parametrize(("place", "cls", "before"), CHOICES, ids=lambda part: getattr(part, "__name__", None))
-def test_it_is_printed_with_its_options_and_read_back(place, cls, before, capsys, tmp_path):
-    # Another test may have imported torchvision, which has an MLP too.
-    name = f"pyrovae.{cls.__name__}" if place.endswith("network") else cls.__name__
-    assert main(["train", *before, f"--{place}={name}", "--print_config"]) == 0
+def command_lines():
+    """Yield the classes that each command line chooses, by their places; each class is in one of them."""
+    for name, places in PLACES.items():
+        for i, row in enumerate(zip_longest(*places.values())):
+            yield pytest.param({place: cls for place, cls in zip(places, row, strict=True) if cls}, id=f"{name} {i}")
+
+
+def chosen(config, place):
+    """Return the part of a configuration that is in a place, such as ``prior.flow``."""
+    first, *inner = place.split(".")
+    config = config[first]
+    for part in inner:
+        config = config["init_args"][part]
+    return config
+
+
+@pytest.mark.parametrize("choice", list(command_lines()))
+def test_they_are_printed_with_their_options_and_read_back(choice, capsys, tmp_path):
+    words = [USERS[place] for place in choice if place in USERS]
+    for place, cls in choice.items():
+        # Another test may have imported torchvision, which has an MLP too.
+        words.append(f"--{place}={'pyrovae.' * place.endswith('network')}{cls.__name__}")
+    assert main(["train", *words, "--print_config"]) == 0
     text = capsys.readouterr().out
-    chosen = yaml.safe_load(text)
-    for i, part in enumerate(place.split(".")):
-        chosen = chosen[part] if i == 0 else chosen["init_args"][part]
-    assert chosen["class_path"].endswith(cls.__name__)
-    parameters = inspect.signature(cls).parameters.values()
-    own = {p.name for p in parameters if p.default is not p.empty and p.default is not None}
-    given = {"context_features"} if issubclass(cls, Flow) else set()  # where the flow is used
-    assert set(chosen.get("init_args", {})) == own - given
+    for place, cls in choice.items():
+        part = chosen(yaml.safe_load(text), place)
+        assert part["class_path"].endswith(cls.__name__)
+        parameters = inspect.signature(cls).parameters.values()
+        own = {p.name for p in parameters if p.default is not p.empty and p.default is not None}
+        given = {"context_features"} if issubclass(cls, Flow) else set()  # where the flow is used
+        assert set(part.get("init_args", {})) == own - given
     (tmp_path / "config.yaml").write_text(text)
     assert main(["train", f"--config={tmp_path / 'config.yaml'}", "--print_config"]) == 0
     assert capsys.readouterr().out == text

@@ -18,7 +18,7 @@ from pyrovae.evaluation.imputation import Imputation, impute
 from pyrovae.evaluation.likelihood.annealed import Annealed
 from pyrovae.evaluation.likelihood.certificate import Certificate
 from pyrovae.evaluation.likelihood.convergence import Convergence, convergence
-from pyrovae.evaluation.likelihood.cross_check import CrossCheck, cross_check
+from pyrovae.evaluation.likelihood.cross_check import cross_check
 from pyrovae.evaluation.likelihood.diagnostics import (
     effective_sample_size,
     monte_carlo_error,
@@ -28,6 +28,7 @@ from pyrovae.evaluation.likelihood.diagnostics import (
 from pyrovae.evaluation.likelihood.estimator import Estimator
 from pyrovae.evaluation.likelihood.importance import Importance, log_weights
 from pyrovae.evaluation.likelihood.log_marginal import log_marginal
+from pyrovae.evaluation.likelihood.prior_comparison import CrossCheck
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.evaluation.likelihood.sandwich import Sandwich, sandwich
 from pyrovae.evaluation.representation import cluster_purity, coverage, linear_probe, neighbour_probe

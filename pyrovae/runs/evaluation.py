@@ -106,7 +106,7 @@ def evaluate_run(
         reverse: chains of the sandwich's upper bound; those of the estimator, or ``Annealed()``, if not given.
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
         num_checked: number of random data that chains from the prior estimate again, to find modes that the guide
-            misses; 0 for none. ``Adaptive`` has its own option for this.
+            misses; 0 for none. ``Adaptive`` and ``Annealed`` have their own options for this.
         codec: True to compress the data, too, for the length of the file, see :func:`pyrovae.codec.compress`.
         weights: weights of the best validation ELBO, or of the last epoch.
         num_draws: number of posterior draws of each datum to keep.

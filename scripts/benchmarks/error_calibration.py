@@ -199,6 +199,10 @@ def subset(result: pv.LogMarginal, index: Tensor) -> pv.LogMarginal:
     curve = result.convergence
     assert curve is not None
     columns = {name: getattr(curve, name)[:, index] for name in ("bound", "standard_error", "jackknife", "halved")}
+    check = result.check  # of all data, or none
+    if check is not None:
+        own = {name: getattr(check, name)[index] for name in ("log_prob", "difference", "standard_error")}
+        check = replace(check, index=torch.arange(len(index)), **own)
     part = replace(
         result,
         **{name: getattr(result, name)[index] for name in (*STATISTICS, "log_likelihood", "x")},
@@ -206,6 +210,7 @@ def subset(result: pv.LogMarginal, index: Tensor) -> pv.LogMarginal:
         draws={site: z[index] for site, z in result.draws.items()},
         convergence=replace(curve, unseen=curve.unseen[index], **columns),
         paths=None,
+        check=check,
         prior_found=None if result.prior_found is None else result.prior_found[index],
     )
     return concatenate([part])
@@ -213,7 +218,7 @@ def subset(result: pv.LogMarginal, index: Tensor) -> pv.LogMarginal:
 
 def keep(bench: Bench, name: str, recipe: dict[str, Any], path: Path, again: bool) -> None:
     """Measure an estimator on all sets and write what came out, unless it is there already."""
-    code = digest(*(file.read_bytes() for file in sorted(Path(pv.evaluation.__file__).parent.glob("*.py"))))
+    code = digest(*(file.read_bytes() for file in sorted(Path(pv.evaluation.__file__).parent.rglob("*.py"))))
     if path.exists() and not again and (known := json.loads(path.read_text(encoding="utf-8")))["recipe"] == recipe:
         changed = "" if known["code"] == code else ", by code that has changed since: --again measures anew"
         print(f"{path.name} is there{changed}", flush=True)

@@ -32,7 +32,7 @@ def contenders(longest: int) -> list[Contender]:
         for scale in (1.1, 1.2)
     ]
     made += [
-        Contender(f"annealed, T = {T}, {C} chains", Annealed(num_temperatures=T, num_chains=C))
+        Contender(f"annealed, T = {T}, {C} chains", Annealed(num_temperatures=T, num_chains=C, num_prior_chains=0))
         for T, C in ((25, 16), (50, 16), (100, 8), (100, 16), (200, 16), (longest, 8))
     ]
     return made

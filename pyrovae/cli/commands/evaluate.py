@@ -45,7 +45,7 @@ def evaluate(
         reverse: chains of the sandwich's upper bound; those of the method, if it is Annealed, or else Annealed.
         num_simulated: number of data to simulate for the sandwich; 100 if not given.
         num_checked: number of random data that annealed chains from the prior estimate again, to find modes that the
-            posterior misses; 0 for none. Adaptive has its own option for this.
+            posterior misses; 0 for none. Adaptive and Annealed have their own options for this.
         codec: also compress the data, and print the length of the file beside the NLL.
         num_data: number of data to evaluate, from the first; all if not given.
         weights: weights of the best validation ELBO, or of the last epoch.

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae.evaluation.adaptive.allocation import QUANTILE_95
 from pyrovae.evaluation.adaptive.error_estimates import ErrorEstimates
 from pyrovae.evaluation.adaptive.running_statistics import RunningStatistics
-from pyrovae.evaluation.likelihood.cross_check import CrossCheck
+from pyrovae.evaluation.likelihood.prior_comparison import CrossCheck
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.reprs import json_number, short_repr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pyrovae.evaluation.likelihood.annealing_target import AnnealingTarget
 from pyrovae.evaluation.likelihood.convergence import convergence
 from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 from pyrovae.evaluation.likelihood.estimator import Estimator
+from pyrovae.evaluation.likelihood.prior_comparison import CrossCheck
 from pyrovae.evaluation.likelihood.proposal import Proposal
 from pyrovae.evaluation.likelihood.refined_start import RefinedStart, refine_start
 from pyrovae.evaluation.likelihood.reservoir import Reservoir
@@ -26,6 +28,7 @@ _DATA_AT_A_TIME = 1024  # largest number of data whose chains run together
 _KEPT_PATHS = 50  # number of data per batch whose chains' paths are kept
 _ELBO_SAMPLES = 100  # samples of the guide for the ELBO if the chains start from the prior
 _TUNED_CHAINS = 4  # largest number of chains on which the step sizes are tuned
+_PRIOR_TEMPERATURES = 50  # largest T of the chains from the prior, which find what they find by where they start
 
 
 class Annealed(Estimator):
@@ -48,6 +51,9 @@ class Annealed(Estimator):
             covers several modes, the moved one covers fewer, so that there are none by default. No effect on chains
             from the prior, on guides whose samples are not made from Gaussian noise (as normals and flows are) or
             depend on a discrete latent, and on more than 256 latent dimensions.
+        num_prior_chains: number of shorter chains from the prior for each datum, of at most 50 temperatures. They are
+            not part of the estimate, but its ``check``: chains from the guide agree with each other although the guide
+            misses a mode, and chains from the prior may find it. None are run if the chains themselves start there.
 
     Raises:
         ValueError: if an option is out of its range; when run, if a latent cannot be annealed.
@@ -70,6 +76,7 @@ class Annealed(Estimator):
         target_acceptance: float = 0.8,
         start: Literal["guide", "prior"] = "guide",
         refinement_rounds: int = 0,
+        num_prior_chains: int = 8,
     ) -> None:
         self.num_chains = checks.integer("num_chains", num_chains)
         self.path = AnnealingPath(num_temperatures, num_leapfrogs, start, target_acceptance)
@@ -78,6 +85,7 @@ class Annealed(Estimator):
         self.target_acceptance = target_acceptance
         self.start: Literal["guide", "prior"] = start
         self.refinement_rounds = checks.integer("refinement_rounds", refinement_rounds, minimum=0)
+        self.num_prior_chains = checks.integer("num_prior_chains", num_prior_chains, minimum=0)
 
     @property
     def must_cover(self) -> bool:  # type: ignore[override]
@@ -96,6 +104,7 @@ class Annealed(Estimator):
         label += f"-L{self.num_leapfrogs}" if self.num_leapfrogs != default.num_leapfrogs else ""
         label += f"-accept{self.target_acceptance:g}" if self.target_acceptance != default.target_acceptance else ""
         label += f"-R{self.refinement_rounds}" if self.refinement_rounds != default.refinement_rounds else ""
+        label += f"-prior{self.num_prior_chains}" if self.num_prior_chains != default.num_prior_chains else ""
         return label + (f"-from-{self.start}" if self.start != default.start else "")
 
     def begin(self, programs: BatchedPrograms, chunk_size: int) -> RefinedStart:
@@ -148,4 +157,30 @@ class Annealed(Estimator):
             ),
             prior_found=torch.ones_like(log_weights[0]) if self.start == "prior" else None,
         )
-        return replace(result, integral=integrate_chains(betas, path, log_weights, result.log_prob))
+        result = replace(result, integral=integrate_chains(betas, path, log_weights, result.log_prob))
+        if self.start == "prior" or self.num_prior_chains == 0:
+            return result
+        return self._checked(result, programs, chunk_size)
+
+    def _checked(self, result: LogMarginal, programs: BatchedPrograms, chunk_size: int) -> LogMarginal:
+        """Return the result with a check of all its data by short chains from the prior."""
+        try:
+            target = AnnealingTarget(programs, "prior")
+        except checks.InputError:  # the verdict says that there was no check
+            return result
+        short = replace(self.path, num_temperatures=min(self.num_temperatures, _PRIOR_TEMPERATURES), start="prior")
+        groups = torch.empty(self.num_prior_chains).split(max(1, chunk_size // programs.count))
+        with target.running():
+            # Step sizes are tuned on the chains themselves, which halves the cost. For each of six models of
+            # error_calibration.py the mean of 600 such estimates over p(x) was between 0.90 and 1.08.
+            runs = [tune_step_sizes(target, short, len(some)) for some in groups]
+        log_weights = torch.cat([weights for _, weights, _ in runs])  # (C, B)
+        log_prob = log_weights.logsumexp(0) - math.log(len(log_weights))
+        check = CrossCheck(
+            index=torch.arange(programs.count, device=log_prob.device),
+            log_prob=log_prob,
+            difference=log_prob - result.log_prob,
+            standard_error=annealed_error(log_weights).hypot(result.standard_error),
+        )
+        spent = sum(num_evaluations for *_, num_evaluations in runs)
+        return replace(result, check=check, num_evaluations=result.num_evaluations + spent)

@@ -129,7 +129,8 @@ def extrapolated_bias(halved: Tensor, beyond: Tensor | None = None) -> Tensor:
     which is Aitken's extrapolation of the sequence. Light tails have :math:`\rho = 2`, as in the second-order formula
     of :func:`jensen_bias`; tails of shape k between 1/2 and 1 have :math:`\rho = 2^{1/k - 1}`. The ratio is estimated
     from all data together, because a single datum determines it poorly. If the mean of :func:`unseen_tail` over the
-    data is larger, because large weights are missing in the whole set, the biases are raised to it.
+    data, where it is positive, is larger, because large weights are missing in the whole set, the biases are raised to
+    it.
 
     Args:
         halved: result of :func:`halved_bounds`, ``(4, B)``, for data with the same number of weights.
@@ -153,9 +154,10 @@ def extrapolated_bias(halved: Tensor, beyond: Tensor | None = None) -> Tensor:
     bias = last / (ratio.clamp(_MIN_RATIO, 2.0) - 1)
     if beyond is None:
         return bias
-    lacking = beyond.nan_to_num(0.0).sum() - bias.nan_to_num(0.0).sum()
-    share = beyond.nan_to_num(0.0).clamp(min=0)
-    return bias + torch.where(lacking > 0, lacking * share / share.sum(), 0.0)
+    # Weights that exceed their fit, as the largest of a very heavy tail do, do not make up for other data's lack.
+    beyond = beyond.nan_to_num(0.0).clamp(min=0)
+    lacking = beyond.sum() - bias.nan_to_num(0.0).sum()
+    return bias + torch.where(lacking > 0, lacking * beyond / beyond.sum(), 0.0)
 
 
 def unseen_tail(largest: Tensor, log_sum: Tensor, num_samples: Tensor, pareto_k: Tensor) -> Tensor:

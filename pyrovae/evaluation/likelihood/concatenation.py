@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.evaluation.likelihood.bias import estimated_bias
 from pyrovae.evaluation.likelihood.convergence import Convergence
+from pyrovae.evaluation.likelihood.prior_comparison import CrossCheck
 from pyrovae.evaluation.likelihood.result import STATISTICS, LogMarginal
 
 __all__ = ["concatenate"]
@@ -33,6 +34,7 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
     if integral is not None:
         columns_of = {name: cat([getattr(part, name) for part in integrals]) for name in vars(integral)}
         integral = replace(integral, **columns_of)
+    check = _concatenated_checks(parts, cat)
     bounds = [part.convergence for part in parts if part.convergence is not None]
     figures: dict[str, Any] = {name: column(name) for name in STATISTICS}
     curve = None
@@ -53,7 +55,21 @@ def concatenate(parts: list[LogMarginal], cat: Callable[..., Tensor] = torch.cat
         log_likelihood=column("log_likelihood"),
         x=column("x"),
         convergence=curve,
+        check=check,
         prior_found=None if parts[0].prior_found is None else column("prior_found"),
         integral=integral,
         log_unbiased=None if any(part is None for part in unbiased) else cat(unbiased, 1),
     )
+
+
+def _concatenated_checks(parts: list[LogMarginal], cat: Callable[..., Tensor]) -> CrossCheck | None:
+    """Concatenate the checks of all batches; None if one has none."""
+    found = [(part.check, len(part.log_prob)) for part in parts]
+    checks = [check for check, _ in found if check is not None]
+    if len(checks) < len(parts):
+        return None
+    starts = [sum(count for _, count in found[:i]) for i in range(len(found))]
+    columns = {
+        name: cat([getattr(check, name) for check in checks]) for name in ("log_prob", "difference", "standard_error")
+    }
+    return CrossCheck(index=cat([check.index + start for check, start in zip(checks, starts, strict=True)]), **columns)

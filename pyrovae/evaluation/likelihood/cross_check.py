@@ -2,101 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealed import Annealed
+from pyrovae.evaluation.likelihood.prior_comparison import CrossCheck
 from pyrovae.evaluation.likelihood.result import LogMarginal
 from pyrovae.execution.chunking import Chunks
 from pyrovae.programs import Batch, PyroFunction, arguments_of
 from pyrovae.progress import bar as progress_bar
-from pyrovae.reprs import json_number, short_repr
 from pyrovae.rng import forked_rng
 from pyrovae.tensors import is_data, rows
 
-__all__ = ["CrossCheck", "cross_check"]
-
-_LOG_2 = math.log(2)  # a check that finds less than half of p(x) could miss a mode as large as the known ones
-_NUM_ERRORS = 3.5  # standard errors of a significant difference; well above 2, because eight chains give a rough error
-_MIN_DIFFERENCE = 0.2  # nats; smaller differences are within the bias of the estimates of single data
-_CONCLUSIVE_SHARE = 0.9  # share of the checked data on which half of p(x) must be found; set by hand
-
-
-@dataclass(frozen=True)
-class CrossCheck:
-    r"""Estimates of log p(x) of n data by chains from the prior, compared with estimates that start from the guide.
-
-    Both are lower bounds in expectation. If the chains from the prior find more, the guide misses a part of the
-    posterior, or its estimate is too small for another reason. If they find less than half of p(x), they are too short
-    for a conclusion.
-
-    Attributes:
-        index: indices of the checked data, ``(n,)``.
-        log_prob: log p(x) by annealed chains from the prior, in nats, ``(n,)``.
-        difference: ``log_prob`` minus the checked estimate, in nats, ``(n,)``.
-        standard_error: standard error of ``difference``, in nats, ``(n,)``.
-    """
-
-    index: Tensor
-    log_prob: Tensor = field(repr=False)
-    difference: Tensor
-    standard_error: Tensor = field(repr=False)
-
-    def __repr__(self) -> str:
-        figures = self.summary()
-        return short_repr(self, **{name: figures[name] for name in figures if name != "sentence"})
-
-    @property
-    def exceeds(self) -> Tensor:
-        """True for data on which the chains from the prior find significantly more, ``(n,)``."""
-        return self.difference > (_NUM_ERRORS * self.standard_error).clamp(min=_MIN_DIFFERENCE)
-
-    @property
-    def is_conclusive(self) -> bool:
-        """True if chains from the prior find half of p(x) for nine in ten data, and so would find missed modes."""
-        return (self.difference > -_LOG_2).double().mean().item() >= _CONCLUSIVE_SHARE
-
-    @property
-    def missing(self) -> float:
-        """Mean shortfall of the checked estimate over the checked data, in nats per datum."""
-        return torch.where(self.exceeds, self.difference, 0.0).mean().item()
-
-    @property
-    def sentence(self) -> str:
-        """The conclusion about the checked estimate, in a sentence."""
-        n, more = len(self.index), int(self.exceeds.sum())
-        if more:
-            return (
-                f"Annealing from the prior finds more on {more} of {n} random data, {self.missing:.2g} nats a datum "
-                "over all of them: the guide misses a part of the posterior, and the NLL is too large by as much."
-            )
-        if self.is_conclusive:
-            return (
-                f"Annealing from the prior finds no more on any of {n} random data: modes that the guide misses were "
-                "looked for, and not found."
-            )
-        missed = int((self.difference <= -_LOG_2).sum())
-        return (
-            f"Annealing from the prior finds less than half of p(x) on {missed} of {n} random data: it is too short to "
-            "find modes that the guide misses, which were not looked for otherwise."
-        )
-
-    def summary(self) -> dict[str, Any]:
-        """Return the results as plain numbers; None for unknown or infinite values."""
-        return {
-            "num_data": len(self.index),
-            "num_exceeding": int(self.exceeds.sum()),
-            "missing": json_number(self.missing),
-            "median_difference": json_number(self.difference.median().item()),
-            "is_conclusive": self.is_conclusive,
-            "sentence": self.sentence,
-        }
+__all__ = ["cross_check"]
 
 
 def cross_check(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyrovae.arviz_import import InferenceData
     from pyrovae.evaluation.adaptive.result import AdaptiveResult
     from pyrovae.evaluation.likelihood.annealed_chains import ChainPaths
-    from pyrovae.evaluation.likelihood.cross_check import CrossCheck
+    from pyrovae.evaluation.likelihood.prior_comparison import CrossCheck
     from pyrovae.evaluation.likelihood.thermodynamic import ThermodynamicIntegral
 
 __all__ = ["MAX_CHAIN_ERROR", "MIN_ACCEPTANCE", "STATISTICS", "LogMarginal"]
@@ -265,8 +265,8 @@ class LogMarginal:
         """True for data whose estimate can be trusted by its own diagnostics, ``(B,)``.
 
         Importance samples: k̂ is below its threshold, or the weights are equal. Chains: they move, and their standard
-        error is at most 0.45 nats. An exact sum is reliable. An adaptive estimate says itself which data have enough
-        samples.
+        error is at most 0.45 nats. Data of which chains from the prior find more are not reliable. An exact sum is. An
+        adaptive estimate says itself which data have enough samples.
         """
         if self.adaptive is not None:
             return self.adaptive.reliable.to(self.log_prob.device)
@@ -275,7 +275,10 @@ class LogMarginal:
         equal = self.ess > 0.999 * self.num_samples
         sampled = (self.pareto_k <= pareto_threshold(self.num_samples)) | (equal & (self.num_samples >= 25))
         moving = (self.acceptance >= MIN_ACCEPTANCE) & (self.standard_error <= MAX_CHAIN_ERROR)
-        return torch.where(self.acceptance.isnan(), sampled, moving) & self.log_prob.isfinite()
+        trusted = torch.where(self.acceptance.isnan(), sampled, moving) & self.log_prob.isfinite()
+        if self.check is not None:
+            trusted[self.check.index[self.check.exceeds]] = False
+        return trusted
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a table with a row for each datum: its figures in nats, and whether they are reliable.
@@ -318,12 +321,16 @@ class LogMarginal:
         """95 % interval of the NLL of these data over the choice of samples, in nats per datum.
 
         From the NLL minus its estimated bias and 1.96 Monte Carlo errors to the NLL plus 1.96 Monte Carlo errors. The
-        bias includes what a check by chains from the prior finds missing. The lower end is minus infinity if the
-        weights have heavy tails, because their bias is then unknown. NaN for K = 1.
+        bias includes what a check by chains from the prior finds missing, and the errors at the lower end that of a
+        check of some of the data. The lower end is minus infinity if the weights have heavy tails, because their bias
+        is then unknown. NaN for K = 1. Without such a check, the interval holds as far as the guide's modes go.
         """
-        half = 1.96 * self.monte_carlo_error
-        bias = self.mean_bias + (0.0 if self.check is None else self.check.missing)
-        return (self.nll - bias - half if not self.has_heavy_tails else -math.inf), self.nll + half
+        bias, error, checked = self.mean_bias, self.monte_carlo_error, 0.0
+        if self.check is not None:
+            bias += self.check.missing
+            checked = self.check.missing_error(len(self.log_prob))
+        low = -math.inf if self.has_heavy_tails else self.nll - bias - 1.96 * math.hypot(error, checked)
+        return low, self.nll + 1.96 * error
 
     @property
     def modes_checked(self) -> bool:

@@ -40,9 +40,10 @@ def test_annealed(run, capsys):
         "start": "guide",
         "target_acceptance": 0.8,
         "refinement_rounds": 0,
+        "num_prior_chains": 8,
     }
     assert 0.6 < summary["acceptance"]["50%"] < 0.95
-    assert summary["num_evaluations"] == 40 * (8 + 4) * (19 * 2 + 1)
+    assert summary["num_evaluations"] == 40 * (8 + 4 + 8) * (19 * 2 + 1)  # estimate, step sizes, check
     statistics = values.sample_stats
     assert statistics["path_log_weight"].shape == (20, 40)
     assert statistics["path_acceptance"].shape == (19, 40)

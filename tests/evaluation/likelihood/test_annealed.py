@@ -78,6 +78,7 @@ def test_the_exact_guide_has_nothing_to_anneal():
     ml = log_marginal(oracle.model, oracle.guide, x, Annealed(5))
     torch.testing.assert_close(ml.log_prob, oracle.log_prob(x), rtol=0, atol=1e-9)
     torch.testing.assert_close(ml.elbo, oracle.log_prob(x), rtol=0, atol=1e-9)
+    assert ml.interval == pytest.approx((ml.nll, ml.nll), abs=1e-3)  # and chains from the prior find no more
 
 
 @pytest.mark.slow
@@ -241,8 +242,8 @@ def test_decoder_runs_are_counted():
             pyro.sample("x", dist.Normal(z @ oracle.W.T + oracle.b, 1.0).to_event(1), obs=x)
 
     ml = log_marginal(model, oracle.guide, oracle.simulate(3), Annealed(10, num_leapfrogs=3, num_chains=16))
-    assert (ml.num_evaluations == (16 + 4) * (9 * 3 + 1)).all()
-    once = 3 * (2 + 2) + 16 * 3 + 64 * 3  # looking whether it broadcasts, posterior draws; the guide's spread
+    assert (ml.num_evaluations == (16 + 4 + 8) * (9 * 3 + 1)).all()  # estimate, step sizes, check
+    once = 3 * (2 + 2) + 16 * 3 + 2 * 64 * 3  # looking whether it broadcasts, posterior draws; the spread of the starts
     assert 0 <= sum(rows) - ml.num_evaluations.sum().item() <= once
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from linear_gaussian import LinearGaussian
 
-from pyrovae import Annealed, Importance, compare, cross_check, log_marginal
+from pyrovae import Annealed, CrossCheck, Importance, compare, cross_check, log_marginal
 from pyrovae.evaluation.likelihood.bias import extrapolated_bias, halved_bounds, jensen_bias, unseen_tail
 from pyrovae.evaluation.likelihood.diagnostics import annealed_error, rounding_error
 
@@ -139,6 +139,51 @@ def test_a_missed_mode_is_found_by_chains_from_the_prior():
     mixed = log_marginal(model, guide, x, Importance(4000, prior_share=0.2))
     assert mixed.modes_checked
     assert mixed.nll == pytest.approx(ml.nll - math.log(2), abs=0.03)
+
+
+def test_annealing_tells_of_a_mode_that_its_chains_do_not_reach():
+    """z ~ N(0, 1), x ~ N((z^2, z), (0.3, 0.6)): of two roots, the guide has the one with a share of e^-8 of p(x)."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
+            mean, scale = torch.stack([z**2, z], -1), torch.tensor([0.3, 0.6]).double()
+            pyro.sample("x", dist.Normal(mean, scale).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(-x[:, 1], 0.1))
+
+    root = torch.linspace(1.1, 1.3, 6, dtype=torch.float64)
+    x = torch.stack([root**2, -root], -1)
+    z = torch.linspace(-6, 6, 20001, dtype=torch.float64)[:, None]
+    joint = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z**2, 0.3).log_prob(x[:, 0])
+    exact = (joint + dist.Normal(z, 0.6).log_prob(x[:, 1])).logsumexp(0) + math.log(12 / 20000)
+    ml = log_marginal(model, guide, [x[:4], x[4:]], Annealed(20))
+    short = (exact - ml.log_prob).mean().item()
+    assert short > 5
+    assert ml.mean_bias < 0.5  # by the chains alone
+    assert ml.check.exceeds.all()
+    assert ml.check.index.tolist() == list(range(6))
+    assert ml.check.missing == pytest.approx(short, abs=1.0)
+    assert ml.interval[0] < -exact.mean().item() < ml.nll
+    assert not ml.reliable.any()
+    assert "the guide misses a part of the posterior" in ml.verdict
+    assert log_marginal(model, guide, x, Annealed(20, num_prior_chains=0)).check is None
+
+
+def test_a_check_weighs_what_it_finds():
+    """Differences above log 20 count, whatever their error; the mean is scaled by the share of data that are found."""
+    difference = torch.tensor([3.2, 2.8, 0.5, -0.3, -5.0])
+    error = torch.tensor([math.nan, 9.0, 0.1, 0.1, 0.1])
+    check = CrossCheck(torch.arange(5), difference, difference, error)
+    assert check.exceeds.tolist() == [True, False, True, False, False]
+    assert check.missing == pytest.approx((3.2 + 0.5) / 5 / 0.8)
+    assert check.missing_error(5) == 0
+    spread = torch.tensor([3.2, 0, 0.5, 0, 0]).std().item() / 0.8
+    assert check.missing_error(20) == pytest.approx(spread * math.sqrt(0.75 / 5))
+    useless = CrossCheck(torch.arange(5), difference, torch.tensor([3.2, -9, -9, -9, -9]), error)
+    assert useless.missing == pytest.approx(3.2 / 5 / 0.5)  # not by a share of one in five
 
 
 @pytest.mark.slow

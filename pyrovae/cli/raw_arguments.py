@@ -41,7 +41,7 @@ def resumed_run(arguments: list[str]) -> Run | None:
     config = option_value(arguments, "config")
     try:
         content = yaml.safe_load(Path(config).read_text(encoding="utf-8-sig")) if config else None
-    except (OSError, ValueError, yaml.YAMLError):  # reported by the parser
+    except (OSError, RecursionError, ValueError, yaml.YAMLError):  # reported by the parser
         content = None
     for name in options_of_run:
         given = option_value(arguments, name)

@@ -24,6 +24,7 @@ _LABELS = {
     "mutual_information": "mutual information of x and z",
     "marginal_kl": "marginal KL(q(z) ‖ p(z))",
 }
+_MOST_DRAWS = 10_000  # which bounds the memory; a diagnosis has 63
 _DRAWN = ("log_prob", "refined_elbo", "elbo", "distortion", "rate", "mutual_information", "marginal_kl")
 
 
@@ -36,32 +37,32 @@ def section(run: Run, split: str, entry: dict[str, Any]) -> dict[str, Any]:
         entry: results of the diagnosis; those that are missing or None are left out.
 
     Raises:
-        ValueError: if a result is no number, or the ELBO or the number of data is missing.
+        ValueError: if the results cannot be drawn.
     """
+    rows = [
+        (
+            label,
+            f"{entry[name]:.2f}".replace("-", "−"),
+            *(_error(entry.get(f"{name}_{of}")) for of in ("mc_error", "standard_error")),
+        )
+        for name, label in _LABELS.items()
+        if entry.get(name) is not None and (name != "inference_gap" or entry.get("approximation_gap") is None)
+    ]
+    if entry.get("active_units") is not None and entry.get("num_units") is not None:
+        rows.append(("active units", f"{entry['active_units']:d} of {entry['num_units']:d}", "", ""))
+    rows.append(("data", f"{entry['num_data']:,d}", "", ""))
+    largest = entry.get("largest_mutual_information") or math.inf
+    saturated = (entry.get("mutual_information") or 0.0) > 0.9 * largest
+    drawn = {name: entry.get(name) for name in _DRAWN}
+    sentences = [sentence for key in ("notes", "caveats") for sentence in entry.get(key) or ()]
+    sentences += (entry.get("health") or {}).values()
     try:
-        rows = [
-            (
-                label,
-                f"{entry[name]:.2f}".replace("-", "−"),
-                *(_error(entry.get(f"{name}_{of}")) for of in ("mc_error", "standard_error")),
-            )
-            for name, label in _LABELS.items()
-            if entry.get(name) is not None and (name != "inference_gap" or entry.get("approximation_gap") is None)
-        ]
-        if entry.get("active_units") is not None:
-            rows.append(("active units", f"{entry['active_units']:d} of {entry['num_units']:d}", "", ""))
-        rows.append(("data", f"{entry['num_data']:,d}", "", ""))
-        largest = entry.get("largest_mutual_information") or math.inf
-        saturated = (entry.get("mutual_information") or 0.0) > 0.9 * largest
-        drawn = {name: entry.get(name) for name in _DRAWN}
         picture = figures.elbo_breakdown(**{**drawn, "elbo": entry["elbo"]}, saturated=saturated)
         ranks = _ranks(entry.get("calibration"))
-        sentences = [str(sentence) for key in ("notes", "caveats") for sentence in entry.get(key, ())]
-        sentences += map(str, entry.get("health", {}).values())
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # numbers from elsewhere, which matplotlib, torch and NumPy refuse each in its way
         path = run.folder / "diagnosis" / f"{split}.json"
         raise checks.InputError(
-            f"{path} must hold the figures of a diagnosis, but one is missing or no number: {checks.reason(error)}"
+            f"{path} must hold the figures of a diagnosis, which can be drawn: {checks.reason(error)}"
         ) from error
     caption = (
         "The negative ELBO twice: as -log p(x) and the gaps of the guide; and as distortion, the cost of the datum "
@@ -81,6 +82,9 @@ def _ranks(entry: dict[str, Any] | None) -> dict[str, Any]:
     if entry is None:
         return {}
     histograms = {name: torch.tensor(histogram) for name, histogram in entry["histograms"].items()}
+    bins, count = min(entry["num_draws"], _MOST_DRAWS) + 1, entry["num_simulated"]
+    if any(each.shape != (bins,) or each.sum() != count for each in histograms.values()):
+        raise ValueError(f"each histogram must have {bins} counts, of {count} data in all")
     bands = rank_bands(entry["num_simulated"], entry["num_draws"], len(histograms))
     caption = (
         f"Ranks of the latents of {entry['num_simulated']:,} simulated data among draws of the posterior, for each "

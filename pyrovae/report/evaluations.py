@@ -12,6 +12,7 @@ from pyrovae import checks, figures
 from pyrovae.evaluation import pareto_threshold
 from pyrovae.evaluation.likelihood.certificate import round_up
 from pyrovae.runs import Run
+from pyrovae.runs.json_fields import NUMBER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,33 +29,23 @@ def section(run: Run, name: str, entries: dict[str, dict[str, Any]]) -> dict[str
         entries: results of all of the run's evaluations, by name.
 
     Raises:
-        ValueError: if a result is missing, or the file of the values of each datum cannot be read.
+        ValueError: if the file of the values of each datum cannot be read, or shows no figures of them.
     """
     entry, path = entries[name], run.folder / "evaluation" / name
-    try:
-        text = {
-            "name": name,
-            "title": f"{entry['split']} likelihood, {_title(entry)}",
-            "sentences": [
-                entry["verdict"],
-                *_certificate(entry),
-                *_bounds(entry),
-                *entry["caveats"],
-            ],
-            "rows": _rows(entry),
-            "convergence": [_level(row) for row in entry.get("convergence") or []],
-        }
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise checks.InputError(
-            f"{path}.json must hold an evaluation's figures, but one is missing or no number: {checks.reason(error)}"
-        ) from error
+    text = {
+        "name": name,
+        "title": f"{entry['split']} likelihood, {_title(entry)}",
+        "sentences": [entry["verdict"], *_certificate(entry), *_bounds(entry), *entry["caveats"]],
+        "rows": _rows(entry),
+        "convergence": [_level(row) for row in entry.get("convergence") or []],
+    }
     values, described = run.values(name), run.data_record()
     try:
         pictures = _pictures(values, entry, _references(entry, entries))
         if described is not None and described.schema is not None:
             del pictures["extremes"]  # rows of a table are no pictures
         return {**text, "pictures": pictures}
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # arrays from elsewhere, which matplotlib, torch and NumPy refuse each in its way
         raise checks.InputError(f"{path}.nc must hold the figures of each datum: {checks.reason(error)}") from error
 
 
@@ -67,7 +58,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the rows of the table, without values that older evaluations lack."""
 
     def nats(key: str, digits: int) -> str:
-        return "unknown" if entry[key] is None else f"{entry[key]:.{digits}f} nats".replace("-", "−")
+        return "unknown" if entry[key] is None else f"{_signed(entry[key], digits)} nats"
 
     unit = "chains" if entry["share_annealed"] == 1.0 else "samples"
     rows = [
@@ -83,15 +74,14 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append((f"certified with {share} confidence: at most", bound))
     for lower, upper, gap, error, count in _sandwich(entry, "lower", "upper", "gap", "gap_error", "num_simulated"):
         spread = "" if error is None else f" ± {error:.4f}"
-        rows.append(
-            (f"bounds of log p(x) of {count} simulated data", f"{lower:.3f} and {upper:.3f} nats".replace("-", "−"))
-        )
-        rows.append(("gap between these two bounds", f"{gap:.4f}{spread} nats".replace("-", "−")))
+        bounds = f"{_signed(lower, 3)} and {_signed(upper, 3)} nats"
+        rows.append((f"bounds of log p(x) of {count} simulated data", bounds))
+        rows.append(("gap between these two bounds", f"{_signed(gap, 4)}{spread} nats"))
     if entry["bits_per_dim"] is not None:
         rows.append(("bits per dimension", f"{entry['bits_per_dim']:.4f}"))
     rows += [("ELBO, per datum", nats("elbo", 2)), ("data", f"{entry['num_data']:,}")]
     if entry.get("num_evaluations") is not None:
-        rows.append(("decoder runs per datum", f"{entry['num_evaluations'] / entry['num_data']:,.0f}"))
+        rows.append(("decoder runs per datum", f"{entry['num_evaluations'] / max(1, entry['num_data']):,.0f}"))
     if 0 < entry["share_annealed"] < 1:
         rows.append(("share of data annealed", f"{entry['share_annealed']:.1%}"))
     if entry["share_annealed"] < 1:
@@ -101,10 +91,11 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     ess = entry["ess"]["50%"]
     rows.append((f"effective {unit}, median", "unknown" if ess is None else f"{ess:.{0 if unit == 'samples' else 1}f}"))
     options = entry["estimator"]
-    if options.get("proposal_scale", 1.0) != 1.0:
-        rows.append(("scale of the proposal", f"{options['proposal_scale']:g}"))
-    if options.get("prior_share", 0.0) != 0.0:
-        rows.append(("share of the samples from the prior", f"{options['prior_share']:.1%}"))
+    scale, share = (options.get(name) for name in ("proposal_scale", "prior_share"))
+    if NUMBER.holds(scale) and scale != 1:
+        rows.append(("scale of the proposal", f"{scale:g}"))
+    if NUMBER.holds(share) and share != 0:
+        rows.append(("share of the samples from the prior", f"{share:.1%}"))
     return [*rows, ("seed", str(entry["seed"]))]
 
 
@@ -134,10 +125,14 @@ def _level(row: dict[str, Any]) -> list[str]:
     bound, error, jackknife = (row[key] for key in ("bound", "standard_error", "jackknife"))
     return [
         f"{row['num_samples']:,}",
-        "unknown" if bound is None else f"{bound:.3f}".replace("-", "−"),
-        "unknown" if error is None else f"{error:.4f}",
-        "" if jackknife is None else f"{jackknife:.3f}".replace("-", "−"),
+        _signed(bound, 3),
+        _signed(error, 4),
+        "" if jackknife is None else _signed(jackknife, 3),
     ]
+
+
+def _signed(value: float | None, digits: int) -> str:
+    return "unknown" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _references(entry: dict[str, Any], entries: dict[str, dict[str, Any]]) -> dict[str, float]:

@@ -120,7 +120,7 @@ def _page(
         drawn = program.pictures(data, described, trained, history, skipped)
         parts.update()
         evaluation = summary.best_evaluation(entries, other, split)
-        known = {} if evaluation is None else evaluated_values(run.values(evaluation))
+        known = {} if evaluation is None else _evaluated(run, evaluation, data)
         interactive: dict[str, Any] = {"gallery": None, "plane": None}
         if data is not None and described.schema is None:  # rows of a table are no images
             interactive = _interactive(data, trained, latents, num_data, known, skipped)
@@ -160,6 +160,18 @@ def _page(
     )
     parts.update()
     return page
+
+
+def _evaluated(run: Run, name: str, data: DataSet | None) -> dict[str, torch.Tensor]:
+    """Return the values of an evaluation of the data that are shown, for each datum."""
+    known = evaluated_values(run.values(name))
+    count, most = len(known["log_prob"]), None if data is None else len(data.test)
+    if most is not None and count > most:
+        raise checks.InputError(
+            f"{run.folder / 'evaluation' / name}.nc must be of the data that are shown, of which there are {most}, but "
+            f"holds values of {count}"
+        )
+    return known
 
 
 def _showing(data: DataSet, split: SplitName) -> DataSet:

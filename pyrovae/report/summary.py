@@ -98,7 +98,7 @@ def likelihood(entry: dict[str, Any]) -> dict[str, Any]:
         found.append(("k̂ above its threshold", f"{entry['pareto_k']['share_above']:.1%}", "of the data"))
     sandwich = entry.get("sandwich")
     baseline = entry.get("baseline") or {}
-    if "nll" in baseline:
+    if baseline.get("nll") is not None:
         found.append(("NLL without latents, nats per datum", f"{baseline['nll']:.2f}", baseline["family"]))
     certificate = (entry.get("certificate") or {}).get("sentence")
     certified = None if certificate is None else f"{certificate}: of these data and this model."
@@ -116,7 +116,7 @@ def health(program: Any, data: DataSet | None, history: History, entry: dict[str
         history: history of its training.
         entry: results of the best evaluation, or None.
     """
-    found = {} if entry is None else dict(entry.get("health", {}))
+    found = {} if entry is None else dict(entry.get("health") or {})
     if data is not None:
         found |= findings(program.model, program.guide, first_data(program, data.validation, _CHECKED))
     return list({**found, **history.findings()}.values())
@@ -193,7 +193,7 @@ def reproduction_steps(run: Run) -> list[tuple[str, str]]:
     if path.exists():
         try:
             origin = shlex.quote(str(json.loads(path.read_text(encoding="utf-8"))["run"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
             raise checks.InputError(f"{path} must name the run that was refitted: {checks.reason(error)}") from error
         text = f"Its prior was refitted to the codes of {origin}, with the prior of the configuration below:"
         return [(text, f"pyrovae refit_prior {origin} --out NEW_FOLDER")]

@@ -14,10 +14,30 @@ from pyrovae.columns import Schema
 from pyrovae.data import DataSet
 from pyrovae.files import write_text
 from pyrovae.programs import Batch, uses_labels
+from pyrovae.runs.json_fields import COUNT, FLAG, REAL, TEXT, Each, Fields, check_fields, optional, or_null
 
 __all__ = ["DataRecord"]
 
 _FORMAT = 1
+_SPLITS = ("train", "validation", "test")
+_COLUMN: Fields = {
+    "name": TEXT,
+    "kind": TEXT,
+    "categories": Each(list, TEXT),
+    **dict.fromkeys(("mean", "std", "log_mean", "log_std"), REAL),
+    "gaps": FLAG,
+}
+_FIELDS: Fields = {
+    "format": COUNT,
+    **dict.fromkeys(("name", "kind", "binarization"), TEXT),
+    "data_shape": Each(list, COUNT),
+    "dequantize": FLAG,
+    **dict.fromkeys(("levels", "observed_levels"), or_null(COUNT)),
+    "classes": optional(Each(list, COUNT)),
+    "sizes": dict.fromkeys(_SPLITS, COUNT),
+    "hashes": dict.fromkeys(_SPLITS, TEXT),
+    "schema": optional({"columns": Each(list, _COLUMN), "label": optional(_COLUMN)}),
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class DataRecord:
     @classmethod
     def of(cls, data: DataSet) -> DataRecord:
         """Describe a data set; of a memory map, only parts are read."""
-        splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
+        splits = {name: getattr(data, name) for name in _SPLITS}
         labels = data.test.labels
         known = labels is not None and bool((labels >= 0).all())
         return cls(
@@ -87,12 +107,13 @@ class DataRecord:
             return None
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
+            check_fields(stored, _FIELDS)
             if stored.pop("format") != _FORMAT:
                 raise ValueError(f"it is not of format {_FORMAT}")
             if stored.get("schema") is not None:
                 stored["schema"] = Schema.from_dict(stored["schema"])
             return cls(**{**stored, "data_shape": checks.shape("data_shape", stored["data_shape"])})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (OSError, RecursionError, TypeError, ValueError) as error:
             raise checks.InputError(f"{path} must describe the run's data: {checks.reason(error)}") from error
 
     def write(self, path: Path) -> None:

@@ -29,8 +29,10 @@ from pyrovae.files import atomic_write, check_writable, describe_path, path_of, 
 from pyrovae.parsing import imports_from
 from pyrovae.runs.configuration import DataFactory, components_of, make_program, program_for, with_schema
 from pyrovae.runs.data_record import DataRecord
+from pyrovae.runs.json_fields import Fields, check_fields
 from pyrovae.runs.lock import locked
 from pyrovae.runs.metrics import history_from_csv, history_to_csv
+from pyrovae.runs.result_fields import DIAGNOSIS, EVALUATION, check_values
 from pyrovae.runs.trust import SIGNATURE, check_links, check_size, is_signed, package_names, sign, trusted_packages
 from pyrovae.runs.weights import load_weights, save_weights
 from pyrovae.training import History, State
@@ -350,13 +352,13 @@ class Run:
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Read the results of all evaluations, by name."""
-        return {name: _with_estimator(figures) for name, figures in self._read_json("evaluation").items()}
+        return self._read_json("evaluation", EVALUATION)
 
     def diagnoses(self) -> dict[str, dict[str, Any]]:
         """Read the results of all diagnoses, by split."""
-        return self._read_json("diagnosis")
+        return self._read_json("diagnosis", DIAGNOSIS)
 
-    def _read_json(self, kind: str) -> dict[str, dict[str, Any]]:
+    def _read_json(self, kind: str, fields: Fields) -> dict[str, dict[str, Any]]:
         found = {}
         for path in sorted((self.folder / kind).glob("*.json")):
             with _reading(path):
@@ -365,6 +367,9 @@ class Run:
                     raise ValueError(f"it does not hold the figures of format {FORMAT}")
                 if "num_images" in figures:  # the name in files of version 0.1
                     figures["num_data"] = figures.pop("num_images")
+                if kind == "evaluation":
+                    figures = _with_estimator(figures)
+                check_fields(figures, fields)
                 found[path.stem] = figures
         return found
 
@@ -376,7 +381,9 @@ class Run:
         """
         path = self.folder / "evaluation" / f"{name}.nc"
         with _reading(path):
-            return read_inference_data(path)
+            values = read_inference_data(path)
+            check_values(values)
+        return values
 
     def _load_weights(self, program: nn.Module, which: Literal["best", "last"]) -> None:
         path = self.folder / ("weights.safetensors" if which == "best" else "checkpoint/weights.safetensors")

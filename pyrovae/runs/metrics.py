@@ -37,4 +37,7 @@ def history_from_csv(text: str) -> History:
     rows = list(table)
     if not rows or any(len(row) != len(History().columns()) for row in rows):
         raise ValueError("it must have a row of as many numbers as there are columns for each epoch")
-    return History([Epoch(int(row[0]), *map(float, row[1:])) for row in rows])
+    epochs = [Epoch(int(row[0]), *map(float, row[1:])) for row in rows]
+    if [row.epoch for row in epochs] != list(range(1, len(rows) + 1)):
+        raise ValueError("its epochs must be numbered from 1")
+    return History(epochs)

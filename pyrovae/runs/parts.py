@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +50,11 @@ class Parts:
         self.folder = path.with_name(f".{path.name}.parts")
         text = hashlib.blake2b(json.dumps(key, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
         name = self.folder / "key"
-        with suppress(OSError):
-            if name.read_text() != text:
-                self.discard()
-        if not name.exists():
+        try:
+            same = name.read_bytes() == text.encode()
+        except OSError:
+            same = False
+        if not same:
             self.discard()
             with atomic_write(name) as file:
                 file.write(text.encode())
@@ -77,10 +77,14 @@ class Parts:
         """
         import pandas
 
+        columns: list[str] | None = None
         for i in range(self.num_parts):
-            yield self._read(i)
+            part = self._read(i)
+            columns = self._checked(part, columns)
+            yield part
         waiting: list[pandas.DataFrame] = []
         for block in blocks:
+            columns = self._checked(block, columns)
             waiting.append(block)
             if len(waiting) == self.size:
                 records = pandas.concat(waiting).to_records(index=False)
@@ -89,6 +93,12 @@ class Parts:
                 self.num_parts += 1
                 waiting.clear()
             yield block
+
+    def _checked(self, part: pandas.DataFrame, columns: list[str] | None) -> list[str]:
+        """Return the columns of a part; raise an error if those before have others."""
+        if columns is not None and list(part.columns) != columns:
+            raise checks.InputError(f"{self.folder} has parts of other columns than the table: delete it")
+        return list(part.columns)
 
     def discard(self) -> None:
         """Delete the parts, as when the table is complete."""
@@ -101,6 +111,9 @@ class Parts:
         import pandas
 
         try:
-            return pandas.DataFrame.from_records(np.load(self._part(i), allow_pickle=False))
-        except (OSError, ValueError) as error:
+            records = np.load(self._part(i), allow_pickle=False)
+            if records.dtype.names is None or records.ndim != 1 or len(records) == 0:
+                raise ValueError("it holds no rows of a table")
+            return pandas.DataFrame.from_records(records)
+        except Exception as error:  # NumPy has several for files that are cut short
             raise checks.InputError(f"{self._part(i)} cannot be read: {checks.reason(error)}: delete it") from error

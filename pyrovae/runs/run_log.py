@@ -124,7 +124,8 @@ def _identifier(run: Run, logger: Logger) -> str | None:
     """Return the identifier of the log that this logger has begun in this folder."""
     begun = _begun(run)
     own = begun.get("class") == import_path(type(logger)) and begun.get("folder") == str(run.folder.resolve())
-    return begun["identifier"] if own else None
+    identifier = begun.get("identifier")
+    return identifier if own and isinstance(identifier, str) else None
 
 
 def _begun(run: Run) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _begun(run: Run) -> dict[str, Any]:
     try:
         found = json.loads(_path(run).read_text(encoding="utf-8"))
         return found if isinstance(found, dict) and found.get("format") == _FORMAT else {}
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return {}
 
 

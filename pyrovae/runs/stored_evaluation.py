@@ -99,22 +99,27 @@ def read_evaluation(run: Run, name: str) -> StoredEvaluation:
         )
     summary, values = found[name], run.values(name)
     path = run.folder / "evaluation" / name
-    try:
-        bits, caveats = summary["bits_per_dim"], [str(caveat) for caveat in summary["caveats"]]
-        nll, split, measured = float(summary["nll"]), str(summary["split"]), summary.get("sandwich")
-        bits = None if bits is None else float(bits)
-        gap, sandwich = (None, None) if measured is None else (float(measured["gap"]), str(measured["sentence"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise checks.InputError(f"{path}.json must hold an evaluation's figures: {checks.reason(error)}") from error
+    nll, measured = summary["nll"], summary.get("sandwich") or {}
     try:
         result = _result(values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise checks.InputError(f"{path}.nc must hold the figures of each datum: {checks.reason(error)}") from error
+    if nll is None:
+        raise checks.InputError(f"{path}.json must have a finite NLL to be compared, but it is infinite or unknown")
     if not math.isclose(result.nll, nll, rel_tol=1e-6, abs_tol=1e-6):
         raise checks.InputError(f"{path}.json and {name}.nc must be of one evaluation, but their NLLs are not the same")
     data = run.config().get("data")
     return StoredEvaluation(
-        str(run.folder), name, split, result, bits, caveats, gap, sandwich, data, summary.get("other_data")
+        folder=str(run.folder),
+        name=name,
+        split=summary["split"],
+        result=result,
+        bits_per_dim=summary["bits_per_dim"],
+        caveats=summary["caveats"],
+        gap=measured.get("gap"),
+        sandwich=measured.get("sentence"),
+        data=data,
+        other_data=summary.get("other_data"),
     )
 
 
@@ -123,14 +128,8 @@ def _result(values: Any) -> LogMarginal:
         return torch.from_numpy(np.ascontiguousarray(array))
 
     stored = values.sample_stats
-    missing = [name for name in STATISTICS if name not in stored]
-    if missing:
-        raise ValueError(f"it lacks {join_names(missing)}")
     statistics: dict[str, Any] = {name: tensor(stored[name].values) for name in STATISTICS}
     x = tensor(values.observed_data["x"].values)
-    B = len(x)
-    if B == 0 or any(figures.shape != (B,) for figures in statistics.values()):
-        raise ValueError(f"there must be one of each for the {B} data")
     check = None
     if "check_index" in stored:
         columns = ("index", "log_prob", "difference", "standard_error")
@@ -142,7 +141,7 @@ def _result(values: Any) -> LogMarginal:
     if "integral_log_prob" in stored:
         columns = ("log_prob", "standard_error", "discretization", "difference")
         integral = ThermodynamicIntegral(**{name: tensor(stored[f"integral_{name}"].values) for name in columns})
-    nothing = torch.empty(0, B)
+    nothing = torch.empty(0, len(x))
     method = values.attrs["method"]
     return LogMarginal(
         **statistics,

@@ -63,7 +63,7 @@ class Manifest:
             if stored["format"] != _FORMAT:
                 raise ValueError(f"it has format {stored['format']!r}, and this pyrovae reads {_FORMAT}")
             hashes = {str(name): str(value) for name, value in stored["sha256"].items()}
-        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
             raise checks.InputError(f"{MANIFEST} must list the files of a run: {checks.reason(error)}") from error
         for name in hashes:
             if not _WITHOUT_DATA.fullmatch(name) and not _WITH_DATA.fullmatch(name):

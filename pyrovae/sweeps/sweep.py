@@ -34,6 +34,7 @@ The callback must be called after each epoch, as one of ``fit``; it ends the tra
 pruned. If the folder contains a run already, its training is to be resumed.
 """
 
+_JOURNAL = "sweep.journal"
 _SPLIT: Literal["validation"] = "validation"  # of the ranking: the test data are left for the run that is chosen
 
 
@@ -104,8 +105,10 @@ def sweep(
     checks.integer("top", top, minimum=2)
     where = path_of("folder", folder)
     with _quiet_optuna():
-        study = _study(where, space, first_pruned, checks.seed(seed))
-        _restart_interrupted(study, where)
+        with _reading(where):
+            study = _study(where, space, first_pruned, checks.seed(seed))
+            _restart_interrupted(study, where)
+            _ended(study)  # raises an error if they cannot be read, before new ones are made
         while True:
             with _next_trial(study, trials, where) as trial:
                 if trial is None:
@@ -117,6 +120,17 @@ def sweep(
     return Sweep(tuple(ended), comparison, why, page)
 
 
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Tell in a sentence that the journal is none; Optuna has several errors for that."""
+    try:
+        yield
+    except (checks.InputError, OSError):
+        raise
+    except Exception as error:
+        raise checks.InputError(f"{folder / _JOURNAL} cannot be read: {checks.reason(error)}") from error
+
+
 def _study(folder: Path, space: SearchSpace, first_pruned: int, seed: int) -> optuna.Study:
     try:
         import optuna
@@ -125,7 +139,7 @@ def _study(folder: Path, space: SearchSpace, first_pruned: int, seed: int) -> op
     except ImportError as error:
         raise checks.InputError("a sweep needs Optuna, which is not installed: pip install 'pyrovae[sweep]'") from error
     folder.mkdir(parents=True, exist_ok=True)
-    path = str(folder / "sweep.journal")
+    path = str(folder / _JOURNAL)
     storage = JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
     for name in optuna.get_all_study_names(storage):  # one without results is that of a search space with a mistake
         trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)

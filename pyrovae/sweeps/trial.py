@@ -35,7 +35,11 @@ class Trial:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Trial:
-        """Return Optuna's trial as one."""
+        """Return Optuna's trial as one.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it lacks what a sweep has noted, as after a change by hand.
+        """
         known = trial.user_attrs
         state: Any = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
         elbo, epochs = float(known.get("elbo", math.nan)), int(known.get("epochs", 0))

@@ -4,8 +4,8 @@
 
 makes a virtual environment for each, installs the package with what its tests need, runs the tests, and adds a row for
 each. An environment is deleted afterwards unless --keep is given: it has some 6 GB, most of them CUDA's. --existing
-PYTHON runs the tests in an environment that is there. What stands after -- are arguments of pytest; by default, all
-tests are run.
+PYTHON runs the tests in an environment that is there. What stands after -- are arguments of pytest, such as -n 4; by
+default, all tests are run, and by --fast those that are not marked slow.
 """
 
 from __future__ import annotations
@@ -42,9 +42,12 @@ def main() -> int:
     parser.add_argument("--oldest", nargs="*", default=[], help="interpreters to test with oldest.txt")
     parser.add_argument("--existing", nargs="*", default=[], help="interpreters of environments that are ready")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "versions", help="for the environments")
-    parser.add_argument("--tests", default="all", help="what the table calls the tests that were run")
+    parser.add_argument("--fast", action="store_true", help='leave out the tests marked slow; the table says "fast"')
+    parser.add_argument("--tests", help="what the table calls the tests, where the arguments of pytest choose others")
     parser.add_argument("--keep", action="store_true", help="keep the environments")
     options = parser.parse_args(arguments)
+    tests = options.tests or ("fast" if options.fast else "all")
+    pytest = ["-m", "not slow", *pytest] if options.fast else pytest
     wanted = [(name, []) for name in options.python]
     wanted += [(name, ["-c", str(Path(__file__).with_name("oldest.txt"))]) for name in options.oldest]
     rows = []
@@ -53,12 +56,12 @@ def main() -> int:
         subprocess.run([python, "-m", "venv", environment], check=True)
         own = str(environment / "bin" / "python")
         subprocess.run([own, "-m", "pip", "install", "-q", *constraints, "-e", EXTRAS], cwd=ROOT, check=True)
-        rows.append(tested(own, pytest, options.tests))
+        rows.append(tested(own, pytest, tests))
         write([rows[-1]])  # at once: the next one may take an hour
         if not options.keep:
             shutil.rmtree(environment)
     for python in options.existing:
-        rows.append(tested(python, pytest, options.tests))
+        rows.append(tested(python, pytest, tests))
         write([rows[-1]])
     return int(any(row["failed"] for row in rows))
 

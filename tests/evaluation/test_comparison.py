@@ -479,7 +479,11 @@ ROWS = {
         ["30.json", "many"],
         json_of(lambda content: content.update(nll="many")),
     ),
-    "JSON's sandwich": ("{first} {run}", ["30.json", "'gap'"], json_of(lambda content: content.update(sandwich={}))),
+    "JSON's sandwich": (
+        "{first} {run}",
+        ["30.json", "sandwich.gap"],
+        json_of(lambda content: content.update(sandwich={})),
+    ),
 }
 
 

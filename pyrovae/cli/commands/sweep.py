@@ -70,7 +70,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise checks.InputError(f"file must exist, but there is no {describe_path(path)}") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
         raise checks.InputError(f"{path} cannot be read as YAML: {checks.reason(error)}") from error
     if not isinstance(content, dict) or "search" not in content:
         raise checks.InputError(f"{path} must hold options of train and the key search, but has no search")
@@ -92,7 +92,11 @@ def _warmup(config: dict[str, Any]) -> int:
 def _keep(base: Path, config: dict[str, Any]) -> None:
     """Write the options that are not searched; refuse others than those of a sweep that goes on."""
     begun = any(base.parent.glob("trial-*/metrics.csv"))
-    if begun and base.exists() and yaml.safe_load(base.read_text(encoding="utf-8")) != config:
+    try:
+        same = not begun or not base.exists() or yaml.safe_load(base.read_text(encoding="utf-8")) == config
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+        raise checks.InputError(f"{base} cannot be read: {checks.reason(error)}") from error
+    if not same:
         raise checks.InputError(f"the options must stay as they were when a sweep goes on, but {base} has others")
     write_text(base, yaml.safe_dump(config, sort_keys=False))
 

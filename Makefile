@@ -2,6 +2,8 @@
 PYTHON ?= python3
 RUN := runs/demo
 BIN := .venv/bin
+# The tests start some dozens of processes: what the first has to compile is kept for the others, outside their folders.
+TEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: demo test test-fast lint docs dist bench format clean
 
@@ -13,10 +15,10 @@ demo: .venv/.installed
 	$(BIN)/python -m pyrovae report $(RUN)
 
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+	$(TEST) -q -n auto --maxprocesses 4 --dist worksteal
 
 test-fast: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal
+	$(TEST) -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
@@ -57,8 +59,6 @@ clean:
 .venv/.installed-dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --no-compile -e '.[dev,docs]'
-	# The tests start some hundred processes: compiled once, the packages need not be parsed by each.
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j 0 .venv/lib || true
 	touch .venv/.installed $@
 
 .venv/.installed-bench: pyproject.toml

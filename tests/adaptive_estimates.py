@@ -16,9 +16,11 @@ def adaptive(
     num_draws=10,
     chunk_size=None,
     callback=None,
+    num_checked=0,
     **options,
 ):
-    """Return the ``AdaptiveResult``, whose ``marginal`` is what ``log_marginal`` returns."""
+    """Return the ``AdaptiveResult``, whose ``marginal`` is what ``log_marginal`` returns; unchecked by default."""
+    options["num_checked"] = num_checked
     estimator, batches = Adaptive(target_error, **options), [arguments_of(x, model, guide)]
     result = estimator.estimate_batches(
         model,

@@ -12,6 +12,7 @@ import pyro.distributions as dist
 import torch
 import torch.distributed
 from pyro.infer import Trace_ELBO
+from short_checks import shorten
 from torch import nn
 
 from pyrovae import (
@@ -225,6 +226,8 @@ EVALUATE = [
     "true",
     "--num_simulated",
     "5",
+    "--reverse.num_temperatures",
+    "5",
 ]
 ANNEAL = [
     *("--split", "train", "--num_data", "110", "--num_checked", "0", "--num_draws", "3"),
@@ -243,6 +246,7 @@ def train_in_a_locked_folder():
 
 
 def on_the_command_line():
+    shorten()
     statuses = [
         main([*TRAIN, "many"]),
         main([*TRAIN, "1", "--run", "run"]),

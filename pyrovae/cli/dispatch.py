@@ -123,10 +123,9 @@ def _with_configuration(parser: Parser, command: str, arguments: list[str], guar
             raise checks.InputError(f"{resumed.folder / 'config.yaml'} cannot be used: {sentence}") from error
         return [*stored, *arguments[1:]]
     if command in _COMMANDS_ON_A_RUN:
-        arguments, run = raw_arguments.insert_run_data(parser, arguments)
+        arguments, run = raw_arguments.insert_run_data(parser, raw_arguments.insert_default_estimator(arguments))
         if run is not None:
             guards.enter_context(run.guarded())
-        return raw_arguments.insert_default_estimator(arguments)
     return arguments
 
 

@@ -643,19 +643,14 @@ def test_objects_in_a_pickle_would_have_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("command", "says"),
-    [("train --run {d}/new --prior os.system", ["--prior", "os.system"]), ("report {d}", ["run", "config.yaml"])],
-    ids=["function", "no run"],
-)
-def test_the_process_exits_with_status_2(command, says, tmp_path):
+def test_the_process_exits_with_status_2(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "pyrovae", *shlex.split(command.format(d=tmp_path))],
+        [sys.executable, "-m", "pyrovae", "train", "--run", str(tmp_path / "new"), "--prior", "os.system"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         check=False,
     )
     assert done.returncode == 2
-    assert_one_sentence(done.stderr, says)
+    assert_one_sentence(done.stderr, ["--prior", "os.system"])
     assert done.stdout == ""

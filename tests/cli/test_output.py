@@ -10,7 +10,7 @@ from pyrovae.cli import main
 from pyrovae.cli.exit_status import run_command
 from pyrovae.runs import Run
 
-SMALL = ["--latent_dim=2", "--posterior.network.hidden_features=[4]", "--batch_size=512", "--epochs=1"]
+SMALL = ["--latent_dim=2", "--posterior.network.hidden_features=[4]", "--batch_size=512", "--epochs=1", "--compile=off"]
 
 
 def said(text, encoding):

@@ -180,6 +180,7 @@ def test_one_process_talks_and_all_end_alike(two):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_checks")
 @pytest.mark.parametrize(
     ("name", "words", "count"),
     [("train-importance-50-first180", EVALUATE, 180), ("train-annealed-2-T3-first110", ANNEAL, 110)],

@@ -16,6 +16,7 @@ from pyrovae.runs import DataRecord, Run
 NETWORKS = ["--posterior.network.hidden_features=[8]", "--likelihood.network.hidden_features=[8]"]
 TRAIN = ["train", *NETWORKS, "--latent_dim=2", "--batch_size=64", "--compile=off", "--epochs=1"]
 FEW = ["--num_samples=5", "--num_checked=0"]
+SHORT = ["--num_samples=5", "--refinement_steps=2", "--method.num_temperatures=2", "--num_simulated=9"]  # a diagnosis
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_a_run_whose_data_moved_goes_on_where_they_are_now(here, capsys):
     assert {**before, "seconds": 0} == {**after, "seconds": 0}
     assert after["other_data"] is None
     for words in (
-        ["diagnose", "run", "--num_data=5", "--num_samples=5", "--refinement_steps=2"],
+        ["diagnose", "run", "--num_data=5", *SHORT],
         ["refit_prior", "run", "--out=refit", "--epochs=1"],
         ["report", "run"],
     ):
@@ -231,7 +232,7 @@ def test_all_rows_of_other_data_are_evaluated_shown_and_compared(here, images, c
     assert "bound of 50 samples" not in page  # the values are those of the evaluation
     assert "-log-likelihood of 10 test data" in page.replace("negative ", "-")  # and the headline that of the run's own
     shutil.copytree("run", "again")
-    assert main(["diagnose", "run", "--data.path=one.npy", "--num_samples=5", "--refinement_steps=2"]) == 0
+    assert main(["diagnose", "run", "--data.path=one.npy", *SHORT]) == 0
     capsys.readouterr()
     assert main(["compare", "run", "again", "--data.path=other.npy", "--split=all"]) == 0
     assert f"Evaluation {name}\n" in capsys.readouterr().out

@@ -35,7 +35,7 @@ def test_it_comes_back_as_it_was(vae, path, state):
     for name, tensor in state.items():
         assert again[name].dtype == tensor.dtype
         assert torch.equal(again[name].nan_to_num(-1.0), tensor.nan_to_num(-1.0))
-    assert adaptive(vae.model, vae.guide, X, 0.5, state=again, num_draws=3).reached
+    assert adaptive(vae.model, vae.guide, X, 0.5, state=again, num_draws=3).within_target
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 

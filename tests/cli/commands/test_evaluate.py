@@ -115,7 +115,7 @@ def test_another_precision_is_named(run):
     assert rounded["nll"] == pytest.approx(plain["nll"], abs=0.1)
 
 
-ADAPTIVE = ["--method=Adaptive"]
+ADAPTIVE = ["--method=Adaptive", "--method.num_checked=3"]
 
 
 def test_within_a_target(run, capsys):

@@ -50,7 +50,7 @@ def test_within_a_tenth_of_a_nat_from_the_best_mean_field_guide(latent_dim):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent_dim", SIZES)
+@pytest.mark.parametrize("latent_dim", [2, 50])
 def test_within_three_tenths_from_a_bad_guide(latent_dim):
     """Moved by one standard deviation and too narrow: importance sampling is lost where there are 50 latents."""
     oracle = LinearGaussian(latent_dim, SIZES[latent_dim], guide="mean-field", shift=1.0, widening=0.7)
@@ -61,7 +61,7 @@ def test_within_three_tenths_from_a_bad_guide(latent_dim):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent_dim", SIZES)
+@pytest.mark.parametrize("latent_dim", [2, 50])
 def test_from_the_prior(latent_dim):
     oracle = LinearGaussian(latent_dim, SIZES[latent_dim], guide="mean-field", shift=5.0)
     x = oracle.simulate(10)
@@ -87,9 +87,8 @@ def test_the_exact_guide_has_nothing_to_anneal():
     [
         (lambda: LinearGaussian(2, 5, guide="mean-field", shift=1.0), 20),
         (lambda: LinearGaussian(10, 30, guide="mean-field", shift=1.0), 100),
-        (lambda: LinearGaussian(50, 100, guide="mean-field"), 200),
     ],
-    ids=["2", "10", "50"],
+    ids=["2", "10"],
 )
 def test_errors_are_calibrated_over_200_repetitions(oracle, T):
     oracle = oracle()

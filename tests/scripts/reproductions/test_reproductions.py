@@ -19,7 +19,8 @@ from pyrovae.cli import main, script
 SCRIPTS = ROOT / "scripts" / "reproductions"
 KEPT = ROOT / "docs" / "reproductions"
 pytestmark = pytest.mark.usefixtures("short_checks")
-# By script, options with which it takes some seconds on the digits, and the records that it keeps.
+# By script, options with which it takes some seconds on the digits, and the records that it keeps. Runs that are left
+# out differ from those that are made in an objective alone.
 TINY = {
     "annealing": (
         "--latents [2] --widths [8] --num_data 5 --num_samples 20 --temperatures 4 --num_simulated 4",
@@ -30,10 +31,10 @@ TINY = {
         ["bdmc"],
     ),
     "gradient_estimators": (
-        "--num_samples 10 --num_data 12 --num_annealed 6 --temperatures 2",
+        "--num_samples 10 --num_data 12 --num_annealed 6 --temperatures 2 --only [VAE,IWAE]",
         ["gradient_estimators"],
     ),
-    "iwae": ("--num_samples 10 --num_annealed 12 --temperatures 2", ["iwae"]),
+    "iwae": ("--num_samples 10 --num_annealed 12 --temperatures 2 --only [2-vae-1,2-iwae-5]", ["iwae"]),
     "peer": ("--num_data 6 --num_samples 30 --repetitions 2", ["peer"]),
     "vampprior": ("--components 5 --num_samples 10 --num_annealed 12 --temperatures 2", ["vampprior"]),
 }
@@ -55,7 +56,7 @@ def test_a_script_is_thin(name):
 
 
 def command_without_recording(words):
-    """Run a command; two epochs of the digits are trained whose few steps are not worth a recording."""
+    """Run a command; one epoch of the digits is trained, whose few steps are not worth a recording."""
     return main([*words, "--compile=off"] if words[0] == "train" else words)
 
 
@@ -67,7 +68,7 @@ def test_a_script_keeps_its_records_and_does_nothing_twice(name, page, tmp_path,
 
     monkeypatch.setattr(reproduction, "command", command_without_recording)
     options, records = TINY[name]
-    words = ["--epochs", "2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), *options.split()]
+    words = ["--epochs", "1", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), *options.split()]
     assert script(module.main, words) == 0, capsys.readouterr().err
     assert {path.stem for path in (tmp_path / "out").glob("*.json")} == set(records)
     for record in records:
@@ -151,21 +152,16 @@ def refused(name, words, sentence, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("only", "told", "missing"), [("standard", "standard normal", "vamp"), ("vamp", "VampPrior, 5", "standard")]
-)
-def test_only_what_is_asked_for_is_trained_and_what_is_missing_is_said(
-    only, told, missing, page, tmp_path, monkeypatch
-):
+def test_only_what_is_asked_for_is_trained_and_what_is_missing_is_said(page, tmp_path, monkeypatch):
     module = module_of("reproductions/vampprior", monkeypatch)
     words = ["--epochs", "1", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
     words += TINY["vampprior"][0].split()
     assert script(module.main, [*words, "--only", "[]"]) == 0
     assert not list(tmp_path.iterdir())
-    assert script(module.main, [*words, "--only", f"[mnist-{only}]"]) == 0
+    assert script(module.main, [*words, "--only", "[mnist-standard]"]) == 0
     kept = json.loads((tmp_path / "vampprior.json").read_text())
-    assert [row["prior"].startswith(told) for row in kept["rows"]] == [True]
-    assert f"Not trained to the end yet: {missing}." in kept["notes"]
+    assert [row["prior"].startswith("standard normal") for row in kept["rows"]] == [True]
+    assert "Not trained to the end yet: vamp." in kept["notes"]
     assert not kept["findings"]
 
 

@@ -228,7 +228,7 @@ def code(records: Sequence[dict[str, Any]]) -> str:
     """Return by which code the models were measured, as the files have it; without names if it is the same for all."""
     by: dict[str, list[str]] = {}
     for record in records:
-        by.setdefault(record["code"], []).append(record["model"])
+        by.setdefault(record["code"], []).append(record["model"].replace(",", ""))
     if len(by) == 1:
         return f"The code's digest is {next(iter(by))}."
     each = "; ".join(f"{digest} ({', '.join(names)})" for digest, names in by.items())

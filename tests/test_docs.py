@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import linecache
+import os
 import pkgutil
 import re
 import runpy
@@ -57,6 +58,7 @@ LEFT_BEHIND = {
         "runs/clusters/evaluation/test-importance-50-first20.json",
     ],
 }
+EPOCHS = 5  # of each training of a page, at most
 BLOCK = re.compile(r"^```(python|bash|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -77,8 +79,9 @@ def in_folder(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_checks")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_example_of_the_page_runs(page, in_folder):
-    text = page.read_text()
+def test_every_example_of_the_page_runs(page, in_folder, monkeypatch):
+    fit, text = pyrovae.fit, page.read_text()
+    monkeypatch.setattr(pyrovae, "fit", lambda *data, epochs=20, **options: fit(*data, epochs=few(epochs), **options))
     namespace = {"__name__": f"examples_of_{page.stem}"}
     for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start()) + 1
@@ -88,6 +91,10 @@ def test_every_example_of_the_page_runs(page, in_folder):
             run_commands(block[2], page, line)
     for path in LEFT_BEHIND.get(page.name, []):
         assert (in_folder / path).stat().st_size > 0, f"{page.name} leaves no {path}"
+
+
+def few(epochs):
+    return min(int(epochs), EPOCHS)
 
 
 def run_python(code, namespace, page, line):
@@ -103,6 +110,9 @@ def run_commands(lines, page, line):
     ours = commands_of(lines)
     assert ours, f"{page.name}:{line} has no pyrovae command"
     for arguments in ours:
+        if "--epochs" in arguments:
+            i = arguments.index("--epochs") + 1
+            arguments[i] = str(few(arguments[i]))
         try:
             status = main(arguments)
         except SystemExit as stop:  # of --help
@@ -168,13 +178,41 @@ def test_every_figure_has_alternative_text():
     assert [name for name, alt in figures if len(alt.split()) < 2] == []
 
 
-def build_pages(source, out):
+# What the notebooks' kernels run before the first cell: each cell runs, but not for as long as in the pages that
+# are read.
+SHORT = """
+import functools
+
+
+def at_most(function, **limits):
+    def limited(*arguments, **options):
+        return function(*arguments, **options | {name: min(options[name], limits[name]) for name in limits})
+    return limited
+
+
+def shorten(cell):
+    get_ipython().events.unregister("pre_run_cell", shorten)
+    import pyrovae
+    from pyrovae import evaluation
+
+    pyrovae.fit = at_most(pyrovae.fit, epochs=3)
+    pyrovae.Adaptive = functools.partial(pyrovae.Adaptive, max_evaluations=10_000, num_checked=2)
+    pyrovae.Annealed = at_most(pyrovae.Annealed, num_temperatures=5)
+    pyrovae.diagnose = functools.partial(pyrovae.diagnose, refinement_steps=5)
+    evaluation.anomaly_scores = at_most(evaluation.anomaly_scores, refinement_steps=5)
+
+
+get_ipython().events.register("pre_run_cell", shorten)
+"""
+
+
+def build_pages(source, out, **environment):
     """Build pages in a process of its own: Sphinx changes the signatures of what it documents."""
     pytest.importorskip("furo", reason="the pages are built where the docs extra is installed")
     pytest.importorskip("myst_nb")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "-d", str(out / "trees")]
     command += ["-c", str(ROOT / "docs"), str(source), str(out)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 @pytest.mark.slow
@@ -190,7 +228,7 @@ def test_a_notebook_that_fails_is_not_built(tmp_path):
 def test_a_picture_without_alternative_text_is_not_built(tmp_path):
     """Also one that a notebook draws."""
     header = re.match(r"---\n.*?---\n", NOTEBOOKS[0].read_text(), re.DOTALL)[0]
-    cell = "from pyrovae.figures import image_grid\nimport torch\nimage_grid(torch.rand(4, 1, 3, 3), columns=2)"
+    cell = "from PIL import Image\nImage.new('L', (30, 20))"
     (tmp_path / "index.md").write_text(f"{header}\n# A page\n\n```{{code-cell}}\n{cell}\n```\n")
     built = build_pages(tmp_path, tmp_path / "html")
     assert built.returncode != 0
@@ -200,7 +238,10 @@ def test_a_picture_without_alternative_text_is_not_built(tmp_path):
 @pytest.mark.slow
 def test_the_pages_build_without_a_warning_and_the_api_has_every_public_name(tmp_path):
     html = tmp_path / "html"  # the results of notebooks are written beside it
-    built = build_pages(ROOT / "docs", html)
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "short.py").write_text(SHORT)
+    built = build_pages(ROOT / "docs", html, IPYTHONDIR=str(tmp_path / "ipython"))
     assert built.returncode == 0, built.stderr
     for notebook in NOTEBOOKS:
         page = (html / "notebooks" / f"{notebook.stem}.html").read_text()

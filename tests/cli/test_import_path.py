@@ -17,27 +17,26 @@ from pyrovae.runs import Run
 ELSEWHERE = Path(__file__).parents[1] / "elsewhere"
 pytestmark = pytest.mark.usefixtures("short_checks")
 GREY = ["--data.binarization=none", "--data.dequantize=true"]
+PROGRAM = ["--program=someones_package.programs.TwoCodes", "--program.width=24"]
 ROWS = {
-    "prior": ["--prior=someones_package.conditionals.LaplacePrior", "--prior.scale=0.7"],
-    "posterior": ["--posterior=someones_package.conditionals.LaplacePosterior", "--posterior.network.width=16"],
-    "likelihood": ["--likelihood=someones_package.conditionals.Beta", *GREY],
-    "network": ["--likelihood.network=someones_package.networks.Skip", "--likelihood.network.width=16"],
-    "program": ["--program=someones_package.programs.TwoCodes", "--program.width=24"],
-    "everything": [
+    "program": [*PROGRAM, "--objective=DReG"],
+    "conditionals and networks": [
         "--prior=someones_package.conditionals.LaplacePrior",
+        "--prior.scale=0.7",
         "--posterior=someones_package.conditionals.LaplacePosterior",
-        "--likelihood=someones_package.conditionals.Beta",
         "--posterior.network=pyrovae.MLP",
+        "--likelihood=someones_package.conditionals.Beta",
         "--likelihood.network=someones_package.networks.Skip",
+        "--likelihood.network.width=16",
         *GREY,
     ],
     "with what pyrovae has": [
         "--prior=VampPrior",
         "--prior.num_components=20",
         "--posterior=someones_package.conditionals.LaplacePosterior",
+        "--posterior.network.width=16",
         "--objective=IWAE",
     ],
-    "program under an objective of pyrovae's": ["--program=someones_package.programs.TwoCodes", "--objective=DReG"],
 }
 
 
@@ -89,7 +88,7 @@ def test_a_program_whose_data_depend_on_their_total_is_not_sampled_without_one(c
 def test_it_is_found_by_the_command_itself(tmp_path, monkeypatch, capsys):
     """In a process of its own, by PYTHONPATH alone; and without the path, what is missing is named."""
     environment = {**os.environ, "PYTHONPATH": str(ELSEWHERE), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pyrovae", "train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]
+    command = [sys.executable, "-m", "pyrovae", "train", *PROGRAM, "--latent_dim=2", "--epochs=1", "--run=run"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name in [name for name in sys.modules if name.partition(".")[0] == "someones_package"]:
@@ -100,17 +99,12 @@ def test_it_is_found_by_the_command_itself(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_loaded_run_is_the_users_own_program():
-    assert main(["train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]) == 0
+def test_a_loaded_run_is_the_users_own_program_and_one_that_derives_from_none_of_ours_is_still_evaluated(capsys):
+    """As those were that were begun before the command line asked for it."""
+    assert main(["train", *PROGRAM, "--latent_dim=2", "--epochs=1", "--run=run"]) == 0
     data, program = Run("run").load()
     assert type(program).__module__ == "someones_package.programs"
     assert log_marginal(program.model, program.guide, data.test[:5], num_samples=20).log_prob.isfinite().all()
-
-
-@pytest.mark.slow
-def test_a_run_of_a_program_that_derives_from_none_of_ours_is_still_evaluated(capsys):
-    """As those were that were begun before the command line asked for it."""
-    assert main(["train", *ROWS["program"], "--latent_dim=2", "--epochs=1", "--run=run"]) == 0
     config = Path("run/config.yaml")
     config.write_text(config.read_text().replace("programs.TwoCodes", "programs.Underived"))
     trust = "--trust=someones_package"  # for the configuration was changed

@@ -108,8 +108,16 @@ def _random_state(thing: Any) -> int | str | None:
     if isinstance(thing, count):
         return repr(thing)
     if isinstance(thing, Iterator) and not isinstance(thing, GeneratorType) and type(thing).__module__ == "builtins":
-        return str(thing.__reduce__()[2:])  # the position, for an iterator of a list
+        return _position(*thing.__reduce__()[1:])
     return None
+
+
+def _position(arguments: tuple[Any, ...], *state: Any) -> str:
+    """Describe where an iterator is, by what it reduces to; of a range, that is the rest from Python 3.12 on."""
+    sizes = [
+        len(each) if isinstance(each, list) else each for each in arguments if isinstance(each, int | list | range)
+    ]
+    return str((sizes, state))
 
 
 def _inner(thing: Any) -> Iterator[Any]:

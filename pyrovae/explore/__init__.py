@@ -7,6 +7,7 @@ from pyrovae.explore.run import RunSession, open_session
 from pyrovae.explore.serve import serve
 from pyrovae.explore.session import Explanation, Session
 from pyrovae.explore.sliders import Sliders, sliders_of
+from pyrovae.explore.table_session import TableSession
 
 __all__ = [
     "Chart",
@@ -14,6 +15,7 @@ __all__ = [
     "RunSession",
     "Session",
     "Sliders",
+    "TableSession",
     "as_picture",
     "build_blocks",
     "chart_of",

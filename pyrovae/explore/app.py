@@ -10,6 +10,7 @@ from pyrovae import checks
 from pyrovae.explore.chart import Chart
 from pyrovae.explore.pictures import as_picture, is_picture, read_picture
 from pyrovae.explore.session import Session
+from pyrovae.explore.table_session import TableSession
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -34,6 +35,14 @@ def build_blocks(session: Session, title: str) -> Blocks:
     gradio = import_gradio()
     with gradio.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)) as blocks:
         gradio.Markdown(f"# {title.translate(_ESCAPED)}")
+        if isinstance(session, TableSession):
+            with gradio.Tab("Rows", id="rows"):
+                _rows(gradio, blocks, session)
+            with gradio.Tab("Move", id="move"):
+                _move(gradio, blocks, session)
+            with gradio.Tab("Sample", id="sample"):
+                _marginals(gradio, session)
+            return blocks
         with gradio.Tab("Move", id="move"):
             _move(gradio, blocks, session)
         with gradio.Tab("Draw", id="draw"):
@@ -49,14 +58,17 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
     first = next(iter(session.axes))
     count = max(len(axes.names) for axes in session.axes.values())
     gradio.Markdown(
-        "Click or drag on the plane, or move a slider: the other picture is what the code "
-        f"`{session.site}` is decoded to."
+        f"Click or drag on the plane, or move a slider: beside it is what the code `{session.site}` is decoded to."
     )
     with gradio.Row():
         with gradio.Column(min_width=240):
             plane = _picture(gradio, "Where the codes of test data lie", "plane")
         with gradio.Column(min_width=240):
-            image = _picture(gradio, "What the code is decoded to", "decoded")
+            caption = "What the code is decoded to"
+            if isinstance(session, TableSession):
+                image = _cells(gradio, caption, "decoded")
+            else:
+                image = _picture(gradio, caption, "decoded")
             start = gradio.Number(
                 0, label=f"Start from test datum (0 to {len(session.x) - 1})", elem_id="start", precision=0
             )
@@ -70,7 +82,7 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
 
     def shown(name: str, i: int, j: int, chosen: int | None, values: tuple[float, ...]) -> list[Any]:
         coordinates = list(values[: len(session.axes[name].names)])
-        decoded = as_picture(session.move(name, coordinates, chosen)[None])
+        decoded = session.view(session.move(name, coordinates, chosen))
         return [session.chart(name, i, j).marked(_at(coordinates, i, j)), decoded]
 
     def moved(name: str, i: int, j: int, chosen: int | None, *values: float) -> list[Any]:
@@ -116,6 +128,52 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
     plane.select(clicked, inputs, [plane, image, *sliders], **live)
     beginning = [began, [names, start, label], [plane, image, label, across, up, *sliders]]
     gradio.on([blocks.load, names.input, start.submit, start.input], *beginning, **live)
+
+
+def _rows(gradio: Any, blocks: Any, session: TableSession) -> None:
+    gradio.Markdown(
+        "Click on the map, or give the number of a row: beside it are its cells, those worst explained first."
+    )
+    with gradio.Row():
+        with gradio.Column(min_width=240):
+            plane = _picture(gradio, "Where the codes of test rows lie", "map")
+            colour = gradio.Dropdown(session.colours, value=session.colours[0], label="Colour", elem_id="colour")
+            index = gradio.Number(0, label=f"Test row (0 to {len(session.x) - 1})", elem_id="row", precision=0)
+        with gradio.Column(min_width=240):
+            explanation = gradio.Markdown(elem_id="explanation")
+            table = _cells(gradio, "Its cells; loss: nats of log p below the column's mean", "cells")
+
+    def shown(chosen: str, number: int | None) -> list[Any]:
+        i = _whole(gradio, session, number)
+        words, cells = session.row(i)
+        return [session.marked(chosen, i), f"**{words.translate(_ESCAPED)}**", cells]
+
+    def clicked(event: Any, chosen: str) -> list[Any]:
+        i = session.nearest(chosen, tuple(event.index))
+        return [*shown(chosen, i), i]
+
+    clicked.__annotations__ = {"event": gradio.SelectData}  # tells Gradio to pass the event
+    shown(session.colours[0], 0)  # so that no visit waits for it
+    live = {"show_progress": "hidden", "trigger_mode": "always_last"}
+    plane.select(clicked, colour, [plane, explanation, table, index], **live)
+    asked = [blocks.load, colour.input, index.submit, index.input]
+    gradio.on(asked, shown, [colour, index], [plane, explanation, table], **live)
+
+
+def _marginals(gradio: Any, session: TableSession) -> None:
+    with gradio.Row():
+        label = _label(gradio, session, "sample-class")
+        seed = gradio.Number(0, label="Seed", precision=0, elem_id="seed")
+        again = gradio.Button("Draw new ones", variant="primary", elem_id="again")
+    picture = _picture(gradio, "Each column, of test rows and of 1,000 rows that the model draws", "marginals")
+
+    def drawn(chosen: int | None, number: int | None) -> Any:
+        return session.marginals(chosen, seed=abs(int(number or 0)))
+
+    shown = {"show_progress": "hidden", "trigger_mode": "always_last"}
+    again.click(_next_seed, seed, seed).then(drawn, [label, seed], picture, **shown)
+    gradio.on([label.input, seed.submit], drawn, [label, seed], picture, **shown)
+    picture.attach_load_event(lambda: drawn(session.classes[0] if session.classes else None, 0), None)
 
 
 def _explain(gradio: Any, session: Session) -> None:
@@ -206,11 +264,8 @@ def _sample(gradio: Any, session: Session) -> None:
     def drawn(chosen: int | None, draws: bool, number: int | None) -> Any:
         return as_picture(session.sample(48, chosen, noise=draws, seed=abs(int(number or 0))), 12)
 
-    def next_seed(number: int | None) -> int:
-        return abs(int(number or 0)) + 1
-
     shown = {"show_progress": "hidden", "trigger_mode": "always_last"}
-    again.click(next_seed, seed, seed).then(drawn, [label, noise, seed], samples, **shown)
+    again.click(_next_seed, seed, seed).then(drawn, [label, noise, seed], samples, **shown)
     gradio.on([label.input, noise.input, seed.submit], drawn, [label, noise, seed], samples, **shown)
     samples.attach_load_event(lambda: drawn(session.classes[0] if session.classes else None, False, 0), None)
 
@@ -219,6 +274,16 @@ def _picture(gradio: Any, caption: str, name: str) -> Any:
     """Place a picture under its caption; Gradio's own label would cover a corner of it."""
     gradio.Markdown(f"**{caption}**")
     return gradio.Image(label=caption, show_label=False, alt_text=caption, elem_id=name, format="png", buttons=[])
+
+
+def _cells(gradio: Any, caption: str, name: str) -> Any:
+    """Place a table under its caption; Gradio's own shows only the columns that fit on a phone."""
+    gradio.Markdown(f"**{caption}**")
+    return gradio.HTML(label=caption, show_label=False, elem_id=name, elem_classes="cells")
+
+
+def _next_seed(number: int | None) -> int:
+    return abs(int(number or 0)) + 1
 
 
 def _label(gradio: Any, session: Session, name: str) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,10 @@ from torch import Tensor
 
 from pyrovae.figures.base import COLOURS, array, blank
 from pyrovae.figures.latents import draw_classes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["Chart", "chart_of"]
 
@@ -67,27 +73,42 @@ class Chart:
         return len(self.pixels) - _SIDE
 
 
-def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reach: tuple[float, float]) -> Chart:
-    """Draw points of a plane, coloured by class.
+def chart_of(
+    points: Tensor,
+    labels: Tensor | None,
+    names: tuple[str, str],
+    reach: tuple[float, float],
+    *,
+    categories: Sequence[str] = (),
+    values: Tensor | None = None,
+) -> Chart:
+    """Draw points of a plane, coloured by class or by numbers.
 
     Args:
         points: points, ``(N, 2)``.
         labels: classes, ``(N,)``, negative if unknown; or None.
         names: names of the two coordinates.
         reach: largest coordinate of the picture, horizontally and vertically.
+        categories: names of the classes; their numbers if empty.
+        values: numbers ``(N,)`` to colour by, NaN if unknown, where there are no classes.
     """
     figure = blank(_SIDE / 100, _SIDE / 100)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
     height = _SIDE
-    if 1 < draw_classes(axes, array(points), labels, 7) <= len(COLOURS):
+    if values is not None:
         height += _LEGEND
-        names_of_classes = axes.get_legend_handles_labels()
+        _draw_numbers(figure, axes, array(points), array(values))
+    elif 1 < draw_classes(axes, array(points), labels, 7) <= len(COLOURS):
+        height += _LEGEND
+        handles, numbers = axes.get_legend_handles_labels()
+        length = max(2, 64 // len(numbers) - 2)  # letters of a name
         figure.legend(
-            *names_of_classes,
+            handles,
+            [categories[int(text)][:length] if categories and text.isdigit() else text for text in numbers],
             loc="upper center",
-            ncols=len(names_of_classes[1]),
+            ncols=len(numbers),
             fontsize=9,
             markerscale=2.5,
             frameon=False,
@@ -107,3 +128,17 @@ def chart_of(points: Tensor, labels: Tensor | None, names: tuple[str, str], reac
     figure.savefig(buffer, format="rgba", dpi=100)
     pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, _SIDE, 4)[..., :3]
     return Chart(pixels.copy(), reach)
+
+
+def _draw_numbers(figure: Figure, axes: Axes, points: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    """Scatter points in colours of numbers, between their percentiles 2 and 98, with a scale above the plane."""
+    known = ~np.isnan(values)
+    low, high = np.quantile(values[known], [0.02, 0.98]) if known.any() else (0.0, 1.0)
+    x, y = points.T
+    axes.scatter(x[~known], y[~known], s=7, color="#bbbbbb", linewidths=0)
+    drawn = axes.scatter(x[known], y[known], 7, values[known], cmap="viridis", vmin=low, vmax=high, linewidths=0)
+    top = _SIDE + _LEGEND
+    scale = figure.add_axes((0.35, 1 - 17 / top, 0.4, 9 / top))
+    figure.colorbar(drawn, cax=scale, orientation="horizontal", ticks=[])
+    for place, number, side in ((-0.03, low, "right"), (1.03, high, "left")):
+        scale.text(place, 0.45, f"{number:.4g}", ha=side, va="center", fontsize=9, transform=scale.transAxes)

@@ -8,6 +8,7 @@ import torch
 
 from pyrovae import checks
 from pyrovae.explore.session import Session
+from pyrovae.explore.table_session import TableSession
 from pyrovae.runs import DataFactory, Run, other_data, simulated_data
 
 __all__ = ["RunSession", "open_session"]
@@ -44,11 +45,6 @@ def open_session(
         ValueError: if the run cannot be loaded, or the given data cannot.
     """
     program = run.load_program()
-    if run.describe_data().schema is not None:
-        raise checks.InputError(
-            "run must be of pictures or vectors to be explored, but its data are the rows of a table, which pyrovae "
-            "report shows"
-        )
     title, notes = f"{type(program).__name__}: {run.folder.resolve().name}", []
     try:
         dataset = run.load(data=data)[0]
@@ -62,5 +58,6 @@ def open_session(
     other = None if data is None else other_data(run, dataset)
     if other is not None:
         notes.append(other.sentence)
-    session = Session(dataset, program, num_data=num_data, num_samples=num_samples, seed=seed)
+    kind = Session if run.describe_data().schema is None else TableSession
+    session = kind(dataset, program, num_data=num_data, num_samples=num_samples, seed=seed)
     return RunSession(session, title, notes)

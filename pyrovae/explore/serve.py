@@ -27,11 +27,21 @@ document.addEventListener("dragstart", (event) => {
 </script>
 """
 # Gradio would draw a selected radio button white on white under the pointer, and hide tabs in a menu on a phone. In the
-# dark, the plane is turned over: black becomes white, and the hues of the classes stay.
+# dark, planes are turned over: black becomes white, and the hues of the classes stay. On a phone, marginals scroll
+# rather than become too small to be read.
 _CSS = """
-#plane img { cursor: crosshair; touch-action: none; }
+#plane img, #map img { cursor: crosshair; }
+#plane img { touch-action: none; }
+.cells table { width: 100%; }
+.cells th, .cells td { border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
+.cells td:first-child { overflow-wrap: anywhere; }
+@media (max-width: 760px) {
+  #marginals { overflow-x: auto; }
+  #marginals * { justify-content: start !important; }
+  #marginals img { min-width: 700px; object-fit: contain; }
+}
 input[type=radio]:checked { background-color: var(--checkbox-background-color-selected) !important; }
-.dark #plane img { filter: invert(0.94) hue-rotate(180deg) brightness(1.2); }
+.dark #plane img, .dark #map img, .dark #marginals img { filter: invert(0.94) hue-rotate(180deg) brightness(1.2); }
 @media (max-width: 500px) {
   .tab-container button { padding-inline: 9px !important; }  /* also of the hidden copy that is measured */
 }

@@ -17,6 +17,7 @@ from pyrovae import checks
 from pyrovae.data import DataSet
 from pyrovae.evaluation import log_weights
 from pyrovae.explore.chart import Chart, chart_of
+from pyrovae.explore.pictures import as_picture
 from pyrovae.explore.sliders import sliders_of
 from pyrovae.prediction import decode, encode, generate, linear_path, spherical_path
 from pyrovae.prediction.latent_axes import narrowest_site
@@ -141,6 +142,10 @@ class Session:
         u = torch.tensor([coordinates], dtype=self.codes.dtype)
         return self._decoded(chosen.codes(u), label)[0]
 
+    def view(self, x: Tensor) -> Any:
+        """Return a datum, ``(*data_shape)``, as the page shows it: a picture."""
+        return as_picture(x[None])
+
     def chart(self, axes: str, across: int, up: int) -> Chart:
         """Return the map of the plane of two coordinates, given by their numbers."""
         key = axes, across, up
@@ -248,7 +253,7 @@ class Session:
     def _reconstructed(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         code = encode(self.program.guide, self._batch(x, labels))
         mean = decode(self.program.model, code, self.data.data_shape, labels, given=x)
-        return mean, (mean - x).square().flatten(1).mean(1)
+        return mean, (mean - x).square().flatten(1).nanmean(1)
 
     def _decoded(self, z: Tensor, label: int | None) -> Tensor:
         given = self.classes is not None and (self._needs_labels or label is not None)

@@ -1,5 +1,6 @@
 """The page to explore a run: what it computes, and the page itself, driven in Chromium."""
 
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from browser import browser
+from sklearn.datasets import load_wine
 
 from pyrovae import (
     MLP,
@@ -21,17 +23,21 @@ from pyrovae import (
     Digits,
     DiscretizedLogistic,
     FlowPosterior,
+    Gaussian,
     HierarchicalVAE,
     InputError,
     SemiSupervisedVAE,
     SphericalVAE,
     StandardNormal,
+    Table,
+    TableEncoder,
+    TableLikelihood,
     decode,
     encode,
     log_marginal,
 )
 from pyrovae.cli import main
-from pyrovae.explore import Session, as_picture, chart_of, read_picture, sliders_of
+from pyrovae.explore import Session, TableSession, as_picture, chart_of, read_picture, sliders_of
 
 SHAPE, D = (1, 8, 8), 3
 small = partial(MLP, hidden_features=(8,))
@@ -250,6 +256,57 @@ def test_the_classes_are_named_off_the_plane():
         across, down = map(round, chart.pixel(tuple(point)))
         assert differs[down - 28, across]
         assert chart.point(chart.pixel(tuple(point))) == pytest.approx(point)
+
+
+@pytest.fixture(scope="module")
+def of_wine():
+    """A session of a table with gaps, labels, a column of categories, and one whose name is HTML and Markdown."""
+    rows = load_wine(as_frame=True).frame
+    rows["<b>hue</b> *high*"] = np.where(rows["hue"] > 1, "yes", "no")
+    rows["target"] = np.array(["a", "b", "c"])[rows["target"]]
+    rows.loc[::3, "hue"] = np.nan
+    table = Table(rows, label="target")
+    shape, schema = table.data_shape, table.schema
+    torch.manual_seed(0)
+    q = DiagonalNormal(shape, D, partial(TableEncoder, network=small, schema=schema))
+    program = VAE(StandardNormal(D), TableLikelihood(shape, D, small, schema=schema), q)
+    program.initialize(table.train[:])
+    return TableSession(table, program, num_samples=20)
+
+
+@pytest.mark.slow
+class TestTables:
+    def test_the_column_to_blame_is_the_one_that_was_spoiled(self, of_wine):
+        x = of_wine.x.clone()
+        x[2, of_wine.schema.names.index("ash")] += 10.0  # 36 standard deviations
+        data = DataSet(x, test_x=x)
+        words, cells = TableSession(data, of_wine.program, num_samples=20).row(2)
+        assert "ash takes most" in words
+        assert f"{(len(x) - 1) / len(x):.0%} of test data are explained better" in words
+        first = re.search(r"<tbody><tr>(.*?)</tr>", cells)[1]
+        assert re.findall(r">([^<]+)<", first)[0] == "ash"
+        assert cells.count("<tr>") == len(of_wine.schema) + 1
+        assert "&lt;b&gt;hue&lt;/b&gt; *high*" in cells
+
+    @pytest.mark.parametrize("colour", ["target", "alcohol", "hue", "<b>hue</b> *high*"])
+    def test_the_map_finds_the_row_at_a_pixel(self, colour, of_wine):
+        assert colour in of_wine.colours
+        plane = of_wine.axes["principal directions"]
+        chart = of_wine.map(colour)
+        assert chart.pixels.shape == (508, 480, 3)  # with a legend or a scale
+        place = plane.coordinates(of_wine.codes[5:6])[0, :2].tolist()
+        assert of_wine.nearest(colour, chart.pixel(place)) == 5
+        assert (of_wine.marked(colour, 5) != chart.pixels).any()
+
+    def test_marginals_differ_by_seed_alone(self, of_wine):
+        first = of_wine.marginals(seed=1)
+        assert not np.array_equal(of_wine.marginals(seed=2), first)
+        assert np.array_equal(of_wine.marginals(seed=1), first)
+
+    def test_other_programs_of_rows_are_refused(self, of_wine):
+        x = torch.randn(30, 4)
+        with pytest.raises(InputError, match="program must have the columns of its table"):
+            TableSession(DataSet(x), VAE(StandardNormal(2), Gaussian((4,), 2), DiagonalNormal((4,), 2)))
 
 
 @pytest.fixture(scope="module")

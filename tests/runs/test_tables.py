@@ -12,6 +12,8 @@ from sklearn.datasets import load_wine
 import pyrovae
 from pyrovae import VAE, DiagonalNormal, InputError, StandardNormal, StudentT, Table, TableEncoder, TableLikelihood
 from pyrovae.cli import main
+from pyrovae.explore import open_session
+from pyrovae.runs import Run
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +110,23 @@ def test_the_report_shows_columns(run):
     assert "How well each column of the test rows is reconstructed" in page
     assert "rows of Table" in page
     assert {path.stem for path in (run / "figures").glob("*.png")} >= {"marginals", "pairs", "columns", "worst_rows"}
-    assert main(["explore", str(run)]) == 2
+
+
+def test_the_run_can_be_explored_also_where_its_table_is_gone(run):
+    path = run.parent / "wine.csv"
+    there = open_session(Run(run), num_samples=5)
+    path.rename(run.parent / "away.csv")
+    try:
+        gone = open_session(Run(run), num_data=20, num_samples=5)
+    finally:
+        (run.parent / "away.csv").rename(path)
+    assert there.notes == []
+    assert there.session.colours == ["target", "alcohol", "magnesium", "proline", "colour"]
+    assert len(gone.notes) == 1
+    for opened in (there, gone):
+        words, cells = opened.session.row(1)
+        assert "takes most" in words
+        assert cells.count("<tr>") == 5
 
 
 def test_a_program_of_a_frame_is_saved_with_its_columns(tmp_path):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,7 @@ from pyrovae import checks
 
 __all__ = [
     "LostProcess",
+    "attempt_name",
     "count",
     "initialized",
     "is_first_failure",
@@ -26,7 +28,6 @@ __all__ = [
 
 _TIMEOUT = timedelta(minutes=30)  # for a process that does not answer; an ended process is noticed at once
 _LOST = f"another process ended, or did not answer within {_TIMEOUT.total_seconds() / 60:.0f} minutes"
-_num_groups = 0
 _store: dist.Store | None = None
 _is_single = False  # true on rank 0 during work that only one process does
 
@@ -64,7 +65,7 @@ def initialized() -> Iterator[None]:
     Raises:
         ValueError: if some of torchrun's environment variables are missing or no numbers.
     """
-    global _num_groups, _store
+    global _store
     size = _of_environment("WORLD_SIZE", 1)
     if size == 1 or dist.is_initialized():
         yield
@@ -76,11 +77,9 @@ def initialized() -> Iterator[None]:
     own_gpu = torch.cuda.is_available() and place < torch.cuda.device_count()
     if own_gpu:
         torch.cuda.set_device(place)
-    _num_groups += 1
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store of a failed attempt may still exist
     with lost_process_errors("the processes cannot meet"):
         store, number, _ = next(dist.rendezvous("env://", timeout=_TIMEOUT))
-        _store = dist.PrefixStore(f"pyrovae {attempt} {_num_groups}", store)
+        _store = dist.PrefixStore(f"pyrovae {attempt_name(store, number, size)}", store)
         backend = "cpu:gloo,cuda:nccl" if own_gpu and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=_store, rank=number, world_size=size, timeout=_TIMEOUT)
     try:
@@ -92,6 +91,30 @@ def initialized() -> Iterator[None]:
                 time.sleep(0.05)
         _store = None
         dist.destroy_process_group()
+
+
+def attempt_name(store: dist.Store, rank: int, size: int) -> str:
+    """Return a name of this attempt, the same in all its processes.
+
+    torchrun's store outlives a failed attempt, and so do the values in it. Its count of restarts does not tell attempts
+    apart, because each torchrun counts for itself. So the first process answers the others, each by a name of its own.
+    """
+    own = uuid4().hex
+    if rank > 0:
+        store.set(f"process {rank}", own)
+        attempt = store.get(f"attempt of {own}").decode()
+        store.set(f"{attempt} has {rank}", "")
+        return attempt
+    missing = set(range(1, size))
+    deadline = time.monotonic() + _TIMEOUT.total_seconds()
+    while missing:
+        for other in [other for other in missing if store.check([f"process {other}"])]:
+            store.set(f"attempt of {store.get(f'process {other}').decode()}", own)
+        missing -= {other for other in missing if store.check([f"{own} has {other}"])}
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"process {min(missing)} did not answer")
+        time.sleep(0.02)
+    return own
 
 
 def is_first_failure() -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from several_processes import ANNEAL, ENCODE, EVALUATE, HELD, SCORE, TRAIN, fit_
 from pyrovae import Digits, InputError, NonFiniteLoss, distributed
 from pyrovae.cli import main
 from pyrovae.data import Split
+from pyrovae.distributed.process_group import attempt_name
 from pyrovae.runs import Run
 from pyrovae.training import loop
 from pyrovae.training.validation import validate
@@ -241,6 +243,15 @@ def test_torchruns_environment_is_checked(monkeypatch, capsys):
     monkeypatch.delenv("RANK", raising=False)
     assert main(["train", "--help"]) == 2
     assert "RANK must be set where WORLD_SIZE is 2, as torchrun does" in capsys.readouterr().err
+
+
+def test_an_attempt_has_one_name_whatever_an_earlier_one_left():
+    store, names = torch.distributed.HashStore(), []
+    for _ in range(2):  # as after the restart of all processes, whose store goes on
+        with ThreadPoolExecutor(3) as pool:
+            names.append(set(pool.map(lambda rank: attempt_name(store, rank, 3), range(3))))
+    assert [len(name) for name in names] == [1, 1]
+    assert names[0] != names[1]
 
 
 def test_shares_of_the_batches_are_all_images_once():

@@ -16,8 +16,8 @@ __all__ = ["WithLinear"]
 class WithLinear(nn.Module):
     r"""A network plus a linear map of its input: :math:`f(x) + W x + b`.
 
-    As the decoder of a Gaussian likelihood, it contains the linear one, so that a VAE of few data, such as a small
-    table, is at worst probabilistic PCA or factor analysis.
+    With it as the decoder of a Gaussian likelihood, a VAE contains probabilistic PCA and factor analysis (f = 0), which
+    suit few data, such as the rows of a small table.
 
     Args:
         in_shape: number of features or shape of the input.

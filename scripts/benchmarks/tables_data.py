@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 
 import numpy as np
 import sklearn.datasets as bundled
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from pyrovae import Column, Schema
 from pyrovae.data.table_kinds import Seen, column_of
 
-__all__ = ["PATTERNS", "TABLES", "Rows", "Task", "task"]
+__all__ = ["OF_STATSMODELS", "PATTERNS", "TABLES", "Rows", "Task", "task"]
 
 Floats = NDArray[np.float64]
 
@@ -128,10 +127,12 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "iris": lambda: _rows(bundled.load_iris().data),
     "iris and species": lambda: _with_class(bundled.load_iris),
     "digits": _digits,
+    "elections (anes96)": _elections,
+    "marriages (fair)": _marriages,
 }
-"""Makers of the tables, by name; those of statsmodels if it is installed."""
-if find_spec("statsmodels") is not None:
-    TABLES |= {"elections (anes96)": _elections, "marriages (fair)": _marriages}
+"""Makers of the tables, by name."""
+OF_STATSMODELS = "elections (anes96)", "marriages (fair)"
+"""Names of the tables that statsmodels brings."""
 
 
 def _at_random(share: float) -> Callable[[Floats, np.random.Generator], NDArray[np.bool_]]:

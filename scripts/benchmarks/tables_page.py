@@ -40,9 +40,12 @@ equal mixture of the best three or five. Those of scikit-learn are trained with 
 (`PCA`, `FactorAnalysis`, and `GaussianMixture` after a start at rows whose gaps were drawn from one normal
 distribution) or on such drawn rows (`KernelDensity`, five draws a row); their marginals of observed values are exact.
 `GaussianMixture` chooses components (1 to 8), covariance (full, tied, diagonal) and ridge; PCA and factor analysis the
-rank, `KernelDensity` the bandwidth, `KNNImputer` the number of neighbours. The VAEs choose latents, a linear decoder or
-`WithLinear`, a standard normal or a mixture as prior, and the likelihood; they are trained on the importance-weighted
-bound of 5 samples in {steps} steps, and evaluated by 1,000 importance samples. {errors}
+rank, `KernelDensity` the bandwidth, `KNNImputer` the number of neighbours. The VAEs choose the number of latents, a
+linear decoder or `WithLinear`, and the likelihood: normal, Student's t with a scale of z, that of each kind of column
+(`TableLikelihood`), or of grey levels. Their prior is a mixture of five normal
+distributions, and their encoder is told which values are missing. They are trained on the importance-weighted bound of
+5 samples in {steps} steps, and evaluated by 1,000 importance samples.
+{errors}
 """
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tables_contenders import Scores, best_mixture, fit_normal
+from tables_contenders import Scores, best_mixture
 from tables_data import Rows, Task
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
@@ -39,7 +39,7 @@ class Candidate:
     Attributes:
         latent_dim: number of latents.
         hidden: width of the decoder's hidden layer, beside a linear map; 0 for the linear map alone.
-        components: number of components of the prior; 1 for the standard normal distribution.
+        components: number of components of the prior.
         likelihood: makes the likelihood from the network and the schema of the rows.
         grey: True for rows of grey levels, which have probabilities.
     """
@@ -61,15 +61,11 @@ class Candidate:
         encoder = partial(pv.WithLinear, network=network)
         wrapped = partial(pv.TableEncoder, network=encoder, schema=task.schema) if self.is_table(task) else None
         vae = pv.VAE(
-            pv.StandardNormal(self.latent_dim)
-            if self.components == 1
-            else pv.GaussianMixture(self.latent_dim, self.components),
+            pv.GaussianMixture(self.latent_dim, self.components),
             self.likelihood(decoder, task)(shape, self.latent_dim),
             pv.DiagonalNormal(shape, self.latent_dim, wrapped or partial(pv.WithMask, network=encoder)),
         )
         vae.initialize(x)
-        if not (self.grey or self.is_table(task)):
-            _start_at_principal_components(vae, task.observed("train"), self.latent_dim)
         return vae
 
     def is_table(self, task: Task) -> bool:
@@ -85,35 +81,6 @@ class Candidate:
         if self.grey:
             return np.zeros(len(task.parts[part]))
         return task.log_units(part, scaled=~task.table.coded)
-
-
-@torch.no_grad()
-def _start_at_principal_components(vae: pv.VAE, x: Floats, rank: int) -> None:
-    """Set the linear maps of decoder and encoder to probabilistic PCA of rows whose missing values are drawn."""
-    filled = torch.from_numpy(fit_normal(x, 1e-3).draw(x, np.random.default_rng(0))).float()
-    mean = filled.mean(0)
-    _, singular, axes = torch.linalg.svd(filled - mean, full_matrices=False)
-    axes, root = axes[:rank], singular[:rank] / len(x) ** 0.5  # (D, C), (D,)
-    rest = (filled - mean - (filled - mean) @ axes.T @ axes).std(0)
-    likelihood, encoder, columns = vae.likelihood, vae.posterior.network.network, x.shape[1]
-    nets = [likelihood.network, encoder]
-    linear, inverse = (net.linear if isinstance(net, pv.WithLinear) else net.layers[-1] for net in nets)
-    for net in nets:
-        if isinstance(net, pv.WithLinear):
-            net.network.layers[-1].weight *= 0.1
-    for layer in (linear, inverse):
-        layer.weight.zero_()
-        layer.bias.zero_()
-    linear.weight[:columns] = axes.T * root
-    linear.bias[:columns] = mean
-    inverse.weight[:rank, :columns] = axes / root[:, None]
-    inverse.bias[:rank] = -(axes / root[:, None]) @ mean
-    inverse.bias[rank:] = -2.0  # a posterior scale of 0.13
-    raw = likelihood.positive.inverse(rest.clamp(min=2 * likelihood.positive.minimum))
-    if likelihood.scale == "network":
-        linear.bias[columns:] = raw - likelihood.raw_scale
-    else:
-        likelihood.raw_scale.copy_(raw)
 
 
 def candidates(table: Rows) -> list[Candidate]:

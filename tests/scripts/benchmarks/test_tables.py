@@ -27,14 +27,14 @@ def tiny(judge, monkeypatch):
     """One small table, one pattern, and few candidates."""
     data, contenders, vae = judge.tables_page, judge.DENSITIES, judge.tables_vae
     rng = np.random.default_rng(0)
-    latent = rng.normal(size=(60, 1))
-    values = np.column_stack((latent + rng.normal(size=(60, 2)), latent[:, 0] > 0))
+    latent = rng.normal(size=(40, 1))
+    values = np.column_stack((latent + rng.normal(size=(40, 2)), latent[:, 0] > 0))
     rows = judge.Rows(values + np.array([0, 0, 0.5]), ("real", "real", "binary"), (0, 0, 2))
     pattern = {"20 % at random": judge.PATTERNS["20 % at random"]}
     for module in (judge, data):
         monkeypatch.setattr(module, "TABLES", {"small": lambda: rows})
         monkeypatch.setattr(module, "PATTERNS", pattern)
-    few = vae.candidates(rows)[:2]
+    few = vae.candidates(rows)[:1]
     monkeypatch.setattr(vae, "candidates", lambda table: few)
     monkeypatch.setattr(vae, "NUM_SAMPLES", 200)
     for name in ("GaussianMixture",):
@@ -48,7 +48,7 @@ def tiny(judge, monkeypatch):
 def test_a_table_is_judged_once_and_told_on_the_page(tiny, tmp_path, monkeypatch, capsys):
     page, out = tmp_path / "page.md", tmp_path / "kept"
     page.write_text("# Before\n\n<!-- tables judged: begins -->\nold\n<!-- tables judged: ends -->\n\nAfter.\n")
-    words = ["--out", str(out), "--page", str(page), "--seeds", "2", "--steps", "75"]
+    words = ["--out", str(out), "--page", str(page), "--seeds", "2", "--steps", "50"]
     assert script(tiny.main, words) == 0, capsys.readouterr().err
     kept = json.loads((out / "small.json").read_text())
     names = {*tiny.DENSITIES, *tiny.IMPUTERS, "VAE"}

@@ -96,7 +96,7 @@ def _check(value: Any, kind: Kind | Each | Fields, name: str) -> None:
         if not kind.holds(value):
             raise ValueError(f"{name!r} must be {kind.accepted}, but is {_short(value)}")
     elif isinstance(kind, Each):
-        if not isinstance(value, kind.container):
+        if not isinstance(value, kind.container) or not isinstance(value, dict | list):
             raise ValueError(f"{name!r} must be a {kind.container.__name__}, but is {_short(value)}")
         parts: Any = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in parts:

@@ -60,7 +60,8 @@ def _cross_entropy(graph: Graph, node: Node) -> Node | None:
 
 def _product(graph: Graph, node: Node) -> Node | None:
     *bias, left, right = node.args
-    assert isinstance(left, Node) and isinstance(right, Node)
+    assert isinstance(left, Node)
+    assert isinstance(right, Node)
     if bias and (not isinstance(bias[0], Node) or bias[0].meta["val"].shape != node.meta["val"].shape[1:]):
         return None  # not the product of a layer
     if node.kwargs or not prefers_onednn(left.meta["val"], right.meta["val"].t()):

@@ -63,8 +63,13 @@ DIAGNOSIS: Fields = {
 """What is read of a diagnosis's JSON file; other fields may hold anything."""
 
 
+_FROM_THE_FIRST = "log_prob", "standard_error", "pareto_k", "ess", "elbo"  # older evaluations lack the other statistics
+
+
 def check_values(values: InferenceData) -> None:
     """Raise an error unless the netCDF file of an evaluation has its statistics for each datum, and the data.
+
+    Statistics that came later may be missing.
 
     Args:
         values: what was read.
@@ -76,11 +81,11 @@ def check_values(values: InferenceData) -> None:
     stats, data = (groups.get(name) for name in ("sample_stats", "observed_data"))
     if stats is None or data is None or "x" not in data:
         raise ValueError("it lacks the groups sample_stats and observed_data, or the data x in it")
-    missing = [name for name in STATISTICS if name not in stats]
+    missing = [name for name in _FROM_THE_FIRST if name not in stats]
     if missing:
         raise ValueError(f"it lacks {join_names(missing)}")
     x = data["x"]
     if x.dtype.kind not in "biuf" or any(stats[name].dtype.kind not in "biuf" for name in stats.data_vars):
         raise ValueError("it must hold numbers alone")
-    if x.ndim == 0 or len(x) == 0 or any(stats[name].shape != (len(x),) for name in STATISTICS):
+    if x.ndim == 0 or len(x) == 0 or any(stats[name].shape != (len(x),) for name in STATISTICS if name in stats):
         raise ValueError("there must be one of each statistic for each datum")

@@ -128,6 +128,9 @@ def _result(values: Any) -> LogMarginal:
         return torch.from_numpy(np.ascontiguousarray(array))
 
     stored = values.sample_stats
+    missing = [name for name in STATISTICS if name not in stored]
+    if missing:
+        raise ValueError(f"it lacks {join_names(missing)}")
     statistics: dict[str, Any] = {name: tensor(stored[name].values) for name in STATISTICS}
     x = tensor(values.observed_data["x"].values)
     check = None

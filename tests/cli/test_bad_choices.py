@@ -64,7 +64,7 @@ ROWS = {
     "abstract program": (f"{NEW} --program pyrovae.Program", ["program must", "Program", "abstract"]),
     "unknown program": (
         f"{NEW} --program NoSuch",
-        ["--program:", "NoSuch", "Autoencoder, ConditionalVAE,", "HierarchicalVAE,"],
+        ["--program:", "NoSuch", "Autoencoder, ", "ConditionalVAE, ", "HierarchicalVAE, "],
     ),
     "function for program": (f"{NEW} --program os.system", ["--program:", "os.system", "subclass of pyrovae.Program"]),
     **{

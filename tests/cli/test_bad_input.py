@@ -531,7 +531,7 @@ ROWS = {
     "state missing": (
         RESUME,
         ["state.pt", "missing"],
-        both(gone("checkpoint/state.pt"), metrics(lambda names, row: f"{names}\n{row}\n{row}\n")),
+        both(gone("checkpoint/state.pt"), metrics(lambda names, row: f"{names}\n{row}\n2{row[1:]}\n")),
     ),
     # Reports and samples.
     **{

@@ -348,7 +348,8 @@ def test_a_sandwich_that_was_measured_is_told(runs, tmp_path, capsys):
     shutil.copytree(runs / "first", tmp_path / "first")
     path = tmp_path / "first" / "evaluation" / "test-importance-30.json"
     entry = json.loads(path.read_text())
-    entry["sandwich"] = {"gap": 50.0, "sentence": "It is 50 nats off."}
+    bounds = {"lower": -90.0, "upper": -40.0, "gap": 50.0, "gap_error": 1.0, "num_simulated": 10}
+    entry["sandwich"] = {**bounds, "sentence": "It is 50 nats off."}
     path.write_text(json.dumps(entry))
     assert compared(tmp_path, ["first", runs / "second"], tmp_path) == 0
     shown = capsys.readouterr().out

@@ -132,11 +132,16 @@ def chart_of(
 
 def _draw_numbers(figure: Figure, axes: Axes, points: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Scatter points in colours of numbers, between their percentiles 2 and 98, with a scale above the plane."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
     known = ~np.isnan(values)
     low, high = np.quantile(values[known], [0.02, 0.98]) if known.any() else (0.0, 1.0)
     x, y = points.T
     axes.scatter(x[~known], y[~known], s=7, color="#bbbbbb", linewidths=0)
-    drawn = axes.scatter(x[known], y[known], 7, values[known], cmap="viridis", vmin=low, vmax=high, linewidths=0)
+    # Without its lightest part, which the page in dark mode makes as dark as its background.
+    colours = ListedColormap(colormaps["viridis"](np.linspace(0, 0.78, 256)))
+    drawn = axes.scatter(x[known], y[known], 7, values[known], cmap=colours, vmin=low, vmax=high, linewidths=0)
     top = _SIDE + _LEGEND
     scale = figure.add_axes((0.35, 1 - 17 / top, 0.4, 9 / top))
     figure.colorbar(drawn, cax=scale, orientation="horizontal", ticks=[])

@@ -33,6 +33,7 @@ _CSS = """
 #plane img, #map img { cursor: crosshair; }
 #plane img { touch-action: none; }
 .cells table { width: 100%; }
+.cells table, .cells thead, .cells tbody, .cells tr { border: 0 !important; }
 .cells th, .cells td { border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
 .cells td:first-child { overflow-wrap: anywhere; }
 @media (max-width: 760px) {

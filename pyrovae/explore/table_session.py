@@ -122,7 +122,10 @@ class TableSession(Session):
         own, mean, losses = self._texts(self.x[i]), self._texts(found.reconstruction), excess.tolist()
         names, order = self.schema.names, excess.argsort(descending=True).tolist()
         cells = [[names[j], own[j], mean[j], f"{losses[j]:.2f}" if math.isfinite(losses[j]) else ""] for j in order]
-        return f"{found} {cells[0][0]} takes most: {cells[0][3]} nats below its mean.", table(_HEAD, cells)
+        return (
+            f"{found} {cells[0][0]} takes most: its log p is {cells[0][3]} nats below the mean of the column.",
+            table(_HEAD, cells),
+        )
 
     def view(self, x: Tensor) -> str:
         """Return a decoded row, ``(C,)``, as a table in HTML."""

@@ -138,11 +138,12 @@ def drawn(curves: list[dict[str, str]]) -> Any:
     for name, colour in zip(names, COLOURS * len(names), strict=False):
         points = [(int(row["epoch"]), float(row["train_elbo"])) for row in curves if row["run"] == name]
         axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="o", markersize=2.5)
-    axes.set_xscale("log")
-    axes.set_xlim(left=4)
-    plain_numbers(axes.xaxis)
-    last = [float(row["train_elbo"]) for row in curves if int(row["epoch"]) >= 5] or [0.0]
-    axes.set_ylim(min(last), max(last) + 0.05 * (max(last) - min(last)) + 0.1)
+    if max(int(row["epoch"]) for row in curves) > 20:
+        axes.set_xscale("log")
+        axes.set_xlim(left=4)
+        plain_numbers(axes.xaxis)
+        last = [float(row["train_elbo"]) for row in curves if int(row["epoch"]) >= 5]
+        axes.set_ylim(min(last), max(last) + 0.05 * (max(last) - min(last)) + 0.1)
     axes.set_xlabel("epoch")
     axes.set_ylabel("training ELBO, nats per image")
     figure.legend(fontsize=9, frameon=False, loc="outside right upper")

@@ -113,10 +113,9 @@ def _imputation(rows: list[dict[str, Any]]) -> str:
         "rows, smaller is better. "
     )
     text = f"{words}{found.verdict}\n\n{found.table(3)}\n"
-    of_codes = [row for row in rows if row.get("accuracy") is not None]
-    if not of_codes:
+    found = Comparison(rows, names, lambda row: row.get("accuracy"), larger=True)
+    if not found.settings:
         return text
-    found = Comparison(of_codes, names, lambda row: row.get("accuracy"), larger=True)
     words = "**Imputed categories**, without an order or of two: share of right ones. "
     return f"{text}\n{words}{found.verdict}\n\n{found.table(3)}\n"
 

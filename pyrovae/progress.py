@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,10 +43,11 @@ def bar(
         ...     for _ in range(3):
         ...         _ = pages.update()
     """
-    from tqdm.auto import tqdm
-
+    # In a notebook without ipywidgets, tqdm.auto would print a warning before it draws a line of text.
+    place = "tqdm" if importlib.util.find_spec("ipywidgets") is None else "tqdm.auto"
+    kind = importlib.import_module(place).tqdm
     changes = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return tqdm(
+    made: tqdm[Any] = kind(
         desc=what,
         total=total,
         unit=unit,
@@ -56,6 +59,7 @@ def bar(
         maxinterval=_OFTEN,
         file=None if changes else _Lines(sys.stderr),
     )
+    return made
 
 
 def over(items: Sequence[T], what: str, unit: str) -> Iterator[T]:

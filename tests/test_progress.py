@@ -2,9 +2,11 @@
 
 import io
 import sys
+import types
 
 import pytest
 import torch
+import tqdm
 
 from pyrovae import (
     VAE,
@@ -54,6 +56,18 @@ def test_a_terminal_has_one_line_that_changes(monkeypatch):
     assert "3/3" in terminal.getvalue()
     assert "at a" in terminal.getvalue()
     assert terminal.getvalue().count("\n") == 1
+
+
+def test_a_notebook_without_widgets_has_a_bar_of_text_and_no_warning(monkeypatch):
+    class Shell:
+        config = {"IPKernelApp": {}}  # noqa: RUF012 - as IPython's own, by which tqdm knows a notebook
+
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=Shell))
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    for name in ("tqdm.auto", "tqdm.autonotebook", "tqdm.notebook"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with progress.quiet(), progress.bar("work", 1, "part") as bar:
+        assert type(bar) is tqdm.std.tqdm
 
 
 @pytest.mark.parametrize("hidden", [True, False])

@@ -85,12 +85,16 @@ class Product(NamedTuple):
 def _choice(product: Product) -> bool:
     """Read the choice for a product; make it if there is none, of several processes by the first."""
     path = None
-    with suppress(OSError, RuntimeError):  # no home, or one that cannot be written: the choice holds for this process
+    with suppress(OSError, RuntimeError):  # no home, or one that cannot be read
         path = state_folder() / "linear_kernels" / _machine() / "-".join(str(int(part)) for part in product)
-        if not path.exists():
-            write_once(path, b"oneDNN" if _is_faster(product) else b"torch")
-        return path.read_bytes() == b"oneDNN"
-    return _is_faster(product)
+        if path.exists():
+            return path.read_bytes() == b"oneDNN"
+    faster = _is_faster(product)
+    if path is not None:
+        with suppress(OSError):  # where it cannot be written, the choice holds for this process
+            write_once(path, b"oneDNN" if faster else b"torch")
+            return path.read_bytes() == b"oneDNN"
+    return faster
 
 
 def _is_faster(product: Product) -> bool:
@@ -104,11 +108,11 @@ def _is_faster(product: Product) -> bool:
     x = matrix(product.rows, product.inputs, product.x_transposed)
     weight = matrix(product.outputs, product.inputs, product.weight_transposed)
     with torch.no_grad():
-        theirs, ours = fastest(lambda: torch.mm(x, weight.t()), lambda: onednn_linear(x, weight, None))
+        theirs, ours = shortest_times(lambda: torch.mm(x, weight.t()), lambda: onednn_linear(x, weight, None))
     return ours < _MARGIN * theirs
 
 
-def fastest(*functions: Callable[[], object]) -> list[float]:
+def shortest_times(*functions: Callable[[], object]) -> list[float]:
     """Return the shortest time of each function, in seconds, over rounds in which they take turns."""
     for function in functions:
         function()

@@ -75,7 +75,7 @@ class TableSession(Session):
 
     @cached_property
     def report(self) -> ColumnReport:
-        """How the program explains each cell of the rows."""
+        """Densities, errors and ranks of the cells of all rows."""
         batch = self._batch(self.x, self._labels(self.labels))
         with self._exclusive():
             return report_columns(self.program.model, self.program.guide, batch, _DRAWS)

@@ -1,4 +1,4 @@
-"""What the files of evaluations and diagnoses must hold."""
+"""Fields of the files of evaluations and diagnoses, checked when they are read."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ EVALUATION: Fields = {
     "other_data": optional(TEXT),
     "weights": optional(TEXT),
 }
-"""What is read of an evaluation's JSON file; other fields may hold anything."""
+"""Fields that are read of an evaluation's JSON file; others may hold anything."""
 
 _PARTS = (
     *("log_prob", "inference_gap", "approximation_gap", "amortization_gap", "refined_elbo"),
     *("distortion", "rate", "mutual_information", "marginal_kl"),
 )
 DIAGNOSIS: Fields = {
-    "elbo": NUMBER,
+    "elbo": or_null(NUMBER),  # null if it is infinite
     "num_data": COUNT,
     **{name: optional(NUMBER) for part in _PARTS for name in (part, f"{part}_mc_error", f"{part}_standard_error")},
     **dict.fromkeys(("elbo_mc_error", "elbo_standard_error", "largest_mutual_information"), optional(NUMBER)),
@@ -60,8 +60,7 @@ DIAGNOSIS: Fields = {
     **dict.fromkeys(("notes", "caveats"), optional(Each(list, TEXT))),
     "health": optional(Each(dict, TEXT)),
 }
-"""What is read of a diagnosis's JSON file; other fields may hold anything."""
-
+"""Fields that are read of a diagnosis's JSON file; others may hold anything."""
 
 _FROM_THE_FIRST = "log_prob", "standard_error", "pareto_k", "ess", "elbo"  # older evaluations lack the other statistics
 

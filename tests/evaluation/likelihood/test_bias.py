@@ -214,3 +214,9 @@ def test_a_decoder_is_not_told_from_itself():
         _, other = compare(results).rows
         assert other.difference > 2 * other.difference_error  # which the data alone would take for one
         assert not other.distinguishable
+
+
+def test_weights_above_their_fit_make_up_for_no_other_datum():
+    """The bound does not grow with K, and the tail of the first datum alone foretells a lack."""
+    bias = extrapolated_bias(torch.zeros(4, 3).double(), torch.tensor([0.5, -0.4, torch.nan]).double())
+    torch.testing.assert_close(bias, torch.tensor([0.5, 0.0, 0.0]).double())

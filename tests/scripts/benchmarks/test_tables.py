@@ -25,22 +25,22 @@ def judge(monkeypatch):
 @pytest.fixture
 def tiny(judge, monkeypatch):
     """One small table, one pattern, and few candidates."""
-    data, contenders, vae = judge.tables_page, judge.DENSITIES, judge.tables_vae
+    page, vae = judge.tables_page, judge.tables_vae
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(40, 1))
     values = np.column_stack((latent + rng.normal(size=(40, 2)), latent[:, 0] > 0))
     rows = judge.Rows(values + np.array([0, 0, 0.5]), ("real", "real", "binary"), (0, 0, 2))
     pattern = {"20 % at random": judge.PATTERNS["20 % at random"]}
-    for module in (judge, data):
+    densities = {name: found for name, found in judge.DENSITIES.items() if name != "GaussianMixture"}
+    imputers = {name: judge.IMPUTERS[name] for name in ("SimpleImputer", "IterativeImputer")}
+    for module in (judge, page):
         monkeypatch.setattr(module, "TABLES", {"small": lambda: rows})
         monkeypatch.setattr(module, "PATTERNS", pattern)
+        monkeypatch.setattr(module, "DENSITIES", densities)
+        monkeypatch.setattr(module, "IMPUTERS", imputers)
     few = vae.candidates(rows)[:1]
     monkeypatch.setattr(vae, "candidates", lambda table: few)
     monkeypatch.setattr(vae, "NUM_SAMPLES", 200)
-    for name in ("GaussianMixture",):
-        monkeypatch.delitem(contenders, name)
-    for name in ("KNNImputer", "IterativeImputer, forest"):
-        monkeypatch.delitem(judge.IMPUTERS, name)
     return judge
 
 

@@ -36,6 +36,7 @@ def for_inductor(graph: Graph) -> None:
         with graph.inserting_before(node):
             faster = None if change is None else change(graph, node)
         if faster is not None:
+            faster.meta = dict(node.meta)  # the next operation's change reads the shape
             node.replace_all_uses_with(faster)
             graph.erase_node(node)
 

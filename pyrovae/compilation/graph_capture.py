@@ -13,6 +13,7 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from pyrovae.compilation.fx_passes import for_inductor
 
@@ -93,7 +94,9 @@ class Recording:
         level = log.level
         log.setLevel(logging.ERROR)
         try:
-            with torch.no_grad(), self._without_autocast():
+            # Inductor keeps what it compiled on disk only if the shapes have an environment.
+            fake = FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True)
+            with torch.no_grad(), self._without_autocast(), tracing(TracingContext(fake)):
                 run = inductor(graph, [*arguments, *held], options={"fallback_random": True})
                 run(*arguments, *held)  # the first call compiles
         finally:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 __all__ = ["python_state", "weight_decays"]
 
-_MAX_OBJECTS = 200_000  # objects that are visited, which takes a second; with more, the state counts as changed
+_MAX_OBJECTS = 200_000  # objects that are visited, which takes a second
 _LARGE = 2**20  # bytes of an array above which its values are not compared
 _OF_TORCH = {"_parameters", "_buffers", "_modules"}  # a recording reads these at each step
 
@@ -34,15 +34,20 @@ def weight_decays(modules: Sequence[nn.Module]) -> list[tuple[Tensor, float]]:
     return list(decays.items())
 
 
-def python_state(*roots: Any) -> list[Any]:
+def python_state(*roots: Any) -> list[Any] | None:
     """List the numbers, strings and tensors that programs use in Python, whose values a recording would freeze.
 
     They are found in attributes of modules and other objects, closures, globals, imported modules, defaults,
     containers, iterators and generators; states of random number generators are included. Installed libraries are not
     searched.
 
+    Of parameters and buffers, only the identity counts, since a recording reads their values at each step.
+
     Args:
         roots: programs and modules.
+
+    Returns:
+        a list to compare with a later one, or None if there are too many objects.
 
     Example:
         >>> def counting(counter):
@@ -64,7 +69,7 @@ def python_state(*roots: Any) -> list[Any]:
     waiting: list[Any] = list(reversed(roots))
     while waiting:
         if len(seen) > _MAX_OBJECTS:
-            return [object()]  # equal to nothing
+            return None
         thing = waiting.pop()
         if isinstance(thing, bool | int | float | complex | str | bytes | None):
             found.append(repr(thing))
@@ -80,6 +85,8 @@ def python_state(*roots: Any) -> list[Any]:
         elif (state := _random_state(thing)) is not None:
             found.append(state)
         else:
+            if isinstance(thing, nn.Module):
+                found += [_Version(held, 0) for held in (*thing._parameters.values(), *thing._buffers.values())]
             inner = list(_inner(thing))
             found.append((type(thing).__name__, len(inner)))
             waiting += reversed(inner)
@@ -90,7 +97,7 @@ def python_state(*roots: Any) -> list[Any]:
 class _Version:
     """Identity and version of a tensor; equal if it is the same tensor without in-place changes since."""
 
-    tensor: Tensor
+    tensor: Tensor | None
     version: int
 
     def __eq__(self, other: object) -> bool:

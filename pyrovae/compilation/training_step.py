@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer import (
     ELBO,
     JitTrace_ELBO,
@@ -37,7 +39,7 @@ Compile: TypeAlias = Literal["off", "graph", "inductor"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
 _Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the arguments
 
-_UNCOMPILED = 2  # first steps of an epoch that are never compiled, since a resumed training runs them through Pyro
+_OFTEN = 16  # batches of a shape, one an epoch, from which on it is recorded: recording takes as long as some 100 steps
 
 
 class TrainingStep:
@@ -46,8 +48,13 @@ class TrainingStep:
     The first batch of each shape runs through Pyro with validation. The second is recorded below autograd as a graph of
     torch operations, noise included; later steps replay the graph without Pyro's overhead. A recording is used only if,
     on the third batch, it gives exactly Pyro's gradients from the same noise, and changes buffers in the same way. It
-    is compared with Pyro again in each epoch, see :meth:`begin_epoch`. A program that cannot be recorded runs through
+    is compared with Pyro again in later epochs, see :meth:`begin_epoch`. A program that cannot be recorded runs through
     Pyro, with one warning. On a GPU a recording becomes one CUDA graph.
+
+    A resumed training repeats the bits of an undisturbed one. Therefore which steps of an epoch are compiled depends on
+    that epoch alone: all of the shape that comes first, if the optimizer has made steps before; otherwise all but the
+    first of their shape. Such a recording is compiled and compared with Pyro on the batch that it was made of, and
+    compared once more on the next.
 
     Args:
         elbo: any ELBO of Pyro.
@@ -98,17 +105,29 @@ class TrainingStep:
         elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # the command line passes floats
         self.totals = torch.zeros(2)
         self.losses = LossMonitor()
-        self._seen: set[_Key] = set()
+        self._seen: Counter[_Key] = Counter()
         self._graphs: dict[_Key, RecordedStep] = {}
         self._steps: Counter[_Key] = Counter()
         self._unchecked: set[_Key] = set()
         self._decays = weight_decays(modules)
+        self._programs: tuple[PyroFunction, ...] = ()
+        self._state: list[Any] | None = None
+        self._epochs = 0
 
     def begin_epoch(self) -> None:
-        """Begin an epoch: discard outdated recordings, and compare the others with Pyro at their next step."""
-        self._graphs = {key: recorded for key, recorded in self._graphs.items() if recorded.is_current}
-        self._unchecked = set(self._graphs)
+        """Begin an epoch: discard outdated recordings, and compare the others with Pyro at their next step.
+
+        They are compared in epochs 1, 2, 4, 8 and so on, and whenever a value that the programs use in Python has
+        changed since the last epoch.
+        """
+        self._epochs += 1
         self._steps.clear()
+        self._graphs = {key: recorded for key, recorded in self._graphs.items() if recorded.is_current}
+        if not self._graphs:
+            return
+        before, self._state = self._state, python_state(*self._programs, *self.modules)
+        if self._epochs.bit_count() == 1 or before is None or before != self._state:
+            self._unchecked = set(self._graphs)
 
     def loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Return the loss on a batch in nats; ``arguments`` are x, ``(B, *data_shape)``, and labels if used."""
@@ -129,22 +148,36 @@ class TrainingStep:
     def _loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         if self.optimizer is not None:
             self.optimizer.is_updated = False  # in case a step was interrupted
+        self._programs = model, guide
         key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
+        again = self._steps[key] > 0
+        is_first = not self._steps.total() and (self.optimizer is None or self.optimizer.has_state)
         self._steps[key] += 1
-        if key not in self._seen:
-            self._seen.add(key)
-            return self._run_validated(model, guide, *arguments)
-        if self.compile != "off" and key not in self._graphs and self._steps[key] > 1:
-            # Checked on the next batch, to detect recordings that contain this batch's values as constants.
+        self._seen[key] += 1
+        if self._seen[key] == 1:
+            if not (is_first and self.compile == "inductor"):
+                return self._run_validated(model, guide, *arguments)
+            with poutine.trace(param_only=True) as capture, self._undoing(arguments[0].device):
+                self._run_validated(model, guide, *arguments)
+            if self.optimizer is not None:
+                self.optimizer.add({site["value"].unconstrained() for site in capture.trace.nodes.values()})
+        compiled = (is_first or again) and self.compile == "inductor"
+        if self.compile != "off" and key not in self._graphs and (compiled or again or self._seen[key] > _OFTEN):
+            # Checked on the next batch too, to detect recordings that contain this batch's values as constants.
             self._record(key, model, guide, *arguments)
-            return self._run_pyro(model, guide, *arguments)
-        if key in self._unchecked and (self._steps[key] > _UNCOMPILED or not self._graphs[key].is_compiled):
+            if not compiled:
+                return self._run_pyro(model, guide, *arguments)
+            if key in self._graphs:
+                self._compare(key, model, guide, *arguments)
+                self._unchecked.add(key)
+        elif key in self._unchecked:
             self._compare(key, model, guide, *arguments)
+            self._unchecked.discard(key)
         if key not in self._graphs:
             return self._run_pyro(model, guide, *arguments)
-        if self.compile == "inductor" and self._steps[key] > _UNCOMPILED and not self._graphs[key].is_compiled:
+        if compiled and not self._graphs[key].is_compiled:
             self._compile(key, *arguments)
-        return self._replay(key, model, guide, *arguments)
+        return self._replay(key, model, guide, *arguments, compiled=compiled)
 
     def _run_validated(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
         """Run the first batch through Pyro with validation of all values."""
@@ -159,7 +192,7 @@ class TrainingStep:
             raise
         if self.compile != "off" and [id(buffer) for buffer in before] != [id(buffer) for buffer in self._buffers()]:
             self._stop_recording("the step replaces buffers of the program by others, instead of changing them")
-        elif self.compile != "off" and state != python_state(model, guide, *self.modules):
+        elif self.compile != "off" and (state is None or state != python_state(model, guide, *self.modules)):
             self._stop_recording(
                 "the step changes values of the program that are no tensors of its modules, such as a counter"
             )
@@ -177,8 +210,10 @@ class TrainingStep:
         self.totals = self.totals.to(arguments[0].device) + sum_terms(traces, self.elbo.num_particles)
         return loss
 
-    def _replay(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:
-        recorded, compiled = self._graphs[key], self._steps[key] > _UNCOMPILED
+    def _replay(
+        self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor, compiled: bool
+    ) -> float:
+        recorded = self._graphs[key]
         noise = generators(arguments[0].device)
         try:
             loss, terms, *grads = recorded(*arguments, compiled=compiled)
@@ -229,30 +264,39 @@ class TrainingStep:
             _capture(self._graphs[key], *arguments)
 
     def _compare(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> None:
-        self._unchecked.discard(key)
-        recorded, totals, store = self._graphs[key], self.totals, pyro.get_param_store()
-        held = {name: store[name].unconstrained().grad for name in store.keys()}  # noqa: SIM118
-        self.totals = torch.zeros(2)
-        for name in held:
-            store[name].unconstrained().grad = None
+        """Compare a recording with Pyro on a batch; stop recording if they differ."""
+        recorded, store = self._graphs[key], pyro.get_param_store()
         try:
-            with restoring(arguments[0].device, self._buffers()):
+            with self._undoing(arguments[0].device):
                 loss = self._run_pyro(model, guide, *arguments)
                 # The step may have made new parameters.
                 params = [store[name].unconstrained() for name in store.keys()]  # noqa: SIM118
                 learned = {param: param.grad.clone() for param in params if param.grad is not None}
                 buffers = [buffer.clone() for buffer in self._buffers()]
-            expected = StepResults(loss, self.totals, [learned.pop(param, None) for param in recorded.params], buffers)
+                terms = self.totals
+            expected = StepResults(loss, terms, [learned.pop(param, None) for param in recorded.params], buffers)
             found = recorded.results(*arguments, compiled=recorded.is_compiled)
         except RuntimeError as error:
             self._stop_recording(f"the recorded step cannot be repeated ({first_line(error)})")
             return
+        if learned or not expected.agree_with(found, ROUNDING if recorded.is_compiled else 0.0):
+            self._stop_recording("the recorded step does not repeat what Pyro computes from the same noise")
+
+    @contextmanager
+    def _undoing(self, device: torch.device) -> Iterator[None]:
+        """Begin with no gradients and totals of 0; restore them, the generators and the buffers at the end."""
+        totals, store = self.totals, pyro.get_param_store()
+        held = {name: store[name].unconstrained().grad for name in store.keys()}  # noqa: SIM118
+        self.totals = torch.zeros(2)
+        for name in held:
+            store[name].unconstrained().grad = None
+        try:
+            with restoring(device, self._buffers()):
+                yield
         finally:
             self.totals = totals
             for name in store.keys():  # noqa: SIM118
                 store[name].unconstrained().grad = held.get(name)
-        if learned or not expected.agree_with(found, ROUNDING if recorded.is_compiled else 0.0):
-            self._stop_recording("the recorded step does not repeat what Pyro computes from the same noise")
 
     def _stop_recording(self, reason: str) -> None:
         self.compile = "off"

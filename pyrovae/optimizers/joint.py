@@ -77,11 +77,10 @@ class JointOptimizer(PyroOptim):
             param.grad = grad if param.grad is None else grad.add_(param.grad)
         params = list(dict.fromkeys([*params, *self._accumulated]))
         self._accumulated = {}
-        new = [param for param in params if param not in self._params]
         if distributed.count() > 1:
-            self._sum_over_processes(new)
-        elif new:
-            self._add(new)
+            self._sum_over_processes([param for param in params if param not in self._params])
+        else:
+            self.add(params)
         if self.max_norm is not None:
             norm = nn.utils.clip_grad_norm_(self._params, self.max_norm)
             if self.found_inf is not None:
@@ -96,6 +95,18 @@ class JointOptimizer(PyroOptim):
         elif not bool(self.found_inf):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def add(self, params: Iterable[Tensor]) -> None:
+        """Add parameters that are new, and load a state that waits for them, as the next step would do.
+
+        With several processes nothing is added, since these must agree first.
+
+        Args:
+            params: all parameters of a step.
+        """
+        new = [param for param in params if param not in self._params]
+        if new and distributed.count() == 1:
+            self._add(new)
 
     def functional_update(self, params: Collection[Tensor]) -> FunctionalAdam | None:
         """Return the update as an object for a compiled graph; None if it is more than Adam's, or there are processes.
@@ -116,6 +127,11 @@ class JointOptimizer(PyroOptim):
         assert self._functional is not None
         self._functional.count_step(params)
         self.is_updated = True
+
+    @property
+    def has_state(self) -> bool:
+        """True if the optimizer keeps something of earlier steps, such as Adam's moments, or waits to load it."""
+        return bool(self.optimizer.state if self._pending is None else self._pending["optimizer"]["state"])
 
     @property
     def learning_rate(self) -> float:

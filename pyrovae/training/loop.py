@@ -114,8 +114,8 @@ def fit(
             sum over data, such as batch normalisation or the discrepancy of ``MMD``, are computed for each part.
         compile: ``graph`` to record the step and replay it, with exactly Pyro's gradients; ``inductor`` to compile the
             recording too, on CPU with oneDNN's matrix products, with gradients that are the same up to rounding and
-            steps about twice as fast, from the third batch of an epoch on; ``off`` to run Pyro at every step; ``auto``
-            for ``inductor`` if the run is long enough to make up for some ten seconds of compilation, else ``graph``.
+            steps about twice as fast; ``off`` to run Pyro at every step; ``auto`` for ``inductor`` if the run is long
+            enough to make up for some ten seconds of compilation, else ``graph``.
         precision: precision of the matrix products of linear and convolutional layers: ``float32``, or rounded to
             ``tf32`` (a mantissa of 10 bits, on a GPU) or ``bfloat16`` (7 bits).
         progress: True to show a progress bar, and a line as soon as something is wrong with the curves, such as a

@@ -6,7 +6,7 @@ import random
 from collections import deque
 from contextlib import nullcontext
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pyro
@@ -220,6 +220,27 @@ def test_a_program_that_holds_values_of_its_batch_is_found_out(x):
     step.loss_and_grads(vae.model, guide, x)
     with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
         step.loss_and_grads(vae.model, guide, 1 - x)
+
+
+def test_a_recording_is_compared_ever_more_rarely_but_at_once_if_a_value_has_changed(x, monkeypatch):
+    compared = []
+    compare = TrainingStep._compare
+    monkeypatch.setattr(TrainingStep, "_compare", lambda *given: (compared.append(epoch), compare(*given)))
+    vae, options = make_vae(), {"scale": 1.0}
+
+    def model(x):
+        with pyro.poutine.scale(scale=options["scale"]):
+            return vae.model(x)
+
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
+    for epoch in range(1, 10):  # noqa: B007 - the stand-in reads it
+        step.begin_epoch()
+        gradients(step, SimpleNamespace(model=model, guide=vae.guide, parameters=vae.parameters), x, 3)
+    assert compared == [1, 2, 4, 8]
+    options["scale"] = 2.0
+    step.begin_epoch()
+    with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
+        step.loss_and_grads(model, vae.guide, x)
 
 
 def normalized(x, kind=Bernoulli, **options):

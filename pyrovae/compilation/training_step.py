@@ -210,9 +210,7 @@ class TrainingStep:
         self.totals = self.totals.to(arguments[0].device) + sum_terms(traces, self.elbo.num_particles)
         return loss
 
-    def _replay(
-        self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor, compiled: bool
-    ) -> float:
+    def _replay(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor, compiled: bool) -> float:
         recorded = self._graphs[key]
         noise = generators(arguments[0].device)
         try:

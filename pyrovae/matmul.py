@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from pyrovae import checks
 from pyrovae.linear_kernels import has_onednn, onednn_linear, prefers_onednn
 
-__all__ = ["Precision", "fast_matmul", "full_precision", "is_fast_matmul", "precision"]
+__all__ = ["Precision", "fast_matmul", "full_precision", "is_fast_matmul", "precision", "without_onednn"]
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 """Type to which the factors of a network's matrix products are rounded."""
@@ -76,6 +76,23 @@ def full_precision() -> Iterator[None]:
     """
     with _set(_rounded, False), _tf32(False):
         yield
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Compute by torch's own kernels inside this context: oneDNN chooses some of its kernels by their time.
+
+    Example:
+        >>> with without_onednn():
+        ...     torch.backends.mkldnn.enabled
+        False
+    """
+    before = torch._C._get_mkldnn_enabled()  # mkldnn.flags sets more, and not the same in all versions of torch
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 
 from pyrovae import linear_kernels
 from pyrovae.linear_kernels import onednn_linear, prefers_onednn
+from pyrovae.matmul import without_onednn
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 X, WEIGHT = torch.randn(128, 256), torch.randn(256, 256)
@@ -67,7 +68,7 @@ def test_layouts_and_threads_have_choices_of_their_own_and_small_products_none(f
     prefers_onednn(X.t().contiguous().t(), WEIGHT)
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 3
     prefers_onednn(X[:2], WEIGHT)
-    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+    with without_onednn():
         assert not prefers_onednn(X, WEIGHT[:200])
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 3
 

@@ -10,7 +10,7 @@ from torch import nn
 from pyrovae import VAE, Bernoulli, DiagonalNormal, InputError, StandardNormal, log_weights
 from pyrovae.execution import evaluating
 from pyrovae.execution.batched import BatchedPrograms
-from pyrovae.matmul import _MIN_MULTIPLICATIONS, fast_matmul, is_fast_matmul, precision
+from pyrovae.matmul import _MIN_MULTIPLICATIONS, fast_matmul, is_fast_matmul, precision, without_onednn
 
 CPU = torch.device("cpu")
 
@@ -95,7 +95,7 @@ def test_large_products_of_float32_go_to_another_library_and_others_do_not():
     assert not went(layer, x[:0])
     with torch.autocast("cpu", torch.bfloat16):
         assert not went(layer, x)
-    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+    with without_onednn():
         assert not went(layer, x)
     with precision("bfloat16", CPU):
         assert not went(layer, x)

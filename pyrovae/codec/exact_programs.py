@@ -24,7 +24,7 @@ from pyrovae.execution import (
     masks_of,
     trace,
 )
-from pyrovae.matmul import full_precision
+from pyrovae.matmul import full_precision, without_onednn
 from pyrovae.programs import PyroFunction, modules_of, parameter_dtype, uses_labels
 from pyrovae.rng import forked_rng
 
@@ -92,8 +92,7 @@ class ExactPrograms:
                 for tensor, copy in self._doubles:
                     tensor.data = copy
                 # Without oneDNN, no kernel is chosen by its time, which may differ when the file is read.
-                torchs_kernels = torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)
-                with evaluating(self.model, self.guide), full_precision(), torchs_kernels:
+                with evaluating(self.model, self.guide), full_precision(), without_onednn():
                     yield
         finally:
             torch.set_num_threads(threads)

@@ -174,7 +174,7 @@ def _lift_constants(graph: GraphModule) -> tuple[Graph, list[Tensor]]:
         if node.op == "get_attr":
             if node.target not in names:
                 names[node.target] = new.placeholder(f"held_{len(names)}")
-                names[node.target].meta = dict(node.meta)
+                names[node.target].meta = {"val": getattr(graph, node.target), **node.meta}  # torch 2.6 leaves it out
             env[node] = names[node.target]
     for node in nodes:
         if node not in env:

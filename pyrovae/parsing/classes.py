@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from jsonargparse import Namespace
 
@@ -75,7 +75,11 @@ def is_factory(hint: Any) -> bool:
     """Return whether a type accepts a function that makes a component, not a function of numbers."""
     hint = _without_none(hint)
     made = typing.get_args(hint)[-1] if typing.get_origin(hint) is Callable and typing.get_args(hint) else None
-    return isinstance(made, type) and made.__module__ not in ("builtins", "torch")
+    return _is_class(made) and made.__module__ not in ("builtins", "torch")
+
+
+def _is_class(hint: Any) -> TypeGuard[type]:
+    return isinstance(hint, type) and typing.get_origin(hint) is None  # in Python 3.10, list[int] is an object of type
 
 
 def _without_none(hint: Any) -> Any:
@@ -92,7 +96,7 @@ def _asked_for(hint: Any) -> tuple[type | None, list[Any] | None]:
         return arguments[0], None
     if inspect.isabstract(hint):  # an object of a subclass, made of its options alone
         return hint, []
-    if not arguments or not isinstance(arguments[-1], type):
+    if not arguments or not _is_class(arguments[-1]):
         return None, None
     return arguments[-1], arguments[0] if isinstance(arguments[0], list) else list(arguments[:-1])
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 
+import numpy as np
 import torch
 
 from pyrovae import checks, distributed
@@ -96,6 +97,8 @@ codecs.register_error("pyrovae plain", _to_ascii)
 
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # computed once, and without denormal numbers NumPy 1 warns of them
     torch.set_flush_denormal(True)  # denormal optimizer moments slow each step by a third
     try:
         yield

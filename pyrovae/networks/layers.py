@@ -42,8 +42,8 @@ def post_layers(
         ValueError: if a layer cannot be made, does not accept the shape, or ``dropout`` is not in [0, 1).
 
     Example:
-        >>> post_layers(8, torch.nn.ReLU, torch.nn.LayerNorm, dropout=0.5)
-        [LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True), ReLU(), Dropout(p=0.5, inplace=False)]
+        >>> post_layers(8, torch.nn.ReLU, torch.nn.BatchNorm1d, dropout=0.5)[1:]
+        [ReLU(), Dropout(p=0.5, inplace=False)]
     """
     if checks.number("dropout", dropout, maximum=1.0) == 1.0:
         raise checks.InputError(f"dropout must be a number of at least 0 and below 1, but {dropout!r} was given")

@@ -61,7 +61,7 @@ def passed_types(hint: Any) -> list[Any]:
 
 def takes_class(hint: Any) -> bool:
     """Return whether a type accepts a class, an object of a class that is named, or a function that makes one."""
-    return typing.get_origin(_without_none(hint)) is type or inspect.isabstract(_without_none(hint)) or is_factory(hint)
+    return typing.get_origin(_without_none(hint)) is type or _is_abstract(_without_none(hint)) or is_factory(hint)
 
 
 def default_name(default: Any) -> str | None:
@@ -82,6 +82,10 @@ def _is_class(hint: Any) -> TypeGuard[type]:
     return isinstance(hint, type) and typing.get_origin(hint) is None  # in Python 3.10, list[int] is an object of type
 
 
+def _is_abstract(hint: Any) -> bool:
+    return _is_class(hint) and inspect.isabstract(hint)
+
+
 def _without_none(hint: Any) -> Any:
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint
@@ -94,7 +98,7 @@ def _asked_for(hint: Any) -> tuple[type | None, list[Any] | None]:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is type:
         return arguments[0], None
-    if inspect.isabstract(hint):  # an object of a subclass, made of its options alone
+    if _is_abstract(hint):  # an object of a subclass, made of its options alone
         return hint, []
     if not arguments or not _is_class(arguments[-1]):
         return None, None

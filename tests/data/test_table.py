@@ -14,7 +14,7 @@ from command_line import assert_one_sentence, contents
 from pyarrow import feather
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from pyrovae import InputError, Schema, Table
+from pyrovae import InputError, Table
 from pyrovae.cli import main
 from pyrovae.data import table as of_tables
 
@@ -151,11 +151,6 @@ def test_gaps_are_missing_values(form, tmp_path):
     assert all(column.gaps for column in table.schema.columns)
     assert table.schema.columns[0].mean == pytest.approx(table.train[:][:, 0].double().nanmean().item())
     assert (table.to_frame(table.all[:]).isna().to_numpy() == gaps[:, :6]).all()
-
-
-def test_a_schema_is_written_as_json():
-    schema = Table(FRAME, label="target").schema
-    assert Schema.from_dict(schema.to_dict()) == schema
 
 
 @pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_diabetes])

@@ -11,11 +11,12 @@ import pyarrow
 import pytest
 import torch
 from command_line import assert_one_sentence, contents
-from pyarrow import feather
+from pyarrow import feather, parquet
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from pyrovae import InputError, Table
 from pyrovae.cli import main
+from pyrovae.data import row_buffer
 from pyrovae.data import table as of_tables
 
 N = 60
@@ -78,7 +79,7 @@ def test_spread_is_that_of_training_rows():
 def test_a_table_on_disk_is_the_same_as_one_in_memory(monkeypatch, tmp_path):
     path = written(FRAME, tmp_path, "parquet")
     inside = Table(path, label="target")
-    monkeypatch.setattr(of_tables, "_IN_MEMORY", 100)
+    monkeypatch.setattr(row_buffer, "_IN_MEMORY", 100)
     monkeypatch.setattr(of_tables, "_ROWS", 13)
     outside = Table(path, label="target")
     assert isinstance(outside.train._source, np.memmap)
@@ -138,6 +139,24 @@ def test_a_later_table_is_read_by_the_columns_of_the_first():
     assert (table.all[:][:, 4] == 2).all()
     np.testing.assert_allclose(table.all[:][:, 0], later["height"], rtol=1e-6)
     assert table.schema is first.schema
+
+
+@pytest.mark.parametrize("form", ["parquet", "folder"])
+def test_a_table_whose_columns_are_known_is_read_once(form, tmp_path, monkeypatch):
+    path = written(FRAME, tmp_path, form)
+    first = Table(path, label="target")
+    read: list[list[int]] = []
+    batches = parquet.ParquetFile.iter_batches
+
+    def counted(file, *args, row_groups, **options):
+        read.append(row_groups)
+        return batches(file, *args, row_groups=row_groups, **options)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
+    table = Table(path, schema=first.schema)
+    assert read == ([[0]] if form == "parquet" else [[0], [1], [2], [0], [1], [2], [3]])
+    assert torch.equal(table.all[:], first.all[:])
+    assert torch.equal(table.all.labels, first.all.labels)
 
 
 @pytest.mark.parametrize("form", ["frame", "csv", "parquet"])

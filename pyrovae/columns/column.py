@@ -45,6 +45,9 @@ class Column:
         checks.choice(f"kind of column {self.name!r}", self.kind, KINDS)
         object.__setattr__(self, "categories", tuple(self.categories))
         count = len(self.categories)
+        twice = [name for i, name in enumerate(self.categories) if name in self.categories[:i]]
+        if twice:
+            raise checks.InputError(f"categories of column {self.name!r} must differ, but {twice[0]!r} is given twice")
         wrong = count != 2 if self.kind == "binary" else count < 2
         if (KINDS[self.kind].has_categories and wrong) or (count and not KINDS[self.kind].has_categories):
             raise checks.InputError(

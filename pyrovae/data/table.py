@@ -77,9 +77,12 @@ class Table(DataSet):
         schema: Schema | None = None,
     ) -> None:
         frames = frames_of("path", path)
-        given = schema
+        types = checks.instance("types", {} if types is None else types, dict)
+        if not isinstance(drop, Sequence):
+            raise checks.InputError(f"drop must be a list of names of columns, but {drop!r} was given")
+        given = None if schema is None else checks.instance("schema", schema, Schema)
         if schema is None:
-            schema = _schema(_seen(frames), types or {}, label, [drop] if isinstance(drop, str) else list(drop))
+            schema = _schema(_seen(frames), types, label, [drop] if isinstance(drop, str) else list(drop))
         x, labels = _encoded("path", frames, schema)
         test_x = test_labels = None
         if test is not None:

@@ -296,6 +296,11 @@ def test_options_that_name_no_column_are_refused():
     for option in ({"label": "weight"}, {"drop": ["weight"]}):
         with pytest.raises(InputError, match=f"{next(iter(option))} must name columns of the table"):
             Table(FRAME, **option)
+    for option in ({"types": ["height"]}, {"drop": 3}, {"schema": "height"}, {"types": {"height": 3}}):
+        with pytest.raises(InputError, match=f"{next(iter(option))}.* must be"):
+            Table(FRAME, **option)
+    with pytest.raises(InputError, match="categories of column 'side' must differ, but 'left' is given twice"):
+        Table(FRAME, types={"side": ["left", "right", "left"]})
     with pytest.raises(InputError, match="path must be a path or a data frame, but a int was given"):
         Table(3)
     with pytest.raises(InputError, match="columns must be at least one"):
@@ -361,6 +366,7 @@ FILES = {
     "no Parquet": ("t.parquet", "PAR1 or not", "cannot be read as Parquet"),
     "no Feather": ("t.feather", CSV, "cannot be read as Feather"),
     "another ending": ("t.xlsx", CSV, "path's ending must be one of .csv, .parquet, .feather"),
+    "semicolons": ("t.csv", "a;b\n1;2\n3;4\n", "must have commas between its cells, but its first row is 'a;b'"),
     "no such file": (None, "", "must be an existing file or folder, but there is no"),
 }
 

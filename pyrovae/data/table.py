@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -16,13 +15,12 @@ from torch import Tensor
 from pyrovae import checks
 from pyrovae.columns import Schema
 from pyrovae.data.dataset import DataSet
+from pyrovae.data.row_buffer import RowBuffer
 from pyrovae.data.table_files import Frames, frames_of
 from pyrovae.data.table_kinds import Seen, column_of
-from pyrovae.files import temporary_mmap
 
 __all__ = ["Table"]
 
-_IN_MEMORY = 2**27  # bytes of a table above which it is kept in a memory map
 _ROWS = 2**16  # rows whose mean and scale are computed at a time
 
 
@@ -79,15 +77,16 @@ class Table(DataSet):
         schema: Schema | None = None,
     ) -> None:
         frames = frames_of("path", path)
-        given, seen = schema, {} if schema is not None else _seen(frames)
+        types = checks.instance("types", {} if types is None else types, dict)
+        if not isinstance(drop, Sequence):
+            raise checks.InputError(f"drop must be a list of names of columns, but {drop!r} was given")
+        given = None if schema is None else checks.instance("schema", schema, Schema)
         if schema is None:
-            schema = _schema(seen, types or {}, label, [drop] if isinstance(drop, str) else list(drop))
-        count = sum(map(len, frames())) if given is not None else next(iter(seen.values())).count
-        x, labels = _encoded(frames, schema, count)
+            schema = _schema(_seen(frames), types, label, [drop] if isinstance(drop, str) else list(drop))
+        x, labels = _encoded("path", frames, schema)
         test_x = test_labels = None
         if test is not None:
-            others = frames_of("test", test)
-            test_x, test_labels = _encoded(others, schema, sum(map(len, others())))
+            test_x, test_labels = _encoded("test", frames_of("test", test), schema)
         super().__init__(
             x,
             labels,
@@ -145,29 +144,21 @@ def _some(names: list[str]) -> str:
     return ", ".join(names if len(names) <= 10 else [*names[:9], "..."])
 
 
-def _encoded(frames: Frames, schema: Schema, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """Read a table, and return its rows as numbers ``(count, C)``, on disk if they are many, and their labels."""
-    if count == 0:
-        raise checks.InputError("path must be a table with rows, but has none")
-    shape = count, len(schema)
-    size = 4 * count * len(schema)
-    if size <= _IN_MEMORY:
-        x = np.empty(shape, np.float32)
-    else:  # as a memory map, of which DataSet reads what it needs
-        x = np.frombuffer(temporary_mmap(tempfile.gettempdir(), size), np.float32).reshape(shape).view(np.memmap)
-    labels: list[NDArray[np.int64]] = []
-    row = 0
+def _encoded(name: str, frames: Frames, schema: Schema) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """Read a table once, and return its rows as numbers ``(N, C)``, on disk if they are many, and their labels."""
+    x, labels = RowBuffer(len(schema)), list[NDArray[np.int64]]()
     for frame in frames():
-        values = schema.encode(frame, row)
+        values = schema.encode(frame, x.count)
         empty = np.isnan(values).all(1)
         if empty.any():
-            at = row + int(empty.argmax())
+            at = x.count + int(empty.argmax())
             raise checks.InputError(f"each row must have a value, but row {at} (counted from 0) has none: leave it out")
-        x[row : row + len(values)] = values
-        of_part = schema.labels(frame, row)
+        of_part = schema.labels(frame, x.count)
         labels += [] if of_part is None else [of_part]
-        row += len(values)
-    return x, np.concatenate(labels) if labels else None
+        x.add(values)
+    if x.count == 0:
+        raise checks.InputError(f"{name} must be a table with rows, but has none")
+    return x.array(), np.concatenate(labels) if labels else None
 
 
 def _check_training_rows(schema: Schema, rows: Iterator[NDArray[np.float64]]) -> None:

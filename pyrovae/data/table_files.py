@@ -62,6 +62,10 @@ def _csv(path: Path) -> Iterator[pandas.DataFrame]:
         names = next(lines, None)
         if names is None:
             raise checks.InputError(f"{path} must be a table, but is empty")
+        if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+            raise checks.InputError(
+                f"{path} must have commas between its cells, but its first row is {names[0][:60]!r}"
+            )
         names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
         _check_names(str(path), names)
         if all(_is_number(name) for name in names):

@@ -142,6 +142,8 @@ def column_of(seen: Seen, given: str | Sequence[str] | None) -> Column:
             f"{name} must hold real numbers or texts, but holds complex numbers, lists or the like: leave it out, by "
             "drop"
         )
+    if not isinstance(given, str | list | tuple | None):
+        raise checks.InputError(f"types of {name} must be a kind or a list of categories, but {given!r} was given")
     if given is not None and not isinstance(given, str):
         return Column(seen.name, "ordinal", tuple(map(str, given)))
     kind = _inferred(name, seen) if given is None else checks.choice(f"types of {name}", given, KINDS)

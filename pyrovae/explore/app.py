@@ -100,9 +100,11 @@ def _move(gradio: Any, blocks: Any, session: Session) -> None:
 
     clicked.__annotations__ = {"event": gradio.SelectData}  # tells Gradio to pass the event
 
-    def began(name: str, index: int | None, chosen: int | None) -> list[Any]:
+    def began(name: str, index: int | None, chosen: int | None) -> Any:
         axes = session.axes[name]
         i = _whole(gradio, session, index)
+        if i is None:
+            return gradio.skip()
         place = session.coordinates_of(name, i)
         chosen = session.label(i) if session.classes else chosen
         choices = [(text, i) for i, text in enumerate(axes.names)]
@@ -143,8 +145,10 @@ def _rows(gradio: Any, blocks: Any, session: TableSession) -> None:
             explanation = gradio.Markdown(elem_id="explanation")
             table = _cells(gradio, "Its cells; loss: nats of log p below the column's mean", "cells")
 
-    def shown(chosen: str, number: int | None) -> list[Any]:
+    def shown(chosen: str, number: int | None) -> Any:
         i = _whole(gradio, session, number)
+        if i is None:
+            return gradio.skip()
         words, cells = session.row(i)
         return [session.marked(chosen, i), f"**{words.translate(_ESCAPED)}**", cells]
 
@@ -217,8 +221,10 @@ def _explain(gradio: Any, session: Session) -> None:
             raise gradio.Error("Draw something, or drop a picture, first.", print_exception=False)
         return explained(read_picture(value["composite"], session.data), chosen)
 
-    def of_test_datum(number: int | None, chosen: int | None) -> list[Any]:
+    def of_test_datum(number: int | None, chosen: int | None) -> Any:
         i = _whole(gradio, session, number)
+        if i is None:
+            return gradio.skip()
         return explained(session.datum(i), session.label(i) if session.classes else chosen)
 
     outputs = [seen, words, code]
@@ -297,9 +303,11 @@ def _at(coordinates: list[float], i: int, j: int) -> tuple[float, float]:
     return coordinates[i], coordinates[j]
 
 
-def _whole(gradio: Any, session: Session, number: int | None) -> int:
+def _whole(gradio: Any, session: Session, number: int | None) -> int | None:
+    """Return the number of a test datum, or None after a warning: Gradio would drop what is typed after an error."""
     if number is None or not 0 <= number < len(session.x):
-        raise gradio.Error(f"Give the number of a test datum, from 0 to {len(session.x) - 1}.", print_exception=False)
+        gradio.Warning(f"Give the number of a test datum, from 0 to {len(session.x) - 1}.")
+        return None
     return int(number)
 
 

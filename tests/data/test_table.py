@@ -11,11 +11,12 @@ import pyarrow
 import pytest
 import torch
 from command_line import assert_one_sentence, contents
-from pyarrow import feather
+from pyarrow import feather, parquet
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from pyrovae import InputError, Schema, Table
+from pyrovae import InputError, Table
 from pyrovae.cli import main
+from pyrovae.data import row_buffer
 from pyrovae.data import table as of_tables
 
 N = 60
@@ -78,7 +79,7 @@ def test_spread_is_that_of_training_rows():
 def test_a_table_on_disk_is_the_same_as_one_in_memory(monkeypatch, tmp_path):
     path = written(FRAME, tmp_path, "parquet")
     inside = Table(path, label="target")
-    monkeypatch.setattr(of_tables, "_IN_MEMORY", 100)
+    monkeypatch.setattr(row_buffer, "_IN_MEMORY", 100)
     monkeypatch.setattr(of_tables, "_ROWS", 13)
     outside = Table(path, label="target")
     assert isinstance(outside.train._source, np.memmap)
@@ -140,6 +141,24 @@ def test_a_later_table_is_read_by_the_columns_of_the_first():
     assert table.schema is first.schema
 
 
+@pytest.mark.parametrize("form", ["parquet", "folder"])
+def test_a_table_whose_columns_are_known_is_read_once(form, tmp_path, monkeypatch):
+    path = written(FRAME, tmp_path, form)
+    first = Table(path, label="target")
+    read: list[list[int]] = []
+    batches = parquet.ParquetFile.iter_batches
+
+    def counted(file, *args, row_groups, **options):
+        read.append(row_groups)
+        return batches(file, *args, row_groups=row_groups, **options)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
+    table = Table(path, schema=first.schema)
+    assert read == ([[0]] if form == "parquet" else [[0], [1], [2], [0], [1], [2], [3]])
+    assert torch.equal(table.all[:], first.all[:])
+    assert torch.equal(table.all.labels, first.all.labels)
+
+
 @pytest.mark.parametrize("form", ["frame", "csv", "parquet"])
 def test_gaps_are_missing_values(form, tmp_path):
     gaps = np.random.default_rng(1).random((N, 7)) < 0.2
@@ -151,11 +170,6 @@ def test_gaps_are_missing_values(form, tmp_path):
     assert all(column.gaps for column in table.schema.columns)
     assert table.schema.columns[0].mean == pytest.approx(table.train[:][:, 0].double().nanmean().item())
     assert (table.to_frame(table.all[:]).isna().to_numpy() == gaps[:, :6]).all()
-
-
-def test_a_schema_is_written_as_json():
-    schema = Table(FRAME, label="target").schema
-    assert Schema.from_dict(schema.to_dict()) == schema
 
 
 @pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_diabetes])
@@ -282,6 +296,11 @@ def test_options_that_name_no_column_are_refused():
     for option in ({"label": "weight"}, {"drop": ["weight"]}):
         with pytest.raises(InputError, match=f"{next(iter(option))} must name columns of the table"):
             Table(FRAME, **option)
+    for option in ({"types": ["height"]}, {"drop": 3}, {"schema": "height"}, {"types": {"height": 3}}):
+        with pytest.raises(InputError, match=f"{next(iter(option))}.* must be"):
+            Table(FRAME, **option)
+    with pytest.raises(InputError, match="categories of column 'side' must differ, but 'left' is given twice"):
+        Table(FRAME, types={"side": ["left", "right", "left"]})
     with pytest.raises(InputError, match="path must be a path or a data frame, but a int was given"):
         Table(3)
     with pytest.raises(InputError, match="columns must be at least one"):
@@ -347,6 +366,7 @@ FILES = {
     "no Parquet": ("t.parquet", "PAR1 or not", "cannot be read as Parquet"),
     "no Feather": ("t.feather", CSV, "cannot be read as Feather"),
     "another ending": ("t.xlsx", CSV, "path's ending must be one of .csv, .parquet, .feather"),
+    "semicolons": ("t.csv", "a;b\n1;2\n3;4\n", "must have commas between its cells, but its first row is 'a;b'"),
     "no such file": (None, "", "must be an existing file or folder, but there is no"),
 }
 

@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,8 +260,7 @@ def test_the_classes_are_named_off_the_plane():
         assert chart.point(chart.pixel(tuple(point))) == pytest.approx(point)
 
 
-@pytest.fixture(scope="module")
-def of_wine():
+def wine():
     """A session of a table with gaps, labels, a column of categories, and one whose name is HTML and Markdown."""
     rows = load_wine(as_frame=True).frame
     rows["<b>hue</b> *high*"] = np.where(rows["hue"] > 1, "yes", "no")
@@ -272,6 +273,9 @@ def of_wine():
     program = VAE(StandardNormal(D), TableLikelihood(shape, D, small, schema=schema), q)
     program.initialize(table.train[:])
     return TableSession(table, program, num_samples=20)
+
+
+of_wine = pytest.fixture(scope="module", name="of_wine")(wine)
 
 
 @pytest.mark.slow
@@ -327,12 +331,13 @@ def test_bad_input_is_one_sentence(run, tmp_path, capsys, monkeypatch):
     assert "pip install 'pyrovae[explore]', but gradio is missing" in capsys.readouterr().err
 
 
-@pytest.fixture
-def address(run):
-    """Serve the run's page in a process of its own, as a user does."""
+@contextmanager
+def served(*command):
+    """Run a Python command that serves a page, and yield the page's address."""
     pytest.importorskip("selenium")
-    command = [sys.executable, "-m", "pyrovae", "explore", str(run), "--port", "0", "--num_data", "30"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         line = process.stdout.readline()
         while line and "the page is http://127.0.0.1:" not in line:
             line = process.stdout.readline()
@@ -342,96 +347,190 @@ def address(run):
             process.terminate()
 
 
+@pytest.fixture
+def address(run):
+    """Serve the run's page in a process of its own, as a user does."""
+    with served("-m", "pyrovae", "explore", str(run), "--port", "0", "--num_data", "30") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def opened():
+    with browser(1200, 1000) as opened:
+        yield opened
+
+
+class Page:
+    """The page, opened in a view of a size: its parts, which are waited for."""
+
+    def __init__(self, opened, address, *size, **options):
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        self.driver, self.wait = opened.driver, WebDriverWait(opened.driver, 60)
+        opened.size(*size, **options)
+        opened.open(address)
+
+    def find(self, selector):
+        return self.wait.until(lambda d: next(iter(d.find_elements("css selector", selector)), None))
+
+    def source(self, name):
+        return self.find(f"#{name} img").get_attribute("src")
+
+    def changed(self, name, before):
+        return self.wait.until(lambda d: self.source(name) != before)
+
+    def tab(self, text):
+        tabs = self.driver.find_elements("css selector", "button[role=tab]")
+        next(button for button in tabs if button.text == text).click()
+
+
 @pytest.mark.slow
-def test_the_page_in_a_browser(address):
+def test_the_page_in_a_browser(address, opened):
     pytest.importorskip("gradio")
     from selenium.webdriver import ActionChains, Keys
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
-    with browser(1200, 1000) as opened:
-        driver = opened.driver
-        wait = WebDriverWait(driver, 60)
-        opened.open(address)
+    opened.theme("light")
+    page = Page(opened, address, 1200, 1000)
+    driver, wait, find, source, changed, tab = page.driver, page.wait, page.find, page.source, page.changed, page.tab
 
-        def find(selector):
-            return wait.until(lambda d: next(iter(d.find_elements(By.CSS_SELECTOR, selector)), None))
+    assert find("h1").text == "VAE: a_b_ <img src=x> $y$"  # a folder's name is neither HTML nor Markdown
 
-        def source(name):
-            return find(f"#{name} img").get_attribute("src")
+    # Move: a slider by the keyboard, the plane by the pointer.
+    before = source("decoded")
+    slider = find("#slider-0 input[type=range]")
+    slider.send_keys(*[Keys.ARROW_RIGHT] * 20)
+    changed("decoded", before)
+    before, number = source("decoded"), find("#slider-1 input[type=number]")
+    was = number.get_attribute("value")
+    plane = find("#plane img")
+    ActionChains(driver).move_to_element_with_offset(plane, 40, -90).click().perform()
+    changed("decoded", before)
+    wait.until(lambda d: number.get_attribute("value") != was)
+    before = source("decoded")
+    path = ActionChains(driver).move_to_element_with_offset(plane, 40, -90).click_and_hold()
+    path.move_by_offset(-30, 60).move_by_offset(-30, 60).release().perform()
+    changed("decoded", before)
 
-        def changed(name, before):
-            return wait.until(lambda d: source(name) != before)
+    # Draw a bar, and explain it; then a test datum, and a picture from a file.
+    tab("Draw")
+    find("#editor button[aria-label='Brush']").click()
+    canvas = find("#editor canvas")
+    ActionChains(driver).move_to_element(canvas).click_and_hold().move_by_offset(0, 40).move_by_offset(
+        0, -80
+    ).release().perform()
+    time.sleep(1)  # the editor sends what is drawn after a while
+    find("#explain-picture").click()
+    first = wait.until(lambda d: find("#explanation").text)
+    assert "of test data are explained better" in first
+    drawn = source("explained")
+    find("#explain-test-datum").click()
+    changed("explained", drawn)
+    wait.until(lambda d: find("#explanation").text != first)
 
-        def tab(text):
-            tabs = driver.find_elements(By.CSS_SELECTOR, "button[role=tab]")
-            next(button for button in tabs if button.text == text).click()
+    tab("Interpolate")
+    before = source("strip")
+    find("#to input[type=range]").send_keys(*[Keys.ARROW_RIGHT] * 5)
+    changed("strip", before)
 
-        assert find("h1").text == "VAE: a_b_ <img src=x> $y$"  # a folder's name is neither HTML nor Markdown
+    tab("Sample")
+    before = source("samples")
+    find("#again").send_keys(Keys.ENTER)
+    changed("samples", before)
 
-        # Move: a slider by the keyboard, the plane by the pointer.
-        before = source("decoded")
-        slider = find("#slider-0 input[type=range]")
-        slider.send_keys(*[Keys.ARROW_RIGHT] * 20)
-        changed("decoded", before)
-        before, number = source("decoded"), find("#slider-1 input[type=number]")
-        was = number.get_attribute("value")
-        plane = find("#plane img")
-        ActionChains(driver).move_to_element_with_offset(plane, 40, -90).click().perform()
-        changed("decoded", before)
-        wait.until(lambda d: number.get_attribute("value") != was)
-        before = source("decoded")
-        path = ActionChains(driver).move_to_element_with_offset(plane, 40, -90).click_and_hold()
-        path.move_by_offset(-30, 60).move_by_offset(-30, 60).release().perform()
-        changed("decoded", before)
+    assert opened.foreign(address.removeprefix("http://")) == []
+    opened.read()
+    assert [entry for entry in opened._console if entry["level"] == "SEVERE"] == []
+    unlabelled = """
+        return [...document.querySelectorAll("input:not([type=file]), textarea, select")].filter(
+            (part) => part.offsetParent && !part.labels?.length && !part.ariaLabel && !part.title
+                && !part.getAttribute("aria-labelledby")).map((part) => part.outerHTML.slice(0, 200))"""
+    assert driver.execute_script(unlabelled) == []
 
-        # Draw a bar, and explain it; then a test datum, and a picture from a file.
-        tab("Draw")
-        find("#editor button[aria-label='Brush']").click()
-        canvas = find("#editor canvas")
-        ActionChains(driver).move_to_element(canvas).click_and_hold().move_by_offset(0, 40).move_by_offset(
-            0, -80
-        ).release().perform()
-        time.sleep(1)  # the editor sends what is drawn after a while
-        find("#explain-picture").click()
-        first = wait.until(lambda d: find("#explanation").text)
-        assert "of test data are explained better" in first
-        drawn = source("explained")
-        find("#explain-test-datum").click()
-        changed("explained", drawn)
-        wait.until(lambda d: find("#explanation").text != first)
+    # On a phone, no tab is hidden in a menu, nothing is wider than the page, and the plane is dark in the dark.
+    opened.size(390, 844, mobile=True)
+    opened.theme("dark")
+    opened.open(address)
+    find("#plane img")
+    tabs = driver.find_elements("css selector", "[role=tablist] button[role=tab]")
+    assert [part.text for part in tabs if part.is_displayed()] == ["Move", "Draw", "Interpolate", "Sample"]
+    assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+    assert "invert" in driver.execute_script("return getComputedStyle(document.querySelector('#plane img')).filter")
+    nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    kinds = {*["button", "tab", "slider", "spinbutton", "textbox", "radio", "checkbox", "listbox", "combobox"]}
+    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if "role" in node]
+    assert len([kind for kind, _ in named if kind in kinds]) > 10
+    assert [kind for kind, name in named if kind in kinds and not name.strip()] == []
+    assert driver.execute_script("return [...document.images].filter((part) => !part.alt).length") == 0
 
-        tab("Interpolate")
-        before = source("strip")
-        find("#to input[type=range]").send_keys(*[Keys.ARROW_RIGHT] * 5)
-        changed("strip", before)
 
-        tab("Sample")
-        before = source("samples")
-        find("#again").send_keys(Keys.ENTER)
-        changed("samples", before)
+@pytest.fixture
+def table_address():
+    """Serve the page of a table in a process of its own, which closes what Gradio leaves open."""
+    pytest.importorskip("gradio")
+    folders = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+    code = f"import sys; sys.path[:0] = {folders}; from test_explore import wine\n"
+    code += "from pyrovae.explore import serve; serve(wine(), 'VAE: wine', 0)"
+    with served("-c", code) as address:
+        yield address
 
-        assert opened.foreign(address.removeprefix("http://")) == []
-        opened.read()
-        assert [entry for entry in opened._console if entry["level"] == "SEVERE"] == []
-        unlabelled = """
-            return [...document.querySelectorAll("input:not([type=file]), textarea, select")].filter(
-                (part) => part.offsetParent && !part.labels?.length && !part.ariaLabel && !part.title
-                    && !part.getAttribute("aria-labelledby")).map((part) => part.outerHTML.slice(0, 200))"""
-        assert driver.execute_script(unlabelled) == []
 
-        # On a phone, no tab is hidden in a menu, nothing is wider than the page, and the plane is dark in the dark.
-        opened.size(390, 844, mobile=True)
-        opened.theme("dark")
-        opened.open(address)
-        find("#plane img")
-        tabs = driver.find_elements(By.CSS_SELECTOR, "[role=tablist] button[role=tab]")
-        assert [part.text for part in tabs if part.is_displayed()] == ["Move", "Draw", "Interpolate", "Sample"]
-        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
-        assert "invert" in driver.execute_script("return getComputedStyle(document.querySelector('#plane img')).filter")
-        nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-        kinds = {*["button", "tab", "slider", "spinbutton", "textbox", "radio", "checkbox", "listbox", "combobox"]}
-        named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if "role" in node]
-        assert len([kind for kind, _ in named if kind in kinds]) > 10
-        assert [kind for kind, name in named if kind in kinds and not name.strip()] == []
-        assert driver.execute_script("return [...document.images].filter((part) => !part.alt).length") == 0
+@pytest.mark.slow
+def test_the_page_of_a_table_on_a_phone(table_address, opened, of_wine):
+    from selenium.webdriver import ActionChains, Keys
+
+    opened.theme("light")
+    page = Page(opened, table_address, 390, 844, mobile=True)
+    run, columns = page.driver.execute_script, len(of_wine.schema)
+
+    def assert_fits():
+        assert run("return document.documentElement.scrollWidth") == 390
+        assert run("return document.documentElement.clientWidth") == 390
+
+    def shown(selector):
+        """Wait until a picture or table is there; return its left and right side in the view."""
+        part = page.find(selector)
+        page.wait.until(lambda d: part.is_displayed() and run("return arguments[0].naturalWidth ?? 1", part) > 0)
+        return run("const place = arguments[0].getBoundingClientRect(); return [place.left, place.right]", part)
+
+    def cells():
+        return [part.text for part in page.driver.find_elements("css selector", "#cells tbody td:first-child")]
+
+    # The map and the cells are whole; both react to a number, and the number to a touch of the map.
+    for part in ("#map img", "#cells table"):
+        left, right = shown(part)
+        assert 0 <= left < right - 250 < right <= 390, part
+    assert len(cells()) == columns
+    assert {*cells()} == {*of_wine.schema.names}
+    assert_fits()
+    before, number = page.source("map"), page.find("#row input[type=number]")
+    words = page.find("#explanation").text
+    number.send_keys(Keys.BACKSPACE, "7", Keys.ENTER)  # the field is empty for a moment
+    page.changed("map", before)
+    page.wait.until(lambda d: page.find("#explanation").text != words)
+    first = of_wine.schema.names[int(of_wine.report.excess[7].nan_to_num(-torch.inf).argmax())]
+    page.wait.until(lambda d: cells()[0] == first)
+    assert f"{first} takes most" in page.find("#explanation").text
+    ActionChains(page.driver).move_to_element_with_offset(page.find("#map img"), 60, 30).click().perform()
+    page.wait.until(lambda d: number.get_attribute("value") != "7")
+    assert 0 <= int(number.get_attribute("value")) < len(of_wine.x)
+    assert_fits()
+
+    # A slider moves the decoded row, whose table fits too.
+    page.tab("Move")
+    left, right = shown("#decoded table")
+    assert 0 <= left < right <= 390
+    decoded = page.find("#decoded").text
+    page.find("#slider-0 input[type=range]").send_keys(*[Keys.ARROW_RIGHT] * 20)
+    page.wait.until(lambda d: page.find("#decoded").text != decoded)
+    assert_fits()
+
+    # Marginals are large enough to be read, scroll within their frame, and are drawn anew.
+    page.tab("Sample")
+    left, right = shown("#marginals img")
+    assert right - left >= 700
+    before = page.source("marginals")
+    page.find("#again").send_keys(Keys.ENTER)
+    page.changed("marginals", before)
+    assert_fits()
+    opened.read()
+    assert [entry for entry in opened._console if entry["level"] == "SEVERE"] == []

@@ -124,13 +124,6 @@ def test_masked_cells_leave_gradients_finite_where_a_density_has_a_pole():
     assert (gradient == 0).all()
 
 
-def test_spread_is_that_of_all_parts_also_if_one_has_no_value():
-    x = np.array([[np.nan, 1.0], [np.nan, 2.0], [3.0, 4.0], [5.0, np.nan], [10.0, np.nan]])
-    columns = Schema.of_reals(2).with_spread(np.split(x, [2, 3])).columns
-    np.testing.assert_allclose([column.mean for column in columns], np.nanmean(x, 0))
-    np.testing.assert_allclose([column.std for column in columns], np.nanstd(x, 0))
-
-
 def test_moments_are_those_of_samples(likelihood):
     fn = likelihood(torch.zeros(1, 2, dtype=torch.float64)).base_dist
     torch.manual_seed(0)

@@ -2,7 +2,7 @@
 
 Each figure is the peak of one fresh process's anonymous memory (what Linux calls RssAnon, looked at every 5 ms), less
 what it held once everything was imported. Pages of the mapped file are not in it: they count as resident, but are the
-system's cache, which it takes back when memory is wanted elsewhere.
+system's cache, which it takes back when memory is wanted elsewhere. The figures go to ``memory.json``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import records
 
 SMALL = [
     "--latent_dim=8",
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--num_data", type=int, default=10_000, help="of the smallest array; others have more")
     parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--num_samples", type=int, default=10)
+    parser.add_argument("--out", default=records.FOLDER, help="folder of the results")
     parser.add_argument("--of", nargs=argparse.REMAINDER, help="measure this pyrovae command, in this process")
     options = parser.parse_args()
     if options.of:
@@ -45,6 +47,8 @@ def main() -> None:
             data = ["--data=ArrayFile", f"--data.path={path}", "--data.binarization=dynamic", "--data.test_size=0.5"]
             training = measured("train", *data, "--data.validation_size=1000", *SMALL, "--epochs=1", f"--run={run}")
             evaluation = measured("evaluate", run, f"--num_samples={options.num_samples}")
+            results = {"on_disk": path.stat().st_size, "training": training, "evaluation": evaluation}
+            records.keep(options.out, "memory", {"num_data": N, "num_samples": options.num_samples}, results)
             print(f"| {N:,} | {path.stat().st_size:,} | {training / 1e6:.1f} | {evaluation / 1e6:.1f} |", flush=True)
             path.unlink()
 

@@ -104,7 +104,7 @@ def title(settings: Record) -> str:
     """Return the settings of a record in words."""
     words = [str(settings[key]) for key in ("architecture", "program") if key in settings]
     if "data" in settings:
-        words.append(f"{settings['num_data']:,} of {settings['data']}")
+        words.append(f"{settings['num_data']:,} data of {settings['data']}")
     if "threads" in settings:
         words.append(f"{settings['threads']} thread{'s' * (settings['threads'] > 1)}")
     return ", ".join(words)
@@ -121,7 +121,10 @@ def label(name: str) -> str:
 def rounds(group: Sequence[Record]) -> str:
     """Say how many rounds there were."""
     counts = sorted({len(times) for record in group for times in record["results"]["seconds"].values()})
-    return f"Medians of {' to '.join(map(str, unique((counts[0], counts[-1]))))} rounds" if counts else "No rounds"
+    if not counts:
+        return "No rounds"
+    span = " to ".join(map(str, unique((counts[0], counts[-1]))))
+    return "One round" if counts == [1] else f"Medians of {span} rounds"
 
 
 def multiple(times: Sequence[float], against: Sequence[float]) -> float:

@@ -43,8 +43,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", nargs="*", choices=list(programs_setups.SETUPS), help="all if not given")
     parser.add_argument("--without_classes", action="store_true", help="leave out the recording of every class")
-    parser.add_argument("--num_batches", type=int, default=20, help="steps of an epoch")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--num_batches", type=int, default=12, help="steps of an epoch")
+    words = "epochs after the first; in the second, fourth and eighth of all, fit compares a step with Pyro"
+    parser.add_argument("--rounds", type=int, default=5, help=words)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=records.FOLDER, help="folder of the results")

@@ -47,7 +47,7 @@ def test_the_page_says_who_is_ahead_by_medians_within_rounds(page_of, records, t
     text = written(page_of, tmp_path)
     assert text.count("Not measured yet.") == len(page_of.SECTIONS) - 1
     assert '| `fit`, `compile="inductor"` | 3.3 | 0.75 | 1.50 |' in text
-    assert f"- **{NUMPYRO}**: it is ahead in 1 of 1 settings: A, 12,800 of MNIST, 1 thread (1.50)." in text
+    assert f"- **{NUMPYRO}**: it is ahead in 1 of 1 settings: A, 12,800 data of MNIST, 1 thread (1.50)." in text
     assert f"- **{FUSED}**: it is ahead nowhere: ours takes 0.75 of its time." in text
     assert "**AMD EPYC**, 2 cores, with avx2, without avx512 and amx." in text
     assert "python scripts/benchmarks/training.py --root DIR --threads 1\n" in text
@@ -69,7 +69,7 @@ def test_a_missing_peer_is_told_with_its_reason(page_of, records, tmp_path):
     why = {NUMPYRO: "ModuleNotFoundError: No module named 'numpyro'"}
     records.keep(str(tmp_path), "training", A, timing({INDUCTOR: [1.0], FUSED: [1.0]}, why))
     text = written(page_of, tmp_path)
-    assert f"Left out: {NUMPYRO} ({why[NUMPYRO]}; A, 12,800 of MNIST, 1 thread)." in text
+    assert f"Left out: {NUMPYRO} ({why[NUMPYRO]}; A, 12,800 data of MNIST, 1 thread)." in text
     assert "x NumPyro" not in text
 
 

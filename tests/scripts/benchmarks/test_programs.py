@@ -5,6 +5,7 @@ import pytest
 import torch
 from script_modules import module_of
 
+import pyrovae as pv
 from pyrovae.training.batching import batches, labels_for
 
 BY_HAND = ["IWAE, K = 5", "DReG, K = 5", "two layers", "VampPrior, 500 components", "convolutional"]
@@ -32,6 +33,21 @@ def losses_and_slopes(setup, objective, arguments):
     return (loss, by_hand.item()), [torch.cat(parts) for parts in grads]
 
 
+class Counting(pv.VAE):
+    """A program that counts its runs in Python, which no recording can repeat."""
+
+    runs = 0
+
+    def guide(self, x):
+        self.runs += 1
+        return super().guide(x)
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    return module_of("benchmarks/programs_classes", monkeypatch)
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_program_by_hand_is_the_program(setups, name):
     torch.manual_seed(1)
@@ -56,3 +72,19 @@ def test_m2_by_hand_sums_over_the_classes_as_enumeration_does(setups):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * ours.abs().max().item())
         setup.program.zero_grad()
         setup.by_hand.zero_grad()
+
+
+@pytest.mark.slow
+def test_what_is_recorded_is_told_and_what_is_not_with_its_reason(recorder):
+    cases = {(kind, name): case for kind, name, case in recorder.cases()}
+    assert {("prior", "VampPrior"), ("likelihood", "Gaussian(scale='optimal')"), ("objective", "RWS")} < set(cases)
+    assert recorder.outcome(cases["objective", "DReG"]) is None
+    assert recorder.outcome(cases["program", "HierarchicalVAE(inference='ladder')"]) is None
+
+    def counting():
+        vae, data, options = cases["posterior", "DiagonalNormal"]()
+        return Counting(vae.prior, vae.likelihood, vae.posterior), data, options
+
+    reason = recorder.outcome(counting)
+    assert reason is not None
+    assert "values of the program that are no tensors of its modules, such as a counter" in reason

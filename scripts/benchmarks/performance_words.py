@@ -58,7 +58,8 @@ def described(group: Sequence[Record]) -> str:
     held = "".join(f", {variable}={value}" for variable, value in machine["limits"].items())
     dates = sorted({record["date"] for record in group})
     versions = unique(
-        ", ".join(f"{package} {number}" for package, number in record["versions"].items() if number) for record in group
+        ", ".join(f"{package} {number or 'not installed'}" for package, number in record["versions"].items())
+        for record in group
     )
     commands = "\n".join(unique(record["command"] for record in group))
     return (

@@ -38,11 +38,20 @@ docs: .venv/.installed-dev
 dist: .venv/.installed-dev
 	$(BIN)/python scripts/versions/check_distribution.py
 
+# Every script records what it measured in docs/performance/, and the last writes the page from the records.
+MEASURE := $(BIN)/python scripts/benchmarks
+MNIST := $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
 bench: .venv/.installed-bench
-	$(BIN)/python scripts/benchmarks/startup.py
-	$(BIN)/python scripts/benchmarks/training.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
-	$(BIN)/python scripts/benchmarks/evaluation.py $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
-	$(BIN)/python scripts/benchmarks/memory.py
+	$(MEASURE)/startup.py --rounds 5
+	$(if $(MNIST),$(MEASURE)/training.py $(MNIST) --num_data 12800 --architectures A B --rounds 4 --threads 1)
+	$(if $(MNIST),$(MEASURE)/training.py $(MNIST) --num_data 12800 --architectures A B --rounds 4 --threads 2)
+	$(MEASURE)/training.py --architectures A small --rounds 15 --threads 1
+	$(MEASURE)/evaluation.py $(MNIST) --architecture A --num_data 20 --rounds 3 --threads 1
+	$(MEASURE)/evaluation.py $(MNIST) --architecture B --num_data 20 --rounds 3 --threads 1
+	$(MEASURE)/evaluation.py $(MNIST) --architecture convolutional --num_data 3 --rounds 3 --threads 1
+	$(MEASURE)/memory.py
+	$(MEASURE)/programs.py
+	$(MEASURE)/performance_page.py
 
 format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -12,6 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
+import page_section
 import torch
 from annealing_settings import SETTINGS, Setting
 from annealing_variants import Variant
@@ -37,7 +38,6 @@ VARIANTS: dict[str, Variant] = {
     "from the prior": Variant(start="prior"),
 }
 LONG = Variant(num_rounds=6), Variant()
-MARKS = "<!-- annealing: begins -->\n", "<!-- annealing: ends -->"
 
 
 def main(
@@ -86,9 +86,7 @@ def main(
                 kept["gaps"][variant] = gap(setting, VARIANTS[variant], torch.tensor(kept["reference"]), budget, seed)
                 print(name, variant, kept["gaps"][variant], flush=True)
                 write_text(out, json.dumps(results, indent=1, allow_nan=False) + "\n")
-    text = Path(page).read_text(encoding="utf-8")
-    before, rest = text.split(MARKS[0])
-    write_text(page, f"{before}{MARKS[0]}\n{table(results)}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+    page_section.write(page, "annealing", f"\n{table(results)}\n")
 
 
 def reference(setting: Setting, long: int, seed: int) -> tuple[list[float], str]:

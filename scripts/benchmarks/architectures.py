@@ -1,4 +1,4 @@
-"""The networks that the benchmarks compare: 784-400-20 (A), 784-200-200-50 (B), and a convolutional one."""
+"""The networks that the benchmarks compare: 784-400-20 (A), 784-200-200-50 (B), 64-64-2 (small), and convolutions."""
 
 from __future__ import annotations
 
@@ -31,5 +31,6 @@ class Architecture:
 ARCHITECTURES = {
     "A": Architecture(20, (400,), nn.ReLU),
     "B": Architecture(50, (200, 200), nn.Tanh),
+    "small": Architecture(2, (64,), nn.ReLU),
     "convolutional": Architecture(20, (), nn.ReLU),
 }

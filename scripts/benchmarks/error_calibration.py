@@ -22,6 +22,7 @@ from typing import Any
 
 import error_calibration_page as page_of
 import error_calibration_truth as truth
+import page_section
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch import Tensor
@@ -88,7 +89,7 @@ def main(
         checks.choice("estimators", name, page_of.ESTIMATORS)
     if set_size is not None and not 2 <= set_size <= truth.NUM_IMAGES:
         raise checks.InputError(f"set_size must be 2 to {truth.NUM_IMAGES}, but {set_size} was given")
-    page_of.parts(page)
+    page_section.surroundings(page, page_of.NAME)
     torch.set_num_threads(1)
     if not only_page:
         for model in truth.models(Path(folder), None if root is None else Path(root), names, training_seed):

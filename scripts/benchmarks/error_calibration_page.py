@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import error_calibration_truth as truth
 import jinja2
+import page_section
 from matplotlib.ticker import NullLocator
 from scipy.special import betaincinv
 
 from pyrovae import checks, figures
 from pyrovae.figures.base import COLOURS, blank
-from pyrovae.files import write_text
 
 ESTIMATORS = {
     "importance-256": "importance sampling, K = 256",
@@ -31,7 +31,7 @@ SHORT = {
     "adaptive": "to within\na target",
 }
 """Titles of the measurements in the picture."""
-BEGIN, END = "<!-- error calibration: begins -->", "<!-- error calibration: ends -->"
+NAME = "error calibration"
 
 SECTION = """\
 ## How these errors were checked
@@ -261,21 +261,11 @@ def section(folder: str) -> str:
     )
 
 
-def parts(page: str) -> tuple[str, str]:
-    """Return what a page has before and after the section."""
-    before, begun, rest = Path(page).read_text(encoding="utf-8").partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not (begun and ended):
-        raise checks.InputError(f"page must have the lines {BEGIN} and {END}, but {page} has not both")
-    return before, after
-
-
 def write(folder: str, page: str) -> None:
     """Write the picture beside the results, and the section into the page."""
-    before, after = parts(page)
     text = section(folder)
     figures.save(drawn(kept(folder)), f"{folder}/coverage.png")
-    write_text(page, f"{before}{BEGIN}\n{text}\n{END}{after}")
+    page_section.write(page, NAME, text)
 
 
 def drawn(tables: dict[str, dict[str, dict[str, Any]]]) -> Any:

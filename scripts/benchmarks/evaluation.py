@@ -2,7 +2,8 @@
 
 The products are those of the decoder's layers alone, on inputs that lie ready, as many rows at a time as pyrovae takes.
 The contenders have the same network, images and threads, and take turns in one process, so that a change of the
-machine's speed meets all of them; what is printed are medians over the rounds. Annealing is compared to the products
+machine's speed meets all of them. The seconds of each round go to ``evaluation.json``; what is printed are medians over
+the rounds. Annealing is compared to the products
 of its own runs of the decoder, each of which has a gradient in the latents: twice the products. pythae is left out
 where it is not installed.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
 import statistics
 import sys
 import time
@@ -19,8 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import pyro
 import pyro.distributions as dist
+import records
 import torch
 from architectures import ARCHITECTURES
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from pyrovae.execution.chunking import Chunks
 K = 5000
 SHAPE = (1, 28, 28)
 PRODUCTS = "the decoder's products alone"
+OURS, ANNEALED = "pyrovae, log_marginal", "pyrovae, annealed"
 
 
 def products(vae: VAE, rows: int) -> Callable[[], None]:
@@ -92,15 +93,7 @@ def of_pythae(vae: VAE) -> nn.Module:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, random binary images")
-    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="B")
-    parser.add_argument("--num_data", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-
+    options = parse()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
@@ -110,53 +103,95 @@ def main() -> None:
     vae.likelihood.initialize(x)
     chunks = Chunks(None)
     chunks.choose(vae.model, (x,))
-    print(f"architecture {options.architecture}, {N} images, K = {K}, chunks of {chunks.size}")
-    print(f"torch {torch.__version__}, pyro {pyro.__version__}, {platform.machine()}, {options.threads} threads")
+    print(f"architecture {options.architecture}, {N} images, K = {K}, chunks of {chunks.size}, {records.versions()}")
 
+    annealed = log_marginal(vae.model, vae.guide, x, Annealed(num_prior_chains=0))
+    contenders, left_out = contenders_of(vae, x)
+    seconds, nll = measure(contenders, products(vae, chunks.size), N * K / chunks.size, options.rounds)
+    results = {
+        "seconds": seconds,
+        "nll": nll,
+        "gradients": int(annealed.num_evaluations[0]),
+        "chunk": chunks.size,
+        "left_out": left_out,
+    }
+    settings = {
+        "architecture": options.architecture,
+        "data": "random binary images" if options.root is None else "MNIST",
+        "num_data": N,
+        "num_samples": K,
+        "threads": options.threads,
+    }
+    records.keep(options.out, "evaluation", settings, results)
+    show(results, N)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default=None, help="folder that holds MNIST; without it, random binary images")
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="B")
+    parser.add_argument("--num_data", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default=records.FOLDER, help="folder of the results")
+    return parser.parse_args()
+
+
+def contenders_of(vae: VAE, x: Tensor) -> tuple[dict[str, Callable[[], float]], dict[str, str]]:
+    """Return what is compared, each of which returns its NLL, and why others are left out."""
     contenders: dict[str, Callable[[], float]] = {
-        "pyrovae, log_marginal": lambda: log_marginal(vae.model, vae.guide, x, num_samples=K).nll,
+        OURS: lambda: log_marginal(vae.model, vae.guide, x, num_samples=K).nll,
         "by hand, dist.Bernoulli validated": lambda: by_hand(vae, x, validate=True),
         "by hand, dist.Bernoulli": lambda: by_hand(vae, x, validate=False),
+        ANNEALED: lambda: log_marginal(vae.model, vae.guide, x, Annealed(num_prior_chains=0)).nll,
     }
     try:
         theirs = of_pythae(vae)
-        contenders["pythae, get_nll"] = lambda: -theirs.get_nll(x, K)
-        contenders["pythae, get_nll(batch_size=1000)"] = lambda: -theirs.get_nll(x, K, batch_size=1000)
     except ImportError as error:
         print(f"pythae is left out: {error}", file=sys.stderr)
-    annealed = log_marginal(vae.model, vae.guide, x, Annealed(num_prior_chains=0))
-    contenders["pyrovae, annealed"] = lambda: log_marginal(vae.model, vae.guide, x, Annealed(num_prior_chains=0)).nll
-    gradients = int(annealed.num_evaluations[0])
+        return contenders, {"pythae, get_nll": f"{type(error).__name__}: {error}".splitlines()[0]}
+    contenders["pythae, get_nll"] = lambda: -theirs.get_nll(x, K)
+    contenders["pythae, get_nll(batch_size=1000)"] = lambda: -theirs.get_nll(x, K, batch_size=1000)
+    return contenders, {}
 
-    run = products(vae, chunks.size)
+
+def measure(
+    contenders: dict[str, Callable[[], float]], run: Callable[[], None], runs: float, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return the seconds of each round, of the contenders and of so many runs of the products, and the last NLLs."""
     run()
     for contender in contenders.values():  # what is imported or chosen at the first call is no part of it
         contender()
-    seconds: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in (PRODUCTS, *contenders)}
     nll: dict[str, float] = {}
-    for i in range(options.rounds):
+    for i in range(rounds):
         start = time.perf_counter()
-        repetitions = max(1, round(N * K / chunks.size))
+        repetitions = max(1, round(runs))
         for _ in range(repetitions):
             run()
-        taken = (time.perf_counter() - start) * N * K / (repetitions * chunks.size)
-        seconds.setdefault(PRODUCTS, []).append(taken)
+        seconds[PRODUCTS].append((time.perf_counter() - start) * runs / repetitions)
         for name, contender in contenders.items():
             start = time.perf_counter()
             with torch.no_grad():
                 nll[name] = contender()
-            seconds.setdefault(name, []).append(time.perf_counter() - start)
-        print(f"round {i + 1} of {options.rounds}", file=sys.stderr)
+            seconds[name].append(time.perf_counter() - start)
+        print(f"round {i + 1} of {rounds}", file=sys.stderr)
+    return seconds, nll
 
-    ours, floor = seconds["pyrovae, log_marginal"], seconds[PRODUCTS]
+
+def show(results: dict[str, Any], num_data: int) -> None:
+    """Print the medians."""
+    seconds, gradients = results["seconds"], results["gradients"]
+    ours, floor = seconds[OURS], seconds[PRODUCTS]
     for name, times in seconds.items():
-        own = [2 * part * gradients / K for part in floor] if name == "pyrovae, annealed" else floor
+        own = [2 * part * gradients / K for part in floor] if name == ANNEALED else floor
         ratios = [part / against for part, against in zip(times, own, strict=True)]
         to_ours = statistics.median(part / against for part, against in zip(times, ours, strict=True))
         print(
-            f"  {name:34} {1e3 * statistics.median(times) / N:8.2f} ms an image, "
+            f"  {name:34} {1e3 * statistics.median(times) / num_data:8.2f} ms an image, "
             f"{statistics.median(ratios):6.2f} x the products (from {min(ratios):.2f} to {max(ratios):.2f}), "
-            f"{to_ours:6.2f} x log_marginal" + (f", NLL {nll[name]:.2f}" if name in nll else "")
+            f"{to_ours:6.2f} x log_marginal" + (f", NLL {results['nll'][name]:.2f}" if name in results["nll"] else "")
         )
     print(f"annealing: 16 chains of 100 temperatures, {gradients} gradients an image, compared to their own products")
 

@@ -1,7 +1,8 @@
 """Time what a person waits for before anything happens: imports and the command line's help.
 
-Each is a fresh process; they take turns, so that a change of the machine's speed meets all of them. Printed are
-medians, as ratios to the import of the libraries that every program of this kind imports.
+Each is a fresh process; they take turns, so that a change of the machine's speed meets all of them. The seconds of each
+round go to ``startup.json``; printed are medians, as ratios to the import of the libraries that every program of this
+kind imports.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+import records
 
 LIBRARIES = "torch, torchvision, pyro, matplotlib"
 CONTENDERS = {
@@ -38,7 +41,8 @@ def slowest_imports(code: str, count: int) -> list[tuple[float, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="at least 1; one more is not counted")
+    parser.add_argument("--out", default=records.FOLDER, help="folder of the results")
     options = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for i in range(options.rounds + 1):  # the first reads the disk
@@ -47,10 +51,12 @@ def main() -> None:
             start = time.perf_counter()
             subprocess.run([sys.executable, *arguments], capture_output=True)
             seconds[name].append(time.perf_counter() - start)
-    reference = seconds[f"import {LIBRARIES}"][1:]
+    seconds = {name: times[1:] for name, times in seconds.items()}
+    records.keep(options.out, "startup", {}, {"seconds": seconds})
+    reference = seconds[f"import {LIBRARIES}"]
     for name, times in seconds.items():
-        ratios = [time / against for time, against in zip(times[1:], reference, strict=True)]
-        print(f"{name:45} {statistics.median(times[1:]):5.2f} s, {statistics.median(ratios):.2f} x the libraries")
+        ratios = [time / against for time, against in zip(times, reference, strict=True)]
+        print(f"{name:45} {statistics.median(times):5.2f} s, {statistics.median(ratios):.2f} x the libraries")
     print("import pyrovae, its slowest packages:")
     for own, package in slowest_imports("import pyrovae", 8):
         print(f"  {package:20} {own:6.3f} s")

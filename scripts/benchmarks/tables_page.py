@@ -8,14 +8,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import page_section
 from tables_contenders import DENSITIES, IMPUTERS
 from tables_data import PATTERNS, TABLES
 
-from pyrovae.files import write_text
-
 __all__ = ["write"]
 
-BEGIN, END = "<!-- tables judged: begins -->", "<!-- tables judged: ends -->"
+NAME = "tables judged"
 VAE = "VAE"
 Value = Callable[[dict[str, Any]], float | None]
 
@@ -52,9 +51,7 @@ Which candidates there are was settled with the results of seed 0 on some tables
 
 def write(page: str, folder: Path) -> None:
     """Write the section between its marks on the page, from the files in a folder."""
-    text = Path(page).read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    write_text(page, f"{before}{BEGIN}\n{section(_files(folder))}\n{END}{rest.split(END)[1]}")
+    page_section.write(page, NAME, section(_files(folder)))
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -57,11 +57,16 @@ def load(options: Options) -> DataSet:
 
 
 def networks(options: Options, data: DataSet) -> tuple[nn.Sequential, nn.Sequential]:
-    """Write encoder and decoder down in plain PyTorch."""
-    architecture = ARCHITECTURES[options.architecture]
-    D, n = architecture.latent_dim, prod(data.data_shape)
+    """Return encoder and decoder in plain PyTorch."""
+    return networks_of(options.architecture, data.data_shape)
+
+
+def networks_of(name: str, data_shape: tuple[int, ...]) -> tuple[nn.Sequential, nn.Sequential]:
+    """Write encoder and decoder of an architecture down in plain PyTorch."""
+    architecture = ARCHITECTURES[name]
+    D, n = architecture.latent_dim, prod(data_shape)
     if not architecture.hidden_features:
-        side = data.data_shape[1] // 4
+        side = data_shape[1] // 4
         encoder = nn.Sequential(
             nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 2 * D, side)
         )

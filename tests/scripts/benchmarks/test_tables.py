@@ -115,5 +115,5 @@ def test_log_p_is_that_of_the_tables_own_units(judge):
 @pytest.mark.skipif(not any(KEPT.glob("*.json")), reason="nothing has been measured")
 def test_the_page_is_what_the_files_say_which_one_version_of_the_code_has_measured(judge):
     page = judge.tables_page
-    assert f"{page.BEGIN}\n{page.section(page._files(KEPT))}\n{page.END}" in PAGE.read_text()
+    assert page.page_section.marked(page.NAME, page.section(page._files(KEPT))) in PAGE.read_text()
     assert len({json.loads(path.read_text())["recipe"]["code"] for path in KEPT.glob("*.json")}) == 1

@@ -81,6 +81,8 @@ class Table(DataSet):
         if not isinstance(drop, Sequence):
             raise checks.InputError(f"drop must be a list of names of columns, but {drop!r} was given")
         given = None if schema is None else checks.instance("schema", schema, Schema)
+        if given is not None and (types or drop or label not in (None, given.label and given.label.name)):
+            raise checks.InputError("schema must be given without types, label and drop, which it says already")
         if schema is None:
             schema = _schema(_seen(frames), types, label, [drop] if isinstance(drop, str) else list(drop))
         x, labels = _encoded("path", frames, schema)

@@ -301,6 +301,10 @@ def test_options_that_name_no_column_are_refused():
             Table(FRAME, **option)
     with pytest.raises(InputError, match="categories of column 'side' must differ, but 'left' is given twice"):
         Table(FRAME, types={"side": ["left", "right", "left"]})
+    schema = Table(FRAME).schema
+    for option in ({"types": {"side": "categorical"}}, {"label": "side"}, {"drop": ["side"]}):
+        with pytest.raises(InputError, match="schema must be given without types, label and drop"):
+            Table(FRAME, schema=schema, **option)
     with pytest.raises(InputError, match="path must be a path or a data frame, but a int was given"):
         Table(3)
     with pytest.raises(InputError, match="columns must be at least one"):

@@ -13,7 +13,6 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from pyrovae.compilation.fx_passes import for_inductor
 
@@ -84,6 +83,7 @@ class Recording:
             Exception: any error of torch, for example without a C++ compiler.
         """
         from torch._inductor import compile as inductor  # takes a second to import
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
         plain, held = (self._graph, self._constants) if instead is None else _record(instead, arguments)
         graph = GraphModule(plain, _copied(plain.graph))

@@ -304,8 +304,13 @@ def _at(coordinates: list[float], i: int, j: int) -> tuple[float, float]:
 
 
 def _whole(gradio: Any, session: Session, number: int | None) -> int | None:
-    """Return the number of a test datum, or None after a warning: Gradio would drop what is typed after an error."""
-    if number is None or not 0 <= number < len(session.x):
+    """Return the number of a test datum, or None while the field is empty, or after a warning.
+
+    It is no error, after which Gradio would drop what is typed next.
+    """
+    if number is None:
+        return None
+    if not 0 <= number < len(session.x):
         gradio.Warning(f"Give the number of a test datum, from 0 to {len(session.x) - 1}.")
         return None
     return int(number)

@@ -131,7 +131,10 @@ class JointOptimizer(PyroOptim):
     @property
     def has_state(self) -> bool:
         """True if the optimizer keeps something of earlier steps, such as Adam's moments, or waits to load it."""
-        return bool(self.optimizer.state if self._pending is None else self._pending["optimizer"]["state"])
+        waiting = None if self._pending is None else self._pending.get("optimizer")
+        return bool(
+            self.optimizer.state if self._pending is None else isinstance(waiting, dict) and waiting.get("state")
+        )
 
     @property
     def learning_rate(self) -> float:

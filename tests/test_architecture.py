@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 _SPEC = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "architecture.py")
 architecture = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(architecture)
+architecture.PACKAGE = PACKAGE  # an installed wheel is elsewhere
 
 # From the ground up. Homes of one floor do not import each other, but for those that one set holds together.
 FLOORS = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +102,7 @@ def independent_baseline(
     if len(train) < 2 or bool((variance == 0).any()):
         return None
     normal = torch.distributions.Normal(mean, variance.sqrt(), validate_args=False)
-    return Baseline(torch.cat([normal.log_prob(part).nansum(1) for part in _batches(x)]), "normal")
+    return Baseline(_per_datum(x, lambda part: normal.log_prob(part).nansum(1)), "normal")
 
 
 def table_baseline(schema: Schema, train: Tensor, x: Tensor) -> Baseline:
@@ -152,6 +152,19 @@ def _batches(data: Tensor) -> Iterator[Tensor]:
         yield part.flatten(1).double().cpu()
 
 
+def _per_datum(data: Tensor, function: Callable[[Tensor], Tensor], *shape: int) -> Tensor:
+    """Return a function of batches ``(b, P)``, of shape ``(*shape, b)``, for all data, ``(*shape, B)``.
+
+    The results have their memory from the start: small tensors that are kept between large ones fragment it.
+    """
+    found = torch.empty(*shape, len(data), dtype=torch.float64)
+    start = 0
+    for part in _batches(data):
+        found[..., start : start + len(part)] = function(part)
+        start += len(part)
+    return found
+
+
 def _moments(train: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance of each feature, ``(P,)``; the second pass avoids cancellation."""
     count = _counts_of(train)
@@ -175,7 +188,7 @@ def _categorical(train: Tensor, x: Tensor, levels: int) -> Tensor:
     for part in _batches(train):
         bins.scatter_add_(0, level(part), (~is_missing(part)).double())
     log_p = ((bins + 1 / levels) / (_counts_of(train) + 1)).log()
-    return torch.cat([torch.where(is_missing(part), 0, log_p.gather(0, level(part))).sum(1) for part in _batches(x)])
+    return _per_datum(x, lambda part: torch.where(is_missing(part), 0, log_p.gather(0, level(part))).sum(1))
 
 
 def _counts(train: Tensor, x: Tensor, mean: Tensor, variance: Tensor) -> Baseline:
@@ -185,15 +198,12 @@ def _counts(train: Tensor, x: Tensor, mean: Tensor, variance: Tensor) -> Baselin
     dispersion = torch.where(wide, mean.square() / (variance - mean), 1.0)  # the negative binomial with these moments
     binomial = NegativeBinomialCounts(mean.log(), dispersion)
 
-    def log_prob(data: Tensor) -> dict[str, Tensor]:
-        parts = []
-        for part in _batches(data):
-            filled = fill_missing(part)
-            narrow = poisson.log_prob(filled)
-            both = torch.stack((narrow, torch.where(wide, binomial.log_prob(filled), narrow)))  # (2, b, P)
-            parts.append(torch.where(is_missing(part), 0, both).sum(2))
-        return dict(zip(("Poisson", "negative binomial"), torch.cat(parts, 1), strict=True))
+    def log_prob(part: Tensor) -> Tensor:
+        filled = fill_missing(part)
+        narrow = poisson.log_prob(filled)
+        both = torch.stack((narrow, torch.where(wide, binomial.log_prob(filled), narrow)))  # (2, b, P)
+        return torch.where(is_missing(part), 0, both).sum(2)
 
-    fit = {name: values.sum().item() for name, values in log_prob(train).items()}
-    family = max(fit, key=lambda name: fit[name])
-    return Baseline(log_prob(x)[family], family)
+    family = int(_per_datum(train, log_prob, 2).sum(1).argmax())
+    name = ("Poisson", "negative binomial")[family]
+    return Baseline(_per_datum(x, lambda part: log_prob(part)[family]), name)

@@ -304,10 +304,13 @@ class _Job:
             discrete = is_discrete(self.blocks.program.model, self.blocks.batch(slice(0, 2)))
         levels, counts = self.blocks.dataset.observed_levels, self.blocks.dataset.kind == "counts"
         fitted = min(_FITTED, max(100, _FITTED_VALUES // math.prod(self.blocks.dataset.data_shape)))
+        some = torch.cat(
+            list(train.take(torch.arange(min(fitted, len(train)))).batches(1000))
+        )  # whose noise takes memory
         if isinstance(likelihood, TableLikelihood):
             comparable = likelihood.caveat("table") is None  # probabilities are compared with probabilities
-            return table_baseline(likelihood.schema, train[:fitted], result.x) if comparable else None
-        return independent_baseline(train[:fitted], result.x, discrete=discrete, levels=levels, counts=counts)
+            return table_baseline(likelihood.schema, some, result.x) if comparable else None
+        return independent_baseline(some, result.x, discrete=discrete, levels=levels, counts=counts)
 
     def with_check(self, result: LogMarginal, num_checked: int) -> LogMarginal:
         """Return the result with a check by chains from the prior, if the latents can be annealed."""

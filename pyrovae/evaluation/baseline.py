@@ -18,7 +18,7 @@ from pyrovae.tensors import as_tensor
 
 __all__ = ["Baseline", "independent_baseline", "table_baseline"]
 
-_VALUES = 2**22  # numbers of data in double precision at a time
+_VALUES = 2**20  # numbers of data in double precision at a time, some six copies of which are alive
 
 
 @dataclass(frozen=True)

@@ -131,10 +131,10 @@ class JointOptimizer(PyroOptim):
     @property
     def has_state(self) -> bool:
         """True if the optimizer keeps something of earlier steps, such as Adam's moments, or waits to load it."""
-        waiting = None if self._pending is None else self._pending.get("optimizer")
-        return bool(
-            self.optimizer.state if self._pending is None else isinstance(waiting, dict) and waiting.get("state")
-        )
+        if self._pending is None:
+            return bool(self.optimizer.state)
+        waiting = self._pending.get("optimizer")  # of a damaged file, this may be anything
+        return isinstance(waiting, dict) and bool(waiting.get("state"))
 
     @property
     def learning_rate(self) -> float:

@@ -304,9 +304,8 @@ class _Job:
             discrete = is_discrete(self.blocks.program.model, self.blocks.batch(slice(0, 2)))
         levels, counts = self.blocks.dataset.observed_levels, self.blocks.dataset.kind == "counts"
         fitted = min(_FITTED, max(100, _FITTED_VALUES // math.prod(self.blocks.dataset.data_shape)))
-        some = torch.cat(
-            list(train.take(torch.arange(min(fitted, len(train)))).batches(1000))
-        )  # whose noise takes memory
+        first = train.take(torch.arange(min(fitted, len(train))))
+        some = torch.cat(list(first.batches(1000)))  # in parts: their noise is hashed as integers of eight bytes
         if isinstance(likelihood, TableLikelihood):
             comparable = likelihood.caveat("table") is None  # probabilities are compared with probabilities
             return table_baseline(likelihood.schema, some, result.x) if comparable else None

@@ -243,6 +243,37 @@ def test_a_recording_is_compared_ever_more_rarely_but_at_once_if_a_value_has_cha
         step.loss_and_grads(model, vae.guide, x)
 
 
+def test_a_parameter_that_is_replaced_between_epochs_is_noticed(x):
+    vae = make_vae()
+    step = TrainingStep(Trace_ELBO(), "graph", [vae])
+    for _ in range(4):
+        step.begin_epoch()
+        gradients(step, vae, x, 3)
+    layer = vae.likelihood.network.layers[0]
+    layer.weight = nn.Parameter(2 * layer.weight.detach())
+    step.begin_epoch()  # the fifth, in which nothing is compared by itself
+    torch.manual_seed(3)
+    with pytest.warns(UserWarning, match="does not repeat what Pyro computes"):
+        loss = step.loss_and_grads(vae.model, vae.guide, x)
+    torch.manual_seed(3)
+    assert loss == pytest.approx(Trace_ELBO().loss(vae.model, vae.guide, x), rel=1e-5)
+
+
+def test_a_batch_that_comes_once_an_epoch_is_recorded_when_it_has_come_often(x):
+    vae = make_vae()
+    found = {}
+    for compile in ("off", "graph"):
+        step = TrainingStep(Trace_ELBO(), compile, [vae])
+        found[compile] = []
+        for _ in range(20):
+            step.begin_epoch()
+            found[compile] += gradients(step, vae, x, 1)
+        assert len(step._graphs) == (compile == "graph")
+        assert step.compile == compile
+    for (_, grads), (_, recorded) in zip(found["off"], found["graph"], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(grads, recorded, strict=True))
+
+
 def normalized(x, kind=Bernoulli, **options):
     """A program whose guide normalises its batches."""
     vae = make_vae(kind, **options)

@@ -27,6 +27,7 @@ from pyrovae.files import write_text
 VARIANTS: dict[str, Variant] = {
     "as before": Variant(),
     "refined by 3 rounds": Variant(num_rounds=3),
+    "refined by 3 rounds, guide kept": Variant(num_rounds=3, keep_guide=True),
     "resampled (SMC)": Variant(resampled=True),
     "temperatures spaced": Variant(spaced=True),
     "refined, resampled": Variant(num_rounds=3, resampled=True),

@@ -29,6 +29,7 @@ class Variant:
 
     Attributes:
         num_rounds: rounds of refinement by regression, as of ``Annealed``.
+        keep_guide: whether half of the chains start at the guide as it was, as of ``Annealed``.
         adam_steps: steps of refinement by Adam on the ELBO, as of ``diagnose``, of mean and scale.
         num_chains: chains for each datum.
         num_leapfrogs: leapfrog steps per move.
@@ -39,6 +40,7 @@ class Variant:
     """
 
     num_rounds: int = 0
+    keep_guide: bool = False
     adam_steps: int = 0
     num_chains: int = 16
     num_leapfrogs: int = 2
@@ -66,7 +68,8 @@ class Variant:
 
     def _begin(self, programs: BatchedPrograms) -> tuple[AnnealingTarget, int]:
         if self.num_rounds:
-            start = Annealed(refinement_rounds=self.num_rounds).begin(programs, 2000)
+            refined = Annealed(refinement_rounds=self.num_rounds, keep_guide=self.keep_guide)
+            start = refined.begin(programs, 2000)
             return start.target, start.num_evaluations
         target = AnnealingTarget(programs, self.start)
         if not self.adam_steps:

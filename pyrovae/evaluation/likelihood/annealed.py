@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from pyrovae import checks
 from pyrovae.evaluation.likelihood.annealed_chains import AnnealingPath, ChainPaths, anneal, tune_step_sizes
@@ -47,10 +48,13 @@ class Annealed(Estimator):
         start: distribution from which the chains start, ``guide`` or ``prior``.
         refinement_rounds: number of rounds that move the guide towards the posterior of each datum, on samples of their
             own, before chains start from it. R rounds need R + 1 sets of gradients, each of twice as many as there are
-            latent dimensions and at least 16. Three close most of the gap of a posterior with one mode. Where the guide
-            covers several modes, the moved one covers fewer, so that there are none by default. No effect on chains
-            from the prior, on guides whose samples are not made from Gaussian noise (as normals and flows are) or
-            depend on a discrete latent, and on more than 256 latent dimensions.
+            latent dimensions and at least 16. Three are enough for most posteriors; by default there are none. No
+            effect on chains from the prior, on guides whose samples are not made from Gaussian noise (as normals and
+            flows are) or depend on a discrete latent, and on more than 256 latent dimensions.
+        keep_guide: True to start half of the chains at the guide as it was, and the path at the mixture of both: where
+            the guide covers several modes, the moved one covers fewer. A weight is then the mean of two chains, one
+            from either, so that ``num_samples`` is C / 2. False starts all at the moved guide, which is more precise if
+            each posterior has one mode, and far off if not. No effect without refinement.
         num_prior_chains: number of shorter chains from the prior for each datum, of at most 50 temperatures. They are
             not part of the estimate, but its ``check``: chains from the guide agree with each other although the guide
             misses a mode, and chains from the prior may find it. None are run if the chains themselves start there.
@@ -76,6 +80,7 @@ class Annealed(Estimator):
         target_acceptance: float = 0.8,
         start: Literal["guide", "prior"] = "guide",
         refinement_rounds: int = 0,
+        keep_guide: bool = True,
         num_prior_chains: int = 8,
     ) -> None:
         self.num_chains = checks.integer("num_chains", num_chains)
@@ -85,6 +90,12 @@ class Annealed(Estimator):
         self.target_acceptance = target_acceptance
         self.start: Literal["guide", "prior"] = start
         self.refinement_rounds = checks.integer("refinement_rounds", refinement_rounds, minimum=0)
+        self.keep_guide = checks.instance("keep_guide", keep_guide, bool)
+        if refinement_rounds and keep_guide and num_chains % 2:
+            raise checks.InputError(
+                "num_chains must be even if the guide is refined and kept, half of them for either, "
+                f"but {num_chains} was given"
+            )
         self.num_prior_chains = checks.integer("num_prior_chains", num_prior_chains, minimum=0)
 
     @property
@@ -104,16 +115,24 @@ class Annealed(Estimator):
         label += f"-L{self.num_leapfrogs}" if self.num_leapfrogs != default.num_leapfrogs else ""
         label += f"-accept{self.target_acceptance:g}" if self.target_acceptance != default.target_acceptance else ""
         label += f"-R{self.refinement_rounds}" if self.refinement_rounds != default.refinement_rounds else ""
+        label += "-moved" if self.refinement_rounds and not self.keep_guide else ""
         label += f"-prior{self.num_prior_chains}" if self.num_prior_chains != default.num_prior_chains else ""
         return label + (f"-from-{self.start}" if self.start != default.start else "")
 
-    def begin(self, programs: BatchedPrograms, chunk_size: int) -> RefinedStart:
-        """Return the posterior in coordinates of the start of the chains, refined if that is asked for."""
+    def begin(self, programs: BatchedPrograms, chunk_size: int, *, reverse: bool = False) -> RefinedStart:
+        """Return the posterior in coordinates of the start of the chains, refined if that is asked for.
+
+        Args:
+            programs: model and guide on B data.
+            chunk_size: number of latents to run the model on at a time.
+            reverse: True for chains that run to this start: a refined guide alone, since chains that cannot reach the
+                other half of a mixture would give a bound that is log 2 too high.
+        """
         target = AnnealingTarget(programs, self.start)
         if self.start == "prior" or self.refinement_rounds == 0:
             return RefinedStart(target, 0)
         with target.running():
-            return refine_start(target, self.refinement_rounds, chunk_size)
+            return refine_start(target, self.refinement_rounds, chunk_size, keep_guide=self.keep_guide and not reverse)
 
     def estimate(self, programs: BatchedPrograms, *, num_draws: int = 0, chunk_size: int = 2000) -> LogMarginal:
         """Run C chains for each datum of a batch."""
@@ -121,13 +140,17 @@ class Annealed(Estimator):
         C, resampler, runs = self.num_chains, Reservoir(num_draws), []
         with target.running():
             steps, _, spent = tune_step_sizes(target, self.path, min(C, _TUNED_CHAINS))
-            for part in torch.empty(C).split(max(1, chunk_size // programs.count)):
+            size = max(1, chunk_size // programs.count)
+            for part in torch.empty(C).split(max(2, size // 2 * 2) if target.is_mixture else size):
                 run = anneal(target, self.path, steps, target.draw(len(part)))
                 point = target.evaluate(run.end)
                 resampler.add(run.log_weight, Chunk(point.log_weight, point.log_likelihood, point.latents))
                 runs.append(run)
             num_evaluations += spent + sum(run.num_evaluations for run in runs)
-            log_weights = torch.cat([run.log_weight for run in runs])  # (C, B)
+            if target.is_mixture:
+                log_weights = torch.cat([_mean_of_halves(run.log_weight) for run in runs])  # (C / 2, B)
+            else:
+                log_weights = torch.cat([run.log_weight for run in runs])  # (C, B)
             if self.start == "guide" and not target.is_mapped and programs.whole is programs:
                 elbo_weights = torch.cat([run.start for run in runs])
             else:
@@ -184,3 +207,8 @@ class Annealed(Estimator):
         )
         spent = sum(num_evaluations for *_, num_evaluations in runs)
         return replace(result, check=check, num_evaluations=result.num_evaluations + spent)
+
+
+def _mean_of_halves(log_weight: Tensor) -> Tensor:
+    """Return the log of the mean of each weight in the first half, ``(C, B)``, and its partner in the second."""
+    return torch.logaddexp(*log_weight.chunk(2)) - math.log(2)

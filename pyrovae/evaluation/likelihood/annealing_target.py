@@ -85,7 +85,7 @@ class AnnealingTarget:
 
     An affine map of the coordinates of each datum, :math:`u' = a + L u` with u from the start, has the log weight
     :math:`\log w(u') + \log r(u') - \log r(u) + \log |\det L|`. With :meth:`mapped`, u is in the place of u', and the
-    start is the guide of which each datum's samples are so moved.
+    start is the guide of which each datum's samples are so moved, or the mixture of both.
 
     Args:
         programs: model and guide on B data.
@@ -94,7 +94,8 @@ class AnnealingTarget:
     Attributes:
         programs: model and guide on B data.
         num_coordinates: number n of coordinates of a datum.
-        is_noise: True if all coordinates of the start are standard normal noise.
+        is_noise: True if all coordinates of the guide, or the prior, are standard normal noise.
+        is_mixture: True if the start is the mixture of the guide and of a map of it, from :meth:`mapped`.
 
     Raises:
         ValueError: if a latent site is discrete, its support has no transform to all reals, or depends on a discrete
@@ -122,6 +123,7 @@ class AnnealingTarget:
             if mixed:
                 self._check_supports()
             self._affine: AffineMap | None = None
+            self.is_mixture = False
 
     @property
     def _program(self) -> PyroFunction:
@@ -132,10 +134,16 @@ class AnnealingTarget:
         """True if the start is not that of the programs, but a map of it."""
         return self._affine is not None
 
-    def mapped(self, affine: AffineMap) -> AnnealingTarget:
-        """Return the same posterior in coordinates v, of which ``affine`` makes those of this target."""
+    def mapped(self, affine: AffineMap, *, keep_guide: bool = False) -> AnnealingTarget:
+        """Return the same posterior in coordinates v, of which ``affine`` makes those of this target.
+
+        Args:
+            affine: map of the coordinates of each datum.
+            keep_guide: True to start at the mixture, in equal parts, of the moved samples and of the guide's own, for
+                coordinates that are noise.
+        """
         target = copy(self)
-        target._affine = affine
+        target._affine, target.is_mixture = affine, keep_guide
         return target
 
     @contextmanager
@@ -148,7 +156,15 @@ class AnnealingTarget:
             yield
 
     def draw(self, k: int) -> Tensor:
-        """Draw coordinates from the start, ``(k, B, n)``."""
+        """Draw coordinates from the start, ``(k, B, n)``: of a mixture, first the half from the moved guide."""
+        if not self.is_mixture:
+            return self._draw(k)
+        assert self._affine is not None
+        assert k % 2 == 0
+        moved, own = self._draw(k).chunk(2)
+        return torch.cat((moved, self._affine.inverse(own)))
+
+    def _draw(self, k: int) -> Tensor:
         if self._draws_from_encoded:
             ((name, transform),) = self.transforms.items()
             return transform.draw(self.programs.encoded.nodes[name]["fn"], (k, self.programs.count))[1]
@@ -204,9 +220,11 @@ class AnnealingTarget:
 
     def log_start(self, u: Tensor) -> Tensor:
         """Return the log-density of the start at coordinates, ``(k, B)``, in nats."""
-        if self.is_noise:
-            return -0.5 * (u.square().sum(-1) + self.num_coordinates * math.log(2 * math.pi))
-        return self.run_at(u)[2]
+        if self.is_mixture:
+            assert self._affine is not None
+            own = _log_normal(self._affine(u)) + self._affine.log_volume
+            return torch.logaddexp(_log_normal(u), own) - math.log(2)
+        return _log_normal(u) if self.is_noise else self.run_at(u)[2]
 
     def run_at(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Trace]:
         """Return latents at coordinates, log-densities of latents and of coordinates under the start, and the trace."""
@@ -248,7 +266,7 @@ class AnnealingTarget:
         latents = {name: _first(programs.by_value(trace.nodes[name]["value"])) for name in self.transforms}
         log_prob = programs.log_probs(trace)[0].logsumexp(0)  # (k, B)
         if self.is_noise:
-            return latents, log_prob, self.log_start(u), trace
+            return latents, log_prob, _log_normal(u), trace
         log_start = log_prob
         for name, transform in self.transforms.items():  # the same for all values
             each = trace.nodes[name]["unscaled_log_prob"]
@@ -279,11 +297,12 @@ class AnnealingTarget:
 
     def gradients(self, u: Tensor) -> tuple[TargetValue, Tensor, Tensor]:
         """Run the programs at coordinates; also return the gradients of ``log_weight`` and ``log_start``."""
+        is_normal = self.is_noise and not self.is_mixture
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             point = self.evaluate(u)
-            grad_weight = _gradient(point.log_weight, u, keep=not self.is_noise)
-            grad_start = -u.detach() if self.is_noise else _gradient(point.log_start, u)
+            grad_weight = _gradient(point.log_weight, u, keep=not is_normal)
+            grad_start = -u.detach() if is_normal else _gradient(point.log_start, u)
         detached = TargetValue(
             point.log_weight.detach(),
             point.log_start.detach(),
@@ -294,6 +313,11 @@ class AnnealingTarget:
 
     def _sample_shape(self, k: int) -> tuple[int, ...]:
         return (k, self.programs.count) if self.programs.broadcasts else (k * self.programs.count,)
+
+
+def _log_normal(u: Tensor) -> Tensor:
+    """Return the standard normal log-density of coordinates, ``(k, B)``, in nats."""
+    return -0.5 * (u.square().sum(-1) + u.shape[-1] * math.log(2 * math.pi))
 
 
 def _gradient(log_density: Tensor, u: Tensor, *, keep: bool = False) -> Tensor:

@@ -34,7 +34,9 @@ class RefinedStart(NamedTuple):
     num_evaluations: int
 
 
-def refine_start(target: AnnealingTarget, num_rounds: int, chunk_size: int = 2000) -> RefinedStart:
+def refine_start(
+    target: AnnealingTarget, num_rounds: int, chunk_size: int = 2000, *, keep_guide: bool = False
+) -> RefinedStart:
     r"""Map the coordinates of each datum affinely, so that the start comes closer to its posterior.
 
     Where the posterior is Gaussian, the gradient of its log-density is linear. In each round, this gradient is
@@ -50,6 +52,7 @@ def refine_start(target: AnnealingTarget, num_rounds: int, chunk_size: int = 200
         target: posterior in coordinates of the guide.
         num_rounds: number of steps.
         chunk_size: number of latents to run the model on at a time.
+        keep_guide: True to start at the mixture of the guide and of what it becomes.
     """
     n = target.num_coordinates
     # Other starts than noise can have a tail like exp(-exp(u)): narrowed, they have no density at some latents.
@@ -67,7 +70,8 @@ def refine_start(target: AnnealingTarget, num_rounds: int, chunk_size: int = 200
             *(torch.where(better.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in zip(found, best, strict=True))
         )
         rate = torch.where(better, (2 * rate).clamp(max=1), rate / 4)
-    return RefinedStart(target.mapped(best.affine), (num_rounds + 1) * num_samples * target.programs.num_values)
+    refined = target.mapped(best.affine, keep_guide=keep_guide)
+    return RefinedStart(refined, (num_rounds + 1) * num_samples * target.programs.num_values)
 
 
 def _sizes(target: AnnealingTarget, num_samples: int, chunk_size: int) -> list[int]:

@@ -190,7 +190,7 @@ class LogMarginal:
         """
         count, noise, chains = len(self.log_prob), self.monte_carlo_error, bool((~self.acceptance.isnan()).all())
         bits = "" if bits_per_dim is None else f", {bits_per_dim:.4f} bits/dim"
-        effort = f"K = {int(self.num_samples.max())}" + (" chains" if chains else "")
+        effort = f"K = {int(self.num_samples.max())}" + (" weights of chains" if chains else "")
         if self.paths is not None:
             effort += f", T = {len(self.paths.log_weight)}"
         if self.is_exact:

@@ -116,7 +116,8 @@ def sandwich(
         estimator: estimator to check; ``Annealed()`` if not given.
         num_simulated: number of data to simulate.
         reverse: options of the reverse chains; if not given, those of the estimator if it is annealed, or else
-            ``Annealed()``.
+            ``Annealed()``. They run to the refined guide alone, if it is refined: choose a ``reverse`` without
+            refinement for a guide that covers several modes.
         chunk_size: number of latents to run the model on at a time. Chosen by the program's size if not given, and on
             a GPU by its free memory.
         progress: whether to show progress bars.
@@ -154,7 +155,7 @@ def sandwich(
             return torch.cat([bound(some) for some in index.split(size)])
         if isinstance(programs, EnumeratedPrograms) and not programs.sites:
             return exact_sum(programs).log_prob
-        target = reverse.begin(programs, size).target
+        target = reverse.begin(programs, size, reverse=True).target
         here = {name: map_with_logs(lambda part: part[None, index], latents[name]) for name in target.programs.sites}
         backward = []
         with target.running():

@@ -30,7 +30,7 @@ def test_annealed(run, capsys):
     summary, values = evaluated(run, "test-annealed-8-T20", *words)
     said = capsys.readouterr().out
     assert f"test NLL {summary['nll']:.2f} nats per datum" in said
-    assert "K = 8 chains, T = 20" in said
+    assert "K = 8 weights of chains, T = 20" in said
     assert f"of the estimate: {summary['verdict']}" in said
     assert summary["estimator"] == {
         "class": "Annealed",
@@ -40,6 +40,7 @@ def test_annealed(run, capsys):
         "start": "guide",
         "target_acceptance": 0.8,
         "refinement_rounds": 0,
+        "keep_guide": True,
         "num_prior_chains": 8,
     }
     assert 0.6 < summary["acceptance"]["50%"] < 0.95

@@ -261,6 +261,15 @@ def test_what_is_kept_is_small_and_all_there(page):
         assert sum(path.stat().st_size for path in KEPT.glob(f"{name}*")) < 300_000
 
 
+def test_the_best_published_figures_stand_beside_ours(page):
+    """From the worst to the best; not beside figures of the digits."""
+    records = page.kept(str(KEPT))
+    nll = [row["nll"] for row in page.beside(records)]
+    assert nll == sorted(nll, reverse=True)
+    assert {row["nll"] for row in records["iwae"]["rows"]} < set(nll)
+    assert page.beside({"iwae": {**records["iwae"], "data": "digits"}}) == []
+
+
 def test_what_the_page_links_is_there(page):
     links = re.findall(r"\]\((reproductions/[^)]*)\)", page.written(str(KEPT)))
     assert len(links) >= 2 * len(page.kept(str(KEPT)))

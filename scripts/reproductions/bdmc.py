@@ -113,13 +113,13 @@ def measured(run: Run, annealed: StoredEvaluation, sampled: StoredEvaluation) ->
 
 def record(rows: list[dict], images: int, sampled: int, samples: int, simulated: int) -> dict:
     """Return what is kept: the protocol beside the paper's, the table, and whether the gaps are smaller."""
-    findings = []
+    findings: list[tuple[str, bool | None]] = []
     for row in rows:
         gap, short = (f"{row[key]:.3f} ± {row[f'{key}_error']:.3f} nats" for key in ("gap", "short"))
-        smaller = abs(row["gap"]) + 2 * row["gap_error"] < row["their_gap"] and row["share"] <= 0.02
+        smaller = _is_shown(row["their_gap"] - abs(row["gap"]), row["gap_error"])
         told = f"{gap} (published {row['their_gap']}), with {row['share']:.2%} of their gradients."
-        findings.append((f"{row['latents']} latents: the gap is {told}", smaller))
-        below = row["short"] > 2 * row["short_error"]
+        findings.append((f"{row['latents']} latents: the gap is {told}", row["share"] <= 0.02 and smaller))
+        below = _is_shown(row["short"], row["short_error"])
         findings.append((f"{row['latents']} latents: IWAE-{samples:,} is {short} below annealing.", below))
     columns = [
         ("latents", "latents", "d"),
@@ -173,6 +173,11 @@ def record(rows: list[dict], images: int, sampled: int, samples: int, simulated:
         ],
         "findings": findings,
     }
+
+
+def _is_shown(difference: float, error: float) -> bool | None:
+    """Tell whether a difference is positive by two standard errors; None if it is neither positive nor negative so."""
+    return difference > 0 if abs(difference) > 2 * error else None
 
 
 if __name__ == "__main__":

@@ -261,6 +261,14 @@ def test_what_is_kept_is_small_and_all_there(page):
         assert sum(path.stat().st_size for path in KEPT.glob(f"{name}*")) < 300_000
 
 
+@pytest.mark.parametrize(("gap", "error", "found"), [(0.1, 0.1, True), (0.7, 0.1, None), (1.2, 0.1, False)])
+def test_a_gap_is_smaller_by_more_than_its_error_or_nothing_is_shown(page, monkeypatch, gap, error, found):
+    row = {**page.kept(str(KEPT))["bdmc"]["rows"][0], "their_gap": 0.8, "gap": gap, "gap_error": error}
+    record = module_of("reproductions/bdmc", monkeypatch).record
+    assert record([row], 5, 5, 100, 5)["findings"][0][1] is found
+    assert record([{**row, "share": 0.03}], 5, 5, 100, 5)["findings"][0][1] is False  # more gradients than 2 %
+
+
 def test_the_best_published_figures_stand_beside_ours(page):
     """From the worst to the best; not beside figures of the digits."""
     records = page.kept(str(KEPT))

@@ -60,7 +60,7 @@ def _rows(entry: dict[str, Any]) -> list[tuple[str, str]]:
     def nats(key: str, digits: int) -> str:
         return "unknown" if entry[key] is None else f"{_signed(entry[key], digits)} nats"
 
-    unit = "chains" if entry["share_annealed"] == 1.0 else "samples"
+    unit = "weights" if entry["share_annealed"] == 1.0 else "samples"
     rows = [
         ("negative log-likelihood, per datum", nats("nll", 2)),
         ("standard error over test data", nats("standard_error", 2)),

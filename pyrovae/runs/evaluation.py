@@ -165,7 +165,7 @@ def evaluate_run(
         if bounds is None
         else {
             **bounds.summary(),
-            "reverse": _reverse(reverse, estimator).options,
+            "reverse": {**_reverse(reverse, estimator).options, "keep_guide": False},  # no effect on reverse chains
             "resemblance": None if alike is None else alike.summary(),
         },
         "bits_per_dim": bits,

@@ -21,7 +21,7 @@ from pyrovae.runs import Run, StoredEvaluation
 SCALE = 0.1  # standard deviation of the decoder's noise, for pixels in [0, 1]
 EPOCHS, LEARNING_RATE = 6, 1e-3
 THEIR_GRADIENTS = 16 * 10_000 * 10  # for each datum and direction: chains, temperatures, leapfrogs
-TEMPERATURES = {10: 700, 50: 100}  # of 10 latents as many as 2 % of their gradients allow; of 50 fewer are enough
+TEMPERATURES = {10: 700, 50: 100}  # of 10 latents nearly 2 % of their gradients; for 50 fewer are enough
 DECODERS = {10: "10-64-256-256-784", 50: "50-256-256-784"}
 # Their table, second-hand: log p(x) of test data by AIS, gap of BDMC, IWAE's bound of 200,000 samples.
 THEIRS = {10: (705.375, 0.832, 486.466), 50: (991.435, 1.540, 826.325)}
@@ -168,15 +168,15 @@ def record(rows: list[dict], images: int, sampled: int, samples: int, simulated:
         "rows": rows,
         "notes": [
             QUOTED,
-            "log p(x) is a density of pixels in [0, 1], in nats per image. Gradients are for each image, of the chains "
-            f"forward and back with all of refinement and tuning; theirs are {THEIR_GRADIENTS:,} in each direction.",
+            "log p(x) is a density of pixels in [0, 1], in nats per image. Gradients are for each image: twice those "
+            f"of the forward chains with refinement, tuning and checks. Theirs are {THEIR_GRADIENTS:,} each way.",
         ],
         "findings": findings,
     }
 
 
 def _is_shown(difference: float, error: float) -> bool | None:
-    """Tell whether a difference is positive by two standard errors; None if it is neither positive nor negative so."""
+    """Tell whether a difference is positive; None if it is smaller than two standard errors."""
     return difference > 0 if abs(difference) > 2 * error else None
 
 

@@ -92,8 +92,8 @@ minutes of training: {{ "%.0f"|format(record.runs|sum(attribute="minutes")) }}.
 {%- if beside %}
 ## The state of the art
 
-Where a plain VAE stands on dynamically binarised MNIST. The published figures were read second-hand; they are of deeper
-models, most with many layers of latents or an autoregressive decoder.
+Where the models of this page stand on dynamically binarised MNIST, beside deeper ones, most with many layers of latents
+or an autoregressive decoder. The published figures were read second-hand; their estimators differ.
 
 {{ table([("model", "model", ""), ("nll", "NLL, nats", ".2f"), ("source", "source", "")], beside) }}
 {% endif %}"""

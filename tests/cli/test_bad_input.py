@@ -266,6 +266,11 @@ ROWS = {
     "compile": (f"{TRAIN} --compile yes", ["--compile", "graph", "yes"]),
     "split": (f"{EVALUATE} --split whole", ["--split", "validation", "all", "whole"]),
     "method": ("evaluate {run} --method Exact", ["--method", "Importance", "Annealed", "Adaptive", "Exact"]),
+    "chains of a kept guide": (
+        f"{ANNEAL} --method.num_chains 3 --method.refinement_rounds 1",
+        ["num_chains must be even", "keep_guide", "3 was given"],
+    ),
+    "keep_guide": (f"{ANNEAL} --method.keep_guide maybe", ["keep_guide", "maybe"]),
     "method and samples": (f"{ANNEAL} --num_samples 5", ["num_samples must be left out", "5", "Annealed("]),
     "method's option alone": ("evaluate {run} --method.num_chains 5", ["--method.num_chains", "num_samples"]),
     "start of chains": (f"{ANNEAL} --method.start middle", ["--method.start", "guide", "prior", "middle"]),

@@ -48,13 +48,14 @@ class Annealed(Estimator):
         start: distribution from which the chains start, ``guide`` or ``prior``.
         refinement_rounds: number of rounds that move the guide towards the posterior of each datum, on samples of their
             own, before chains start from it. R rounds need R + 1 sets of gradients, each of twice as many as there are
-            latent dimensions and at least 16. Three are enough for most posteriors; by default there are none. No
+            latent dimensions and at least 16. Three were enough in our comparison; by default there are none. No
             effect on chains from the prior, on guides whose samples are not made from Gaussian noise (as normals and
             flows are) or depend on a discrete latent, and on more than 256 latent dimensions.
-        keep_guide: True to start half of the chains at the guide as it was, and the path at the mixture of both: where
-            the guide covers several modes, the moved one covers fewer. A weight is then the mean of two chains, one
-            from either, so that ``num_samples`` is C / 2. False starts all at the moved guide, which is more precise if
-            each posterior has one mode, and far off if not. No effect without refinement.
+        keep_guide: True to start half of the chains at the refined guide and half at the guide itself, which may cover
+            modes that the refined one misses; the path starts at the mixture of both. Each weight is then the mean of
+            two chains, one from each, so that ``num_samples`` is C / 2. False starts all chains at the refined guide,
+            which is more precise if each posterior has one mode, and far off if not. No effect without refinement, and
+            on reverse chains.
         num_prior_chains: number of shorter chains from the prior for each datum, of at most 50 temperatures. They are
             not part of the estimate, but its ``check``: chains from the guide agree with each other although the guide
             misses a mode, and chains from the prior may find it. None are run if the chains themselves start there.
@@ -91,10 +92,10 @@ class Annealed(Estimator):
         self.start: Literal["guide", "prior"] = start
         self.refinement_rounds = checks.integer("refinement_rounds", refinement_rounds, minimum=0)
         self.keep_guide = checks.instance("keep_guide", keep_guide, bool)
-        if refinement_rounds and keep_guide and num_chains % 2:
+        if start == "guide" and refinement_rounds and keep_guide and num_chains % 2:
             raise checks.InputError(
-                "num_chains must be even if the guide is refined and kept, half of them for either, "
-                f"but {num_chains} was given"
+                "num_chains must be even if the guide is refined and keep_guide is true, because each weight is the "
+                f"mean of two chains, but {num_chains} was given"
             )
         self.num_prior_chains = checks.integer("num_prior_chains", num_prior_chains, minimum=0)
 
@@ -115,7 +116,7 @@ class Annealed(Estimator):
         label += f"-L{self.num_leapfrogs}" if self.num_leapfrogs != default.num_leapfrogs else ""
         label += f"-accept{self.target_acceptance:g}" if self.target_acceptance != default.target_acceptance else ""
         label += f"-R{self.refinement_rounds}" if self.refinement_rounds != default.refinement_rounds else ""
-        label += "-moved" if self.refinement_rounds and not self.keep_guide else ""
+        label += "-refined-only" if self.refinement_rounds and not self.keep_guide else ""
         label += f"-prior{self.num_prior_chains}" if self.num_prior_chains != default.num_prior_chains else ""
         return label + (f"-from-{self.start}" if self.start != default.start else "")
 
@@ -125,8 +126,8 @@ class Annealed(Estimator):
         Args:
             programs: model and guide on B data.
             chunk_size: number of latents to run the model on at a time.
-            reverse: True for chains that run to this start: a refined guide alone, since chains that cannot reach the
-                other half of a mixture would give a bound that is log 2 too high.
+            reverse: True for reverse chains. They run to the refined guide alone: chains that cannot reach the other
+                half of a mixture would give a bound that is log 2 too high.
         """
         target = AnnealingTarget(programs, self.start)
         if self.start == "prior" or self.refinement_rounds == 0:
@@ -180,7 +181,8 @@ class Annealed(Estimator):
             ),
             prior_found=torch.ones_like(log_weights[0]) if self.start == "prior" else None,
         )
-        result = replace(result, integral=integrate_chains(betas, path, log_weights, result.log_prob))
+        if not target.is_mixture:  # of which chains seldom change the part, as their densities do along the path
+            result = replace(result, integral=integrate_chains(betas, path, log_weights, result.log_prob))
         if self.start == "prior" or self.num_prior_chains == 0:
             return result
         return self._checked(result, programs, chunk_size)

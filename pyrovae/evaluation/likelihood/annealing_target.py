@@ -85,7 +85,8 @@ class AnnealingTarget:
 
     An affine map of the coordinates of each datum, :math:`u' = a + L u` with u from the start, has the log weight
     :math:`\log w(u') + \log r(u') - \log r(u) + \log |\det L|`. With :meth:`mapped`, u is in the place of u', and the
-    start is the guide of which each datum's samples are so moved, or the mixture of both.
+    start is the guide of which each datum's samples are so moved, or the mixture of both, whose log-density then takes
+    the place of :math:`\log r(u)`.
 
     Args:
         programs: model and guide on B data.

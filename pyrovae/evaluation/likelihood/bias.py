@@ -10,7 +10,15 @@ from torch import Tensor
 from pyrovae.evaluation.likelihood.diagnostics import effective_sample_size
 from pyrovae.evaluation.likelihood.pareto_fit import tail_size
 
-__all__ = ["estimated_bias", "extra_annealing_bias", "extrapolated_bias", "halved_bounds", "jensen_bias", "unseen_tail"]
+__all__ = [
+    "SMALLEST_SUM",
+    "estimated_bias",
+    "extra_annealing_bias",
+    "extrapolated_bias",
+    "halved_bounds",
+    "jensen_bias",
+    "unseen_tail",
+]
 
 _WEIGHTS_IN_SPLITS = 2048  # smallest total number of weights in the random splits of a datum; set by hand
 _MIN_RATIO = 1.1  # smaller ratios would extrapolate by more than ten times the last growth, mostly noise
@@ -18,7 +26,9 @@ _DEFAULT_RATIO = 1.5  # halfway between the heaviest tails, 1, and light ones, 2
 _EXTRA_ANNEALING_BIAS = (
     0.05  # empirical: scripts/benchmarks/error_calibration.py measures the coverage of the intervals
 )
-_SMALLEST = 1e-290  # smallest sum of weights of which no digit is lost
+SMALLEST_SUM = 1e-290
+"""Smallest sum of weights of which no digit is lost."""
+
 _MAX_SHAPE = 0.8  # with 0.9, error_calibration.py found estimated biases at K = 256 that were larger by half or more
 
 
@@ -80,7 +90,7 @@ def _log_means(log_weights: Tensor, blocks: Tensor) -> Tensor:
     highest, size = log_weights.amax(0), blocks.shape[1]
     averaging = log_weights.new_zeros(len(blocks), len(log_weights)).scatter_(1, blocks, 1 / size)
     means = averaging @ (log_weights - highest).exp()
-    if bool((means > _SMALLEST).all()):
+    if bool((means > SMALLEST_SUM).all()):
         return means.log() + highest
     return log_weights[blocks].logsumexp(1) - math.log(size)
 
@@ -113,7 +123,7 @@ def extra_annealing_bias(variance: Tensor) -> Tensor:
     Chains have a bias even where their weights agree, because regions that no chain reached are missing in all of them.
 
     Args:
-        variance: variance v of the chains' log weights, of any shape.
+        variance: variance v of the log weights, of any shape.
     """
     return _EXTRA_ANNEALING_BIAS * variance * (2 + variance.clamp(max=2))
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyrovae import checks
-from pyrovae.evaluation.likelihood.bias import halved_bounds, unseen_tail
+from pyrovae.evaluation.likelihood.bias import SMALLEST_SUM, halved_bounds, unseen_tail
 from pyrovae.evaluation.likelihood.pareto_fit import tail_size
 from pyrovae.reprs import json_number, short_repr
 from pyrovae.tensors import as_tensor
@@ -18,7 +18,6 @@ from pyrovae.tensors import as_tensor
 __all__ = ["Convergence", "convergence"]
 
 _LARGE = 0.6  # share of a weight, of which there can be one
-_SMALLEST = 1e-290  # smallest sum of weights of which no digit is lost
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def _correction(blocks: Tensor, shares: Tensor, log_total: Tensor) -> Tensor:
     others = shares - F.hardshrink(shares, _LARGE)  # of which the large share, if there is one, is zero
     rest = others.sum(1)
     left_out = (1 - others).prod(1).log() + torch.where(rest < 1 - _LARGE, rest, 1.0).log()
-    lost = rest < _SMALLEST
+    lost = rest < SMALLEST_SUM
     if bool(lost.any()):
         log_shares = blocks.movedim(1, -1)[lost] - log_total[lost][:, None]
         left_out[lost] = log_shares.masked_fill(log_shares.exp() > _LARGE, -math.inf).logsumexp(-1)

@@ -52,7 +52,7 @@ def refine_start(
         target: posterior in coordinates of the guide.
         num_rounds: number of steps.
         chunk_size: number of latents to run the model on at a time.
-        keep_guide: True to start at the mixture of the guide and of what it becomes.
+        keep_guide: True to start at the mixture of the guide and the refined guide.
     """
     n = target.num_coordinates
     # Other starts than noise can have a tail like exp(-exp(u)): narrowed, they have no density at some latents.

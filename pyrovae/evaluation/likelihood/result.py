@@ -63,7 +63,8 @@ class LogMarginal:
         ess: effective sample size, between 1 and K.
         elbo: mean of the guide's log weights, in nats.
         acceptance: mean acceptance of annealed chains; NaN for importance samples.
-        num_samples: number K of weights: importance samples, or annealed chains.
+        num_samples: number K of weights: importance samples, annealed chains, or pairs of chains
+            (``Annealed`` with ``keep_guide``).
         num_evaluations: number of decoder runs, with or without a gradient.
         method: name of the estimator, such as ``importance``, ``annealed`` or ``adaptive``; ``exact`` for the sum over
             all values of discrete latents.
@@ -78,7 +79,8 @@ class LogMarginal:
             the guide.
         log_unbiased: log of S alternative estimates of p(x) whose product over the data has a mean of at most that of
             p(x), ``(S, B)``, in nats: what is certified. None if the estimator does not declare any.
-        integral: log p(x) by thermodynamic integration of the same annealed chains; None for other estimators.
+        integral: log p(x) by thermodynamic integration of the same annealed chains; None for other estimators,
+            and for a refined guide with ``keep_guide``.
         adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for other estimators, and for
             results read from a file.
     """
@@ -207,7 +209,7 @@ class LogMarginal:
         ]
         if chains and not self.is_adaptive:
             accepted, ess = self.acceptance.median(), self.ess.median()
-            lines.append(f"  acceptance {accepted:.2f}, {ess:.1f} effective chains (medians)")
+            lines.append(f"  acceptance {accepted:.2f}, {ess:.1f} effective weights (medians)")
         return [*lines, f"  {self._certificate_line(bits_per_dim)}", f"  {self.verdict}"]
 
     def certificate(self, confidence: float = 0.99) -> Certificate | None:

@@ -116,8 +116,8 @@ def sandwich(
         estimator: estimator to check; ``Annealed()`` if not given.
         num_simulated: number of data to simulate.
         reverse: options of the reverse chains; if not given, those of the estimator if it is annealed, or else
-            ``Annealed()``. They run to the refined guide alone, if it is refined: choose a ``reverse`` without
-            refinement for a guide that covers several modes.
+            ``Annealed()``. If they refine the guide, they run to the refined guide alone. For a guide that
+            covers several modes, give a ``reverse`` without refinement.
         chunk_size: number of latents to run the model on at a time. Chosen by the program's size if not given, and on
             a GPU by its free memory.
         progress: whether to show progress bars.

@@ -89,7 +89,7 @@ def _importance_verdict(result: LogMarginal, chosen: Tensor) -> str:
 def _chain_verdict(result: LogMarginal, chosen: Tensor) -> str:
     C, error, accepted = result.num_samples[chosen], result.standard_error[chosen], result.acceptance[chosen]
     if int(C.min()) == 1:
-        return "One chain for each datum is too few to tell whether the estimate can be trusted."
+        return "One weight for each datum is too few to tell whether the estimate can be trusted."
     rejecting = (accepted < MIN_ACCEPTANCE).double().mean().item()
     if rejecting > 0.01:
         return (

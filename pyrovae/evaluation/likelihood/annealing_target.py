@@ -107,6 +107,8 @@ class AnnealingTarget:
         checks.choice("start", start, ("guide", "prior"))
         self.start = start
         self.programs = programs
+        self._affine: AffineMap | None = None
+        self.is_mixture = False
         with programs.evaluating():
             samples = programs.run(self._program, min(64, max(16, 4000 // programs.count)))
             mixed = self._mixed_sites(samples)
@@ -123,8 +125,6 @@ class AnnealingTarget:
             self._draws_from_encoded = self._encoded and not mixed
             if mixed:
                 self._check_supports()
-            self._affine: AffineMap | None = None
-            self.is_mixture = False
 
     @property
     def _program(self) -> PyroFunction:

@@ -296,7 +296,10 @@ def test_betas_begin_at_0_and_end_at_1():
         ({"num_leapfrogs": 0}, "num_leapfrogs must be an integer of at least 1"),
         ({"start": "posterior"}, "start must be"),
         ({"refinement_rounds": -1}, "refinement_rounds must be an integer of at least 0, but -1 was given"),
-        ({"refinement_rounds": 1, "num_chains": 3}, "num_chains must be even if the guide is refined and kept"),
+        (
+            {"refinement_rounds": 1, "num_chains": 3},
+            "num_chains must be even if the guide is refined and keep_guide is true",
+        ),
         ({"keep_guide": 1}, "keep_guide must be a bool"),
         ({"target_acceptance": 1.0}, "target_acceptance must be"),
         ({"target_acceptance": 0.0}, "target_acceptance must be"),

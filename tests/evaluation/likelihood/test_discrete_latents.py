@@ -55,14 +55,20 @@ def test_chains_from_a_refined_start_of_the_summed_program(kind, is_noise):
     program = Mixture(kind)
     x = program.simulate(5)
     torch.manual_seed(0)
-    plain, refined = (
-        log_marginal(program.model, program.guide, x, Annealed(8, refinement_rounds=R), num_draws=4) for R in (0, 3)
+    plain, kept, alone = (
+        log_marginal(program.model, program.guide, x, estimator, num_draws=4)
+        for estimator in (
+            Annealed(8),
+            Annealed(8, refinement_rounds=3),
+            Annealed(8, refinement_rounds=3, keep_guide=False),
+        )
     )
-    assert_right(refined, program.log_prob(x), 0.02)
-    # four fits of 16 samples on each of 3 values; coordinates that are z itself are not refined
-    assert (refined.num_evaluations - plain.num_evaluations == (4 * 16 * 3 if is_noise else 0)).all()
-    if is_noise:
-        assert refined.standard_error.mean() < 0.3 * plain.standard_error.mean()
+    for refined, share in ((kept, 0.5), (alone, 0.3)):
+        assert_right(refined, program.log_prob(x), 0.02)
+        # four fits of 16 samples on each of 3 values; coordinates that are z itself are not refined
+        assert (refined.num_evaluations - plain.num_evaluations == (4 * 16 * 3 if is_noise else 0)).all()
+        if is_noise:
+            assert refined.standard_error.mean() < share * plain.standard_error.mean()
 
 
 def test_draws_of_discrete_latents_are_from_their_posterior():

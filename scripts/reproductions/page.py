@@ -20,7 +20,7 @@ from pyrovae.cli import script
 from pyrovae.figures.base import COLOURS, blank, plain_numbers
 from pyrovae.files import write_text
 
-ORDER = ["iwae", "two_layers", "vampprior", "frey_faces", "gradient_estimators", "annealing", "bdmc", "peer"]
+ORDER = ["iwae", "vampprior", "frey_faces", "gradient_estimators", "annealing", "bdmc", "peer"]
 
 PAGE = """\
 # The published numbers, reproduced

@@ -12,7 +12,7 @@ PUBLISHED = [
     ("NVAE, Vahdat & Kautz (2020), arXiv:2007.03898", 78.01),
 ]
 # How the rows of each reproduction are named.
-OURS = {"iwae": "{model}", "two_layers": "{model}", "vampprior": "gated networks, prior: {prior}"}
+OURS = {"iwae": "{model}", "vampprior": "gated networks, prior: {prior}"}
 
 
 def beside(records: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -36,7 +36,6 @@ TINY = {
     ),
     "iwae": ("--num_samples 10 --num_annealed 12 --temperatures 2 --only [2-vae-1,2-iwae-5]", ["iwae"]),
     "peer": ("--num_data 6 --num_samples 30 --repetitions 2", ["peer"]),
-    "two_layers": ("--num_samples 10 --num_annealed 12 --temperatures 2", ["two_layers"]),
     "vampprior": ("--components 5 --num_samples 10 --num_annealed 12 --temperatures 2", ["vampprior"]),
 }
 
@@ -295,9 +294,6 @@ def test_what_is_kept_is_what_the_scripts_say_of_its_rows(page, monkeypatch):
             grown["rows"], grown["notes"], grown["findings"], grown["columns"][5:], 60, 5000
         ),
         "bdmc": modules["bdmc"].record(kept["bdmc"]["rows"], 100, 20, 200_000, 100),
-        "two_layers": modules["two_layers"].record(
-            kept["two_layers"]["rows"], 5000, 1000, 100, modules["two_layers"].own_gradient()
-        ),
         "vampprior": vampprior.header("mnist") | {"protocol": vampprior.protocol("mnist", 250, 12, 500, 5000)},
         "frey_faces": vampprior.header("frey_faces")
         | {"protocol": vampprior.protocol("frey_faces", 600, 30, 500, 5000)},

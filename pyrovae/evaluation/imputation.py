@@ -74,7 +74,7 @@ class Imputation:
             return []
         return [
             f"The weights of {doubtful} of {len(self.x)} data are not reliable (k̂ above "
-            f"{pareto_threshold(int(self.evidence.num_samples.max())):.2f}, or too few effective chains): their "
+            f"{pareto_threshold(int(self.evidence.num_samples.max())):.2f}, or too few effective weights): their "
             "imputations may miss values that are probable; more samples, or Annealed chains, may help."
         ]
 

@@ -83,9 +83,9 @@ class ChainPaths:
 
     Attributes:
         beta: inverse temperatures from 0 to 1, ``(T + 1,)``.
-        log_weight: mean over the chains of log p(x, z) - log q(z|x), with q the start of the path (the guide,
-            the refined guide, or the mixture of both), at the first T inverse
-            temperatures, ``(T, B)``, in nats: the integrand of thermodynamic integration.
+        log_weight: mean over the chains of log p(x, z) - log q(z|x), with q the start of the path (the guide, the
+            refined guide, or the mixture of both), at the first T inverse temperatures, ``(T, B)``, in nats: the
+            integrand of thermodynamic integration.
         acceptance: mean acceptance probability of the moves at the inner temperatures, ``(T - 1, B)``.
         step_size: leapfrog step sizes at the inner temperatures, in units of the start's scale, ``(T - 1, B)``.
     """

@@ -157,7 +157,7 @@ class AnnealingTarget:
             yield
 
     def draw(self, k: int) -> Tensor:
-        """Draw coordinates from the start, ``(k, B, n)``: of a mixture, first the half from the moved guide."""
+        """Draw coordinates from the start, ``(k, B, n)``: of a mixture, first the half from the mapped guide."""
         if not self.is_mixture:
             return self._draw(k)
         assert self._affine is not None

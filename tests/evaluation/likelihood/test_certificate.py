@@ -47,7 +47,7 @@ ESTIMATORS = {
     "widened mixture": ManyAtATime(4, proposal_scale=1.3, prior_share=0.25),
     "annealed": Annealed(3, num_chains=2),
     "annealed, barely refined": Annealed(3, num_chains=2, refinement_rounds=1),
-    "annealed, barely refined, guide left": Annealed(3, num_chains=2, refinement_rounds=1, keep_guide=False),
+    "annealed, barely refined, refined guide alone": Annealed(3, num_chains=2, refinement_rounds=1, keep_guide=False),
     "annealed from the prior": Annealed(4, num_chains=2, num_leapfrogs=1, start="prior"),
 }
 

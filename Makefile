@@ -45,7 +45,7 @@ bench: .venv/.installed-bench
 	$(MEASURE)/startup.py --rounds 5
 	$(if $(MNIST),$(MEASURE)/training.py $(MNIST) --num_data 12800 --architectures A B --rounds 4 --threads 1)
 	$(if $(MNIST),$(MEASURE)/training.py $(MNIST) --num_data 12800 --architectures A B --rounds 4 --threads 2)
-	$(MEASURE)/training.py --architectures A small --rounds 15 --threads 1
+	$(MEASURE)/training.py --architectures A small --first_epochs 80 --rounds 15 --threads 1
 	$(MEASURE)/evaluation.py $(MNIST) --architecture A --num_data 20 --rounds 3 --threads 1
 	$(MEASURE)/evaluation.py $(MNIST) --architecture B --num_data 20 --rounds 3 --threads 1
 	$(MEASURE)/evaluation.py $(MNIST) --architecture convolutional --num_data 3 --rounds 3 --threads 1

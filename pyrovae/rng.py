@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["all_generators", "forked_rng", "generators", "set_all_generators", "set_generators"]
+__all__ = ["all_generators", "forked_rng", "generators", "seed_generators", "set_all_generators", "set_generators"]
 
 
 def generators(device: torch.device) -> list[Tensor]:
@@ -24,6 +24,27 @@ def set_generators(device: torch.device, states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed torch's generators, the CPU's and that of ``device``, as :func:`torch.manual_seed` does, in less time.
+
+    Args:
+        device: device.
+        seed: seed.
+
+    Example:
+        >>> with forked_rng(torch.device("cpu")):
+        ...     seed_generators(torch.device("cpu"), 3)
+        ...     found = torch.rand(4)
+        ...     _ = torch.manual_seed(3)
+        ...     bool((found == torch.rand(4)).all())
+        True
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def all_generators() -> dict[str, Any]:

@@ -20,6 +20,8 @@ __all__ = ["python_state", "weight_decays"]
 
 _MAX_OBJECTS = 200_000  # objects that are visited, which takes a second
 _LARGE = 2**20  # bytes of an array above which its values are not compared
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_CONTAINERS = (list, tuple, set, frozenset, deque)
 _OF_TORCH = {"_parameters", "_buffers", "_modules"}  # a recording reads these at each step
 
 
@@ -71,7 +73,7 @@ def python_state(*roots: Any) -> list[Any] | None:
         if len(seen) > _MAX_OBJECTS:
             return None
         thing = waiting.pop()
-        if isinstance(thing, bool | int | float | complex | str | bytes | None):
+        if isinstance(thing, _PLAIN):
             found.append(repr(thing))
             continue
         if id(thing) in seen:
@@ -114,7 +116,7 @@ def _random_state(thing: Any) -> int | str | None:
         return hash(bytes(thing.get_state().tolist()))
     if isinstance(thing, count):
         return repr(thing)
-    if isinstance(thing, Iterator) and not isinstance(thing, GeneratorType) and type(thing).__module__ == "builtins":
+    if type(thing).__module__ == "builtins" and isinstance(thing, Iterator) and not isinstance(thing, GeneratorType):
         return _position(*thing.__reduce__()[1:])
     return None
 
@@ -132,7 +134,7 @@ def _inner(thing: Any) -> Iterator[Any]:
     if isinstance(thing, Mapping):
         yield from thing.keys()
         yield from thing.values()
-    elif isinstance(thing, list | tuple | set | frozenset | deque):
+    elif isinstance(thing, _CONTAINERS):
         yield from thing
     elif isinstance(thing, MethodType):
         yield from (thing.__func__, thing.__self__)

@@ -13,9 +13,17 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae.execution.sites import check_all_sampled, is_factor, is_latent, is_observed
-from pyrovae.programs import PyroFunction
+from pyrovae.programs import Arguments, PyroFunction
 
-__all__ = ["NonFiniteLoss", "Traces", "collect_traces", "estimate_elbo_terms", "nonfinite_site", "sum_terms"]
+__all__ = [
+    "NonFiniteLoss",
+    "Traces",
+    "collect_traces",
+    "estimate_elbo_terms",
+    "nonfinite_site",
+    "sample_elbo_terms",
+    "sum_terms",
+]
 
 Traces: TypeAlias = list[tuple[Trace, Trace]]
 """Pairs of a model's and a guide's trace, one per particle."""
@@ -51,14 +59,24 @@ def estimate_elbo_terms(model: PyroFunction, guide: PyroFunction, *arguments: Te
         >>> estimate_elbo_terms(vae.model, vae.guide, torch.ones(3, 4)).shape
         torch.Size([2])
     """
-    elbo = Trace_ELBO()
-    with torch.no_grad(), collect_traces(elbo) as traces:
-        elbo.loss(model, guide, *arguments)
-        terms = sum_terms(traces, 1)
+    with torch.no_grad():
+        traces, terms = sample_elbo_terms(model, guide, arguments)
     if not bool(terms.isfinite().all()):
         reconstruction, kl = terms.tolist()
         raise NonFiniteLoss(f"{kl - reconstruction} at {nonfinite_site(traces)}")
     return terms
+
+
+def sample_elbo_terms(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Traces, Tensor]:
+    """Return the traces of one sample per datum, and reconstruction and KL as :func:`estimate_elbo_terms` does.
+
+    Args:
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        arguments: their arguments, x of shape ``(B, *data_shape)`` first.
+    """
+    traces: Traces = list(Trace_ELBO()._get_traces(model, guide, arguments, {}))
+    return traces, sum_terms(traces, 1)
 
 
 @contextmanager

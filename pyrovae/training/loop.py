@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pyrovae import checks, distributed, matmul
-from pyrovae.compilation import Compile, ObjectiveFactory, TrainingStep
+from pyrovae.compilation import Compile, ObjectiveFactory, TrainingStep, ValidationTerms
 from pyrovae.data import DataSet, as_data_set
 from pyrovae.execution import allow_missing
 from pyrovae.handlers import Temper, in_data_plate
@@ -259,6 +259,7 @@ class _EpochLoop:
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.step = step
+        self.terms = ValidationTerms(step)
         self.optim = optim
         self.warmup = warmup
         self.average = average
@@ -328,7 +329,8 @@ class _EpochLoop:
     def _validate(self, epoch: int) -> list[float]:
         """Return the means of reconstruction and KL over the validation data."""
         try:
-            return validate(self.model, self.guide, self.labels, self.data.validation, self.batch_size)
+            self.terms.begin_epoch()
+            return validate(self.model, self.guide, self.labels, self.data.validation, self.batch_size, self.terms)
         except NonFiniteLoss as error:
             raise NonFiniteLoss(
                 f"training stopped after epoch {epoch}: the loss on the validation data is {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from pyrovae import distributed
 from pyrovae.data import Split
 from pyrovae.objectives import NonFiniteLoss, estimate_elbo_terms
 from pyrovae.programs import PyroFunction, mode
-from pyrovae.rng import forked_rng
+from pyrovae.rng import forked_rng, seed_generators
 from pyrovae.training.batching import Labels, batches, count_batches
 
 __all__ = ["subset_elbo", "validate"]
@@ -19,7 +20,14 @@ __all__ = ["subset_elbo", "validate"]
 _SUBSET = 500  # number of data of a rough bound, to detect diverged training
 
 
-def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Split, batch_size: int) -> list[float]:
+def validate(
+    model: PyroFunction,
+    guide: PyroFunction,
+    labels: Labels,
+    split: Split,
+    batch_size: int,
+    estimate: Callable[..., Tensor] = estimate_elbo_terms,
+) -> list[float]:
     """Return reconstruction and KL of x in nats per datum, in evaluation mode, with the same noise at every call.
 
     Each batch has its own seed; batches are sharded over ranks.
@@ -30,6 +38,7 @@ def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Sp
         labels: use of labels by the programs.
         split: split of the data.
         batch_size: number of data per batch.
+        estimate: function that computes both for a batch.
 
     Raises:
         FloatingPointError: if they are not finite, naming the site, in all processes.
@@ -39,8 +48,8 @@ def validate(model: PyroFunction, guide: PyroFunction, labels: Labels, split: Sp
     totals: list[Tensor] = []
     with distributed.failing_together(), forked_rng(split.device), mode(model, guide, training=False):
         for i, arguments in zip(indices, batches(labels, split, batch_size, part="turn"), strict=True):
-            torch.manual_seed(distributed.derive_seed(i))
-            totals.append(estimate_elbo_terms(model, guide, *arguments))
+            seed_generators(split.device, distributed.derive_seed(i))
+            totals.append(estimate(model, guide, *arguments))
     parts = distributed.gather_shards(torch.stack(totals).double().cpu().tolist() if totals else [])
     return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()
 

@@ -48,6 +48,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--num_data", type=int, default=None, help="of MNIST's training images")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--first_epochs", type=int, default=1, help="epochs of fit in the first round, which is left out"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=records.FOLDER, help="folder of the results")

@@ -37,6 +37,7 @@ class Options:
     rounds: int
     threads: int
     seed: int
+    first_epochs: int
 
     @classmethod
     def of(cls, given: argparse.Namespace, architecture: str) -> Options:
@@ -94,16 +95,17 @@ def pyrovae(compile: Any, options: Options, turns: Turns) -> None:
     count = sum(weight.numel() for part in networks(options, data) for weight in part.parameters())
     assert sum(weight.numel() for weight in vae.parameters()) == count, "the networks are not the same"
     next(turns)
+    first = options.first_epochs
     fit(
         vae.model,
         vae.guide,
         data,
-        epochs=options.rounds + 1,
+        epochs=first + options.rounds,
         batch_size=options.batch_size,
         optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE),
         compile=compile,
         progress=False,
-        callback=lambda *_: next(turns),
+        callback=lambda history, _: None if len(history.epochs) < first else next(turns),
     )
 
 

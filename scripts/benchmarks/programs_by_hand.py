@@ -13,7 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ELBO", "IWAE", "M2", "DReG", "TwoLayers", "VampPriorELBO", "mlp"]
+__all__ = [
+    "ELBO",
+    "IWAE",
+    "M2",
+    "DReG",
+    "FlowELBO",
+    "LogisticMixtureELBO",
+    "TableELBO",
+    "TwoLayers",
+    "VampPriorELBO",
+    "mlp",
+]
 
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -119,6 +130,147 @@ class VampPriorELBO(nn.Module):
         components = normal(self.encoder(self.pseudo_data.clamp(0, 1).flatten(1)))
         log_prior = log_normal(z.unsqueeze(1), *components).logsumexp(1) - math.log(len(self.pseudo_data))
         return -(log_bernoulli(x, self.decoder(z)) + log_prior - log_normal(z, loc, scale)).sum()
+
+
+class InverseAutoregressiveFlow(nn.Module):
+    """An affine flow whose shift and scale of a component depend on those before it and on a context."""
+
+    def __init__(self, features: int, context_features: int, width: int) -> None:
+        super().__init__()
+        sizes = (context_features + features, width, width, 2 * features)
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        inputs = torch.cat((torch.zeros(context_features), torch.arange(1, features + 1)))
+        hidden = torch.linspace(1, features, width).round() - 1
+        outputs = torch.arange(1, features + 1).repeat(2)
+        self.masks: list[Tensor] = [
+            (hidden[:, None] >= inputs).float(),
+            (hidden[:, None] >= hidden).float(),
+            (outputs[:, None] > hidden).float(),
+        ]
+
+    def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the transformed z and the logarithm of the determinant of its derivative."""
+        h = torch.cat((context, z), -1)
+        for i, (layer, mask) in enumerate(zip(self.layers, self.masks, strict=True)):
+            h = F.linear(h.relu() if i else h, layer.weight * mask, layer.bias)  # type: ignore[arg-type] # of a Linear
+        shift, log_scale = h.chunk(2, -1)
+        log_scale = log_scale + (log_scale.clamp(-5, 3) - log_scale).detach()
+        return log_scale.exp() * z + shift, log_scale.sum(-1)
+
+
+class FlowELBO(nn.Module):
+    """A VAE whose posterior is two inverse autoregressive flows of a normal, with a context of 64 features."""
+
+    def __init__(self, decoder: nn.Module, encoder: nn.Module, latent_dim: int = 20) -> None:
+        super().__init__()
+        self.decoder, self.encoder, self.sizes = decoder, encoder, (2 * latent_dim, 64)
+        self.flows = nn.ModuleList(InverseAutoregressiveFlow(latent_dim, 64, 64) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        features, context = self.encoder(x).split(self.sizes, -1)
+        loc, scale = normal(features)
+        z = draw(loc, scale)
+        log_q = log_normal(z, loc, scale)
+        for i, flow in enumerate(self.flows):
+            z, log_det = flow(z.flip(-1) if i else z, context)
+            log_q = log_q - log_det
+        return -(log_bernoulli(x, self.decoder(z)) + log_normal(z) - log_q).sum()
+
+
+class LogisticMixtureELBO(nn.Module):
+    """A convolutional VAE of 3x32x32 whose likelihood is that of PixelCNN++ (Salimans et al., 2017), K = 5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(32, 32, 8),
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, 16, 3, 2, 1, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(16, 50, 3, 2, 1, 1),
+        )
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 8)
+        )
+        self.offset = math.log(math.expm1(0.05 - 1e-4))  # so that scales start at 0.05
+
+    def forward(self, x: Tensor) -> Tensor:
+        loc, scale = normal(self.encoder(x).flatten(1))
+        z = draw(loc, scale)
+        log_p = self.log_likelihood(x.flatten(2), self.decoder(z[..., None, None]).flatten(2))
+        return -(log_p + log_normal(z) - log_normal(z, loc, scale)).sum()
+
+    def log_likelihood(self, x: Tensor, outputs: Tensor) -> Tensor:
+        """Return log p(x|z) of x, ``(B, 3, P)``, from the decoder's outputs, ``(B, 50, P)``."""
+        logits, *others = outputs.split((5, 15, 15, 15), 1)
+        loc, raw_scale, slopes = (part.unflatten(1, (5, 3)) for part in others)  # (B, 5, 3, P)
+        r, g, _ = (x.unsqueeze(1) - 0.5).unbind(2)  # (B, 1, P)
+        green = loc[:, :, 1] + slopes[:, :, 0] * r
+        blue = loc[:, :, 2] + slopes[:, :, 1] * r + slopes[:, :, 2] * g
+        loc = torch.stack((loc[:, :, 0], green, blue), 2) * 255
+        scale = (F.softplus(raw_scale + self.offset) + 1e-4) * 255
+        level = x.unsqueeze(1) * 255
+        above = F.logsigmoid((level + 0.5 - loc) / scale).where(level < 254.5, 0.0)
+        below = F.logsigmoid((loc - level + 0.5) / scale).where(level > 0.5, 0.0)
+        width = (-torch.expm1(-1 / scale)).log().where((level > 0.5) & (level < 254.5), 0.0)
+        return (logits.log_softmax(1) + (above + below + width).sum(2)).logsumexp(1).sum(-1)
+
+
+class Head(nn.Module):
+    """Parameters of some columns: a linear map of the features, and numbers that do not depend on the row."""
+
+    def __init__(self, columns: int, levels: int = 1, *, shared: bool = True) -> None:
+        super().__init__()
+        self.shared = nn.Parameter(torch.zeros(columns)) if shared else None
+        self.linear = nn.Linear(128, columns * levels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.linear(h)
+
+    def positive(self, minimum: float) -> Tensor:
+        assert self.shared is not None
+        return F.softplus(self.shared) + minimum
+
+
+class TableELBO(nn.Module):
+    """A VAE of 10 real and 4 positive columns, 4 of counts, 4 of two categories and 4 of five, in this order.
+
+    Args:
+        center: mean of each column, or of its logarithm where it is positive or a count (of 1 more), ``(26,)``.
+        spread: standard deviation of the same.
+    """
+
+    def __init__(self, center: Tensor, spread: Tensor) -> None:
+        super().__init__()
+        self.center, self.spread = center, spread
+        self.decoder = mlp(8, 128, 128)
+        self.real, self.positive, self.count = Head(10), Head(4), Head(4)
+        self.binary, self.nominal = Head(4, shared=False), Head(4, 5, shared=False)
+        self.encoder = mlp(42, 128, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        real, positive, count, binary, codes = x.split((10, 4, 4, 4, 4), -1)
+        numbers = torch.cat((real, positive.log(), count.log1p(), binary), -1)
+        scaled = (numbers - self.center[:22]) / self.spread[:22]
+        loc, scale = normal(self.encoder(torch.cat((scaled, F.one_hot(codes.long(), 5).flatten(1)), -1)))
+        z = draw(loc, scale)
+        h = self.decoder(z)
+        log_p = log_normal(scaled[:, :10], self.real(h), self.real.positive(1e-3)) - self.spread[:10].log().sum()
+        log_x = positive.log()
+        log_p = log_p + log_normal(log_x - self.center[10:14], self.positive(h), self.positive.positive(1e-3))
+        log_p = log_p - log_x.sum(-1) + self.log_counts(count, self.count(h), self.count.positive(1e-4))
+        log_p = log_p + log_bernoulli(binary, self.binary(h))
+        nominal = self.nominal(h).unflatten(-1, (5, 4)).log_softmax(-2)  # (B, 5, 4)
+        log_p = log_p + nominal.gather(-2, codes.long().unsqueeze(-2)).squeeze(-2).sum(-1)
+        return -(log_p + log_normal(z) - log_normal(z, loc, scale)).sum()
+
+    @staticmethod
+    def log_counts(x: Tensor, log_mean: Tensor, theta: Tensor) -> Tensor:
+        """Return the log-probability of negative binomial counts."""
+        logits = log_mean - theta.log()
+        ways = torch.lgamma(theta + x) - torch.lgamma(theta) - torch.lgamma(x + 1)
+        return (ways + x * logits - (theta + x) * F.softplus(logits)).sum(-1)
 
 
 class M2(nn.Module):

@@ -151,7 +151,8 @@ def vamp_prior(num_batches: int) -> Setup:
 
 
 def flow_posterior(num_batches: int) -> Setup:
-    return Setup(of_a(pv.StandardNormal(20), pv.FlowPosterior), binary(num_batches))
+    hand = by_hand.FlowELBO(mlp(20, 400, 784), mlp(784, 400, 104))
+    return Setup(of_a(pv.StandardNormal(20), pv.FlowPosterior), binary(num_batches), hand)
 
 
 def convolutional(num_batches: int) -> Setup:
@@ -164,7 +165,7 @@ def logistic_mixture(num_batches: int) -> Setup:
     shape = (3, 32, 32)
     likelihood = pv.DiscretizedLogisticMixture(shape, 32, pv.ConvolutionalDecoder)
     vae = pv.VAE(pv.StandardNormal(32), likelihood, pv.DiagonalNormal(shape, 32, pv.ConvolutionalEncoder))
-    return Setup(vae, images(32 * num_batches, shape), batch_size=32)
+    return Setup(vae, images(32 * num_batches, shape), by_hand.LogisticMixtureELBO(), batch_size=32)
 
 
 def semi_supervised(num_batches: int) -> Setup:
@@ -206,7 +207,19 @@ def table(num_batches: int) -> Setup:
     shape, schema = data.data_shape, data.schema
     encoder: Any = partial(pv.TableEncoder, network=network, schema=schema)
     likelihood = pv.TableLikelihood(shape, 8, network, schema=schema)
-    return Setup(pv.VAE(pv.StandardNormal(8), likelihood, pv.DiagonalNormal(shape, 8, encoder)), data)
+    vae = pv.VAE(pv.StandardNormal(8), likelihood, pv.DiagonalNormal(shape, 8, encoder))
+    return Setup(vae, data, by_hand.TableELBO(*moments(schema)))
+
+
+def moments(schema: pv.Schema) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation of columns, after the logarithm where they are positive or counts."""
+    logs = [column.kind in ("positive", "count") for column in schema.columns]
+    pairs = [
+        (column.log_mean, column.log_std) if log else (column.mean, column.std)
+        for column, log in zip(schema.columns, logs, strict=True)
+    ]
+    center, spread = zip(*pairs, strict=True)
+    return torch.tensor(center), torch.tensor(spread)
 
 
 SETUPS: dict[str, Callable[[int], Setup]] = {

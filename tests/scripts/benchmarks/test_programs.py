@@ -8,7 +8,16 @@ from script_modules import module_of
 import pyrovae as pv
 from pyrovae.training.batching import batches, labels_for
 
-BY_HAND = ["IWAE, K = 5", "DReG, K = 5", "two layers", "VampPrior, 500 components", "convolutional"]
+BY_HAND = [
+    "IWAE, K = 5",
+    "DReG, K = 5",
+    "two layers",
+    "VampPrior, 500 components",
+    "flow posterior",
+    "convolutional",
+    "discretised logistic mixture, 3x32x32",
+    "table likelihood",
+]
 
 
 @pytest.fixture

@@ -16,7 +16,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.compilation.fx_passes import for_inductor
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "Signature", "signature_of"]
+
+Signature: TypeAlias = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device], ...]
+"""Shapes, strides, types and devices of the arguments of a recording."""
 
 _aten = torch.ops.aten
 _Run: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -125,6 +128,11 @@ class Recording:
     def _without_autocast(self) -> AbstractContextManager[Any]:
         kind = self._device.type  # casts are part of the graph
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def signature_of(arguments: Sequence[Tensor]) -> Signature:
+    """Return what arguments must have in common to be given to the same recording."""
+    return tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
 
 
 def _capture(run: _Run, arguments: Sequence[Tensor], held: Sequence[Tensor]) -> _Run:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from pyrovae import checks
 from pyrovae.compilation.agreement import StepResults
 from pyrovae.compilation.finite_check import LossMonitor
+from pyrovae.compilation.graph_capture import Signature, signature_of
 from pyrovae.compilation.program_state import python_state, weight_decays
 from pyrovae.compilation.recorded_step import ROUNDING, RecordedStep, first_line, restoring
 from pyrovae.objectives.terms import NonFiniteLoss, collect_traces, nonfinite_site, sum_terms
@@ -37,7 +38,6 @@ __all__ = ["Compile", "ObjectiveFactory", "TrainingStep"]
 
 Compile: TypeAlias = Literal["off", "graph", "inductor"]
 ObjectiveFactory: TypeAlias = Callable[[], ELBO]
-_Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the arguments
 
 _OFTEN = 16  # batches of a shape, one an epoch, from which on it is recorded: recording takes as long as some 100 steps
 
@@ -106,10 +106,10 @@ class TrainingStep:
         elbo.max_plate_nesting = nesting if nesting == math.inf else int(nesting)  # the command line passes floats
         self.totals = torch.zeros(2)
         self.losses = LossMonitor()
-        self._seen: Counter[_Key] = Counter()
-        self._graphs: dict[_Key, RecordedStep] = {}
-        self._steps: Counter[_Key] = Counter()
-        self._unchecked: set[_Key] = set()
+        self._seen: Counter[Signature] = Counter()
+        self._graphs: dict[Signature, RecordedStep] = {}
+        self._steps: Counter[Signature] = Counter()
+        self._unchecked: set[Signature] = set()
         self._decays = weight_decays(modules)
         self._programs: tuple[PyroFunction, ...] = ()
         self._state: list[Any] | None = None
@@ -153,7 +153,7 @@ class TrainingStep:
         if self.optimizer is not None:
             self.optimizer.is_updated = False  # in case a step was interrupted
         self._programs = model, guide
-        key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
+        key = signature_of(arguments)
         again = self._steps[key] > 0
         is_first = not self._steps.total() and (self.optimizer is None or self.optimizer.has_state)
         self._steps[key] += 1
@@ -214,7 +214,9 @@ class TrainingStep:
         self.totals = self.totals.to(arguments[0].device) + sum_terms(traces, self.elbo.num_particles)
         return loss
 
-    def _replay(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor, compiled: bool) -> float:
+    def _replay(
+        self, key: Signature, model: PyroFunction, guide: PyroFunction, *arguments: Tensor, compiled: bool
+    ) -> float:
         recorded = self._graphs[key]
         noise = generators(arguments[0].device)
         try:
@@ -245,7 +247,7 @@ class TrainingStep:
             self.elbo.loss(model, guide, *arguments)
         return nonfinite_site(traces)
 
-    def _record(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> None:
+    def _record(self, key: Signature, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> None:
         try:
             recorded = RecordedStep(self.elbo, model, guide, arguments, self.modules, self.optimizer)
         except Exception as error:
@@ -256,7 +258,7 @@ class TrainingStep:
         self._graphs[key] = recorded
         self._unchecked.add(key)
 
-    def _compile(self, key: _Key, *arguments: Tensor) -> None:
+    def _compile(self, key: Signature, *arguments: Tensor) -> None:
         """Compile a recording by Inductor, if its results stay the same up to rounding."""
         reason = self._graphs[key].compile(*arguments)
         if reason is not None:
@@ -265,7 +267,7 @@ class TrainingStep:
         if arguments[0].device.type == "cuda":
             _capture(self._graphs[key], *arguments)
 
-    def _compare(self, key: _Key, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> None:
+    def _compare(self, key: Signature, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> None:
         """Compare a recording with Pyro on a batch; stop recording if they differ."""
         recorded, store = self._graphs[key], pyro.get_param_store()
         try:

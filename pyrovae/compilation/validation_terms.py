@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyro
 import torch
@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.compilation.functional import without_python_values
-from pyrovae.compilation.graph_capture import Recording
+from pyrovae.compilation.graph_capture import Recording, Signature, signature_of
 from pyrovae.compilation.program_state import python_state
 from pyrovae.compilation.training_step import TrainingStep
 from pyrovae.objectives.terms import estimate_elbo_terms, sample_elbo_terms
@@ -19,8 +19,6 @@ from pyrovae.programs import Arguments, PyroFunction
 from pyrovae.rng import forked_rng, generators, set_generators
 
 __all__ = ["ValidationTerms"]
-
-_Key: TypeAlias = tuple[Any, ...]  # shapes, strides, types and devices of the arguments
 
 _OFTEN = 64  # batches of a shape from which on it is recorded: recording takes as long as it saves in some 100
 
@@ -44,10 +42,10 @@ class ValidationTerms:
 
     def __init__(self, step: TrainingStep) -> None:
         self._step = step
-        self._seen: Counter[_Key] = Counter()
-        self._recorded: dict[_Key, _RecordedTerms] = {}
-        self._unchecked: set[_Key] = set()
-        self._refused: set[_Key] = set()
+        self._seen: Counter[Signature] = Counter()
+        self._recorded: dict[Signature, _RecordedTerms] = {}
+        self._unchecked: set[Signature] = set()
+        self._refused: set[Signature] = set()
 
     def begin_epoch(self) -> None:
         """Begin the validation of an epoch: discard outdated recordings; compare the others if training did."""
@@ -66,7 +64,7 @@ class ValidationTerms:
         Raises:
             FloatingPointError: if they are not finite, naming the site.
         """
-        key = tuple((part.shape, part.stride(), part.dtype, part.device) for part in arguments)
+        key = signature_of(arguments)
         self._seen[key] += 1
         if self._step.compile == "off" or key in self._refused or self._seen[key] <= _OFTEN:
             return estimate_elbo_terms(model, guide, *arguments)
@@ -96,7 +94,7 @@ class ValidationTerms:
 
     def _repeats(
         self,
-        key: _Key,
+        key: Signature,
         terms: Tensor,
         noise: list[Tensor],
         model: PyroFunction,

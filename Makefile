@@ -2,8 +2,9 @@
 PYTHON ?= python3
 RUN := runs/demo
 BIN := .venv/bin
-# The tests start some dozens of processes: what the first has to compile is kept for the others, outside their folders.
-TEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Tests and benchmarks start many processes: the bytecode that the first compiles is kept for the others.
+BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/bytecode
+TEST := $(BYTECODE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: demo test test-fast lint docs dist bench format clean
 
@@ -39,7 +40,7 @@ dist: .venv/.installed-dev
 	$(BIN)/python scripts/versions/check_distribution.py
 
 # Every script records what it measured in docs/performance/, and the last writes the page from the records.
-MEASURE := $(BIN)/python scripts/benchmarks
+MEASURE := $(BYTECODE) $(BIN)/python scripts/benchmarks
 MNIST := $(if $(PYROVAE_DATA),--root $(PYROVAE_DATA))
 # Those that are behind on one thread and MNIST are left out elsewhere.
 FEW := --compile inductor --without "hand-written, Adam()" Pyro pythae

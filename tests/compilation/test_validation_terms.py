@@ -8,12 +8,15 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Trace_ELBO
+from script_modules import module_of
 from torch import nn
 
 from pyrovae import MLP, VAE, Bernoulli, DiagonalNormal, Digits, NonFiniteLoss, StandardNormal, fit
 from pyrovae.compilation import TrainingStep, ValidationTerms, validation_terms
 from pyrovae.objectives import estimate_elbo_terms
 from pyrovae.programs import private_modules
+from pyrovae.training.batching import batches as batches_of
+from pyrovae.training.batching import labels_for
 
 SHAPE, D, B = (1, 4, 4), 3, 8
 small = partial(MLP, hidden_features=(16,))
@@ -36,21 +39,21 @@ def make(modules=None, compile="graph"):
     return vae, ValidationTerms(TrainingStep(Trace_ELBO(), compile, [vae] if modules is None else modules))
 
 
-def of_pyro(program, x, seed):
+def of_pyro(program, arguments, seed):
     torch.manual_seed(seed)
-    return estimate_elbo_terms(program.model, program.guide, x)
+    return estimate_elbo_terms(program.model, program.guide, *arguments)
 
 
-def batches(terms, program, x, count=5, start=0):
+def batches(terms, program, *arguments, count=5, start=0):
     """Check that batches have Pyro's terms; return how many of them ran through Pyro."""
     through_pyro = 0
     for seed in range(start, start + count):
         torch.manual_seed(seed)
         with patch.object(validation_terms, "estimate_elbo_terms", wraps=estimate_elbo_terms) as counted:
-            found = terms(program.model, program.guide, x)
+            found = terms(program.model, program.guide, *arguments)
         through_pyro += counted.call_count
         rest = torch.rand(3)
-        torch.testing.assert_close(found, of_pyro(program, x, seed), rtol=0, atol=0)
+        torch.testing.assert_close(found, of_pyro(program, arguments, seed), rtol=0, atol=0)
         torch.testing.assert_close(rest, torch.rand(3), rtol=0, atol=0)  # the generator is where Pyro leaves it
     return through_pyro
 
@@ -76,6 +79,20 @@ def test_fit_validates_to_the_same_numbers(monkeypatch):
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
+def test_the_validation_of_every_class_is_recorded(monkeypatch):
+    classes = module_of("benchmarks/programs_classes", monkeypatch)
+    for kind, name, case in classes.cases():
+        torch.manual_seed(0)
+        program, data, _ = case()
+        program.eval()
+        labels = labels_for(program.model, program.guide)
+        arguments = next(batches_of("always" if labels == "always" else "no", data.validation, 8))
+        terms = ValidationTerms(TrainingStep(Trace_ELBO(), modules=[program]))
+        with pyro.get_param_store().scope():
+            assert batches(terms, program, *arguments, count=4) == 3, f"{kind} {name} is not replayed"
+
+
 def test_a_changed_python_value_and_a_replaced_parameter_are_noticed(x):
     scale = {"of the prior": 1.0}
     vae, terms = make()
@@ -90,18 +107,18 @@ def test_a_changed_python_value_and_a_replaced_parameter_are_noticed(x):
     with pyro.get_param_store().scope():
         terms._step.begin_epoch()
         terms.begin_epoch()
-        batches(terms, program, x, 4)
-        assert batches(terms, program, x, 1) == 0
+        batches(terms, program, x, count=4)
+        assert batches(terms, program, x, count=1) == 0
         scale["of the prior"] = 2.0
         terms._step.begin_epoch()  # the training step notices it in the same way
         terms.begin_epoch()
-        assert batches(terms, program, x, 3) == 3
+        assert batches(terms, program, x, count=3) == 3
         replaced, terms = make()
-        batches(terms, replaced, x, 4)
+        batches(terms, replaced, x, count=4)
         replaced.posterior.network.layers[0].weight = nn.Parameter(torch.randn(16, 16))
         pyro.clear_param_store()
         terms.begin_epoch()
-        assert batches(terms, replaced, x, 3) > 0
+        assert batches(terms, replaced, x, count=3) > 0
 
 
 @pytest.mark.parametrize("cause", ["a value of the batch", "a counter", "a buffer"])
@@ -121,12 +138,12 @@ def test_what_cannot_be_recorded_runs_through_pyro(cause, x):
 
     program = nn.Module()
     program.model, program.guide = model, vae.guide
-    assert batches(terms, program, x, 6) == 6
+    assert batches(terms, program, x, count=6) == 6
 
 
 def test_terms_that_are_not_finite_name_the_site(x):
     vae, terms = make()
-    batches(terms, vae, x, 4)
+    batches(terms, vae, x, count=4)
     with torch.no_grad():
         vae.likelihood.network.layers[0].weight.fill_(torch.inf)
     with pytest.raises(NonFiniteLoss, match="site 'x' of the model"):

@@ -71,7 +71,8 @@ def main(
         out: folder for the results.
         page: page whose section is written from them.
         names: some of the models; all if not given.
-        estimators: some of importance-256, importance-5000, annealed, annealed-refined, comparison and adaptive; all if not given.
+        estimators: some of importance-256, importance-5000, annealed, annealed-refined, comparison and adaptive; all
+            if not given.
         num_sets: sets of each model; 200 for a run to publish.
         num_adaptive: sets of adaptive estimates, which take longest; 50 for a run to publish.
         set_size: data of a set, in place of 100 for Bernoulli likelihoods and 40 for others.

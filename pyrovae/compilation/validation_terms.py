@@ -84,7 +84,7 @@ class ValidationTerms:
 
     def _discard_outdated(self) -> None:
         """Stop if the programs use another value in Python, or another parameter, than when they were recorded."""
-        if self._recorded:
+        if self._recorded and not self._is_off:
             unchanged = self._state == python_state(*self._programs, *self._step.modules)
             self._is_off = not unchanged or not all(made.is_current for made in self._recorded.values())
 

@@ -106,7 +106,9 @@ def test_recorded_terms_are_pyros_bit_for_bit_and_follow_the_weights(x):
 @pytest.mark.slow
 def test_the_validation_of_every_class_is_recorded(monkeypatch):
     classes = module_of("benchmarks/programs_classes", monkeypatch)
-    for kind, name, case in classes.cases():
+    cases = [(kind, name, case) for kind, name, case in classes.cases() if "(" not in name and kind != "objective"]
+    assert len(cases) > 40
+    for kind, name, case in cases:
         torch.manual_seed(0)
         program, data, _ = case()
         labels = labels_for(program.model, program.guide)
@@ -117,8 +119,7 @@ def test_the_validation_of_every_class_is_recorded(monkeypatch):
             assert found == [1, 1, 1, 1, 0], f"{kind} {name} is not replayed"
 
 
-@pytest.mark.parametrize("compile", ["graph", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_fit_validates_to_the_same_numbers(compile, monkeypatch):
+def test_fit_validates_to_the_same_numbers(monkeypatch):
     curves, replayed = [], []
     replay = ValidationTerms._replay
     monkeypatch.setattr(ValidationTerms, "_replay", lambda *given: (replayed.append(1), replay(*given))[1])
@@ -127,7 +128,7 @@ def test_fit_validates_to_the_same_numbers(compile, monkeypatch):
         torch.manual_seed(3)
         vae = VAE(StandardNormal(D), Bernoulli((1, 8, 8), D, small), DiagonalNormal((1, 8, 8), D, small))
         vae.posterior.network.layers.insert(1, nn.BatchNorm1d(16))
-        history = fit(vae.model, vae.guide, Digits(), epochs=6, compile=compile, ema_decay=0.9, progress=False)
+        history = fit(vae.model, vae.guide, Digits(), epochs=6, compile="graph", ema_decay=0.9, progress=False)
         curves.append([(epoch.validation_reconstruction, epoch.validation_kl) for epoch in history.epochs])
     assert curves[0] == curves[1]
     assert len(replayed) == 2 * 2  # two batches an epoch, in the fifth and the sixth

@@ -105,6 +105,7 @@ def test_recorded_terms_are_pyros_bit_for_bit_and_follow_the_weights(x):
 
 @pytest.mark.slow
 def test_the_validation_of_every_class_is_recorded(monkeypatch):
+    monkeypatch.setattr(validation_terms, "_OFTEN", 0)
     classes = module_of("benchmarks/programs_classes", monkeypatch)
     cases = [(kind, name, case) for kind, name, case in classes.cases() if "(" not in name and kind != "objective"]
     assert len(cases) > 40
@@ -115,8 +116,8 @@ def test_the_validation_of_every_class_is_recorded(monkeypatch):
         arguments = next(batches_of("always" if labels == "always" else "no", data.validation, 8))
         with pyro.get_param_store().scope():
             validation = Validation(program)
-            found = [validation.epoch(arguments) for _ in range(5)]
-            assert found == [1, 1, 1, 1, 0], f"{kind} {name} is not replayed"
+            found = [validation.epoch(arguments) for _ in range(3)]
+            assert found == [1, 1, 0], f"{kind} {name} is not replayed"  # recorded, confirmed, replayed
 
 
 def test_fit_validates_to_the_same_numbers(monkeypatch):

@@ -26,25 +26,24 @@ def set_generators(device: torch.device, states: list[Tensor]) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
-def seed_generators(device: torch.device, seed: int) -> None:
-    """Seed torch's generators, the CPU's and that of ``device``, as :func:`torch.manual_seed` does, in less time.
+def seed_generators(seed: int) -> None:
+    """Seed torch's generators of all devices as :func:`torch.manual_seed` does, in less time where there is only a CPU.
 
     Args:
-        device: device.
         seed: seed.
 
     Example:
         >>> with forked_rng(torch.device("cpu")):
-        ...     seed_generators(torch.device("cpu"), 3)
+        ...     seed_generators(3)
         ...     found = torch.rand(4)
         ...     _ = torch.manual_seed(3)
         ...     bool((found == torch.rand(4)).all())
         True
     """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # it would note the seed for devices that may be found later, with a trace of its caller
+        torch.default_generator.manual_seed(seed)
 
 
 def all_generators() -> dict[str, Any]:

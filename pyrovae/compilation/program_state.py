@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
+from argparse import Namespace
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
-from types import CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["python_state", "weight_decays"]
 
 _MAX_OBJECTS = 200_000  # objects that are visited, which takes a second
 _LARGE = 2**20  # bytes of an array above which its values are not compared
+_NAMESPACES = (SimpleNamespace, Namespace)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _OF_TORCH = {"_parameters", "_buffers", "_modules"}  # a recording reads these at each step
@@ -40,8 +42,8 @@ def python_state(*roots: Any) -> list[Any] | None:
     """List the numbers, strings and tensors that programs use in Python, whose values a recording would freeze.
 
     They are found in attributes of modules and other objects, closures, globals, imported modules, defaults,
-    containers, iterators and generators; states of random number generators are included. Installed libraries are not
-    searched.
+    containers, iterators and generators; states of random number generators are included. Of objects of installed
+    libraries, such as distributions, only namespaces are searched; of the others the identity counts.
 
     Of parameters and buffers, only the identity counts, since a recording reads their values at each step.
 
@@ -90,20 +92,20 @@ def python_state(*roots: Any) -> list[Any] | None:
             if isinstance(thing, nn.Module):
                 found += [_Version(held, 0) for held in (*thing._parameters.values(), *thing._buffers.values())]
             inner = list(_inner(thing))
-            found.append((type(thing).__name__, len(inner)))
+            found.append((type(thing).__name__, len(inner)) if inner else _Version(thing, 0))
             waiting += reversed(inner)
     return found
 
 
 @dataclass
 class _Version:
-    """Identity and version of a tensor; equal if it is the same tensor without in-place changes since."""
+    """Identity of an object, and version of a tensor, which tells of changes in place."""
 
-    tensor: Tensor | None
+    thing: Any
     version: int
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Version) and self.tensor is other.tensor and self.version == other.version
+        return isinstance(other, _Version) and self.thing is other.thing and self.version == other.version
 
 
 def _random_state(thing: Any) -> int | str | None:
@@ -152,6 +154,8 @@ def _inner(thing: Any) -> Iterator[Any]:
         yield from _of_class(type(thing))
     elif isinstance(thing, type):
         yield from _of_class(thing)
+    elif isinstance(thing, _NAMESPACES):
+        yield from vars(thing).values()
     elif not _is_of_a_library(type(thing).__module__):
         yield from getattr(thing, "__dict__", {}).values()
         yield from (getattr(thing, name, None) for kind in type(thing).__mro__ for name in _slots(kind))
@@ -164,6 +168,7 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
     """Yield the objects that a function uses: closure, defaults, attributes, and the globals that it names."""
     yield from (cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))
     yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
     yield from vars(function).values()
     if not _is_of_a_library(function.__module__):
         for name in _names(function.__code__):

@@ -69,7 +69,6 @@ class TrainingStep:
     Attributes:
         totals: reconstruction and KL, summed over all data since it was last set, in nats.
         losses: the check that losses are finite.
-        compares: True if recordings are compared with Pyro in this epoch.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
@@ -114,7 +113,6 @@ class TrainingStep:
         self._programs: tuple[PyroFunction, ...] = ()
         self._state: list[Any] | None = None
         self._epochs = 0
-        self.compares = True
 
     def begin_epoch(self) -> None:
         """Begin an epoch: discard outdated recordings, and compare the others with Pyro at their next step.
@@ -125,12 +123,10 @@ class TrainingStep:
         self._epochs += 1
         self._steps.clear()
         self._graphs = {key: recorded for key, recorded in self._graphs.items() if recorded.is_current}
-        self.compares = True
         if not self._graphs:
             return
         before, self._state = self._state, python_state(*self._programs, *self.modules)
-        self.compares = self._epochs.bit_count() == 1 or before is None or before != self._state
-        if self.compares:
+        if self._epochs.bit_count() == 1 or before is None or before != self._state:
             self._unchecked = set(self._graphs)
 
     def loss(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pyro
@@ -20,101 +22,131 @@ from pyrovae.rng import forked_rng, generators, set_generators
 
 __all__ = ["ValidationTerms"]
 
-_OFTEN = 64  # batches of a shape from which on it is recorded: recording takes as long as it saves in some 100
+_OFTEN = 64  # batches of a shape that run through Pyro first: recording takes as long as it saves in some 100
 
 
 class ValidationTerms:
-    """Reconstruction and KL of a batch: :func:`estimate_elbo_terms`, recorded where training is recorded.
+    """Reconstruction and KL of batches: :func:`estimate_elbo_terms`, recorded where the training step is recorded.
 
-    The 65th batch of a shape is recorded. The recording is used only if it gives exactly Pyro's terms from the same
-    noise, on that batch and on the next, and does so again whenever the training step compares its own. A shape that
-    cannot be recorded runs through Pyro. The numbers are the same in all cases.
+    The 65th batch of a shape is recorded, if running it changes nothing in the programs. The recording must repeat
+    exactly what Pyro computes from the same noise, for this batch, the others of the epoch, and the first of the next.
+    From then on it is used, except in epochs 1, 2, 4, 8 and so on, in which every batch runs through Pyro too and is
+    compared. Once the programs use another value in Python than when they were recorded, or a recording fails, all
+    batches run through Pyro.
 
     Args:
-        step: the training step of the same programs.
+        model: program of p(x, z).
+        guide: program of q(z|x).
+        step: their training step.
 
     Example:
         >>> vae = VAE(StandardNormal(2), Bernoulli((4,), 2), DiagonalNormal((4,), 2))
-        >>> terms = ValidationTerms(TrainingStep(Trace_ELBO()))
-        >>> terms(vae.model, vae.guide, torch.ones(3, 4)).shape
+        >>> terms = ValidationTerms(vae.model, vae.guide, TrainingStep(Trace_ELBO(), modules=[vae]))
+        >>> terms(torch.ones(3, 4)).shape
         torch.Size([2])
     """
 
-    def __init__(self, step: TrainingStep) -> None:
+    def __init__(self, model: PyroFunction, guide: PyroFunction, step: TrainingStep) -> None:
+        self._programs = model, guide
         self._step = step
         self._seen: Counter[Signature] = Counter()
         self._recorded: dict[Signature, _RecordedTerms] = {}
-        self._unchecked: set[Signature] = set()
-        self._refused: set[Signature] = set()
+        self._recorded_in: dict[Signature, int] = {}  # epochs
+        self._confirmed: set[Signature] = set()  # in a later epoch, whose weights are others
+        self._state: list[Any] | None = None  # of the programs when they were recorded
+        self._epochs = 0
+        self._is_new_epoch = self._is_off = False
 
     def begin_epoch(self) -> None:
-        """Begin the validation of an epoch: discard outdated recordings; compare the others if training did."""
-        self._recorded = {key: recorded for key, recorded in self._recorded.items() if recorded.is_current}
-        if self._step.compares:
-            self._unchecked = set(self._recorded)
+        """Begin the validation of an epoch; the programs' values in Python are checked at its first batch."""
+        self._epochs += 1
+        self._is_new_epoch = True
 
-    def __call__(self, model: PyroFunction, guide: PyroFunction, *arguments: Tensor) -> Tensor:
+    def __call__(self, *arguments: Tensor) -> Tensor:
         """Return reconstruction and KL of a batch, in nats, shape ``(2,)``.
 
         Args:
-            model: program of p(x, z).
-            guide: program of q(z|x).
-            arguments: their arguments, x of shape ``(B, *data_shape)`` first.
+            arguments: arguments of the programs, x of shape ``(B, *data_shape)`` first.
 
         Raises:
             FloatingPointError: if they are not finite, naming the site.
         """
         key = signature_of(arguments)
         self._seen[key] += 1
-        if self._step.compile == "off" or key in self._refused or self._seen[key] <= _OFTEN:
-            return estimate_elbo_terms(model, guide, *arguments)
+        if self._is_new_epoch:
+            self._is_new_epoch = False
+            self._discard_outdated()
+        if self._is_off or self._step.compile == "off" or self._seen[key] <= _OFTEN:
+            return estimate_elbo_terms(*self._programs, *arguments)
+        if key in self._confirmed and self._epochs.bit_count() != 1:
+            return self._replay(key, *arguments)
+        return self._compare(key, *arguments) if key in self._recorded else self._record(key, *arguments)
+
+    def _discard_outdated(self) -> None:
+        """Stop if the programs use another value in Python, or another parameter, than when they were recorded."""
+        if self._recorded and not self._is_off:
+            unchanged = self._state == python_state(*self._programs, *self._step.modules)
+            self._is_off = not unchanged or not all(made.is_current for made in self._recorded.values())
+
+    def _record(self, key: Signature, *arguments: Tensor) -> Tensor:
+        """Run a batch through Pyro, and record it if this changes nothing in the programs."""
+        noise, before = generators(arguments[0].device), self._values()
+        terms = estimate_elbo_terms(*self._programs, *arguments)
+        state, _ = before
+        self._is_off = state is None or before != self._values() or (bool(self._recorded) and state != self._state)
+        if not self._is_off:
+            try:
+                with forked_rng(arguments[0].device):
+                    made = _RecordedTerms(*self._programs, arguments)
+            except Exception:  # Pyro computes the same, only not as fast
+                self._is_off = True
+            else:
+                self._recorded[key], self._recorded_in[key], self._state = made, self._epochs, state
+                self._is_off = not self._agrees(key, terms, noise, *arguments)
+        return terms
+
+    def _compare(self, key: Signature, *arguments: Tensor) -> Tensor:
+        """Run a batch through Pyro and through its recording."""
         noise = generators(arguments[0].device)
-        if key in self._recorded and key not in self._unchecked:
+        terms = estimate_elbo_terms(*self._programs, *arguments)
+        if not self._agrees(key, terms, noise, *arguments):
+            self._stop(key)
+        elif self._epochs > self._recorded_in[key]:
+            self._confirmed.add(key)
+        return terms
+
+    def _replay(self, key: Signature, *arguments: Tensor) -> Tensor:
+        """Run the recording of a batch; run Pyro instead if it fails."""
+        noise = generators(arguments[0].device)
+        with suppress(RuntimeError):  # shapes may depend on values and differ for this batch
             terms = self._recorded[key](*arguments)
             if bool(terms.isfinite().all()):
                 return terms
-            set_generators(arguments[0].device, noise)
-            return estimate_elbo_terms(model, guide, *arguments)  # names the site
-        before = self._state(model, guide)
-        terms = estimate_elbo_terms(model, guide, *arguments)
-        if (
-            before is None
-            or before != self._state(model, guide)
-            or not self._repeats(key, terms, noise, model, guide, *arguments)
-        ):
-            self._recorded.pop(key, None)
-            self._refused.add(key)
+        set_generators(arguments[0].device, noise)
+        terms = estimate_elbo_terms(*self._programs, *arguments)  # if they are not finite, it names the site
+        self._stop(key)
         return terms
 
-    def _state(self, model: PyroFunction, guide: PyroFunction) -> list[Any] | None:
-        """Return what a run of the programs must not change, if a recording is to replace it."""
-        values = python_state(model, guide, *self._step.modules)
-        buffers = [buffer._version for module in self._step.modules for buffer in module.buffers()]
-        return None if values is None else [*values, *buffers]
+    def _agrees(self, key: Signature, terms: Tensor, noise: list[Tensor], *arguments: Tensor) -> bool:
+        """Tell whether a recording computes the same terms from the same noise; the generators stay as they are."""
+        with forked_rng(arguments[0].device), suppress(RuntimeError):
+            set_generators(arguments[0].device, noise)
+            return torch.equal(self._recorded[key](*arguments), terms)
+        return False
 
-    def _repeats(
-        self,
-        key: Signature,
-        terms: Tensor,
-        noise: list[Tensor],
-        model: PyroFunction,
-        guide: PyroFunction,
-        *arguments: Tensor,
-    ) -> bool:
-        """Tell whether a recording, made if there is none, gives the terms that Pyro computed from the same noise."""
-        device = arguments[0].device
-        try:
-            with forked_rng(device):
-                if key in self._recorded:
-                    self._unchecked.discard(key)
-                else:
-                    # Compared on the next batch too, in case the recording contains values of this one.
-                    self._unchecked.add(key)
-                    self._recorded[key] = _RecordedTerms(model, guide, arguments)
-                set_generators(device, noise)
-                return torch.equal(self._recorded[key](*arguments), terms)
-        except Exception:  # it cannot be recorded, or not be repeated
-            return False
+    def _stop(self, key: Signature) -> None:
+        self._is_off = True
+        if key in self._confirmed:
+            warnings.warn(
+                "the recorded validation does not repeat what Pyro computes; it runs through Pyro from now on, but "
+                "validation bounds of earlier epochs may be wrong: compile=off computes all by Pyro",
+                stacklevel=2,
+            )
+
+    def _values(self) -> tuple[list[Any] | None, list[int]]:
+        """Return the programs' values in Python, and versions of their tensors, which validation must not change."""
+        tensors = [part for module in self._step.modules for part in (*module.parameters(), *module.buffers())]
+        return python_state(*self._programs, *self._step.modules), [tensor._version for tensor in tensors]
 
 
 class _RecordedTerms:

@@ -68,12 +68,15 @@ def estimate_elbo_terms(model: PyroFunction, guide: PyroFunction, *arguments: Te
 
 
 def sample_elbo_terms(model: PyroFunction, guide: PyroFunction, arguments: Arguments) -> tuple[Traces, Tensor]:
-    """Return the traces of one sample per datum, and reconstruction and KL as :func:`estimate_elbo_terms` does.
+    """Run the programs once for each datum; :func:`estimate_elbo_terms` with its traces, and with gradients.
 
     Args:
         model: program of p(x, z).
         guide: program of q(z|x).
         arguments: their arguments, x of shape ``(B, *data_shape)`` first.
+
+    Returns:
+        the traces, and ``(reconstruction, kl)``, shape ``(2,)``, summed over the batch, in nats.
     """
     traces: Traces = list(Trace_ELBO()._get_traces(model, guide, arguments, {}))
     return traces, sum_terms(traces, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def validate(
     labels: Labels,
     split: Split,
     batch_size: int,
-    estimate: Callable[..., Tensor] = estimate_elbo_terms,
+    terms: Callable[..., Tensor] | None = None,
 ) -> list[float]:
     """Return reconstruction and KL of x in nats per datum, in evaluation mode, with the same noise at every call.
 
@@ -38,18 +39,20 @@ def validate(
         labels: use of labels by the programs.
         split: split of the data.
         batch_size: number of data per batch.
-        estimate: function that computes both for a batch.
+        terms: function of a batch's arguments that returns both, summed over the batch; by default,
+            :func:`estimate_elbo_terms` of the programs.
 
     Raises:
         FloatingPointError: if they are not finite, naming the site, in all processes.
     """
     labels = "always" if labels == "always" else "no"
+    terms = partial(estimate_elbo_terms, model, guide) if terms is None else terms
     indices = distributed.shard_indices(count_batches(labels, split, batch_size))
     totals: list[Tensor] = []
     with distributed.failing_together(), forked_rng(split.device), mode(model, guide, training=False):
         for i, arguments in zip(indices, batches(labels, split, batch_size, part="turn"), strict=True):
-            seed_generators(split.device, distributed.derive_seed(i))
-            totals.append(estimate(model, guide, *arguments))
+            seed_generators(distributed.derive_seed(i))
+            totals.append(terms(*arguments))
     parts = distributed.gather_shards(torch.stack(totals).double().cpu().tolist() if totals else [])
     return (torch.tensor(parts, dtype=torch.float64).sum(0) / len(split)).tolist()
 

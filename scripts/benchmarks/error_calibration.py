@@ -39,6 +39,7 @@ FIXED: dict[str, pv.Estimator] = {
     "importance-5000": pv.Importance(5000),
     "narrowed-5000": pv.Importance(5000, proposal_scale=0.6),
     "annealed": pv.Annealed(num_temperatures=50, num_chains=8),
+    "annealed-refined": pv.Annealed(num_temperatures=50, num_chains=8, refinement_rounds=3),
 }
 """Estimators, by name; the narrowed guide is for comparisons alone."""
 WRITTEN = ("set_size", "target", "max_seconds", "seed", "training_seed")  # of a recipe, in its command
@@ -70,7 +71,8 @@ def main(
         out: folder for the results.
         page: page whose section is written from them.
         names: some of the models; all if not given.
-        estimators: some of importance-256, importance-5000, annealed, comparison and adaptive; all if not given.
+        estimators: some of importance-256, importance-5000, annealed, annealed-refined, comparison and adaptive; all
+            if not given.
         num_sets: sets of each model; 200 for a run to publish.
         num_adaptive: sets of adaptive estimates, which take longest; 50 for a run to publish.
         set_size: data of a set, in place of 100 for Bernoulli likelihoods and 40 for others.

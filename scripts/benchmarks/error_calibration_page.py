@@ -20,6 +20,7 @@ ESTIMATORS = {
     "importance-256": "importance sampling, K = 256",
     "importance-5000": "importance sampling, K = 5,000",
     "annealed": "annealing, 8 chains of 50 temperatures",
+    "annealed-refined": "annealing with a refined start, 8 chains of 50 temperatures in 4 pairs",
     "adaptive": "to within a target",
     "comparison": "a decoder compared with itself",
 }
@@ -30,7 +31,7 @@ SHORT = {
     "annealed": "annealing,\n8 chains, T = 50",
     "adaptive": "to within\na target",
 }
-"""Titles of the measurements in the picture."""
+"""Titles of the measurements in the picture, which leaves out the others."""
 NAME = "error calibration"
 
 SECTION = """\
@@ -69,6 +70,13 @@ the intervals cover: before, those of these three models covered in 65, 65 and 1
 the division by the share of data that they find were chosen on the Gaussian and the MNIST model; the other nine
 check them. The price is wide intervals where chains from the prior find half of p(x) for half of the data only: on
 MNIST the estimated bias is nearly twice the true one.
+
+**A refined start** (`refinement_rounds=3`) lowers the errors of most data and makes the intervals narrower. But it does
+not find modes that the guide misses. Two of the 200 data of the Student t model have such a mode, with 93 % of p(x),
+which the eight chains from the prior find only sometimes. Where a set has one of these data and it is not found, the
+wider interval of the guide as it is mostly covers the error, and the narrow one does not: of 60 sets (`--num_sets 60`)
+55 and 43 are covered, and with 32 chains from the prior (`num_prior_chains`) 43 too. The verdict says that the guide
+misses a part of the posterior.
 
 **Where it still fails.** The flow posterior misses modes of 8 to 20 % of p(x) on some data, also where k̂ is below 0.5.
 The guide's samples cannot show it, and at K = 5,000, where other errors are small, the intervals of importance
@@ -213,7 +221,7 @@ def sentence(estimator: str, records: Sequence[dict[str, Any]]) -> str:
         parts.append(f"{bounded.k} are bounded from below, and {both.k} of these cover it: {both}.")
     elif bounded.k == 0:
         parts.append("None is bounded from below.")
-    if estimator == "annealed":
+    if estimator.startswith("annealed"):
         parts.append("Decoder runs include the eight chains from the prior of each datum, 792 of them.")
     if estimator == "adaptive":
         reached, true = count(records, "reached"), on_target(records)

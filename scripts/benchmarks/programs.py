@@ -59,7 +59,7 @@ def measure(name: str, options: argparse.Namespace) -> tuple[dict[str, Any], dic
     from pyrovae.compilation import Compile
 
     setup = programs_setups.SETUPS[name](2)
-    contenders = [*get_args(Compile), *([BY_HAND] if setup.by_hand is not None else [])]
+    contenders = [*get_args(Compile), BY_HAND]
     timing = turns.measure(partial(contend, name, options), contenders, options.rounds, name)
     settings = {
         "program": name,

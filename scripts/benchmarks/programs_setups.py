@@ -32,19 +32,19 @@ TANH: Any = partial(pv.MLP, activation=nn.Tanh)
 
 @dataclass
 class Setup:
-    """A program, what it is trained on, and the same in plain PyTorch where that was written.
+    """A program, what it is trained on, and the same in plain PyTorch.
 
     Attributes:
         program: the program.
         data: data of a few batches.
-        by_hand: module that maps a batch to the loss, or None.
+        by_hand: module that maps a batch to the loss.
         objective: makes the objective.
         batch_size: number of data in a batch.
     """
 
     program: pv.Program
     data: pv.DataSet
-    by_hand: nn.Module | None = None
+    by_hand: nn.Module
     objective: ObjectiveFactory = pv.Trace_ELBO
     batch_size: int = 128
 
@@ -70,7 +70,6 @@ def train(setup: Setup, mode: Compile, epochs: int, its_turns: Iterator[None]) -
 def train_by_hand(setup: Setup, its_turns: Iterator[None]) -> None:
     """Train the program in plain PyTorch, on batches that pyrovae's data sets give."""
     module = setup.by_hand
-    assert module is not None
     counts = [sum(part.numel() for part in made.parameters()) for made in (module, setup.program)]
     assert counts[0] == counts[1], "the networks are not the same"
     labels = labels_for(setup.program.model, setup.program.guide, setup.data)

@@ -1,7 +1,8 @@
 """Time an epoch of pyrovae's fit against a hand-written PyTorch loop, Pyro's tutorial, NumPyro and pythae.
 
 Each contender has a process of its own, bound to the same cores; they take turns epoch by epoch, so that a change of
-the machine's speed meets all of them, and the first epoch of each, which compiles and warms up, does not count.
+the machine's speed meets all of them. The first round, which compiles and warms up, does not count. It is one epoch,
+but ``--first_epochs`` of fit, which records rare batches and validation only after some dozens of epochs.
 The seconds of each round go to ``training.json``; printed are medians over the rounds of the seconds, and of the ratios
 within a round. All flush denormal floats, as pyrovae's commands do and XLA always does. A library that is not installed
 is left out (the extra ``bench`` has all).

@@ -634,6 +634,23 @@ def counting(kind, vae):
         def count():
             schedules.steps += 1
 
+    elif kind == "namespace":
+        options = SimpleNamespace(steps=0)
+
+        def count():
+            options.steps += 1
+
+    elif kind == "distribution":
+        held = [dist.Normal(0.0, 1.0)]
+
+        def count():
+            held[0] = dist.Normal(0.0, 1.0)
+
+    elif kind == "keyword":
+
+        def count(*, kept={"steps": 0}):  # noqa: B006 - as programs do
+            kept["steps"] += 1
+
     elif kind in ("module", "tensor"):
         vae.steps = 0 if kind == "module" else torch.zeros(())
 
@@ -648,7 +665,10 @@ def counting(kind, vae):
 STEPS = 0
 
 
-PLACES = "module tensor object class slots closure global list deque generator iterator random numpy function imported"
+PLACES = (
+    "module tensor object class slots closure global list deque generator iterator random numpy function imported "
+    "namespace distribution keyword"
+)
 
 
 @pytest.mark.parametrize("kind", PLACES.split())

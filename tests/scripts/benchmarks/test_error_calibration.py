@@ -30,7 +30,9 @@ def tiny(calibration, monkeypatch):
     exact = truth.exact_log_marginal
     case = truth.Case(likelihood=pv.Gaussian, kind="dequantized", epochs=1, hidden_features=(4,))
     short = pv.Annealed(num_temperatures=4, num_chains=8)
+    refined = pv.Annealed(num_temperatures=4, num_chains=8, refinement_rounds=1)
     monkeypatch.setitem(calibration.FIXED, "annealed", short)
+    monkeypatch.setitem(calibration.FIXED, "annealed-refined", refined)
     monkeypatch.setattr(truth, "CASES", {"digits, Gaussian": case})
     monkeypatch.setattr(truth, "NUM_IMAGES", 8)
     monkeypatch.setattr(truth, "_SHARE", 1.0)
@@ -67,7 +69,7 @@ def test_errors_are_measured_once_and_told_on_the_page(tiny, tmp_path, monkeypat
     assert text.startswith("# Before\n\n<!-- error calibration: begins -->\n## How these errors were checked\n")
     assert text.endswith("\n<!-- error calibration: ends -->\n\nAfter.\n")
     assert "old" not in text.split()
-    assert text.count("| digits, Gaussian | 3 of 4 |") == 4
+    assert text.count("| digits, Gaussian | 3 of 4 |") == 5
     assert text.count("| digits, Gaussian | 1 of 4 |") == 1
     assert "Not measured yet" not in text
 

@@ -48,9 +48,10 @@ class Annealed(Estimator):
         start: distribution from which the chains start, ``guide`` or ``prior``.
         refinement_rounds: number of rounds that move the guide towards the posterior of each datum, on samples of their
             own, before chains start from it. R rounds need R + 1 sets of gradients, each of twice as many as there are
-            latent dimensions and at least 16. Three were enough in our comparison; by default there are none. No
-            effect on chains from the prior, on guides whose samples are not made from Gaussian noise (as normals and
-            flows are) or depend on a discrete latent, and on more than 256 latent dimensions.
+            latent dimensions and at least 16. Three were enough in our comparison; by default there are none. Errors
+            are smaller, but where the guide misses modes their estimates are too small, and intervals cover less often
+            than 95 %. No effect on chains from the prior, on guides whose samples are not made from Gaussian noise (as
+            normals and flows are) or depend on a discrete latent, and on more than 256 latent dimensions.
         keep_guide: True to start half of the chains at the refined guide and half at the guide itself, which may cover
             modes that the refined one misses; the path starts at the mixture of both. Each weight is then the mean of
             two chains, one from each, so that ``num_samples`` is C / 2. False starts all chains at the refined guide,

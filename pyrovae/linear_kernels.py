@@ -1,8 +1,8 @@
 """The faster of two kernels for a linear layer, oneDNN's or torch's own, by timing both on the machine at hand.
 
-On an AMD EPYC with AVX-512, oneDNN takes half the time of MKL, which torch calls; on one with AVX2 it takes 1.1 to 2
-times as long. The two round differently. So the first choice for a shape is kept on disk: the same seed gives the same
-bits in every process on this machine.
+On some processors with AVX-512, oneDNN takes half the time of MKL, which torch calls; on an AMD EPYC with AVX2 it takes
+1.1 to 2 times as long. The two round differently. So the first choice for a shape is kept on disk: the same seed gives
+the same bits in every process on this machine.
 """
 
 from __future__ import annotations

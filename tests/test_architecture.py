@@ -33,6 +33,7 @@ FLOORS = [
         {"columns"},
         {"rng"},
         {"arviz_import"},
+        {"vector_constants"},
     ],
     [{"programs"}, {"linear_kernels"}],
     [{"networks"}, {"flows"}, {"distributions"}, {"handlers"}, {"data"}, {"optimizers"}, {"parsing"}, {"matmul"}],

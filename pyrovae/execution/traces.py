@@ -19,6 +19,7 @@ from pyrovae.distributions.zuko import ZukoDistribution
 from pyrovae.handlers import InDataPlate
 from pyrovae.matmul import fast_matmul
 from pyrovae.programs import Arguments, PyroFunction, concise_errors, mode, modules_of, private_modules
+from pyrovae.vector_constants import load_vector_constants
 
 __all__ = ["evaluating", "frozen_parameters", "trace"]
 
@@ -29,6 +30,7 @@ def evaluating(*programs: PyroFunction) -> Iterator[None]:
 
     Matrix products are computed by :func:`fast_matmul`.
     """
+    load_vector_constants()
     with (
         private_modules(),
         mode(*programs, training=False),

@@ -35,6 +35,7 @@ from pyrovae.training.synchronize import clone_buffers, merge_buffers, per_rank_
 from pyrovae.training.validation import subset_elbo, validate
 from pyrovae.training.warmup import Warmup, warms_up_by_default
 from pyrovae.training.weight_average import WeightAverage
+from pyrovae.vector_constants import load_vector_constants
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -377,6 +378,7 @@ def _training_mode(
     model: PyroFunction, guide: PyroFunction, labels: Labels, device: torch.device, precision: matmul.Precision
 ) -> Iterator[None]:
     """Put the programs in training mode; Pyro's validation and some of its warnings are off."""
+    load_vector_constants()
     with (
         warnings.catch_warnings(),
         private_modules(),

@@ -3,9 +3,9 @@
 The products are those of the decoder's layers alone, on inputs that lie ready, as many rows at a time as pyrovae takes.
 The contenders have the same network, images and threads, and take turns in one process, so that a change of the
 machine's speed meets all of them. The seconds of each round go to ``evaluation.json``; what is printed are medians over
-the rounds. Annealing is compared to the products
-of its own runs of the decoder, each of which has a gradient in the latents: twice the products. pythae is left out
-where it is not installed.
+the rounds. Annealing is compared to the products of its own runs of the decoder, each of which has a gradient in the
+latents: twice the products. It is also timed on as many data as its chains fill a chunk with. pythae is left out where
+it is not installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pyrovae.execution.chunking import Chunks
 K = 5000
 SHAPE = (1, 28, 28)
 PRODUCTS = "the decoder's products alone"
-OURS, ANNEALED = "pyrovae, log_marginal", "pyrovae, annealed"
+OURS, ANNEALED, FULL = "pyrovae, log_marginal", "pyrovae, annealed", "pyrovae, annealed, full chunk"
 
 
 def products(vae: VAE, rows: int) -> Callable[[], None]:
@@ -98,7 +98,8 @@ def main() -> None:
     torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
     N = options.num_data
-    x = torch.rand(N, *SHAPE).round() if options.root is None else MNIST(options.root).test[:N]
+    images = torch.rand(1000, *SHAPE).round() if options.root is None else MNIST(options.root).test
+    x = images[:N]
     vae = ARCHITECTURES[options.architecture].vae(SHAPE).eval()
     vae.likelihood.initialize(x)
     chunks = Chunks(None)
@@ -107,12 +108,17 @@ def main() -> None:
 
     annealed = log_marginal(vae.model, vae.guide, x, Annealed(num_prior_chains=0))
     contenders, left_out = contenders_of(vae, x)
+    for contender in contenders.values():  # what is imported or chosen at the first call does not count
+        contender()
+    full = max(1, chunks.size // Annealed().num_chains)
+    contenders[FULL] = lambda: log_marginal(vae.model, vae.guide, images[:full], Annealed(num_prior_chains=0)).nll
     seconds, nll = measure(contenders, products(vae, chunks.size), N * K / chunks.size, options.rounds)
     results = {
         "seconds": seconds,
         "nll": nll,
         "gradients": int(annealed.num_evaluations[0]),
         "chunk": chunks.size,
+        "full": full,
         "left_out": left_out,
     }
     settings = {
@@ -161,8 +167,6 @@ def measure(
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Return the seconds of each round, of the contenders and of so many runs of the products, and the last NLLs."""
     run()
-    for contender in contenders.values():  # what is imported or chosen at the first call is no part of it
-        contender()
     seconds: dict[str, list[float]] = {name: [] for name in (PRODUCTS, *contenders)}
     nll: dict[str, float] = {}
     for i in range(rounds):
@@ -182,10 +186,11 @@ def measure(
 
 def show(results: dict[str, Any], num_data: int) -> None:
     """Print the medians."""
-    seconds, gradients = results["seconds"], results["gradients"]
-    ours, floor = seconds[OURS], seconds[PRODUCTS]
-    for name, times in seconds.items():
-        own = [2 * part * gradients / K for part in floor] if name == ANNEALED else floor
+    ours = results["seconds"][OURS]
+    for name, recorded in results["seconds"].items():
+        times = [time * num_data / results["full"] for time in recorded] if name == FULL else recorded
+        runs = 2 * results["gradients"] / K if name in (ANNEALED, FULL) else 1.0
+        own = [part * runs for part in results["seconds"][PRODUCTS]]
         ratios = [part / against for part, against in zip(times, own, strict=True)]
         to_ours = statistics.median(part / against for part, against in zip(times, ours, strict=True))
         print(
@@ -193,7 +198,10 @@ def show(results: dict[str, Any], num_data: int) -> None:
             f"{statistics.median(ratios):6.2f} x the products (from {min(ratios):.2f} to {max(ratios):.2f}), "
             f"{to_ours:6.2f} x log_marginal" + (f", NLL {results['nll'][name]:.2f}" if name in results["nll"] else "")
         )
-    print(f"annealing: 16 chains of 100 temperatures, {gradients} gradients an image, compared to their own products")
+    print(
+        f"annealing: 16 chains of 100 temperatures, {results['gradients']} gradients an image, compared to their own "
+        f"products; a full chunk has {results['full']} images"
+    )
 
 
 if __name__ == "__main__":

@@ -29,11 +29,12 @@ from performance_words import (
 
 from pyrovae.cli import script
 
-__all__ = ["SECTIONS", "main"]
+__all__ = ["SECTIONS", "main", "section_of"]
 
 BY_HAND, FUSED, NUMPYRO = "hand-written, Adam()", "hand-written, Adam(fused=True)", "NumPyro, jitted epoch"
 PRODUCTS = "matrix products"
-LOG_MARGINAL, ANNEALED, DECODER = "pyrovae, log_marginal", "pyrovae, annealed", "the decoder's products alone"
+LOG_MARGINAL, DECODER = "pyrovae, log_marginal", "the decoder's products alone"
+ANNEALED, FULL = "pyrovae, annealed", "pyrovae, annealed, full chunk"
 HAND = "by hand, Adam(fused=True)"
 MODES = "off", "graph", "inductor"
 
@@ -47,8 +48,14 @@ def main(folder: str = records.FOLDER, page: str = "docs/performance.md") -> Non
     """
     for name in SECTIONS:
         page_section.surroundings(page, name)
-    for name, section in SECTIONS.items():
-        page_section.write(page, name, "\n" + on_machines(records.read(folder, name), section) + "\n")
+    for name in SECTIONS:
+        page_section.write(page, name, f"\n{section_of(folder, name)}\n")
+
+
+def section_of(folder: str, name: str) -> str:
+    """Return the text of a section; of the classes, that of the newest record, since it depends on no processor."""
+    found = records.read(folder, name)
+    return on_machines(found[-1:] if name == "classes" else found, SECTIONS[name])
 
 
 def startup(group: Sequence[Record]) -> str:
@@ -102,7 +109,8 @@ def evaluation(group: Sequence[Record]) -> str:
     gradients = unique(f"{record['results']['gradients']:,}" for record in group)
     return (
         f"{rounds(group)}; from the smallest to the largest in brackets, then the time of a datum. Annealing is a "
-        f"multiple of the products of its own gradients, {' or '.join(gradients)} a datum.\n\n"
+        f"multiple of the products of its own gradients, {' or '.join(gradients)} a datum; a full chunk is as many data "
+        "as its chains run on at a time.\n\n"
         f"{table(lines)}\n\n{comparison('`log_marginal`', peers)}"
     )
 
@@ -112,10 +120,12 @@ def in_products(record: Record, name: str) -> str:
     seconds, settings = record["results"]["seconds"], record["settings"]
     if name not in seconds:
         return ""
-    runs = 2 * record["results"]["gradients"] / settings["num_samples"] if name == ANNEALED else 1.0
+    is_annealed, num_data = name in (ANNEALED, FULL), settings["num_data"]
+    of_data = record["results"]["full"] if name == FULL else num_data
+    runs = of_data / num_data * (2 * record["results"]["gradients"] / settings["num_samples"] if is_annealed else 1.0)
     ratios = [time / (runs * floor) for time, floor in zip(seconds[name], seconds[DECODER], strict=True)]
-    own = 1e3 * median(seconds[name]) / settings["num_data"]
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {digits(own)} ms"
+    own = f"{digits(1e3 * median(seconds[name]) / of_data)} ms{f' ({of_data} data)' if name == FULL else ''}"
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {own}"
 
 
 def memory(group: Sequence[Record]) -> str:

@@ -53,8 +53,6 @@ def on_machines(found: Sequence[Record], section: Callable[[Sequence[Record]], s
 def described(group: Sequence[Record]) -> str:
     """Say on what machine, with which versions, when and by which commands records were made."""
     machine = group[0]["machine"]
-    flags = machine["flags"]
-    absent = [name for name in ("avx2", "avx512", "amx") if not any(flag.startswith(name) for flag in flags)]
     held = "".join(f", {variable}={value}" for variable, value in machine["limits"].items())
     dates = sorted({record["date"] for record in group})
     versions = unique(
@@ -63,11 +61,20 @@ def described(group: Sequence[Record]) -> str:
     )
     commands = "\n".join(unique(record["command"] for record in group))
     return (
-        f"**{machine['processor']}**, {machine['cores']} cores, with {', '.join(flags) or 'none of avx2, avx512, amx'}"
-        + (f", without {' and '.join(absent)}" if flags and absent else "")
-        + f"{held}. {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}; {'; or '.join(versions)}.\n\n"
+        f"**{machine['processor']}**, {machine['cores']} cores, {instruction_sets(machine['flags'])}"
+        f"{held}. {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}; {'; or '.join(versions)}.\n\n"
         f"```sh\n{commands}\n```"
     )
+
+
+def instruction_sets(flags: Sequence[str]) -> str:
+    """Say which vector instructions a processor has, with the extensions of each set in brackets."""
+    words: dict[str, list[str]] = {"with": [flag for flag in flags if flag.startswith("avx_")], "without": []}
+    for name in ("avx2", "avx512", "amx"):
+        found = [flag.removeprefix(name).strip("_") for flag in flags if flag.startswith(name)]
+        extensions = " ".join(part for part in found if part)
+        words["with" if found else "without"].append(name + (f" ({extensions})" if extensions else ""))
+    return ", ".join(f"{word} {', '.join(names)}" for word, names in words.items() if names)
 
 
 def missing(group: Sequence[Record]) -> str:

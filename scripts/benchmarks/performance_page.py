@@ -109,8 +109,8 @@ def evaluation(group: Sequence[Record]) -> str:
     gradients = unique(f"{record['results']['gradients']:,}" for record in group)
     return (
         f"{rounds(group)}; from the smallest to the largest in brackets, then the time of a datum. Annealing is a "
-        f"multiple of the products of its own gradients, {' or '.join(gradients)} a datum; a full chunk is as many data "
-        "as its chains run on at a time.\n\n"
+        f"multiple of the products of its own gradients, {' or '.join(gradients)} a datum; a full chunk is as many "
+        "data as its chains run on at a time.\n\n"
         f"{table(lines)}\n\n{comparison('`log_marginal`', peers)}"
     )
 

@@ -13,10 +13,10 @@ __all__ = ["load_vector_constants"]
 def load_vector_constants() -> None:
     """Make float32 log1p, expm1, softplus, log-sigmoid and logaddexp as fast as they can be with AVX-512.
 
-    For an input of -0, log1p returns a constant, which it reads by a masked load. Until a first input of -0, the page
-    of memory that has the constant may be absent. Then every masked load takes the processor's slow path, although it
-    reads nothing: log1p takes 8.4 ns a number instead of 0.8 (AMD EPYC, family 25, model 17, torch 2.14.1). One input
-    of -0 loads the page for the whole process. No result changes.
+    These functions read a constant by a masked load, and only for an input of -0. Until the first such input, the page
+    of memory that has the constant may be absent, and every masked load then takes the processor's slow path: log1p
+    takes 8.4 ns a number instead of 0.8 (AMD EPYC, family 25, model 17, torch 2.14.1). One input of -0 loads the page
+    for the whole process. No result changes.
 
     Example:
         >>> load_vector_constants()

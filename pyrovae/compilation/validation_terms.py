@@ -75,14 +75,14 @@ class ValidationTerms:
         self._seen[key] += 1
         if self._is_new_epoch:
             self._is_new_epoch = False
-            self._discard_outdated()
+            self._stop_if_outdated()
         if self._is_off or self._step.compile == "off" or self._seen[key] <= _OFTEN:
             return estimate_elbo_terms(*self._programs, *arguments)
         if key in self._confirmed and self._epochs.bit_count() != 1:
             return self._replay(key, *arguments)
         return self._compare(key, *arguments) if key in self._recorded else self._record(key, *arguments)
 
-    def _discard_outdated(self) -> None:
+    def _stop_if_outdated(self) -> None:
         """Stop if the programs use another value in Python, or another parameter, than when they were recorded."""
         if self._recorded and not self._is_off:
             unchanged = self._state == python_state(*self._programs, *self._step.modules)

@@ -157,6 +157,7 @@ def _result(values: Any) -> LogMarginal:
         prior_found=found,
         log_unbiased=unbiased,
         integral=integral,
+        is_refined=bool(values.attrs.get("is_refined", False)),
     )
 
 

@@ -114,10 +114,10 @@ def fit(
         accumulate: number of parts in which a batch is processed one after the other, to save memory; terms that are no
             sum over data, such as batch normalisation or the discrepancy of ``MMD``, are computed for each part.
         compile: ``graph`` to record the step and replay it, with exactly Pyro's gradients, and validation too, with
-            exactly Pyro's numbers; ``inductor`` to compile the recorded step too, on CPU with oneDNN's matrix products,
-            with gradients that are the same up to rounding and steps about twice as fast; ``off`` to run Pyro at every
-            step; ``auto`` for ``inductor`` if the run is long enough to make up for some ten seconds of compilation,
-            else ``graph``.
+            exactly Pyro's numbers; ``inductor`` to compile the recorded step too, on CPU with the faster library's
+            matrix products (:mod:`pyrovae.linear_kernels`), with gradients that are the same up to rounding and steps
+            up to twice as fast; ``off`` to run Pyro at every step; ``auto`` for ``inductor`` if the run is long enough
+            to make up for some ten seconds of compilation, else ``graph``.
         precision: precision of the matrix products of linear and convolutional layers: ``float32``, or rounded to
             ``tf32`` (a mantissa of 10 bits, on a GPU) or ``bfloat16`` (7 bits).
         progress: True to show a progress bar, and a line as soon as something is wrong with the curves, such as a

@@ -76,7 +76,8 @@ mode. There its chains agree too, so the estimated bias is too small: on the dis
 the error. The intervals are narrower, and cover less often than those of the guide as it is (its table is below). On
 the Student t model, two of the 200 data have a mode with 93 % of p(x) that the guide misses, and the eight chains from
 the prior find it only sometimes. Of 60 sets (`--num_sets 60`), 55 are covered without refinement and 43
-with it, also with 32 chains from the prior (`num_prior_chains`). A [sandwich](#the-sandwich) measures the error itself.
+with it, also with 32 chains from the prior (`num_prior_chains`). The verdict warns of it. A [sandwich](#the-sandwich)
+measures the error itself.
 
 **Where it still fails.** The flow posterior misses modes of 8 to 20 % of p(x) on some data, also where k̂ is below 0.5.
 The guide's samples cannot show it, and at K = 5,000, where other errors are small, the intervals of importance

@@ -100,8 +100,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
     N = options.num_data
-    images = torch.rand(1000, *SHAPE).round() if options.root is None else MNIST(options.root).test
-    x = images[:N]
+    x = load(options.root, N)
     vae = ARCHITECTURES[options.architecture].vae(SHAPE).eval()
     vae.likelihood.initialize(x)
     chunks = Chunks(None)
@@ -112,15 +111,15 @@ def main() -> None:
     contenders, left_out = contenders_of(vae, x)
     for contender in contenders.values():  # what is imported or chosen at the first call does not count
         contender()
-    full = max(1, chunks.size // Annealed().num_chains)
-    contenders[FULL] = lambda: log_marginal(vae.model, vae.guide, images[:full], Annealed(num_prior_chains=0)).nll
+    full = load(options.root, max(1, chunks.size // Annealed().num_chains))
+    contenders[FULL] = lambda: log_marginal(vae.model, vae.guide, full, Annealed(num_prior_chains=0)).nll
     seconds, nll = measure(contenders, products(vae, chunks.size), N * K / chunks.size, options.rounds)
     results = {
         "seconds": seconds,
         "nll": nll,
         "gradients": int(annealed.num_evaluations[0]),
         "chunk": chunks.size,
-        "full": full,
+        "full": len(full),
         "left_out": left_out,
     }
     settings = {
@@ -132,6 +131,16 @@ def main() -> None:
     }
     records.keep(options.out, "evaluation", settings, results)
     show(results, N)
+
+
+def load(root: str | None, count: int) -> Tensor:
+    """Return so many test images of MNIST, or random ones."""
+    if root is None:
+        return torch.rand(count, *SHAPE).round()
+    images = MNIST(root).test
+    if count > len(images):
+        sys.exit(f"--num_data must be at most {len(images)}, but {count} data are needed")
+    return images[:count]
 
 
 def parse() -> argparse.Namespace:

@@ -182,9 +182,8 @@ class Annealed(Estimator):
             ),
             prior_found=torch.ones_like(log_weights[0]) if self.start == "prior" else None,
         )
-        if (
-            not target.is_mixture
-        ):  # along its path the density moves from one part to the other, where few chains follow
+        result = replace(result, is_refined=target.is_mapped)
+        if not target.is_mixture:  # whose density moves from one part to the other along the path: few chains follow
             result = replace(result, integral=integrate_chains(betas, path, log_weights, result.log_prob))
         if self.start == "prior" or self.num_prior_chains == 0:
             return result

@@ -57,7 +57,11 @@ def inference_data(result: LogMarginal) -> InferenceData:
     }
     return inference_data_of(
         {name: _dataset(variables) for name, variables in groups.items() if variables},
-        {"num_samples": int(result.num_samples.max()), "method": result.method},
+        {
+            "num_samples": int(result.num_samples.max()),
+            "method": result.method,
+            "is_refined": int(result.is_refined),  # netCDF has no booleans
+        },
     )
 
 

@@ -81,6 +81,8 @@ class LogMarginal:
             p(x), ``(S, B)``, in nats: what is certified. None if the estimator does not declare any.
         integral: log p(x) by thermodynamic integration of the same annealed chains; None for other estimators,
             and for a refined guide with ``keep_guide``.
+        is_refined: True if annealed chains start at a refined guide, whose intervals cover less often than 95 % where
+            the guide misses modes.
         adaptive: target, errors and effort of the estimator :class:`Adaptive`; None for other estimators, and for
             results read from a file.
     """
@@ -105,6 +107,7 @@ class LogMarginal:
     prior_found: Tensor | None = field(default=None, repr=False)
     log_unbiased: Tensor | None = field(default=None, repr=False)
     integral: ThermodynamicIntegral | None = field(default=None, repr=False)
+    is_refined: bool = field(default=False, repr=False)
     adaptive: AdaptiveResult | None = field(default=None, repr=False)
 
     @classmethod

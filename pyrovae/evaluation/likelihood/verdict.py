@@ -104,7 +104,13 @@ def _chain_verdict(result: LogMarginal, chosen: Tensor) -> str:
             f"{bias:.2g} nats, and more temperatures would bring it down."
         )
     data = "The annealed chains" if len(C) == len(result.log_prob) else f"The annealed chains of {len(C)} data"
-    return f"{data} agree: by their spread the NLL is too large by {bias:.2g} nats; a sandwich can measure it."
+    agreeing = f"{data} agree: by their spread the NLL is too large by {bias:.2g} nats; a sandwich can measure it."
+    if result.is_refined:
+        agreeing += (
+            " Chains from a refined guide agree also where it misses a mode, so that the NLL can be too large by more, "
+            "and the interval too narrow."
+        )
+    return agreeing
 
 
 def _mode_verdict(result: LogMarginal) -> str:

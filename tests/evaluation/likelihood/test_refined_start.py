@@ -7,11 +7,14 @@ import torch
 from linear_gaussian import LinearGaussian
 
 from pyrovae import Annealed, log_marginal, sandwich
+from pyrovae.arviz_import import read_inference_data, write_inference_data
 from pyrovae.evaluation.likelihood import annealed
 from pyrovae.evaluation.likelihood.annealed_chains import anneal
 from pyrovae.evaluation.likelihood.annealing_target import AffineMap, AnnealingTarget
+from pyrovae.evaluation.likelihood.concatenation import concatenate
 from pyrovae.evaluation.likelihood.refined_start import refine_start
 from pyrovae.execution.batched import BatchedPrograms
+from pyrovae.runs import stored_evaluation
 
 
 def refined(oracle, x, num_rounds=3, guide=None):
@@ -202,3 +205,20 @@ def test_rounds_cost_what_they_say_and_are_in_the_label():
     assert (ml.elbo - plain.elbo).abs().max() < 3
     assert Annealed(refinement_rounds=2).label == "annealed-16-T100-R2"
     assert Annealed(refinement_rounds=2, keep_guide=False).label == "annealed-16-T100-R2-refined-only"
+
+
+@pytest.mark.parametrize("keep_guide", [True, False])
+def test_the_verdict_says_that_chains_from_a_refined_guide_agree_too_easily(keep_guide, tmp_path):
+    oracle = LinearGaussian(3, 6, guide="mean-field")
+    x, said = oracle.simulate(4), "Chains from a refined guide agree also where it misses a mode"
+    plain, ml = (
+        log_marginal(oracle.model, oracle.guide, x, Annealed(40, refinement_rounds=R, keep_guide=keep_guide))
+        for R in (0, 2)
+    )
+    assert said in ml.verdict
+    assert said not in plain.verdict
+    assert said in concatenate([ml, ml]).verdict
+    for result in (plain, ml):  # in a file too
+        write_inference_data(result.to_arviz(), tmp_path / "values.nc")
+        again = stored_evaluation._result(read_inference_data(tmp_path / "values.nc"))
+        assert (said in again.verdict) == (result is ml)
